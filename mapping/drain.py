@@ -1,0 +1,158 @@
+"""How a step's sums leave the arrays: banks that drain side by side, one beat a cycle.
+
+Codes are accumulated per ADC lane and *slot*: a column group of a block. Blocks of an array with the
+same outputs on the same columns share their slots. A beat reads up to ``ou_cols`` neighbouring
+columns, which lie in distinct lanes, and yields whole weights, or a part of one wider than an OU.
+Arrays that share an output form a bank; their sums add in the same cycle.
+"""
+
+from dataclasses import dataclass
+
+from mapping.placement import Array, Placement, Tile
+from spec.chip import Chip
+
+
+@dataclass(frozen=True)
+class DrainBeat:
+    """One cycle of one bank.
+
+    ``slots[k]`` is the slot that array ``arrays[k]`` of the bank reads, None when it has no part in
+    these outputs. Column j of the beat is in lane ``(rotation + j) mod ou_cols``, in the next slot
+    once that wraps. ``slice`` is the slice of the first column; ``outputs`` the ids of the weights
+    that the beat holds, complete when ``last``.
+    """
+
+    slots: tuple[int | None, ...]
+    rotation: int
+    columns: int
+    slice: int
+    outputs: tuple[int, ...]
+    last: bool
+
+
+@dataclass(frozen=True)
+class Bank:
+    arrays: tuple[int, ...]
+    beats: tuple[DrainBeat, ...]
+
+
+@dataclass(frozen=True)
+class DrainPlan:
+    """``slots[a][b]`` is the first slot of block b of array a; ``counts[a]`` the slots of array a."""
+
+    banks: tuple[Bank, ...]
+    slots: tuple[tuple[int, ...], ...]
+    counts: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Cycles of one step's drain."""
+        return max(len(bank.beats) for bank in self.banks)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Outputs that stand on neighbouring columns, and the first slot of each array that holds them."""
+
+    outputs: tuple[int, ...]
+    slots: dict[int, int]
+
+
+def weights_per_beat(chip: Chip) -> int:
+    """Whole weights that one beat can yield."""
+    return max(1, chip.ou_cols // chip.slices)
+
+
+def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
+    """Slots, banks and beats of a tile."""
+    chip = placement.chip
+    slots, counts = [], []
+    segments: dict[tuple[int, ...], _Segment] = {}
+    for index, array in enumerate(tile.arrays):
+        own = _slots(array, chip)
+        slots.append(tuple(own[block.column, tuple(block.outputs.tolist())] for block in array.blocks))
+        counts.append(sum(-(-len(outputs) * chip.slices // chip.ou_cols) for _, outputs in own))
+        for (_, outputs), first in own.items():
+            segments.setdefault(outputs, _Segment(outputs, {})).slots[index] = first
+    groups = _overlap_group(placement, segments) if placement.sweep.overlap else _connected(segments)
+    banks = tuple(_bank(group, placement) for group in groups)
+    return DrainPlan(banks, tuple(slots), tuple(counts))
+
+
+def _slots(array: Array, chip: Chip) -> dict[tuple[int, tuple[int, ...]], int]:
+    """First slot of each distinct (column, outputs) of an array."""
+    slots: dict[tuple[int, tuple[int, ...]], int] = {}
+    used = 0
+    for block in array.blocks:
+        key = (block.column, tuple(block.outputs.tolist()))
+        if key not in slots:
+            slots[key] = used
+            used += -(-len(key[1]) * chip.slices // chip.ou_cols)
+    return slots
+
+
+def _connected(segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]]:
+    """Segments that share an array must share a bank: an array is read at one slot a cycle."""
+    groups: list[tuple[set[int], list[_Segment]]] = []
+    for segment in segments.values():
+        arrays, members = set(segment.slots), [segment]
+        rest = []
+        for other_arrays, other in groups:
+            if other_arrays & arrays:
+                arrays |= other_arrays
+                members = other + members
+            else:
+                rest.append((other_arrays, other))
+        groups = [*rest, (arrays, members)]
+    return [members for _, members in sorted(groups, key=lambda group: min(group[0]))]
+
+
+def _overlap_group(placement: Placement, segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]]:
+    """One bank, for one overlap buffer; with the positions of the output block that no tap feeds."""
+    m = placement.layer.outputs
+    have = {output for outputs in segments for output in outputs}
+    channels = sorted({output % m for output in have})
+    block = placement.sweep.block
+    empty = [
+        _Segment((phase * m + channel,), {})
+        for phase, (y, x) in enumerate(placement.sweep.phases)
+        if y < block[0] and x < block[1]
+        for channel in channels
+        if phase * m + channel not in have
+    ]
+    return [[*segments.values(), *empty]]
+
+
+def _bank(segments: list[_Segment], placement: Placement) -> Bank:
+    arrays = tuple(sorted({index for segment in segments for index in segment.slots}))
+    beats = [beat for segment in segments for beat in _beats(segment, arrays, placement)]
+    return Bank(arrays, tuple(beats))
+
+
+def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement) -> list[DrainBeat]:
+    chip, m = placement.chip, placement.layer.outputs
+    beats, weight = [], 0
+    while weight < len(segment.outputs):
+        many = 1
+        while (
+            many < weights_per_beat(chip)
+            and weight + many < len(segment.outputs)
+            and (not placement.sweep.overlap or segment.outputs[weight + many] // m == segment.outputs[weight] // m)
+        ):
+            many += 1
+        outputs = segment.outputs[weight : weight + many]
+        for first in range(0, many * chip.slices, chip.ou_cols):
+            column = weight * chip.slices + first
+            slot, rotation = divmod(column, chip.ou_cols)
+            beats.append(
+                DrainBeat(
+                    slots=tuple(segment.slots[a] + slot if a in segment.slots else None for a in arrays),
+                    rotation=rotation,
+                    columns=min(chip.ou_cols, many * chip.slices - first),
+                    slice=first % chip.slices if many == 1 else 0,
+                    outputs=outputs,
+                    last=first + chip.ou_cols >= many * chip.slices,
+                )
+            )
+        weight += many
+    return beats

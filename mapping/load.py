@@ -1,0 +1,83 @@
+"""How a tile's window reaches its row registers: one word of the input buffer a cycle, for all arrays.
+
+The window is read word by word; each array takes from the word the rows it stands on. Where a word
+meets two row groups of an array it stays for two cycles. All arrays follow one counter, so there is
+no handshake, and the number of cycles of a step's load is a constant of the tile.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapping.placement import Array, Tile
+from spec.chip import Chip
+
+
+@dataclass(frozen=True)
+class LoadMove:
+    """What one array does in one cycle: ``rows`` (a mask over the OU's rows) of ``group`` are written.
+
+    Row p of the group takes lane ``(p - rotation) mod lanes`` of the word.
+    """
+
+    group: int
+    rotation: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """The load of one step.
+
+    ``reads[t]`` is (pixel, word) read in cycle t; ``moves[a][t]`` what array a takes, or None.
+    """
+
+    lanes: int  # activations of a word
+    words: int  # words of a pixel
+    reads: tuple[tuple[int, int], ...]
+    moves: tuple[tuple[LoadMove | None, ...], ...]
+
+
+def load_plan(tile: Tile, chip: Chip) -> LoadPlan:
+    """The shortest plan that reads every needed word once."""
+    words = -(-tile.channels // chip.lanes)
+    lanes = -(-tile.channels // words)
+    distinct: dict[tuple, dict[tuple[int, int], list[LoadMove]]] = {}
+    per_array = []
+    for array in tile.arrays:
+        key = tuple((block.row, block.window.tobytes()) for block in array.blocks)
+        if key not in distinct:
+            distinct[key] = _moves(array, tile.channels, lanes, words, chip)
+        per_array.append(distinct[key])
+    reads: list[tuple[int, int]] = []
+    moves: list[list[LoadMove | None]] = [[] for _ in per_array]
+    for word in sorted(set().union(*distinct.values())):
+        cycles = max(len(own.get(word, ())) for own in distinct.values())
+        reads += [word] * cycles
+        for target, own in zip(moves, per_array, strict=True):
+            chosen = own.get(word, [])
+            target += [*chosen, *[None] * (cycles - len(chosen))]
+    return LoadPlan(lanes, words, tuple(reads), tuple(tuple(own) for own in moves))
+
+
+def _moves(
+    array: Array, channels: int, lanes: int, words: int, chip: Chip
+) -> dict[tuple[int, int], list[LoadMove]]:
+    """Per (pixel, word): the moves that bring it to the array's rows."""
+    table, group = [], 0
+    for block in array.blocks:
+        row = np.arange(block.rows)
+        pixel, channel = np.divmod(block.window, channels)
+        word, lane = np.divmod(channel, lanes)
+        place = row % chip.ou_rows
+        table.append(
+            np.stack([pixel, word, group + row // chip.ou_rows, (place - lane) % lanes, place], axis=1)
+        )
+        group += -(-block.rows // chip.ou_rows)
+    rows: dict[tuple[int, ...], int] = {}
+    for *key, place in np.concatenate(table).tolist():
+        rows[tuple(key)] = rows.get(tuple(key), 0) | 1 << place
+    moves: dict[tuple[int, int], list[LoadMove]] = {}
+    for (pixel, word, index, rotation), mask in sorted(rows.items()):
+        moves.setdefault((pixel, word), []).append(LoadMove(index, rotation, mask))
+    return moves

@@ -1,0 +1,101 @@
+"""`Placement`: what every mapping yields and every consumer reads (the hinge of the house)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.schedule import Sweep
+from spec.chip import Chip
+from spec.layer import InputFormat, Layer
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A rectangle of an array, never shared by an operation unit. Columns start on lane 0."""
+
+    row: int  # first word line
+    column: int  # first bit line, a multiple of ou_cols
+    window: Integers  # (rows,) window index driven on each row
+    outputs: Integers  # (weights,) output id of each weight; its slices stand side by side
+
+    @property
+    def rows(self) -> int:
+        return len(self.window)
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """One crossbar: what its cells hold and which rectangles of it are in use."""
+
+    blocks: tuple[Block, ...]
+    polarity: int  # +1 or -1: how its codes enter the sum
+    cells: NDArray[np.uint8]  # (rows, columns), each below 2**cell_bits
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """The word lines of one OU: ``count`` rows of ``block`` from word line ``row``."""
+
+    block: int
+    row: int
+    count: int
+    column_groups: int  # reads that walk the block's columns
+    first_column_group: int  # of the array
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Arrays that share an input buffer, and the part of the window they need.
+
+    Window index = pixel * channels + channel, the channel counted from ``first_channel``.
+    """
+
+    first_channel: int
+    channels: int
+    offsets: tuple[tuple[int, int], ...]  # per pixel: rows, columns from the step's base
+    arrays: tuple[Array, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A layer on a chip: tiles whose outputs add."""
+
+    layer: Layer
+    chip: Chip
+    format: InputFormat
+    schedule: str  # conv, dense, red, zero-padding or padding-free
+    mapping: str
+    fold: int
+    sweep: Sweep
+    tiles: tuple[Tile, ...]
+
+    @cached_property
+    def steps(self) -> int:
+        """Vector reads of the layer for one image: positions of the counters, times the fold."""
+        return self.sweep.steps[0] * self.sweep.steps[1] * self.fold
+
+    @property
+    def crossbars(self) -> int:
+        return sum(len(tile.arrays) for tile in self.tiles)
+
+
+def row_groups(array: Array, chip: Chip) -> tuple[RowGroup, ...]:
+    """The array's row groups in the order they are walked: block by block, ``ou_rows`` rows each."""
+    groups = []
+    for index, block in enumerate(array.blocks):
+        columns = len(block.outputs) * chip.slices
+        for row in range(0, block.rows, chip.ou_rows):
+            groups.append(
+                RowGroup(
+                    block=index,
+                    row=block.row + row,
+                    count=min(chip.ou_rows, block.rows - row),
+                    column_groups=-(-columns // chip.ou_cols),
+                    first_column_group=block.column // chip.ou_cols,
+                )
+            )
+    return tuple(groups)
