@@ -40,8 +40,9 @@ class Layer(BaseModel):
                 raise ValueError(f"{key} = {count} is not a multiple of groups = {self.groups}")
         if self.op != "conv_transpose" and any(self.output_padding):
             raise ValueError(f"output_padding = {self.output_padding} is for op = 'conv_transpose' only")
-        if self.op == "dense" and (self.height, self.width, *self.kernel, *self.stride) != (1,) * 6:
-            raise ValueError("a dense layer has height, width, kernel and stride 1")
+        maps = (self.height, self.width, *self.kernel, *self.stride, *self.dilation, self.groups)
+        if self.op == "dense" and (maps != (1,) * 9 or any(self.pads)):
+            raise ValueError("a dense layer has no map: height, width, kernel, stride, dilation, groups 1, no pads")
         for axis, name in enumerate(("output_padding[0]", "output_padding[1]")):
             bound = max(self.stride[axis], self.dilation[axis])
             if self.output_padding[axis] >= bound:
