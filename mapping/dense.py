@@ -132,7 +132,7 @@ def _column_parts(rows: list[_Rows], chip: Chip, overlap: int) -> Iterator[list[
     each = max(1, chip.arrays_per_tile // chip.polarities // chunks)
     width = chip.columns // chip.slices
     if overlap:
-        yield from _parts_by_output(rows[0], overlap, each * width)
+        yield from _parts_by_output(rows[0], overlap, each, width)
         return
     outputs = len(rows[0].outputs)
     blocks = split_even(outputs, -(-outputs // width))
@@ -141,20 +141,20 @@ def _column_parts(rows: list[_Rows], chip: Chip, overlap: int) -> Iterator[list[
         yield [r.columns(chosen) for r in rows]
 
 
-def _parts_by_output(rows: _Rows, taps: int, room: int) -> Iterator[list[_Rows]]:
-    """Padding-free: as many output channels as fit with all their taps; else one with some of them.
+def _parts_by_output(rows: _Rows, taps: int, each: int, width: int) -> Iterator[list[_Rows]]:
+    """Padding-free: ``each`` blocks of at most ``width`` columns; a block holds channels with all taps.
 
-    Columns stay in order of taps, so that one beat of the drain feeds one output pixel.
+    Where a block cannot hold all taps of a channel, a channel takes several blocks. Columns stay in
+    order of taps.
     """
     channels = len(rows.outputs) // taps
     index = np.arange(len(rows.outputs)).reshape(taps, channels)
-    if taps <= room:
-        for chosen in split_even(channels, -(-channels // (room // taps))):
-            yield [rows.columns(index[:, chosen].ravel())]
-        return
-    for channel in range(channels):
-        for chosen in split_even(taps, -(-taps // room)):
-            yield [rows.columns(index[chosen, channel])]
+    many = max(1, width // taps)
+    blocks = [index[:, own].ravel() for own in split_even(channels, -(-channels // many))]
+    if taps > width:
+        blocks = [part for block in blocks for part in np.array_split(block, -(-taps // width))]
+    for first in range(0, len(blocks), each):
+        yield [rows.columns(block) for block in blocks[first : first + each]]
 
 
 def _pieces(part: list[_Rows], chip: Chip, fold: int) -> list[Piece]:

@@ -1,8 +1,8 @@
 """How a step's sums leave the arrays: banks that drain side by side, one beat a cycle.
 
 Codes are accumulated per ADC lane and *slot*: a column group of a block. Blocks of an array with the
-same outputs on the same columns share their slots. A beat reads up to ``ou_cols`` neighbouring
-columns, which lie in distinct lanes, and yields whole weights, or a part of one wider than an OU.
+same outputs on the same columns share their slots. A beat reads neighbouring columns of one slot and
+yields whole weights, or a part of one that lies in several slots.
 Arrays that share an output form a bank; their sums add in the same cycle.
 """
 
@@ -17,9 +17,8 @@ class DrainBeat:
     """One cycle of one bank.
 
     ``slots[k]`` is the slot that array ``arrays[k]`` of the bank reads, None when it has no part in
-    these outputs. Column j of the beat is in lane ``(rotation + j) mod ou_cols``, in the next slot
-    once that wraps. ``slice`` is the slice of the first column; ``outputs`` the ids of the weights
-    that the beat holds, complete when ``last``.
+    these outputs. Column j of the beat is in lane ``rotation + j``. ``slice`` is the slice of the first
+    column; ``outputs`` the ids of the weights that the beat holds, complete when ``last``.
     """
 
     slots: tuple[int | None, ...]
@@ -58,9 +57,11 @@ class _Segment:
     slots: dict[int, int]
 
 
-def weights_per_beat(chip: Chip) -> int:
-    """Whole weights that one beat can yield."""
-    return max(1, chip.ou_cols // chip.slices)
+def weights_per_beat(placement: Placement) -> int:
+    """Weights that one beat of a bank yields: several only where slots hold whole ones, and where the
+    outputs need not go one by one to different pixels (overlap)."""
+    chip = placement.chip
+    return chip.ou_cols // chip.slices if chip.ou_cols % chip.slices == 0 and not placement.sweep.overlap else 1
 
 
 def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
@@ -74,7 +75,7 @@ def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
         counts.append(sum(-(-len(outputs) * chip.slices // chip.ou_cols) for _, outputs in own))
         for (_, outputs), first in own.items():
             segments.setdefault(outputs, _Segment(outputs, {})).slots[index] = first
-    groups = _overlap_group(placement, segments) if placement.sweep.overlap else _connected(segments)
+    groups = _overlap_groups(placement, segments) if placement.sweep.overlap else _connected(segments)
     banks = tuple(_bank(group, placement) for group in groups)
     return DrainPlan(banks, tuple(slots), tuple(counts))
 
@@ -107,20 +108,30 @@ def _connected(segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]
     return [members for _, members in sorted(groups, key=lambda group: min(group[0]))]
 
 
-def _overlap_group(placement: Placement, segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]]:
-    """One bank, for one overlap buffer; with the positions of the output block that no tap feeds."""
-    m = placement.layer.outputs
-    have = {output for outputs in segments for output in outputs}
-    channels = sorted({output % m for output in have})
-    block = placement.sweep.block
-    empty = [
-        _Segment((phase * m + channel,), {})
-        for phase, (y, x) in enumerate(placement.sweep.phases)
-        if y < block[0] and x < block[1]
-        for channel in channels
-        if phase * m + channel not in have
-    ]
-    return [[*segments.values(), *empty]]
+def _overlap_groups(placement: Placement, segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]]:
+    """Banks that feed the same pixels in the same order, for one overlap buffer; else a single bank.
+
+    Positions of the output block that no tap feeds are appended: they have to leave all the same.
+    """
+    m, block = placement.layer.outputs, placement.sweep.block
+
+    def whole(group: list[_Segment]) -> list[_Segment]:
+        have = [output for segment in group for output in segment.outputs]
+        empty = [
+            _Segment((phase * m + channel,), {})
+            for phase, (y, x) in enumerate(placement.sweep.phases)
+            if y < block[0] and x < block[1]
+            for channel in sorted({output % m for output in have})
+            if phase * m + channel not in have
+        ]
+        return [*group, *empty]
+
+    groups = [whole(group) for group in _connected(segments)]
+    phases = {tuple(o // m for segment in group for o in segment.outputs) for group in groups}
+    channels = [{o % m for segment in group for o in segment.outputs} for group in groups]
+    if len(phases) == 1 and len(set().union(*channels)) == sum(map(len, channels)):
+        return groups
+    return [whole(list(segments.values()))]
 
 
 def _bank(segments: list[_Segment], placement: Placement) -> Bank:
@@ -130,29 +141,49 @@ def _bank(segments: list[_Segment], placement: Placement) -> Bank:
 
 
 def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement) -> list[DrainBeat]:
-    chip, m = placement.chip, placement.layer.outputs
+    """No beat crosses a slot."""
+    chip = placement.chip
     beats, weight = [], 0
     while weight < len(segment.outputs):
+        column = weight * chip.slices
         many = 1
         while (
-            many < weights_per_beat(chip)
+            many < weights_per_beat(placement)
             and weight + many < len(segment.outputs)
-            and (not placement.sweep.overlap or segment.outputs[weight + many] // m == segment.outputs[weight] // m)
+            and column % chip.ou_cols + (many + 1) * chip.slices <= chip.ou_cols
         ):
             many += 1
-        outputs = segment.outputs[weight : weight + many]
-        for first in range(0, many * chip.slices, chip.ou_cols):
-            column = weight * chip.slices + first
+        end, start = column + many * chip.slices, column
+        while column < end:
             slot, rotation = divmod(column, chip.ou_cols)
+            stop = min(end, (slot + 1) * chip.ou_cols)
             beats.append(
                 DrainBeat(
                     slots=tuple(segment.slots[a] + slot if a in segment.slots else None for a in arrays),
                     rotation=rotation,
-                    columns=min(chip.ou_cols, many * chip.slices - first),
-                    slice=first % chip.slices if many == 1 else 0,
-                    outputs=outputs,
-                    last=first + chip.ou_cols >= many * chip.slices,
+                    columns=stop - column,
+                    slice=column - start,
+                    outputs=segment.outputs[weight : weight + many],
+                    last=stop == end,
                 )
             )
+            column = stop
         weight += many
+    return beats
+
+
+def beat_outputs(placement: Placement, plan: DrainPlan) -> list[list[int | None]]:
+    """Per beat that leaves the tile: the output id of each value, bank by bank, None where it is empty.
+
+    Beats in which no bank completes a weight do not leave.
+    """
+    many, beats = weights_per_beat(placement), []
+    for k in range(plan.length):
+        ids: list[int | None] = []
+        for bank in plan.banks:
+            beat = bank.beats[k] if k < len(bank.beats) else None
+            whole = list(beat.outputs) if beat and beat.last else []
+            ids += whole + [None] * (many - len(whole))
+        if any(output is not None for output in ids):
+            beats.append(ids)
     return beats

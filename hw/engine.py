@@ -1,0 +1,325 @@
+"""The array engine: row registers, the OU scheduler, and the reads of one crossbar."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hw.parameters import EngineParameters
+from hw.streams import load_signature, request_layout, tag_layout
+from hw.tables import encode, lookup, lowest_set
+
+
+class RowRegisters(wiring.Component):
+    """The inputs of an array's rows, a word for each row group, for this step and the next.
+
+    A group's ``pending`` bit says that one of its values is not zero (with ``skip`` off: always).
+
+    Members
+    -------
+    load : the window's words
+    begin : a step's load begins; only while ``free``
+    values : of ``group`` in the bank that is read, combinational
+    pending, loaded : of the bank that is read
+    take : clears the pending bits given; with ``turn`` the other bank is read from then on
+    release : the oldest step no longer needs its bank
+    """
+
+    def __init__(self, parameters: EngineParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "load": In(load_signature(p.lanes, p.input_bits, p.index_bits)),
+                "begin": In(1),
+                "free": Out(1),
+                "group": In(p.group_bits),
+                "values": Out(p.ou_rows * p.input_bits),
+                "pending": Out(len(p.groups)),
+                "loaded": Out(1),
+                "take": In(len(p.groups)),
+                "turn": In(1),
+                "release": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        used, bank = Signal(2), Signal()
+        m.d.sync += used.eq(used + self.begin - self.release)
+        m.d.comb += self.free.eq(used != 2)
+        groups = len(p.groups)
+        m.submodules.rows = rows = Memory(shape=p.ou_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
+        write = rows.write_port(granularity=p.input_bits)
+        read = rows.read_port(domain="comb")
+        m.d.comb += [
+            read.addr.eq(Cat(self.group, bank)),
+            self.values.eq(read.data & self._existing()),
+        ]
+        filled, written, last = self._write(m, write)
+        flags, full = [Signal(groups, name=f"pending_{k}") for k in range(2)], Signal(2)
+        for k in range(2):
+            keep = Mux(bank == k, ~self.take, Const(2**groups - 1, groups))
+            m.d.sync += flags[k].eq((flags[k] & keep) | Mux(filled == k, written, 0))
+            with m.If(last & (filled == k)):
+                m.d.sync += full[k].eq(1)
+            with m.Elif(self.turn & (bank == k)):
+                m.d.sync += full[k].eq(0)
+        m.d.sync += bank.eq(bank ^ self.turn)
+        m.d.comb += [
+            self.pending.eq(Mux(bank, flags[1], flags[0])),
+            self.loaded.eq(Mux(bank, full[1], full[0])),
+        ]
+        return m
+
+    def _existing(self) -> Value:
+        """Mask of the group's rows that exist: a block's last group may be lower than an OU."""
+        p = self.p
+        rows = lookup([2**g.count - 1 for g in p.groups], self.group, width=p.ou_rows)
+        return Cat(row.replicate(p.input_bits) for row in rows)
+
+    def _write(self, m: Module, write: object) -> tuple[Value, Value, Value]:
+        """Bring a word's lanes to their rows; returns the bank, the groups to mark, end of the load."""
+        p = self.p
+        moves = [(move.group, move.rotation, move.rows) if move else (0, 0, 0) for move in p.moves]
+        index = self.load.index
+        group, enable = Signal(p.group_bits), Signal(p.ou_rows)
+        rotation, last, bank = Signal(range(max(2, p.lanes))), Signal(), Signal()
+        m.d.sync += [
+            group.eq(lookup([move[0] for move in moves], index)),
+            rotation.eq(lookup([move[1] for move in moves], index)),
+            enable.eq(Mux(self.load.valid, lookup([move[2] for move in moves], index), 0)),
+            last.eq(self.load.last),
+            bank.eq(bank ^ last),
+        ]
+        turned = Signal(p.lanes * p.input_bits)
+        word = self.load.data.as_value()
+        with m.Switch(rotation):
+            for amount in sorted({move[1] for move in moves}):
+                with m.Case(amount):
+                    m.d.comb += turned.eq(word.rotate_left(amount * p.input_bits))
+        copies = -(-p.ou_rows // p.lanes)
+        values = turned.replicate(copies)[: p.ou_rows * p.input_bits]
+        written = Signal(len(p.groups))
+        if p.skip:
+            nonzero = Cat(
+                values.word_select(row, p.input_bits).any() & enable[row] for row in range(p.ou_rows)
+            ).any()
+            m.d.comb += written.eq(nonzero << group)
+        else:
+            m.d.comb += written.eq(last.replicate(len(p.groups)))
+        m.d.comb += [
+            write.addr.eq(Cat(group, bank)),
+            write.data.eq(values),
+            write.en.eq(enable),
+        ]
+        return bank, written, last
+
+
+def group_layout(p: EngineParameters) -> data.StructLayout:
+    """A row group on its way from the look-ahead to the walker."""
+    return data.StructLayout(
+        {"values": p.ou_rows * p.input_bits, "group": p.group_bits, "last": 1, "none": 1}
+    )
+
+
+class Lookahead(wiring.Component):
+    """Finds the next row group with something to drive while the present one is walked.
+
+    One group a cycle, registered, across the border between two steps. A step with nothing to drive
+    yields one item with ``none`` set.
+    """
+
+    def __init__(self, parameters: EngineParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "o": Out(stream.Signature(group_layout(p))),
+                "pending": In(len(p.groups)),
+                "loaded": In(1),
+                "group": Out(p.group_bits),
+                "values": In(p.ou_rows * p.input_bits),
+                "take": Out(len(p.groups)),
+                "turn": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        first, move, last = Signal(len(self.p.groups)), Signal(), Signal()
+        o = self.o
+        m.d.comb += [
+            first.eq(lowest_set(self.pending)),
+            move.eq((~o.valid | o.ready) & self.loaded),
+            last.eq((self.pending & ~first) == 0),
+            self.group.eq(encode(first)),
+            self.take.eq(Mux(move, first, 0)),
+            self.turn.eq(move & last),
+        ]
+        with m.If(o.ready):
+            m.d.sync += o.valid.eq(0)
+        with m.If(move):
+            m.d.sync += [
+                o.valid.eq(1),
+                o.payload.values.eq(self.values),
+                o.payload.group.eq(self.group),
+                o.payload.last.eq(last),
+                o.payload.none.eq(self.pending == 0),
+            ]
+        return m
+
+
+class Walker(wiring.Component):
+    """Walks input planes and column groups of a row group: one OU read a cycle.
+
+    Planes in which no row drives are left out (with ``skip``); which plane is next is known while
+    the present one is walked, so leaving out costs no cycle. A step may begin only when the
+    accumulators have a bank for it: two steps at most are begun and not ``drained``.
+
+    Members
+    -------
+    i : row groups
+    request : to the macro, registered
+    tag : what the accumulator must know of the read, one for each request, one cycle before it
+    left : the row group has reads left
+    release : the step's last read leaves
+    drained : a step's sums have left the accumulators
+    """
+
+    def __init__(self, parameters: EngineParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "i": In(stream.Signature(group_layout(p))),
+                "request": Out(stream.Signature(request_layout(p))),
+                "tag": Out(stream.Signature(tag_layout(p.slots_used, p.input_bits, p.driven_bits))),
+                "left": Out(1),
+                "release": Out(1),
+                "drained": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p, tag = self.p, self.tag
+        item, have = Signal(group_layout(p)), Signal()
+        planes, column = Signal(p.input_bits), Signal(range(max(2, max(g.column_groups for g in p.groups))))
+        plane, rest = Signal(p.input_bits), Signal(p.input_bits)
+        fresh, begun = Signal(init=1), Signal(2)
+        fire, done = Signal(), Signal()
+        columns_end = column == lookup([g.column_groups - 1 for g in p.groups], item.group)
+        m.d.comb += [
+            plane.eq(lowest_set(planes)),
+            rest.eq(planes & ~plane),
+            tag.valid.eq(have & (~self.request.valid | self.request.ready) & ~(fresh & (begun == 2))),
+            fire.eq(tag.valid & tag.ready),
+            done.eq(fire & (item.none | (columns_end & (rest == 0)))),
+            self.i.ready.eq(~have | done),
+            self.release.eq(done & item.last),
+            self.left.eq(have & ~item.none),
+            tag.payload.last.eq(item.last & (item.none | (columns_end & (rest == 0)))),
+            tag.payload.none.eq(item.none),
+            tag.payload.slot.eq(lookup(p.slots, item.group) + column),
+            tag.payload.plane.eq(encode(plane)),
+        ]
+        m.d.sync += begun.eq(begun + (fire & fresh) - self.drained)
+        with m.If(fire):
+            m.d.sync += [column.eq(column + 1), fresh.eq(tag.payload.last)]
+            with m.If(columns_end | item.none):
+                m.d.sync += [column.eq(0), planes.eq(rest)]
+        with m.If(self.i.ready):
+            m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload), planes.eq(self._planes(self.i.payload))]
+        self._drive(m, item, plane, column, fire)
+        return m
+
+    def _planes(self, group: data.View) -> Value:
+        """Input planes in which some row of the group drives."""
+        p = self.p
+        if not p.skip:
+            return Const(2**p.input_bits - 1, p.input_bits)
+        rows = [group.values.word_select(row, p.input_bits) for row in range(p.ou_rows)]
+        return Cat(Cat(row[bit] for row in rows).any() for bit in range(p.input_bits))
+
+    def _drive(self, m: Module, item: data.View, plane: Value, column: Value, fire: Value) -> None:
+        """The request's registers."""
+        p, request = self.p, self.request
+        driven = Signal(p.ou_rows)
+        m.d.comb += driven.eq(
+            Cat((item.values.word_select(row, p.input_bits) & plane).any() for row in range(p.ou_rows))
+        )
+        if p.driven_bits:
+            m.d.comb += self.tag.payload.driven.eq(sum((bit for bit in driven), start=Const(0)))
+        with m.If(request.ready):
+            m.d.sync += request.valid.eq(0)
+        with m.If(fire & ~item.none):
+            first = lookup([g.first_column_group for g in p.groups], item.group)
+            m.d.sync += [
+                request.valid.eq(1),
+                request.payload.wordlines.eq(self._spread(driven, item.group)),
+                request.payload.column_group.eq(first + column),
+            ]
+
+    def _spread(self, driven: Value, group: Value) -> Value:
+        """The OU's rows on the array's word lines: a decoder, no shifter."""
+        lines: list[list[Value]] = [[] for _ in range(self.p.rows)]
+        for index, rows in enumerate(self.p.groups):
+            here = group == index
+            for row in range(rows.count):
+                lines[rows.row + row].append(driven[row] & here)
+        return Cat(Cat(terms).any() if terms else Const(0, 1) for terms in lines)
+
+
+class ArrayEngine(wiring.Component):
+    """The OU scheduler of one array: loads rows, skips what is zero, reads one OU a cycle.
+
+    The first read of a step leaves five cycles after the last cycle of its load, when nothing else
+    holds it; from then on one read a cycle, across steps, as long as the macro accepts it. A step
+    without reads takes one cycle.
+
+    Members
+    -------
+    load, begin, free : see `RowRegisters`
+    crossbar : requests to the macro
+    tag, drained : see `Walker`
+    left : an OU read of a loaded step is left
+    """
+
+    def __init__(self, parameters: EngineParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "load": In(load_signature(p.lanes, p.input_bits, p.index_bits)),
+                "begin": In(1),
+                "free": Out(1),
+                "crossbar": Out(wiring.Signature({"request": Out(stream.Signature(request_layout(p)))})),
+                "tag": Out(stream.Signature(tag_layout(p.slots_used, p.input_bits, p.driven_bits))),
+                "left": Out(1),
+                "drained": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.rows = rows = RowRegisters(self.p)
+        m.submodules.lookahead = ahead = Lookahead(self.p)
+        m.submodules.walker = walker = Walker(self.p)
+        wiring.connect(m, ahead.o, walker.i)
+        wiring.connect(m, wiring.flipped(self.load), rows.load)
+        wiring.connect(m, walker.request, wiring.flipped(self.crossbar.request))
+        wiring.connect(m, walker.tag, wiring.flipped(self.tag))
+        m.d.comb += [
+            rows.begin.eq(self.begin),
+            self.free.eq(rows.free),
+            rows.group.eq(ahead.group),
+            ahead.values.eq(rows.values),
+            ahead.pending.eq(rows.pending),
+            ahead.loaded.eq(rows.loaded),
+            rows.take.eq(ahead.take),
+            rows.turn.eq(ahead.turn),
+            rows.release.eq(walker.release),
+            walker.drained.eq(self.drained),
+            self.left.eq(
+                walker.left | (ahead.o.valid & ~ahead.o.payload.none) | (rows.loaded & rows.pending.any())
+            ),
+        ]
+        return m

@@ -1,0 +1,204 @@
+"""Parameters of the components, all derived from a placement: shapes and tables, no cell contents."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from mapping.drain import DrainPlan, drain_plan, weights_per_beat
+from mapping.load import LoadMove, LoadPlan, load_plan
+from mapping.placement import Placement, RowGroup, Tile, row_groups
+from mapping.schedule import Sweep
+from mapping.widths import output_range, slot_range
+from spec.chip import Chip
+from spec.layer import InputFormat
+
+
+@dataclass(frozen=True)
+class BufferParameters:
+    """Input buffer and address generator of one tile.
+
+    ``reads[t]`` is (row offset, column offset, word) of cycle t of a step's load; offsets are from the
+    step's base, in coordinates of the zero-inserted map.
+    """
+
+    sweep: Sweep
+    format: InputFormat
+    lanes: int
+    words: int  # of one pixel
+    reads: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if not self.reads:
+            raise ValueError("reads must not be empty: a step loads at least one word")
+
+    def edge(self, axis: int, pick: object) -> tuple[int, int]:
+        """Smallest (``pick=min``) or largest offset along ``axis``, as (quotient, remainder) of the insert."""
+        return divmod(pick(read[axis] for read in self.reads), self.sweep.insert[axis])
+
+    @cached_property
+    def rows(self) -> int:
+        """Lines the buffer holds: the window's height, and what a new row of steps needs beside it."""
+        low, high = (pick(read[0] for read in self.reads) for pick in (min, max))
+        insert, stride = self.sweep.insert[0], self.sweep.stride[0]
+        tall = max((base + high) // insert - (base + low) // insert for base in range(insert)) + 1
+        return min(self.sweep.size[0], tall + stride - 1 if insert == 1 else tall)
+
+    @property
+    def pitch(self) -> int:
+        """Words of one line."""
+        return self.sweep.size[1] * self.words
+
+    @property
+    def depth(self) -> int:
+        """Words of the buffer."""
+        return self.rows * self.pitch
+
+    @property
+    def address_bits(self) -> int:
+        return max(1, (self.depth - 1).bit_length())
+
+    @property
+    def index_bits(self) -> int:
+        return max(1, (len(self.reads) - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class EngineParameters:
+    """One array engine. Engines with equal parameters are the same module."""
+
+    rows: int
+    columns: int
+    ou_rows: int
+    ou_cols: int
+    adc_bits: int
+    input_bits: int
+    lanes: int
+    skip: bool  # leave out OUs whose driven bits are all zero
+    driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
+    groups: tuple[RowGroup, ...]
+    slots: tuple[int, ...]  # first slot of each row group
+    moves: tuple[LoadMove | None, ...]
+
+    @property
+    def index_bits(self) -> int:
+        return max(1, (len(self.moves) - 1).bit_length())
+
+    @property
+    def slots_used(self) -> int:
+        return max(slot + group.column_groups for slot, group in zip(self.slots, self.groups, strict=True))
+
+    @property
+    def column_groups(self) -> int:
+        """Of the whole array."""
+        return -(-self.columns // self.ou_cols)
+
+    @property
+    def column_group_bits(self) -> int:
+        return max(1, (self.column_groups - 1).bit_length())
+
+    @property
+    def group_bits(self) -> int:
+        return max(1, (len(self.groups) - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class AccumulatorParameters:
+    """One array's half of the splice: sums of codes per lane and slot."""
+
+    lanes: int
+    code_bits: int
+    width: int  # of one sum
+    slots: int
+    input_bits: int
+    signed: bool  # the top input plane subtracts
+    driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
+    latency: int  # of the macro: reads that are under way at full speed
+
+    @property
+    def slot_bits(self) -> int:
+        return max(1, (self.slots - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class TileParameters:
+    """A tile and all its components."""
+
+    placement: Placement
+    tile: Tile
+    skip: bool = True
+    counters: bool = True  # performance counters at the tile's face
+
+    @property
+    def chip(self) -> Chip:
+        return self.placement.chip
+
+    @cached_property
+    def load(self) -> LoadPlan:
+        return load_plan(self.tile, self.chip)
+
+    @cached_property
+    def drain(self) -> DrainPlan:
+        return drain_plan(self.placement, self.tile)
+
+    @cached_property
+    def buffer(self) -> BufferParameters:
+        reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in self.load.reads)
+        return BufferParameters(
+            self.placement.sweep, self.placement.format, self.load.lanes, self.load.words, reads
+        )
+
+    @property
+    def weights(self) -> int:
+        """Whole weights of one bank's beat."""
+        return weights_per_beat(self.placement)
+
+    @cached_property
+    def output_width(self) -> int:
+        return output_range(self.placement, self.tile, self.drain).width
+
+    @property
+    def driven_bits(self) -> int:
+        return self.chip.ou_rows.bit_length() if self.chip.weight_offset else 0
+
+    @cached_property
+    def engines(self) -> tuple[EngineParameters, ...]:
+        chip, found = self.chip, []
+        for array, slots, moves in zip(self.tile.arrays, self.drain.slots, self.load.moves, strict=True):
+            groups = row_groups(array, chip)
+            found.append(
+                EngineParameters(
+                    rows=chip.rows,
+                    columns=chip.columns,
+                    ou_rows=chip.ou_rows,
+                    ou_cols=chip.ou_cols,
+                    adc_bits=chip.adc_bits,
+                    input_bits=self.placement.format.bits,
+                    lanes=self.load.lanes,
+                    skip=self.skip,
+                    driven_bits=self.driven_bits,
+                    groups=groups,
+                    slots=tuple(slots[group.block] for group in groups),
+                    moves=moves,
+                )
+            )
+        return tuple(found)
+
+    @cached_property
+    def accumulators(self) -> tuple[AccumulatorParameters, ...]:
+        chip, numbers, found = self.chip, self.placement.format, []
+        for array, slots in zip(self.tile.arrays, self.drain.counts, strict=True):
+            ranges = [slot_range(array, chip, numbers)]
+            if chip.weight_offset:
+                ranges.append(slot_range(array, chip, numbers, reference=True))
+            found.append(
+                AccumulatorParameters(
+                    lanes=chip.ou_cols,
+                    code_bits=chip.adc_bits,
+                    width=max(r.width for r in ranges),
+                    slots=slots,
+                    input_bits=numbers.bits,
+                    signed=numbers.signed,
+                    driven_bits=self.driven_bits,
+                    latency=chip.read_latency,
+                )
+            )
+        return tuple(found)

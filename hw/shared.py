@@ -1,0 +1,42 @@
+"""A module that is emitted once and instantiated wherever it is needed."""
+
+from collections.abc import Hashable
+
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+
+class Shared(wiring.Component):
+    """Stands for ``component``, with its signature; elaborates to an instance of module ``name``."""
+
+    def __init__(self, component: wiring.Component, name: str) -> None:
+        self.component = component
+        self.name = name
+        super().__init__(component.signature)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        for path, member, value in self.signature.flatten(self):
+            name = "__".join(str(part) for part in path)
+            ports[f"{'i' if member.flow is In else 'o'}_{name}"] = value
+        m.submodules.shared = Instance(self.name, **ports)
+        return m
+
+
+class Library:
+    """The modules of a design that are emitted once, by their parameters."""
+
+    def __init__(self) -> None:
+        self.components: dict[str, wiring.Component] = {}
+        self._names: dict[tuple[type, Hashable], str] = {}
+
+    def instance(self, kind: type, parameters: Hashable, name: str) -> Shared:
+        """A `Shared` of ``kind(parameters)``; the first one of its parameters names the module."""
+        key = (kind, parameters)
+        if key not in self._names:
+            count = sum(known.startswith(f"{name}_") for known in self.components)
+            self._names[key] = f"{name}_{count}"
+            self.components[self._names[key]] = kind(parameters)
+        return Shared(self.components[self._names[key]], self._names[key])

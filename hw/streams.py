@@ -1,0 +1,47 @@
+"""Layouts and signatures of what passes between components."""
+
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.parameters import EngineParameters
+
+
+def load_signature(lanes: int, bits: int, index_bits: int) -> wiring.Signature:
+    """Words on their way to every array: broadcast, never stalled.
+
+    ``valid``, ``index`` (cycle of the load plan) and ``last`` come one cycle before their ``data``.
+    """
+    return wiring.Signature(
+        {
+            "valid": Out(1),
+            "index": Out(index_bits),
+            "last": Out(1),
+            "data": Out(data.ArrayLayout(bits, lanes)),
+        }
+    )
+
+
+def request_layout(p: EngineParameters) -> data.StructLayout:
+    """One OU read: the input bit on each word line, and the columns to convert."""
+    return data.StructLayout({"wordlines": p.rows, "column_group": p.column_group_bits})
+
+
+def crossbar_signature(p: EngineParameters) -> wiring.Signature:
+    """Pins of the crossbar macro, seen from the tile: codes come back in order, whenever they like."""
+    codes = data.ArrayLayout(p.adc_bits, p.ou_cols)
+    return wiring.Signature(
+        {"request": Out(stream.Signature(request_layout(p))), "codes": In(stream.Signature(codes))}
+    )
+
+
+def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayout:
+    """What the accumulator must know of a read: where its codes go, their plane, how many rows drive."""
+    return data.StructLayout(
+        {
+            "slot": max(1, (slots - 1).bit_length()),
+            "plane": max(1, (input_bits - 1).bit_length()),
+            "driven": driven_bits,
+            "last": 1,  # of the step
+            "none": 1,  # no read: the step needs none from this array
+        }
+    )

@@ -1,0 +1,111 @@
+"""A tile: arrays that share an input buffer, and everything between its streams and their pins."""
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.accumulator import Accumulator
+from hw.buffer import InputBuffer
+from hw.engine import ArrayEngine
+from hw.output import OutputStage, OverlapAdd, output_layout
+from hw.parameters import TileParameters
+from hw.shared import Library
+from hw.splice import Splice
+from hw.streams import crossbar_signature
+
+COUNTER_BITS = 48
+
+
+class Tile(wiring.Component):
+    """Activations in, raw accumulators out.
+
+    Streams words of activations (`hw.buffer.InputBuffer`) into the arrays' engines and beats of sums
+    (`hw.output.output_layout`) out; images follow each other without a signal between them.
+    Engines, accumulators and the input buffer are modules of ``library``, each emitted once.
+
+    Members
+    -------
+    i : activations
+    o : outputs
+    crossbar_k : pins of macro k
+    fetched, reads, pending, issued : with ``counters``: words accepted; OU reads of all arrays;
+        cycles in which some array has an OU left to read; cycles in which some array reads one
+    """
+
+    def __init__(self, parameters: TileParameters) -> None:
+        self.p = p = parameters
+        self.library = Library()
+        self.buffer = self.library.instance(InputBuffer, p.buffer, "input_buffer")
+        self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
+        self.accumulators = [
+            self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators
+        ]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.engines)}
+        counters = dict.fromkeys(("fetched", "reads", "pending", "issued"), Out(COUNTER_BITS))
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(p.buffer.format.raw_bits, p.buffer.lanes))),
+                "o": Out(stream.Signature(output_layout(p))),
+                **crossbars,
+                **(counters if p.counters else {}),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.input_buffer = buffer = self.buffer
+        m.submodules.splice = splice = Splice(self.p)
+        m.submodules.output_stage = output = OutputStage(self.p)
+        wiring.connect(m, wiring.flipped(self.i), buffer.i)
+        for k, (engine, accumulator) in enumerate(zip(self.engines, self.accumulators, strict=True)):
+            m.submodules[f"engine_{k}"], m.submodules[f"accumulator_{k}"] = engine, accumulator
+            self._array(m, k, engine, accumulator, splice)
+        m.d.comb += buffer.hold.eq(~Cat(engine.free for engine in self.engines).all())
+        beats = splice.o
+        if self.p.placement.sweep.overlap:
+            m.submodules.overlap_add = overlap = OverlapAdd(self.p)
+            wiring.connect(m, splice.o, overlap.i)
+            beats = overlap.o
+        wiring.connect(m, beats, output.i)
+        wiring.connect(m, output.o, wiring.flipped(self.o))
+        if self.p.counters:
+            self._count(m)
+        return m
+
+    def _array(
+        self, m: Module, k: int, engine: wiring.Component, accumulator: wiring.Component, splice: Splice
+    ) -> None:
+        """Everything of array ``k``."""
+        crossbar = getattr(self, f"crossbar_{k}")
+        wiring.connect(m, engine.tag, accumulator.tag)
+        wiring.connect(m, engine.crossbar.request, wiring.flipped(crossbar.request))
+        wiring.connect(m, wiring.flipped(crossbar.codes), accumulator.codes)
+        m.d.comb += [
+            engine.load.valid.eq(self.buffer.load.valid),
+            engine.load.index.eq(self.buffer.load.index),
+            engine.load.last.eq(self.buffer.load.last),
+            engine.load.data.eq(self.buffer.load.data),
+            engine.begin.eq(self.buffer.begin),
+            engine.drained.eq(splice.drained),
+            accumulator.drained.eq(splice.drained),
+            accumulator.slot.eq(getattr(splice, f"slot_{k}")),
+            getattr(splice, f"sums_{k}").eq(accumulator.sums),
+            getattr(splice, f"complete_{k}").eq(accumulator.complete),
+        ]
+
+    def _count(self, m: Module) -> None:
+        requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.engines))]
+        taken = Signal(len(requests))
+        left = Cat(engine.left for engine in self.engines)
+        m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
+        m.d.sync += [
+            self.fetched.eq(self.fetched + (self.i.valid & self.i.ready)),
+            self.reads.eq(self.reads + _ones(taken)),
+            self.pending.eq(self.pending + left.any()),
+            self.issued.eq(self.issued + taken.any()),
+        ]
+
+
+def _ones(bits: Value) -> Value:
+    return sum((bit for bit in bits), start=bits[0] & 0)
+

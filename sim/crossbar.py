@@ -1,0 +1,49 @@
+"""The ideal crossbar: what the bit lines sum to, clipped by the ADC."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.placement import Array
+from spec.chip import Chip
+
+
+class Crossbar:
+    """One array's cells behind its pins.
+
+    `read` answers a request at the pins, `codes` many reads at once. A code is the number of levels
+    that the driven cells of a column hold, at most ``2**adc_bits - 1``.
+    """
+
+    def __init__(self, array: Array, chip: Chip) -> None:
+        self.chip = chip
+        self.cells = array.cells.astype(np.int64)
+        width = -(-chip.columns // chip.ou_cols) * chip.ou_cols
+        self._padded = np.zeros((chip.rows, width), np.int64)
+        self._padded[:, : chip.columns] = self.cells
+        self._known: dict[int, list[int]] = {}
+
+    def codes(self, driven: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``driven`` (..., rows) of 0 or 1: codes (..., columns)."""
+        # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
+        sums = (driven.astype(np.float64) @ self.cells[: driven.shape[-1]].astype(np.float64)).astype(np.int64)
+        return np.minimum(sums, 2**self.chip.adc_bits - 1)
+
+    def read(self, wordlines: int, column_group: int) -> int:
+        """Codes of one OU read, lane 0 lowest, ``adc_bits`` each."""
+        known = self._known.get(wordlines)
+        if known is None:
+            known = self._known[wordlines] = self._every_group(wordlines)
+            if len(self._known) > 200_000:
+                self._known.clear()
+        return known[column_group]
+
+    def _every_group(self, wordlines: int) -> list[int]:
+        chip = self.chip
+        count = -(-chip.rows // 8)
+        driven = np.unpackbits(np.frombuffer(wordlines.to_bytes(count, "little"), np.uint8), bitorder="little")
+        sums = self._padded[np.flatnonzero(driven)].sum(axis=0)
+        codes = np.minimum(sums, 2**chip.adc_bits - 1).reshape(-1, chip.ou_cols)
+        shifts = chip.adc_bits * np.arange(chip.ou_cols)
+        if chip.adc_bits * chip.ou_cols < 63:
+            return (codes << shifts).sum(axis=1).tolist()
+        return [sum(c << s for c, s in zip(row, shifts.tolist(), strict=True)) for row in codes.tolist()]

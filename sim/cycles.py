@@ -1,0 +1,243 @@
+"""The cycle model: the exact number of cycles the RTL takes, from a placement and its activations.
+
+Written from the timing tables of ``docs/architecture.md``, not from the gateware; it knows nothing
+of ``hw``. All times are clock cycles; cycle 0 is the first after reset, in which the first word is
+offered. The source always offers, the sink always accepts, the macro answers after ``read_latency``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.drain import DrainPlan, drain_plan
+from mapping.load import load_plan
+from mapping.placement import Placement, Tile
+from sim.machine import ou_reads, step_windows
+
+Integers = NDArray[np.int64]
+
+LOAD_TO_READ = 5  # last cycle of a load to the first read's decision
+READ_TO_PINS = 1  # decision to request at the macro
+CODE_TO_SUM = 2  # codes at the pins to a finished sum
+DRAIN_TO_BEAT = 2  # slots read to a beat at the output
+
+
+@dataclass(frozen=True)
+class TileCycles:
+    """What the model foretells of one tile."""
+
+    cycles: int  # first word offered to last beat taken
+    reads: int  # OU reads of all arrays
+    dense_reads: int  # the same without skipping
+    busiest: int  # sum over steps of the reads of the step's busiest array
+    fetched: int  # words accepted
+    steps: int
+
+
+def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> TileCycles:
+    """Cycles and reads of ``tile`` for activations ``codes`` (N, C, H, W), zero point subtracted."""
+    windows = step_windows(placement, tile, codes)
+    reads, weights = distinct_reads(placement, tile, windows, skip=skip)
+    dense, _ = distinct_reads(placement, tile, windows[:1], skip=False)
+    images = codes.shape[0]
+    cycles = _Timeline(placement, tile).run(reads, images)
+    words = load_plan(tile, placement.chip).words
+    return TileCycles(
+        cycles=cycles,
+        reads=int((reads * weights[:, None]).sum()),
+        dense_reads=int((dense * weights[:, None]).sum()) * len(windows),
+        busiest=int(reads.max(axis=0).sum()),
+        fetched=images * placement.layer.height * placement.layer.width * words,
+        steps=len(windows),
+    )
+
+
+def distinct_reads(
+    placement: Placement, tile: Tile, windows: Integers, *, skip: bool
+) -> tuple[Integers, Integers]:
+    """OU reads (kinds, steps) of arrays that differ in them, and how many arrays are of each kind."""
+    kinds: dict[tuple, int] = {}
+    for index, array in enumerate(tile.arrays):
+        kinds.setdefault(
+            tuple((block.row, len(block.outputs), block.window.tobytes()) for block in array.blocks), index
+        )
+    chosen = list(kinds.values())
+    counts = np.zeros(len(chosen), np.int64)
+    keys = list(kinds)
+    for array in tile.arrays:
+        key = tuple((block.row, len(block.outputs), block.window.tobytes()) for block in array.blocks)
+        counts[keys.index(key)] += 1
+    reads = [ou_reads(placement, tile.arrays[index], windows, skip=skip) for index in chosen]
+    return np.stack(reads), counts
+
+
+def window_edges(placement: Placement, tile: Tile, axis: int) -> tuple[Integers, Integers]:
+    """First and last pixel along ``axis`` of the window of each step, not clipped."""
+    sweep = placement.sweep
+    base = np.arange(sweep.steps[axis]) * sweep.stride[axis]
+    offsets = [offset[axis] for offset in tile.offsets]
+    return (base + min(offsets)) // sweep.insert[axis], (base + max(offsets)) // sweep.insert[axis]
+
+
+def buffer_lines(placement: Placement, tile: Tile) -> int:
+    """Lines of the input buffer: the tallest window, and the lines a new row of steps adds to it."""
+    sweep = placement.sweep
+    offsets = [offset[0] for offset in tile.offsets]
+    base = np.arange(sweep.insert[0])
+    tall = int(((base + max(offsets)) // sweep.insert[0] - (base + min(offsets)) // sweep.insert[0]).max()) + 1
+    return min(sweep.size[0], tall + (sweep.stride[0] - 1 if sweep.insert[0] == 1 else 0))
+
+
+class _Source:
+    """The input stream: one word a cycle while the buffer has room."""
+
+    def __init__(self, placement: Placement, tile: Tile, words: int) -> None:
+        height, width = placement.sweep.size
+        pitch = width * words
+        (top, bottom), (left, right) = (window_edges(placement, tile, axis) for axis in range(2))
+        rows, columns = np.minimum(bottom, height - 1), np.minimum(right, width - 1)
+        needed = (rows[:, None] * width + columns + 1) * words
+        outside = ((bottom < 0) | (top >= height))[:, None] | ((right < 0) | (left >= width))
+        self.need = np.where(outside, 0, needed).ravel().tolist()
+        # The next row of steps starts lower, so what lies left of the window is dead.
+        sweep = placement.sweep
+        base = (np.arange(sweep.steps[0]) + 1) * sweep.stride[0]
+        following = (base + min(offset[0] for offset in tile.offsets)) // sweep.insert[0]
+        low = np.clip(top, 0, height)
+        retires = following > np.maximum(top, 0)
+        limit_rows = low + buffer_lines(placement, tile)
+        limit = limit_rows[:, None] * pitch + np.where(retires[:, None], np.clip(left, 0, width) * words, 0)
+        self.total = height * pitch
+        self.limit = np.minimum(limit, self.total).ravel().tolist()
+        self.open = min(self.total, buffer_lines(placement, tile) * pitch)
+        self.count, self.next, self.allowed = 0, 0, self.open
+
+    def until(self, cycle: int) -> None:
+        """Accept words in cycles before ``cycle``."""
+        taken = max(0, min(cycle - self.next, self.allowed - self.count))
+        self.count += taken
+        self.next = max(cycle, self.next + taken)
+
+    def present(self, step: int, cycle: int) -> int:
+        """First cycle from ``cycle``, the step's first, in which its pixels are in the buffer."""
+        need = self.need[step]
+        self.until(cycle)
+        if need > self.count:
+            self.until(cycle + 1)  # the limit follows the step one cycle late
+            self.allowed = self.limit[step]
+            if need <= self.count:
+                return cycle + 1
+            self.until(self.next + need - self.count)
+            return self.next
+        self.until(cycle + 1)
+        self.allowed = self.limit[step]
+        return cycle
+
+    def restart(self, cycle: int) -> int:
+        """The image's last load was over before ``cycle``; returns the next image's first cycle."""
+        self.until(cycle + 1)
+        self.allowed = self.total
+        self.until(max(self.next, self.next + self.total - self.count))
+        # `next` is now the cycle after the last word, or after `cycle` if that was earlier.
+        last_word = self.last_word(cycle)
+        start = max(cycle, last_word + 1) + 1
+        self.count, self.next, self.allowed = 0, start, self.total
+        return start
+
+    def last_word(self, cycle: int) -> int:
+        return self.next - 1 if self.next > cycle + 1 else cycle - 1
+
+
+class _Timeline:
+    """Runs the steps of a tile one after the other; arrays are vectors."""
+
+    def __init__(self, placement: Placement, tile: Tile) -> None:
+        self.placement = placement
+        plan = load_plan(tile, placement.chip)
+        self.load = len(plan.reads)
+        self.drain = drain_plan(placement, tile)
+        self.source = _Source(placement, tile, plan.words)
+        self.sink = _Overlap(placement, self.drain) if placement.sweep.overlap else None
+
+    def run(self, reads: Integers, images: int) -> int:
+        kinds, steps = reads.shape
+        latency = READ_TO_PINS + self.placement.chip.read_latency
+        per_image = steps // images
+        spent = np.maximum(reads, 1).T.tolist()
+        empty = (reads == 0).T.tolist()
+        ends = [[-1] * kinds for _ in range(2)]  # last read of the last two steps, per kind
+        popped = [-1] * kinds
+        drained = [-(10**9)] * 2
+        step_start, out = 0, 0
+        for step in range(steps):
+            at = step % per_image
+            if step and at == 0:
+                step_start = self.source.restart(step_start)
+            free = max(ends[0]) + 1 if step >= 2 else 0
+            begin = max(self.source.present(at, step_start), free)
+            load_end = begin + self.load - 1
+            step_start = load_end + 1
+            ready = max(load_end + LOAD_TO_READ, drained[0] + 1)
+            now = []
+            complete = 0
+            for kind in range(kinds):
+                end = max(ends[1][kind] + 1, ready) + spent[step][kind] - 1
+                now.append(end)
+                if empty[step][kind]:
+                    popped[kind] = max(end + 1, popped[kind] + 1)
+                else:
+                    popped[kind] = end + latency
+                complete = max(complete, popped[kind] + CODE_TO_SUM)
+            ends = [ends[1], now]
+            first = max(complete, drained[1] + 1)
+            if self.sink:
+                last, out = self.sink.step(first, step)
+            else:
+                last = first + self.drain.length - 1
+                out = last + DRAIN_TO_BEAT
+            drained = [drained[1], last]
+        return out + 1
+
+
+class _Overlap:
+    """Flush beats of the overlap buffer, and how they hold up the drain."""
+
+    def __init__(self, placement: Placement, drain: DrainPlan) -> None:
+        sweep, m = placement.sweep, placement.layer.outputs
+        beats = drain.banks[0].beats
+        whole = [index for index, beat in enumerate(beats) if beat.last]
+        phases = [sweep.phases[beats[index].outputs[0] // m] for index in whole]
+        self.length, self.first_whole, self.steps = len(beats), whole[0], sweep.steps
+        self.final = sum(y < sweep.block[0] and x < sweep.block[1] for y, x in phases)
+        self.grid = [
+            max(steps, -(-(crop + size) // block))
+            for steps, crop, size, block in zip(
+                sweep.steps, sweep.crop, sweep.output, sweep.block, strict=True
+            )
+        ]
+        tall = max(y for y, _ in phases) + 1
+        lines = -(-max(tall, sweep.block[0]) // sweep.block[0]) * sweep.block[0]
+        channels = len({output % m for beat in beats for output in beat.outputs})
+        self.busy_until = lines * self.grid[1] * sweep.block[1] * channels  # the clearing after reset
+
+    def step(self, first: int, step: int) -> tuple[int, int]:
+        """Last slot read of a drain that could begin at ``first``; cycle of the last beat that leaves."""
+        if first + self.first_whole + DRAIN_TO_BEAT < self.busy_until:
+            # The first beat waits at the output from `stall`; what is not read by then waits too.
+            stall = first + self.first_whole + DRAIN_TO_BEAT
+            last = first + self.length - 1
+            last = last if last < stall else self.busy_until + last - stall
+            taken = self.busy_until + self.length - 1 - self.first_whole
+        else:
+            last = first + self.length - 1
+            taken = last + DRAIN_TO_BEAT
+        rows, columns = self.steps
+        at = step % (rows * columns)
+        flushed = 0
+        if at % columns == columns - 1:
+            flushed = self.grid[1] - columns
+            if at == rows * columns - 1:
+                flushed += (self.grid[0] - rows) * self.grid[1]
+        self.busy_until = taken + 1 + flushed * self.final
+        return last, self.busy_until

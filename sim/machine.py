@@ -1,0 +1,93 @@
+"""What a placement computes, through its crossbars, and what it reads to do so. No clock here."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapping.placement import Array, Placement, Tile, row_groups
+from sim.crossbar import Crossbar
+
+Integers = NDArray[np.int64]
+
+
+def step_windows(placement: Placement, tile: Tile, codes: Integers) -> Integers:
+    """Window of each step: (N * steps, pixels * channels) from codes (N, C, H, W); zero outside the map."""
+    sweep = placement.sweep
+    own = codes[:, tile.first_channel : tile.first_channel + tile.channels]
+    axes = []
+    for axis in range(2):
+        base = np.arange(sweep.steps[axis]) * sweep.stride[axis]
+        at = base[:, None] + np.array([offset[axis] for offset in tile.offsets])
+        index, between = np.divmod(at, sweep.insert[axis])
+        inside = (between == 0) & (index >= 0) & (index < sweep.size[axis])
+        axes.append((np.clip(index, 0, sweep.size[axis] - 1), inside))
+    (rows, rows_inside), (columns, columns_inside) = axes
+    inside = rows_inside[:, None, :] & columns_inside[None, :, :]
+    # (N, C, steps y, steps x, pixels) -> (N, steps y, steps x, pixels, C)
+    picked = own[:, :, rows[:, None, :], columns[None, :, :]] * inside
+    return picked.transpose(0, 2, 3, 4, 1).reshape(codes.shape[0] * inside.shape[0] * inside.shape[1], -1)
+
+
+def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
+    """OU reads of an array in each step: (steps,)."""
+    bits, total = placement.format.bits, np.zeros(len(windows), np.int64)
+    start = 0
+    for group in row_groups(array, placement.chip):
+        block = array.blocks[group.block]
+        start = group.row - block.row
+        rows = block.window[start : start + group.count]
+        driven = np.bitwise_or.reduce(windows[:, rows] & (2**bits - 1), axis=1) if skip else None
+        planes = np.bitwise_count(driven).astype(np.int64) if skip else bits
+        total += planes * group.column_groups
+    return total
+
+
+def array_sums(placement: Placement, array: Array, windows: Integers) -> list[Integers]:
+    """Per block: (steps, weights) sums of an array over its row groups, input planes and slices."""
+    chip, numbers = placement.chip, placement.format
+    crossbar = Crossbar(array, chip)
+    scale = 2 ** (np.arange(chip.slices) * chip.cell_bits)
+    sums = []
+    for block in array.blocks:
+        columns = slice(block.column, block.column + len(block.outputs) * chip.slices)
+        total = np.zeros((len(windows), len(block.outputs) * chip.slices), np.int64)
+        for first in range(0, block.rows, chip.ou_rows):
+            own = windows[:, block.window[first : first + chip.ou_rows]]
+            for plane in range(numbers.bits):
+                driven = np.zeros((len(windows), chip.rows), np.int64)
+                at = block.row + first
+                driven[:, at : at + own.shape[1]] = own >> plane & 1
+                codes = crossbar.codes(driven)[:, columns] << plane
+                total += -codes if numbers.signed and plane == numbers.bits - 1 else codes
+        whole = (total.reshape(len(windows), -1, chip.slices) * scale).sum(axis=2)
+        if chip.weight_offset:
+            whole -= chip.weight_offset * windows[:, block.window].sum(axis=1, keepdims=True)
+        sums.append(whole * array.polarity)
+    return sums
+
+
+def run(placement: Placement, codes: Integers) -> Integers:
+    """Outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars."""
+    y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
+    for tile in placement.tiles:
+        windows = step_windows(placement, tile, codes)
+        for array in tile.arrays:
+            for block, sums in zip(array.blocks, array_sums(placement, array, windows), strict=True):
+                scatter(placement, y, block.outputs, sums)
+    return y
+
+
+def scatter(placement: Placement, y: Integers, outputs: Integers, sums: Integers) -> None:
+    """Add (N * steps, outputs) step by step to the pixels of ``y`` that the output ids name."""
+    sweep, m = placement.sweep, placement.layer.outputs
+    maps = sums.reshape(y.shape[0], *sweep.steps, -1)
+    for phase in np.unique(outputs // m):
+        own = np.flatnonzero(outputs // m == phase)
+        at = []
+        for axis in range(2):
+            positions = np.arange(sweep.steps[axis]) * sweep.block[axis] + sweep.phases[phase][axis]
+            positions -= sweep.crop[axis]
+            inside = np.flatnonzero((positions >= 0) & (positions < sweep.output[axis]))
+            at.append((inside, positions[inside]))
+        (rows, to_rows), (columns, to_columns) = at
+        part = maps[:, rows[:, None], columns][..., own].transpose(0, 3, 1, 2)
+        y[np.ix_(np.arange(y.shape[0]), outputs[own] % m, to_rows, to_columns)] += part
