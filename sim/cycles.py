@@ -111,12 +111,14 @@ class _Source:
         self.total = height * pitch
         self.limit = np.minimum(limit, self.total).ravel().tolist()
         self.open = min(self.total, buffer_lines(placement, tile) * pitch)
-        self.count, self.next, self.allowed = 0, 0, self.open
+        self.count, self.next, self.allowed, self.last = 0, 0, self.open, -1
 
     def until(self, cycle: int) -> None:
         """Accept words in cycles before ``cycle``."""
         taken = max(0, min(cycle - self.next, self.allowed - self.count))
         self.count += taken
+        if taken:
+            self.last = self.next + taken - 1
         self.next = max(cycle, self.next + taken)
 
     def present(self, step: int, cycle: int) -> int:
@@ -138,15 +140,10 @@ class _Source:
         """The image's last load was over before ``cycle``; returns the next image's first cycle."""
         self.until(cycle + 1)
         self.allowed = self.total
-        self.until(max(self.next, self.next + self.total - self.count))
-        # `next` is now the cycle after the last word, or after `cycle` if that was earlier.
-        last_word = self.last_word(cycle)
-        start = max(cycle, last_word + 1) + 1
+        self.until(self.next + self.total - self.count)
+        start = max(cycle, self.last + 1) + 1
         self.count, self.next, self.allowed = 0, start, self.total
         return start
-
-    def last_word(self, cycle: int) -> int:
-        return self.next - 1 if self.next > cycle + 1 else cycle - 1
 
 
 class _Timeline:

@@ -1,0 +1,49 @@
+"""Verilog around a tile that gathers the pins of all its macros, so that a bench moves them at once."""
+
+from hw.parameters import TileParameters
+from hw.tile import COUNTER_BITS, Tile
+
+COUNTERS = ("fetched", "reads", "pending", "issued")
+
+
+def request_bits(p: TileParameters) -> int:
+    """Bits of one macro's request: word lines below, column group above."""
+    return p.chip.rows + p.engines[0].column_group_bits
+
+
+def harness(p: TileParameters, tile: Tile) -> str:
+    """Module ``harness``: the tile, its macros' pins side by side (macro 0 lowest), its counters."""
+    n, request, codes = len(p.engines), request_bits(p), p.chip.ou_cols * p.chip.adc_bits
+    width = p.buffer.lanes * p.buffer.format.raw_bits
+    out = tile.o.payload.shape().size
+    pins = []
+    for k in range(n):
+        pins += [
+            f".crossbar_{k}__request__valid(request_valid[{k}])",
+            f".crossbar_{k}__request__ready(request_ready[{k}])",
+            f".crossbar_{k}__request__payload(request[{k * request} +: {request}])",
+            f".crossbar_{k}__codes__valid(codes_valid[{k}])",
+            f".crossbar_{k}__codes__ready(codes_ready[{k}])",
+            f".crossbar_{k}__codes__payload(codes[{k * codes} +: {codes}])",
+        ]
+    counters = [f".{name}({name})" for name in COUNTERS] if p.counters else []
+    connections = ",\n    ".join([*pins, *counters])
+    return f"""\
+module harness (
+  input clk, input rst,
+  input [{width - 1}:0] i__payload, input i__valid, output i__ready,
+  output [{out - 1}:0] o__payload, output o__valid, input o__ready,
+  output [{n * request - 1}:0] request, output [{n - 1}:0] request_valid, input [{n - 1}:0] request_ready,
+  input [{n * codes - 1}:0] codes, input [{n - 1}:0] codes_valid, output [{n - 1}:0] codes_ready,
+  output [{2 * n + 1}:0] status
+);
+  wire [{COUNTER_BITS - 1}:0] {", ".join(COUNTERS)};
+  assign status = {{codes_ready, request_valid, o__valid, i__ready}};
+  tile tile (
+    .clk(clk), .rst(rst),
+    .i__payload(i__payload), .i__valid(i__valid), .i__ready(i__ready),
+    .o__payload(o__payload), .o__valid(o__valid), .o__ready(o__ready),
+    {connections}
+  );
+endmodule
+"""

@@ -1,0 +1,190 @@
+"""Runs inside the simulator: a tile, its source and sink, and a crossbar behind each macro's pins."""
+
+import os
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge
+
+from tb.job import TileJob, load_job, save_result
+from tb.pins import get, put
+from tb.streams import bursts
+
+ALWAYS = (1, 0)
+
+
+@dataclass
+class Stalls:
+    """Which streams pause: (cycles on, cycles off) at most, drawn anew each time."""
+
+    source: tuple[int, int] = ALWAYS
+    sink: tuple[int, int] = ALWAYS
+    macro: tuple[int, int] = ALWAYS
+    latency: int = 0  # added to a macro's latency, at most
+
+
+@dataclass
+class Record:
+    """What a run showed at the pins."""
+
+    beats: list[int] = field(default_factory=list)
+    first: int = 0  # cycle of the first read
+    cycles: int = 0  # from the first word offered to the last beat taken
+    fetched: int = 0
+    reads: list[int] = field(default_factory=list)  # per macro
+
+
+class Macros:
+    """The crossbar macros of a tile behind their pins: requests in, codes back in order."""
+
+    def __init__(self, dut, job: TileJob, stalls: Stalls, rng: random.Random) -> None:
+        self.dut, self.job, self.rng, self.extra = dut, job, rng, stalls.latency
+        self.n = len(job.crossbars)
+        self.pause = bursts(rng, *stalls.macro) if stalls.macro != ALWAYS else None
+        self.everyone = 2**self.n - 1
+        self.due: list[deque[tuple[int, int]]] = [deque() for _ in range(self.n)]
+        self.known: list[dict[int, int]] = [{} for _ in range(self.n)]
+        self.reads = [0] * self.n
+        self.shown = 0
+        put(dut.request_ready, self.everyone)
+        put(dut.codes_valid, 0)
+
+    def cycle(self, now: int, status: int) -> None:
+        """Everything at a falling edge; transfers happen at the rising edge that follows."""
+        ready = self.everyone
+        if self.pause:
+            ready = sum(int(next(self.pause)) << k for k in range(self.n))
+            put(self.dut.request_ready, ready)
+        asked = status & ready
+        if asked:
+            self._accept(now, asked)
+        self._answer(now, status >> self.n)
+
+    def _accept(self, now: int, asked: int) -> None:
+        word, bits = get(self.dut.request), self.job.request_bits
+        mask, latency = 2**bits - 1, self.job.chip.read_latency
+        for k in range(self.n):
+            if asked >> k & 1:
+                request = word >> k * bits & mask
+                code = self.known[k].get(request)
+                if code is None:
+                    code = self.known[k][request] = self._convert(k, request)
+                at = now + latency
+                if self.extra:
+                    at = max(at + self.rng.randint(0, self.extra), self.due[k][-1][0] if self.due[k] else 0)
+                self.due[k].append((at, code))
+                self.reads[k] += 1
+
+    def _convert(self, k: int, request: int) -> int:
+        rows = self.job.chip.rows
+        wordlines = request & 2**rows - 1
+        # The invariant of the pins: one read drives at most `ou_rows` word lines.
+        assert wordlines.bit_count() <= self.job.chip.ou_rows, f"{wordlines.bit_count()} word lines are high"
+        return self.job.crossbars[k].read(wordlines, request >> rows)
+
+    def _answer(self, now: int, ready: int) -> None:
+        valid = codes = 0
+        bits = self.job.codes_bits
+        for k, due in enumerate(self.due):
+            if due and due[0][0] <= now:
+                valid |= 1 << k
+                codes |= due[0][1] << k * bits
+                if ready >> k & 1:
+                    due.popleft()
+        if valid:
+            put(self.dut.codes, codes)
+        if valid != self.shown:
+            put(self.dut.codes_valid, valid)
+            self.shown = valid
+
+
+class Source:
+    """Words into the tile."""
+
+    def __init__(self, dut, words: list[int], pattern: Iterator[bool]) -> None:
+        self.dut, self.words, self.pattern = dut, words, pattern
+        self.sent, self.holding = 0, False
+        put(dut.i__valid, 0)
+
+    def cycle(self, ready: int) -> None:
+        offer = self.sent < len(self.words) and (self.holding or next(self.pattern))
+        if offer and not self.holding:
+            put(self.dut.i__payload, self.words[self.sent])
+        put(self.dut.i__valid, int(offer))
+        self.holding = bool(offer and not ready)
+        self.sent += int(offer and ready)
+
+
+async def play(dut, job: TileJob, stalls: Stalls, rng: random.Random, *, stop_after: int = -1) -> Record:
+    """From the cycle after reset until the last beat, or for ``stop_after`` cycles.
+
+    All happens at falling edges: what the tile shows is registered, and what it is given is stable at
+    the next rising edge; so a transfer is certain when both sides are up at a falling edge.
+    """
+    record = Record()
+    macros, source = Macros(dut, job, stalls, rng), Source(dut, job.words, bursts(rng, *stalls.source))
+    sink, edge, now = bursts(rng, *stalls.sink), FallingEdge(dut.clk), 0
+    while len(record.beats) < job.beats and now != stop_after:
+        status = get(dut.status)
+        if source.sent < len(source.words) or source.holding or not now:
+            source.cycle(status & 1)
+        elif source.sent == len(source.words):
+            put(dut.i__valid, 0)
+        take = next(sink)
+        put(dut.o__ready, int(take))
+        if take and status & 2:
+            record.beats.append(get(dut.o__payload))
+        macros.cycle(now, status >> 2)
+        await edge
+        now += 1
+    record.cycles, record.fetched, record.reads = now, source.sent, macros.reads
+    assert not any(macros.due), "codes were left over"
+    return record
+
+
+async def reset(dut) -> None:
+    """Two cycles of reset, ending at a falling edge."""
+    dut.rst.value = 1
+    for name in ("i__valid", "i__payload", "o__ready", "request_ready", "codes", "codes_valid"):
+        getattr(dut, name).value = 0
+    await ClockCycles(dut.clk, 2)
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+
+
+async def nothing_left(dut, job: TileJob) -> None:
+    """After the last beat nothing more may come, and no macro may be asked."""
+    put(dut.i__valid, 0)
+    put(dut.o__ready, 1)
+    for _ in range(4 * job.chip.read_latency + 40):
+        await FallingEdge(dut.clk)
+        assert not get(dut.status) >> 1 & (2 ** (len(job.crossbars) + 1) - 1), "the tile did not come to rest"
+
+
+@cocotb.test()
+async def run_tile(dut) -> None:
+    """One run of the job; ``job.stalls`` paces the streams, ``job.reset_after`` interrupts it once."""
+    job = load_job(os.environ["SELVAGE_JOB"])
+    rng = random.Random(cocotb.RANDOM_SEED)
+    Clock(dut.clk, 10, unit="ns").start()
+    await reset(dut)
+    stalls = Stalls(**job.stalls)
+    if job.reset_after:
+        await play_part(dut, job, stalls, rng)
+    record = await play(dut, job, stalls, rng)
+    counters = {name: get(getattr(dut, name)) for name in job.counters}
+    await nothing_left(dut, job)
+    save_result(job, record, counters)
+
+
+async def play_part(dut, job: TileJob, stalls: Stalls, rng: random.Random) -> None:
+    """Begin the layer, then reset in the middle of it."""
+    try:
+        await play(dut, job, stalls, rng, stop_after=job.reset_after)
+    except AssertionError as left:
+        assert str(left) == "codes were left over", left
+    await reset(dut)
