@@ -22,7 +22,7 @@ class Writer(wiring.Component):
     put : a word is written now
     may_put : the next word fits
     address : of the next word
-    present : every pixel of the window is in the buffer
+    present : every pixel of the window is in the buffer, and at least one word of the image
     finished : the whole image is in the buffer; ``restart`` begins the next image
     first_row .. retires : from the address generator; ``done`` when it needs no more pixels
     """
@@ -58,10 +58,14 @@ class Writer(wiring.Component):
         with m.If(self.put & pixel_end & row_end):
             m.d.sync += row.eq(row + 1)
             m.d.sync += self.finished.eq(row == height - 1)
+        # A window that lies outside the map needs no pixel, but no step begins before its image does.
+        started = Signal()
+        with m.If(self.put):
+            m.d.sync += started.eq(1)
         with m.If(self.restart):
-            m.d.sync += [row.eq(0), self.address.eq(0), self.finished.eq(0)]
+            m.d.sync += [row.eq(0), self.address.eq(0), self.finished.eq(0), started.eq(0)]
         m.d.comb += [
-            self.present.eq(self._present(row, column)),
+            self.present.eq(started & self._present(row, column)),
             self.may_put.eq(~self.finished & self._fits(m, row, column)),
         ]
         return m

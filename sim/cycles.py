@@ -99,7 +99,7 @@ class _Source:
         rows, columns = np.minimum(bottom, height - 1), np.minimum(right, width - 1)
         needed = (rows[:, None] * width + columns + 1) * words
         outside = ((bottom < 0) | (top >= height))[:, None] | ((right < 0) | (left >= width))
-        self.need = np.where(outside, 0, needed).ravel().tolist()
+        self.need = np.where(outside, 1, np.maximum(needed, 1)).ravel().tolist()
         # The next row of steps starts lower, so what lies left of the window is dead.
         sweep = placement.sweep
         base = (np.arange(sweep.steps[0]) + 1) * sweep.stride[0]

@@ -12,7 +12,10 @@ def request_bits(p: TileParameters) -> int:
 
 
 def harness(p: TileParameters, tile: Tile) -> str:
-    """Module ``harness``: the tile, its macros' pins side by side (macro 0 lowest), its counters."""
+    """Module ``harness``: the tile, its macros' pins side by side (macro 0 lowest), its counters.
+
+    ``pins`` is all that a bench looks at in every cycle, one read for the simulator.
+    """
     n, request, codes = len(p.engines), request_bits(p), p.chip.ou_cols * p.chip.adc_bits
     width = p.buffer.lanes * p.buffer.format.raw_bits
     out = tile.o.payload.shape().size
@@ -27,18 +30,19 @@ def harness(p: TileParameters, tile: Tile) -> str:
             f".crossbar_{k}__codes__payload(codes[{k * codes} +: {codes}])",
         ]
     counters = [f".{name}({name})" for name in COUNTERS] if p.counters else []
+    faces = "".join(f",\n  output [{COUNTER_BITS - 1}:0] {name}" for name in COUNTERS if p.counters)
     connections = ",\n    ".join([*pins, *counters])
     return f"""\
 module harness (
   input clk, input rst,
   input [{width - 1}:0] i__payload, input i__valid, output i__ready,
   output [{out - 1}:0] o__payload, output o__valid, input o__ready,
-  output [{n * request - 1}:0] request, output [{n - 1}:0] request_valid, input [{n - 1}:0] request_ready,
-  input [{n * codes - 1}:0] codes, input [{n - 1}:0] codes_valid, output [{n - 1}:0] codes_ready,
-  output [{2 * n + 1}:0] status
+  input [{n - 1}:0] request_ready, input [{n * codes - 1}:0] codes, input [{n - 1}:0] codes_valid,
+  output [{n * request + 2 * n + 1}:0] pins{faces}
 );
-  wire [{COUNTER_BITS - 1}:0] {", ".join(COUNTERS)};
-  assign status = {{codes_ready, request_valid, o__valid, i__ready}};
+  wire [{n * request - 1}:0] request;
+  wire [{n - 1}:0] request_valid, codes_ready;
+  assign pins = {{request, codes_ready, request_valid, o__valid, i__ready}};
   tile tile (
     .clk(clk), .rst(rst),
     .i__payload(i__payload), .i__valid(i__valid), .i__ready(i__ready),

@@ -2,15 +2,28 @@
 
 from typing import Any
 
-from cocotb.types import LogicArray
 from cocotb.handle import Immediate
 
 
-def get(handle: Any) -> int:
-    """Value of a pin as an unsigned integer; an X or Z is an error."""
-    return int(handle.value)
+class OutPin:
+    """A pin the tile drives. ``get`` is its value as an unsigned integer; an X or Z raises `ValueError`."""
+
+    def __init__(self, handle: Any) -> None:
+        # The public `value` builds a LogicArray, which takes longer than the simulation of a cycle;
+        # cocotb is pinned, so its own reader of the bits can be called.
+        self._read = handle._handle.get_signal_val_binstr
+
+    def get(self) -> int:
+        return int(self._read(), 2)
 
 
-def put(handle: Any, value: int) -> None:
-    """Drive a pin at once."""
-    handle.set(Immediate(value))
+class InPin:
+    """A pin the bench drives, at once; driving the value that is there already costs nothing."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle, self._shown = handle, -1
+
+    def put(self, value: int) -> None:
+        if value != self._shown:
+            self._handle.set(Immediate(value))
+            self._shown = value
