@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import AccumulatorParameters
 from hw.streams import tag_layout
+from hw.tables import fit
 
 
 def sums_layout(p: AccumulatorParameters) -> data.ArrayLayout:
@@ -57,14 +58,16 @@ class Accumulator(wiring.Component):
             self.codes.ready.eq(tags.r_rdy & ~tag.none),
             tags.r_en.eq(tags.r_rdy & (tag.none | self.codes.valid)),
         ]
-        shifted, here, valid = Signal(sums_layout(p)), Signal(self.tag_layout), Signal()
+        shifted = Signal(sums_layout(p), reset_less=True)
+        here, valid = Signal(self.tag_layout, reset_less=True), Signal()
         parts = [self.codes.payload[lane] for lane in range(p.lanes)]
         if p.driven_bits:
             parts.append(tag.driven)
         m.d.sync += [
             valid.eq(tags.r_en),
             here.eq(tag),
-            *(target.eq(part << tag.plane) for target, part in zip(shifted, parts, strict=True)),
+            # Vectors are assigned whole: driven piece by piece, Icarus resolves them bit by bit.
+            shifted.as_value().eq(Cat(fit(part << tag.plane, p.width) for part in parts)),
         ]
         self._accumulate(m, shifted, here, valid)
         return m
@@ -74,23 +77,25 @@ class Accumulator(wiring.Component):
         m.submodules.sums = memory = Memory(shape=sums_layout(p).size, depth=2 * 2**p.slot_bits, init=[])
         write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
         bank, drain_bank, finished = Signal(), Signal(), Signal(2)
-        touched = Signal(data.ArrayLayout(p.slots, 2))
+        touched = [Signal(p.slots, name=f"touched_{k}") for k in range(2)]
         slot = tag.slot[: p.slot_bits]
         add = valid & ~tag.none
-        before = data.View(sums_layout(p), old.data)
-        kept = touched[bank].bit_select(slot, 1)
+        kept = Mux(bank, touched[1], touched[0]).bit_select(slot, 1)
+        drained_of = Mux(drain_bank, touched[1], touched[0])
+        before = Signal(sums_layout(p))
+        m.d.comb += before.as_value().eq(Mux(kept, old.data, 0))
         top = tag.plane == p.input_bits - 1 if p.signed else 0
-        after = Signal(sums_layout(p))
-        for new, stored, part in zip(after, before, shifted, strict=True):
-            base = Mux(kept, stored, 0)
-            m.d.comb += new.eq(Mux(top, base - part, base + part) if p.signed else base + part)
+        after = Cat(
+            (Mux(top, stored - part, stored + part) if p.signed else stored + part)[: p.width]
+            for stored, part in zip(before, shifted, strict=True)
+        )
         m.d.comb += [
             old.addr.eq(Cat(slot, bank)),
             write.addr.eq(Cat(slot, bank)),
-            write.data.eq(after.as_value()),
+            write.data.eq(after),
             write.en.eq(add),
             out.addr.eq(Cat(self.slot, drain_bank)),
-            self.sums.eq(Mux(touched[drain_bank].bit_select(self.slot, 1), out.data, 0)),
+            self.sums.eq(Mux(drained_of.bit_select(self.slot, 1), out.data, 0)),
             self.complete.eq(finished != 0),
         ]
         end = valid & tag.last

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
 from hw.streams import load_signature, request_layout, tag_layout
-from hw.tables import encode, lookup, lowest_set
+from hw.tables import encode, fit, lookup, lowest_set
 
 
 class RowRegisters(wiring.Component):
@@ -117,9 +117,9 @@ class RowRegisters(wiring.Component):
 
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
-    """A row group on its way from the look-ahead to the walker."""
+    """A row group on its way from the look-ahead to the walker: its input planes, one after the other."""
     return data.StructLayout(
-        {"values": p.ou_rows * p.input_bits, "group": p.group_bits, "last": 1, "none": 1}
+        {"planes": p.ou_rows * p.input_bits, "group": p.group_bits, "last": 1, "none": 1}
     )
 
 
@@ -148,6 +148,8 @@ class Lookahead(wiring.Component):
         m = Module()
         first, move, last = Signal(len(self.p.groups)), Signal(), Signal()
         o = self.o
+        item = Signal(group_layout(self.p).size, reset_less=True)
+        planes = [self.values[plane :: self.p.input_bits] for plane in range(self.p.input_bits)]
         m.d.comb += [
             first.eq(lowest_set(self.pending)),
             move.eq((~o.valid | o.ready) & self.loaded),
@@ -159,13 +161,8 @@ class Lookahead(wiring.Component):
         with m.If(o.ready):
             m.d.sync += o.valid.eq(0)
         with m.If(move):
-            m.d.sync += [
-                o.valid.eq(1),
-                o.payload.values.eq(self.values),
-                o.payload.group.eq(self.group),
-                o.payload.last.eq(last),
-                o.payload.none.eq(self.pending == 0),
-            ]
+            m.d.sync += [o.valid.eq(1), item.eq(Cat(*planes, self.group, last, self.pending == 0))]
+        m.d.comb += o.payload.as_value().eq(item)
         return m
 
 
@@ -202,11 +199,12 @@ class Walker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, tag = self.p, self.tag
-        item, have = Signal(group_layout(p)), Signal()
+        item, have = Signal(group_layout(p), reset_less=True), Signal()
         planes, column = Signal(p.input_bits), Signal(range(max(2, max(g.column_groups for g in p.groups))))
         plane, rest = Signal(p.input_bits), Signal(p.input_bits)
         fresh, begun = Signal(init=1), Signal(2)
-        fire, done = Signal(), Signal()
+        fire, done, end = Signal(), Signal(), Signal()
+        index, driven = Signal(range(max(2, p.input_bits))), Signal(p.ou_rows)
         columns_end = column == lookup([g.column_groups - 1 for g in p.groups], item.group)
         m.d.comb += [
             plane.eq(lowest_set(planes)),
@@ -217,56 +215,76 @@ class Walker(wiring.Component):
             self.i.ready.eq(~have | done),
             self.release.eq(done & item.last),
             self.left.eq(have & ~item.none),
-            tag.payload.last.eq(item.last & (item.none | (columns_end & (rest == 0)))),
-            tag.payload.none.eq(item.none),
-            tag.payload.slot.eq(lookup(p.slots, item.group) + column),
-            tag.payload.plane.eq(encode(plane)),
+            end.eq(item.last & (item.none | (columns_end & (rest == 0)))),
+            index.eq(encode(plane)),
+            driven.eq(item.planes.word_select(index, p.ou_rows)),
+            tag.payload.as_value().eq(self._tag(item, column, index, driven, end)),
         ]
         m.d.sync += begun.eq(begun + (fire & fresh) - self.drained)
         with m.If(fire):
-            m.d.sync += [column.eq(column + 1), fresh.eq(tag.payload.last)]
+            m.d.sync += [column.eq(column + 1), fresh.eq(end)]
             with m.If(columns_end | item.none):
                 m.d.sync += [column.eq(0), planes.eq(rest)]
         with m.If(self.i.ready):
             m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload), planes.eq(self._planes(self.i.payload))]
-        self._drive(m, item, plane, column, fire)
+        self._drive(m, item, column, driven, fire)
         return m
+
+    def _tag(self, item: data.View, column: Value, plane: Value, driven: Value, end: Value) -> Value:
+        layout = tag_layout(self.p.slots_used, self.p.input_bits, self.p.driven_bits)
+        count = sum((bit for bit in driven), start=Const(0)) if self.p.driven_bits else Const(0, 0)
+        return Cat(
+            fit(lookup(self.p.slots, item.group) + column, layout["slot"].width),
+            plane,
+            fit(count, self.p.driven_bits),
+            end,
+            item.none,
+        )
 
     def _planes(self, group: data.View) -> Value:
         """Input planes in which some row of the group drives."""
         p = self.p
         if not p.skip:
             return Const(2**p.input_bits - 1, p.input_bits)
-        rows = [group.values.word_select(row, p.input_bits) for row in range(p.ou_rows)]
-        return Cat(Cat(row[bit] for row in rows).any() for bit in range(p.input_bits))
+        return Cat(group.planes.word_select(plane, p.ou_rows).any() for plane in range(p.input_bits))
 
-    def _drive(self, m: Module, item: data.View, plane: Value, column: Value, fire: Value) -> None:
+    def _drive(self, m: Module, item: data.View, column: Value, driven: Value, fire: Value) -> None:
         """The request's registers."""
         p, request = self.p, self.request
-        driven = Signal(p.ou_rows)
-        m.d.comb += driven.eq(
-            Cat((item.values.word_select(row, p.input_bits) & plane).any() for row in range(p.ou_rows))
-        )
-        if p.driven_bits:
-            m.d.comb += self.tag.payload.driven.eq(sum((bit for bit in driven), start=Const(0)))
+        # Payloads are assigned whole: a vector driven piece by piece, Icarus resolves bit by bit.
+        payload = Signal(request_layout(p).size, reset_less=True)
+        m.d.comb += request.payload.as_value().eq(payload)
         with m.If(request.ready):
             m.d.sync += request.valid.eq(0)
         with m.If(fire & ~item.none):
             first = lookup([g.first_column_group for g in p.groups], item.group)
             m.d.sync += [
                 request.valid.eq(1),
-                request.payload.wordlines.eq(self._spread(driven, item.group)),
-                request.payload.column_group.eq(first + column),
+                payload.eq(Cat(self._spread(driven, item.group), fit(first + column, p.column_group_bits))),
             ]
 
     def _spread(self, driven: Value, group: Value) -> Value:
-        """The OU's rows on the array's word lines: a decoder, no shifter."""
-        lines: list[list[Value]] = [[] for _ in range(self.p.rows)]
-        for index, rows in enumerate(self.p.groups):
-            here = group == index
-            for row in range(rows.count):
-                lines[rows.row + row].append(driven[row] & here)
-        return Cat(Cat(terms).any() if terms else Const(0, 1) for terms in lines)
+        """The OU's rows on the array's word lines: a decoder, no shifter.
+
+        Groups on different word lines make one vector; groups of blocks that stand on the same ones
+        (beside each other) are ORed.
+        """
+        layers: list[list[tuple[int, int, int]]] = []
+        for index, rows in sorted(enumerate(self.p.groups), key=lambda pair: pair[1].row):
+            layer = next((own for own in layers if own[-1][0] + own[-1][1] <= rows.row), None)
+            if layer is None:
+                layers.append(layer := [])
+            layer.append((rows.row, rows.count, index))
+        total: Value = Const(0, self.p.rows)
+        for layer in layers:
+            lines, enable, at = [], [], 0
+            for row, count, index in layer:
+                gap = Const(0, row - at)
+                lines += [gap, driven[:count]]
+                enable += [gap, (group == index).replicate(count)]
+                at = row + count
+            total = total | (Cat(lines) & Cat(enable))
+        return total[: self.p.rows]
 
 
 class ArrayEngine(wiring.Component):

@@ -29,6 +29,11 @@ def signed_lookup(values: Sequence[int], index: ValueLike) -> Value:
     return lookup([v % 2**width for v in values], index, width=width).as_signed()
 
 
+def fit(value: Value, width: int) -> Value:
+    """An unsigned value as exactly ``width`` bits."""
+    return Cat(value, Const(0, max(0, width - len(value))))[:width]
+
+
 def lowest_set(bits: Value) -> Value:
     """One-hot: the lowest bit that is set, or 0."""
     return (bits & (~bits + 1))[: len(bits)]

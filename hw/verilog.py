@@ -13,6 +13,8 @@ from amaranth.lib import wiring
 SCRIPT = """
 proc -norom
 memory_collect
+opt_expr
+opt_merge
 opt_clean
 attrmap -remove generator -remove top
 attrmap -modattr -remove generator -remove top
