@@ -63,11 +63,18 @@ class Accumulator(wiring.Component):
         parts = [self.codes.payload[lane] for lane in range(p.lanes)]
         if p.driven_bits:
             parts.append(tag.driven)
+        top = tag.plane == p.input_bits - 1
+
+        def moved(part: Value) -> Value:
+            """A code at its input plane; the top plane of signed inputs subtracts."""
+            value = fit(part << tag.plane, p.width)
+            return Mux(top, -value, value)[: p.width] if p.signed else value
+
         m.d.sync += [
             valid.eq(tags.r_en),
             here.eq(tag),
             # Vectors are assigned whole: driven piece by piece, Icarus resolves them bit by bit.
-            shifted.as_value().eq(Cat(fit(part << tag.plane, p.width) for part in parts)),
+            shifted.as_value().eq(Cat(moved(part) for part in parts)),
         ]
         self._accumulate(m, shifted, here, valid)
         return m
@@ -82,17 +89,15 @@ class Accumulator(wiring.Component):
         add = valid & ~tag.none
         kept = Mux(bank, touched[1], touched[0]).bit_select(slot, 1)
         drained_of = Mux(drain_bank, touched[1], touched[0])
-        before = Signal(sums_layout(p))
-        m.d.comb += before.as_value().eq(Mux(kept, old.data, 0))
-        top = tag.plane == p.input_bits - 1 if p.signed else 0
-        after = Cat(
-            (Mux(top, stored - part, stored + part) if p.signed else stored + part)[: p.width]
-            for stored, part in zip(before, shifted, strict=True)
-        )
+        before = data.View(sums_layout(p), old.data)
+        after = [Signal(signed(p.width + 1), name=f"after_{k}") for k in range(len(shifted))]
+        for new, stored, part in zip(after, before, shifted, strict=True):
+            m.d.comb += new.eq(stored + part)
+        whole = Cat(new[: p.width] for new in after)
         m.d.comb += [
             old.addr.eq(Cat(slot, bank)),
             write.addr.eq(Cat(slot, bank)),
-            write.data.eq(after),
+            write.data.eq(Mux(kept, whole, shifted.as_value())),
             write.en.eq(add),
             out.addr.eq(Cat(self.slot, drain_bank)),
             self.sums.eq(Mux(drained_of.bit_select(self.slot, 1), out.data, 0)),

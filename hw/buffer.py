@@ -110,6 +110,7 @@ class InputBuffer(wiring.Component):
     -------
     i : activations as they come, before the zero point is subtracted
     load : the window's words, see `load_signature`
+    index : cycle of the load plan, with ``load.valid``
     hold : no row registers are free: the next step's load must wait
     begin : a step's load begins
     """
@@ -119,7 +120,8 @@ class InputBuffer(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(data.ArrayLayout(p.format.raw_bits, p.lanes))),
-                "load": Out(load_signature(p.lanes, p.format.bits, p.index_bits)),
+                "load": Out(load_signature(p.lanes, p.format.bits)),
+                "index": Out(p.index_bits),
                 "hold": In(1),
                 "begin": Out(1),
             }
@@ -160,7 +162,7 @@ class InputBuffer(wiring.Component):
             read.en.eq(address.o.valid & address.o.payload.inside),
             read.addr.eq(address.o.payload.address),
             self.load.valid.eq(address.o.valid),
-            self.load.index.eq(address.o.payload.index),
+            self.index.eq(address.o.payload.index),
             self.load.last.eq(address.o.valid & address.o.payload.last),
             self.load.data.as_value().eq(Mux(inside, read.data, 0)),
         ]

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
-from hw.streams import load_signature, request_layout, tag_layout
+from hw.streams import load_signature, move_layout, request_layout, tag_layout
 from hw.tables import encode, fit, lookup, lowest_set
 
 
@@ -17,7 +17,7 @@ class RowRegisters(wiring.Component):
 
     Members
     -------
-    load : the window's words
+    load, move : the window's words, and what this array takes of them
     begin : a step's load begins; only while ``free``
     values : of ``group`` in the bank that is read, combinational
     pending, loaded : of the bank that is read
@@ -29,7 +29,8 @@ class RowRegisters(wiring.Component):
         self.p = p = parameters
         super().__init__(
             {
-                "load": In(load_signature(p.lanes, p.input_bits, p.index_bits)),
+                "load": In(load_signature(p.lanes, p.input_bits)),
+                "move": In(move_layout(p)),
                 "begin": In(1),
                 "free": Out(1),
                 "group": In(p.group_bits),
@@ -81,21 +82,19 @@ class RowRegisters(wiring.Component):
     def _write(self, m: Module, write: object) -> tuple[Value, Value, Value]:
         """Bring a word's lanes to their rows; returns the bank, the groups to mark, end of the load."""
         p = self.p
-        moves = [(move.group, move.rotation, move.rows) if move else (0, 0, 0) for move in p.moves]
-        index = self.load.index
         group, enable = Signal(p.group_bits), Signal(p.ou_rows)
         rotation, last, bank = Signal(range(max(2, p.lanes))), Signal(), Signal()
         m.d.sync += [
-            group.eq(lookup([move[0] for move in moves], index)),
-            rotation.eq(lookup([move[1] for move in moves], index)),
-            enable.eq(Mux(self.load.valid, lookup([move[2] for move in moves], index), 0)),
+            group.eq(self.move.group),
+            rotation.eq(self.move.rotation),
+            enable.eq(Mux(self.load.valid, self.move.rows, 0)),
             last.eq(self.load.last),
             bank.eq(bank ^ last),
         ]
         turned = Signal(p.lanes * p.input_bits)
         word = self.load.data.as_value()
         with m.Switch(rotation):
-            for amount in sorted({move[1] for move in moves}):
+            for amount in p.rotations:
                 with m.Case(amount):
                     m.d.comb += turned.eq(word.rotate_left(amount * p.input_bits))
         copies = -(-p.ou_rows // p.lanes)
@@ -296,7 +295,7 @@ class ArrayEngine(wiring.Component):
 
     Members
     -------
-    load, begin, free : see `RowRegisters`
+    load, move, begin, free : see `RowRegisters`
     crossbar : requests to the macro
     tag, drained : see `Walker`
     left : an OU read of a loaded step is left
@@ -306,7 +305,8 @@ class ArrayEngine(wiring.Component):
         self.p = p = parameters
         super().__init__(
             {
-                "load": In(load_signature(p.lanes, p.input_bits, p.index_bits)),
+                "load": In(load_signature(p.lanes, p.input_bits)),
+                "move": In(move_layout(p)),
                 "begin": In(1),
                 "free": Out(1),
                 "crossbar": Out(wiring.Signature({"request": Out(stream.Signature(request_layout(p)))})),
@@ -326,6 +326,7 @@ class ArrayEngine(wiring.Component):
         wiring.connect(m, walker.request, wiring.flipped(self.crossbar.request))
         wiring.connect(m, walker.tag, wiring.flipped(self.tag))
         m.d.comb += [
+            rows.move.eq(self.move),
             rows.begin.eq(self.begin),
             self.free.eq(rows.free),
             rows.group.eq(ahead.group),

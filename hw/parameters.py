@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mapping.drain import DrainPlan, drain_plan, weights_per_beat
-from mapping.load import LoadMove, LoadPlan, load_plan
+from mapping.load import LoadPlan, load_plan
 from mapping.placement import Placement, RowGroup, Tile, row_groups
 from mapping.schedule import Sweep
 from mapping.widths import output_range, slot_range
@@ -76,11 +76,7 @@ class EngineParameters:
     driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
     groups: tuple[RowGroup, ...]
     slots: tuple[int, ...]  # first slot of each row group
-    moves: tuple[LoadMove | None, ...]
-
-    @property
-    def index_bits(self) -> int:
-        return max(1, (len(self.moves) - 1).bit_length())
+    rotations: tuple[int, ...]  # that the tile's load plan uses
 
     @property
     def slots_used(self) -> int:
@@ -162,7 +158,8 @@ class TileParameters:
     @cached_property
     def engines(self) -> tuple[EngineParameters, ...]:
         chip, found = self.chip, []
-        for array, slots, moves in zip(self.tile.arrays, self.drain.slots, self.load.moves, strict=True):
+        rotations = {move.rotation for own in self.load.moves for move in own if move}
+        for array, slots in zip(self.tile.arrays, self.drain.slots, strict=True):
             groups = row_groups(array, chip)
             found.append(
                 EngineParameters(
@@ -177,7 +174,7 @@ class TileParameters:
                     driven_bits=self.driven_bits,
                     groups=groups,
                     slots=tuple(slots[group.block] for group in groups),
-                    moves=moves,
+                    rotations=tuple(sorted(rotations)),
                 )
             )
         return tuple(found)

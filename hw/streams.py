@@ -6,19 +6,18 @@ from amaranth.lib.wiring import In, Out
 from hw.parameters import EngineParameters
 
 
-def load_signature(lanes: int, bits: int, index_bits: int) -> wiring.Signature:
+def load_signature(lanes: int, bits: int) -> wiring.Signature:
     """Words on their way to every array: broadcast, never stalled.
 
-    ``valid``, ``index`` (cycle of the load plan) and ``last`` come one cycle before their ``data``.
+    ``valid`` and ``last`` (of the step) come one cycle before their ``data``.
     """
-    return wiring.Signature(
-        {
-            "valid": Out(1),
-            "index": Out(index_bits),
-            "last": Out(1),
-            "data": Out(data.ArrayLayout(bits, lanes)),
-        }
-    )
+    return wiring.Signature({"valid": Out(1), "last": Out(1), "data": Out(data.ArrayLayout(bits, lanes))})
+
+
+def move_layout(p: EngineParameters) -> data.StructLayout:
+    """What an array does with a word (`mapping.load.LoadMove`), one cycle before the word."""
+    rotation = max(1, (p.lanes - 1).bit_length())
+    return data.StructLayout({"group": p.group_bits, "rotation": rotation, "rows": p.ou_rows})
 
 
 def request_layout(p: EngineParameters) -> data.StructLayout:

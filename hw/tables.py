@@ -19,8 +19,9 @@ def lookup(values: Sequence[int], index: ValueLike, *, width: int | None = None)
     width = width or bits_for(values)
     if len(set(values)) == 1:
         return Const(values[0], width)
-    table = sum(value << width * k for k, value in enumerate(values))
-    return Const(table, width * len(values)).word_select(index, width)
+    stride = 1 << (width - 1).bit_length()  # a power of two: the index needs no multiplier
+    table = sum(value << stride * k for k, value in enumerate(values))
+    return Const(table, stride * len(values)).word_select(index, stride)[:width]
 
 
 def signed_lookup(values: Sequence[int], index: ValueLike) -> Value:

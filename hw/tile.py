@@ -11,7 +11,8 @@ from hw.output import OutputStage, OverlapAdd, output_layout
 from hw.parameters import TileParameters
 from hw.shared import Library
 from hw.splice import Splice
-from hw.streams import crossbar_signature
+from hw.streams import crossbar_signature, move_layout
+from hw.tables import lookup
 
 COUNTER_BITS = 48
 
@@ -82,9 +83,9 @@ class Tile(wiring.Component):
         wiring.connect(m, wiring.flipped(crossbar.codes), accumulator.codes)
         m.d.comb += [
             engine.load.valid.eq(self.buffer.load.valid),
-            engine.load.index.eq(self.buffer.load.index),
             engine.load.last.eq(self.buffer.load.last),
             engine.load.data.eq(self.buffer.load.data),
+            engine.move.eq(self._move(k)),
             engine.begin.eq(self.buffer.begin),
             engine.drained.eq(splice.drained),
             accumulator.drained.eq(splice.drained),
@@ -92,6 +93,17 @@ class Tile(wiring.Component):
             getattr(splice, f"sums_{k}").eq(accumulator.sums),
             getattr(splice, f"complete_{k}").eq(accumulator.complete),
         ]
+
+    def _move(self, k: int) -> Value:
+        """The load plan's move of array ``k`` in the buffer's present cycle."""
+        layout = move_layout(self.p.engines[k])
+        moves = [
+            layout.const({"group": move.group, "rotation": move.rotation, "rows": move.rows}).as_value().value
+            if move
+            else 0
+            for move in self.p.load.moves[k]
+        ]
+        return lookup(moves, self.buffer.index, width=layout.size)
 
     def _count(self, m: Module) -> None:
         requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.engines))]

@@ -1,5 +1,6 @@
 """Runs inside the simulator: a tile, its source and sink, and a crossbar behind each macro's pins."""
 
+import gc
 import os
 import random
 from collections import deque
@@ -174,6 +175,7 @@ async def nothing_left(dut, job: TileJob) -> None:
 @cocotb.test()
 async def run_tile(dut) -> None:
     """One run of the job; ``job.stalls`` paces the streams, ``job.reset_after`` interrupts it once."""
+    gc.disable()  # nothing here makes cycles, and looking for them takes time in every one of the clock
     job = load_job(os.environ["SELVAGE_JOB"])
     rng = random.Random(cocotb.RANDOM_SEED)
     Clock(dut.clk, 10, unit="ns", impl="gpi").start()
