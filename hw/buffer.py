@@ -74,10 +74,7 @@ class Writer(wiring.Component):
         """The window's last pixel inside the map has been passed, or none is inside."""
         height, width = self.p.sweep.size
         outside = (
-            (self.last_row < 0)
-            | (self.last_column < 0)
-            | (self.first_row >= height)
-            | (self.first_column >= width)
+            (self.last_row < 0) | (self.last_column < 0) | (self.first_row >= height) | (self.first_column >= width)
         )
         last_row = Mux(self.last_row < height, self.last_row, height - 1)
         last_column = Mux(self.last_column < width, self.last_column, width - 1)

@@ -101,9 +101,7 @@ class RowRegisters(wiring.Component):
         values = turned.replicate(copies)[: p.ou_rows * p.input_bits]
         written = Signal(len(p.groups))
         if p.skip:
-            nonzero = Cat(
-                values.word_select(row, p.input_bits).any() & enable[row] for row in range(p.ou_rows)
-            ).any()
+            nonzero = Cat(values.word_select(row, p.input_bits).any() & enable[row] for row in range(p.ou_rows)).any()
             m.d.comb += written.eq(nonzero << group)
         else:
             m.d.comb += written.eq(last.replicate(len(p.groups)))
@@ -117,9 +115,7 @@ class RowRegisters(wiring.Component):
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
     """A row group on its way from the look-ahead to the walker: its input planes, one after the other."""
-    return data.StructLayout(
-        {"planes": p.ou_rows * p.input_bits, "group": p.group_bits, "last": 1, "none": 1}
-    )
+    return data.StructLayout({"planes": p.ou_rows * p.input_bits, "group": p.group_bits, "last": 1, "none": 1})
 
 
 class Lookahead(wiring.Component):
@@ -337,8 +333,6 @@ class ArrayEngine(wiring.Component):
             rows.turn.eq(ahead.turn),
             rows.release.eq(walker.release),
             walker.drained.eq(self.drained),
-            self.left.eq(
-                walker.left | (ahead.o.valid & ~ahead.o.payload.none) | (rows.loaded & rows.pending.any())
-            ),
+            self.left.eq(walker.left | (ahead.o.valid & ~ahead.o.payload.none) | (rows.loaded & rows.pending.any())),
         ]
         return m

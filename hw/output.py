@@ -1,6 +1,6 @@
 """The output stage: which outputs of a step exist; and, padding-free, where steps overlap, their sums."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -110,7 +110,7 @@ class OverlapAdd(wiring.Component):
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
         sweep, m = p.placement.sweep, p.placement.layer.outputs
-        first = [bank.beats for bank in p.drain.banks][0]
+        first = p.drain.banks[0].beats
         outputs = [beat.outputs[0] for beat in first if beat.last]
         channels = sorted({output % m for output in outputs})
         self.grid = overlap_grid(p)
@@ -120,9 +120,7 @@ class OverlapAdd(wiring.Component):
         self.lines = -(-max(tall, sweep.block[0]) // sweep.block[0]) * sweep.block[0]
         self.channels = len(channels)
         self.pitch = self.grid[1] * sweep.block[1] * self.channels
-        super().__init__(
-            {"i": In(stream.Signature(beat_layout(p))), "o": Out(stream.Signature(beat_layout(p)))}
-        )
+        super().__init__({"i": In(stream.Signature(beat_layout(p))), "o": Out(stream.Signature(beat_layout(p)))})
 
     @property
     def depth(self) -> int:

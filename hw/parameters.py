@@ -138,9 +138,27 @@ class TileParameters:
     @cached_property
     def buffer(self) -> BufferParameters:
         reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in self.load.reads)
-        return BufferParameters(
-            self.placement.sweep, self.placement.format, self.load.lanes, self.load.words, reads
+        return BufferParameters(self.placement.sweep, self.placement.format, self.load.lanes, self.load.words, reads)
+
+    @cached_property
+    def structure(self) -> tuple:
+        """All that the hardware depends on: tiles of equal structure are the same Verilog."""
+        m = self.placement.layer.outputs
+        channels = sorted({output % m for bank in self.drain.banks for b in bank.beats for output in b.outputs})
+        rank = {channel: index for index, channel in enumerate(channels)}
+        banks = tuple(
+            (
+                bank.arrays,
+                tuple(
+                    (b.slots, b.rotation, b.columns, b.slice, b.last, *((o // m, rank[o % m]) for o in b.outputs))
+                    for b in bank.beats
+                ),
+            )
+            for bank in self.drain.banks
         )
+        polarities = tuple(array.polarity for array in self.tile.arrays)
+        parts = (self.buffer, self.engines, self.accumulators, self.load.moves, self.output_width)
+        return (*parts, banks, polarities, self.counters)
 
     @property
     def weights(self) -> int:

@@ -26,9 +26,10 @@ class Shared(wiring.Component):
 
 
 class Library:
-    """The modules of a design that are emitted once, by their parameters."""
+    """The modules of a design that are emitted once, by their parameters; ``prefix`` begins their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.components: dict[str, wiring.Component] = {}
         self._names: dict[tuple[type, Hashable], str] = {}
 
@@ -36,6 +37,7 @@ class Library:
         """A `Shared` of ``kind(parameters)``; the first one of its parameters names the module."""
         key = (kind, parameters)
         if key not in self._names:
+            name = f"{self.prefix}{name}"
             count = sum(known.startswith(f"{name}_") for known in self.components)
             self._names[key] = f"{name}_{count}"
             self.components[self._names[key]] = kind(parameters)

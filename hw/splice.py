@@ -31,9 +31,7 @@ class BankSum(wiring.Component):
         self.p, self.bank = parameters, bank
         self.length = parameters.drain.length
         self.beat_bits = max(1, (self.length - 1).bit_length())
-        sums = {
-            f"sums_{k}": In(sums_layout(parameters.accumulators[index])) for k, index in enumerate(bank.arrays)
-        }
+        sums = {f"sums_{k}": In(sums_layout(parameters.accumulators[index])) for k, index in enumerate(bank.arrays)}
         super().__init__(
             {
                 **sums,
@@ -100,9 +98,7 @@ class BankSum(wiring.Component):
         columns = lookup(self._table(lambda b: b.columns), self.beat_late)
         first = lookup(self._table(lambda b: int(b.slice == 0), 1), self.beat_late)
         shifts = self._table(lambda b: b.slice * p.chip.cell_bits)
-        part = sum(
-            (Mux(columns > k, lane, 0) << k * p.chip.cell_bits for k, lane in enumerate(lanes)), start=Const(0)
-        )
+        part = sum((Mux(columns > k, lane, 0) << k * p.chip.cell_bits for k, lane in enumerate(lanes)), start=Const(0))
         value = self.values[0]
         with m.If(self.enable):
             m.d.sync += value.eq(Mux(first, -reference, value) + (part << lookup(shifts, self.beat_late)))

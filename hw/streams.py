@@ -28,9 +28,7 @@ def request_layout(p: EngineParameters) -> data.StructLayout:
 def crossbar_signature(p: EngineParameters) -> wiring.Signature:
     """Pins of the crossbar macro, seen from the tile: codes come back in order, whenever they like."""
     codes = data.ArrayLayout(p.adc_bits, p.ou_cols)
-    return wiring.Signature(
-        {"request": Out(stream.Signature(request_layout(p))), "codes": In(stream.Signature(codes))}
-    )
+    return wiring.Signature({"request": Out(stream.Signature(request_layout(p))), "codes": In(stream.Signature(codes))})
 
 
 def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayout:

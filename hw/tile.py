@@ -22,7 +22,8 @@ class Tile(wiring.Component):
 
     Streams words of activations (`hw.buffer.InputBuffer`) into the arrays' engines and beats of sums
     (`hw.output.output_layout`) out; images follow each other without a signal between them.
-    Engines, accumulators and the input buffer are modules of ``library``, each emitted once.
+    Engines, accumulators and the input buffer are modules of ``library``, each emitted once, their
+    names beginning with ``prefix``.
 
     Members
     -------
@@ -33,14 +34,12 @@ class Tile(wiring.Component):
         cycles in which some array has an OU left to read; cycles in which some array reads one
     """
 
-    def __init__(self, parameters: TileParameters) -> None:
+    def __init__(self, parameters: TileParameters, *, prefix: str = "") -> None:
         self.p = p = parameters
-        self.library = Library()
+        self.library = Library(prefix)
         self.buffer = self.library.instance(InputBuffer, p.buffer, "input_buffer")
         self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
-        self.accumulators = [
-            self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators
-        ]
+        self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]
         crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.engines)}
         counters = dict.fromkeys(("fetched", "reads", "pending", "issued"), Out(COUNTER_BITS))
         super().__init__(
@@ -120,4 +119,3 @@ class Tile(wiring.Component):
 
 def _ones(bits: Value) -> Value:
     return sum((bit for bit in bits), start=bits[0] & 0)
-

@@ -51,9 +51,7 @@ def place_dense(
     _check_fold(fold, schedule, len(sweep.phases), chip)
     taps = taps_of(layer, schedule)
     kernel = _kernel(layer, weights)
-    row_sets = [
-        _row_sets(layer, kernel, taps, sweep.phases, schedule, group) for group in range(layer.groups)
-    ]
+    row_sets = [_row_sets(layer, kernel, taps, sweep.phases, schedule, group) for group in range(layer.groups)]
     tiles: list[Tile] = []
     if layer.groups > 1 and _fits_one_array(layer, taps, schedule, chip):
         pieces = [piece for rows in row_sets for piece in _pieces(rows, chip, fold)]
@@ -99,8 +97,7 @@ def _row_sets(
     for tap in taps:
         by_phase.setdefault(phases.index(tap.phase), []).append(tap)
     values = {
-        phase: np.stack([kernel[group, tap.kernel[0], tap.kernel[1]] for tap in own])
-        for phase, own in by_phase.items()
+        phase: np.stack([kernel[group, tap.kernel[0], tap.kernel[1]] for tap in own]) for phase, own in by_phase.items()
     }
     if schedule == "padding-free":
         ids = np.concatenate([phase * layer.outputs + outputs for phase in by_phase])
@@ -198,7 +195,5 @@ def _tile(arrays: list, chip: Chip) -> Tile:
     channels = max(int(piece.channels.max()) for piece in pieces) + 1 - first
     offsets = np.unique(np.concatenate([piece.offsets for piece in pieces]), axis=0)
     pixels = {(int(y), int(x)): index for index, (y, x) in enumerate(offsets)}
-    bound = [
-        crossbar for array in arrays for crossbar in array.bind(pixels, first, channels, chip)
-    ]
+    bound = [crossbar for array in arrays for crossbar in array.bind(pixels, first, channels, chip)]
     return Tile(first, channels, tuple(pixels), tuple(bound))

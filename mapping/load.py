@@ -60,9 +60,7 @@ def load_plan(tile: Tile, chip: Chip) -> LoadPlan:
     return LoadPlan(lanes, words, tuple(reads), tuple(tuple(own) for own in moves))
 
 
-def _moves(
-    array: Array, channels: int, lanes: int, words: int, chip: Chip
-) -> dict[tuple[int, int], list[LoadMove]]:
+def _moves(array: Array, channels: int, lanes: int, words: int, chip: Chip) -> dict[tuple[int, int], list[LoadMove]]:
     """Per (pixel, word): the moves that bring it to the array's rows."""
     table, group = [], 0
     for block in array.blocks:
@@ -70,9 +68,7 @@ def _moves(
         pixel, channel = np.divmod(block.window, channels)
         word, lane = np.divmod(channel, lanes)
         place = row % chip.ou_rows
-        table.append(
-            np.stack([pixel, word, group + row // chip.ou_rows, (place - lane) % lanes, place], axis=1)
-        )
+        table.append(np.stack([pixel, word, group + row // chip.ou_rows, (place - lane) % lanes, place], axis=1))
         group += -(-block.rows // chip.ou_rows)
     rows: dict[tuple[int, ...], int] = {}
     for *key, place in np.concatenate(table).tolist():

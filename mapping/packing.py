@@ -47,10 +47,7 @@ class LogicalArray:
             for stored, values in zip(cells, stored_weights(piece.weights, chip), strict=True):
                 digits = slices_of(values, chip)
                 stored[row : row + digits.shape[0], column : column + digits.shape[1]] = digits
-        return [
-            Array(tuple(blocks), polarity, stored)
-            for polarity, stored in zip((1, -1), cells, strict=False)
-        ]
+        return [Array(tuple(blocks), polarity, stored) for polarity, stored in zip((1, -1), cells, strict=False)]
 
 
 def stored_weights(weights: Integers, chip: Chip) -> list[Integers]:
@@ -70,8 +67,9 @@ def slices_of(values: Integers, chip: Chip) -> NDArray[np.uint8]:
 def pack_arrays(pieces: list[Piece], chip: Chip, *, share: bool) -> list[LogicalArray]:
     """Give each piece a place.
 
-    Arrays come in the order of the shelves. Pieces of one shelf are stacked on the same columns. With ``share``, shelves
-    follow each other down the diagonal of an array while there is room: small groups share it.
+    Arrays come in the order of the shelves. Pieces of one shelf are stacked on the same columns. With
+    ``share``, shelves follow each other down the diagonal of an array while there is room: small
+    groups share it.
     """
     shelves: dict[tuple, list[Piece]] = {}
     for piece in pieces:

@@ -55,9 +55,7 @@ def bank_range(placement: Placement, tile: Tile, bank: Bank) -> Range:
     total = Range()
     for index in bank.arrays:
         array = tile.arrays[index]
-        spliced = slot_range(array, chip, numbers).times(
-            sum(2 ** (k * chip.cell_bits) for k in range(chip.slices))
-        )
+        spliced = slot_range(array, chip, numbers).times(sum(2 ** (k * chip.cell_bits) for k in range(chip.slices)))
         total += spliced if array.polarity > 0 else -spliced
         if chip.weight_offset:
             total += -slot_range(array, chip, numbers, reference=True).times(chip.weight_offset)

@@ -53,9 +53,7 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
     )
 
 
-def distinct_reads(
-    placement: Placement, tile: Tile, windows: Integers, *, skip: bool
-) -> tuple[Integers, Integers]:
+def distinct_reads(placement: Placement, tile: Tile, windows: Integers, *, skip: bool) -> tuple[Integers, Integers]:
     """OU reads (kinds, steps) of arrays that differ in them, and how many arrays are of each kind."""
     kinds: dict[tuple, int] = {}
     for index, array in enumerate(tile.arrays):
@@ -209,9 +207,7 @@ class _Overlap:
         self.final = sum(y < sweep.block[0] and x < sweep.block[1] for y, x in phases)
         self.grid = [
             max(steps, -(-(crop + size) // block))
-            for steps, crop, size, block in zip(
-                sweep.steps, sweep.crop, sweep.output, sweep.block, strict=True
-            )
+            for steps, crop, size, block in zip(sweep.steps, sweep.crop, sweep.output, sweep.block, strict=True)
         ]
         tall = max(y for y, _ in phases) + 1
         lines = -(-max(tall, sweep.block[0]) // sweep.block[0]) * sweep.block[0]

@@ -26,9 +26,7 @@ class Chip(BaseModel):
     ou_rows: Positive = Field(description="word lines that one read may drive")
     ou_cols: Positive = Field(description="bit lines that one read converts: ADC lanes of an array")
     adc_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="bits of one ADC code")
-    read_latency: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="cycles from an accepted read to its codes"
-    )
+    read_latency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="cycles from an accepted read to its codes")
     input_bits: Annotated[int, Field(ge=1, le=16)] = Field(
         8, description="bits of one activation as it enters, before its zero point is subtracted"
     )
@@ -39,9 +37,7 @@ class Chip(BaseModel):
         "differential",
         description="negative weights: magnitudes in a P and an N array, or offset by 2**(weight_bits-1) in one",
     )
-    arrays_per_tile: Annotated[int, Field(ge=1, le=1024)] = Field(
-        16, description="arrays that share one input buffer"
-    )
+    arrays_per_tile: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="arrays that share one input buffer")
     lanes: Annotated[int, Field(ge=1, le=256)] = Field(
         16, description="most activations in one word of the input buffer"
     )
@@ -133,9 +129,7 @@ def load_chip(name: str) -> Chip:
     if name not in ready_chips():
         path = Path(name)
         if path.suffix != ".toml" and not path.is_file():
-            raise InputError(
-                f"chip {name!r} is neither a ready chip ({', '.join(ready_chips())}) nor a TOML file"
-            )
+            raise InputError(f"chip {name!r} is neither a ready chip ({', '.join(ready_chips())}) nor a TOML file")
     content = read_toml(path, "chip")
     try:
         return Chip(**{"name": path.stem, **content})

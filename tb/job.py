@@ -41,9 +41,7 @@ def pack_words(values: NDArray[np.int64], bits: int) -> bytes:
 def save_job(path: Path, *, cells: list[NDArray], words: bytes, fields: dict[str, Any]) -> None:
     """Write a job file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        path, cells=np.stack(cells), words=np.frombuffer(words, np.uint8), fields=np.array(json.dumps(fields))
-    )
+    np.savez(path, cells=np.stack(cells), words=np.frombuffer(words, np.uint8), fields=np.array(json.dumps(fields)))
 
 
 def load_job(path: str) -> TileJob:

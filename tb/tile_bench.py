@@ -50,9 +50,7 @@ class Macros:
         self.due: list[deque[tuple[int, int]]] = [deque() for _ in range(self.n)]
         self.known: list[dict[int, int]] = [{} for _ in range(self.n)]
         self.reads = [0] * self.n
-        self.ready, self.codes, self.valid = (
-            InPin(pin) for pin in (dut.request_ready, dut.codes, dut.codes_valid)
-        )
+        self.ready, self.codes, self.valid = (InPin(pin) for pin in (dut.request_ready, dut.codes, dut.codes_valid))
         self.ready.put(self.everyone)
         self.valid.put(0)
 

@@ -1,0 +1,189 @@
+"""Random chips, layers and activations, small enough to be simulated in a second or two."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from mapping.dense import place_dense
+from mapping.placement import Placement
+from mapping.schedule import TRANSPOSED, sweep_of
+from sim.cycles import tile_cycles
+from spec.chip import Chip
+from spec.layer import InputFormat, Layer
+
+Integers = NDArray[np.int64]
+
+LONGEST = 4000  # cycles of all tiles of a draw
+TILES = 3
+KINDS = ("dense", "half", "sparse", "small", "extreme", "zero")
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One random case. ``x`` are raw activations, ``x - format.zero_point`` their codes."""
+
+    seed: tuple[int, int]
+    placement: Placement
+    weights: Integers
+    x: Integers
+    kind: str  # of the activations
+    skip: bool
+
+    @property
+    def codes(self) -> Integers:
+        return self.x - self.placement.format.zero_point
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that was drawn but the values."""
+        p = self.placement
+        return {
+            "seed": list(self.seed),
+            "chip": p.chip.model_dump(),
+            "layer": p.layer.model_dump(),
+            "schedule": p.schedule,
+            "fold": p.fold,
+            "skip": self.skip,
+            "format": [p.format.raw_bits, p.format.raw_signed, p.format.zero_point],
+            "images": len(self.x),
+            "activations": self.kind,
+            "tiles": len(p.tiles),
+            "arrays": p.crossbars,
+        }
+
+
+def draw(seed: int, index: int) -> Draw:
+    """Draw ``index`` of ``seed``: the same whenever and wherever it is drawn."""
+    rng = np.random.default_rng([seed, index])
+    while True:
+        found = _attempt(rng, (seed, index))
+        if found is not None:
+            return found
+
+
+def _attempt(rng: np.random.Generator, seed: tuple[int, int]) -> Draw | None:
+    """A draw, or None when it is impossible or would take long."""
+    try:
+        chip, layer = draw_chip(rng), draw_layer(rng)
+    except ValidationError:
+        return None
+    if np.prod(layer.output_size) * layer.outputs > 1200 or np.prod(layer.weight_shape) > 2500:
+        return None
+    numbers = draw_format(rng)
+    schedule, fold = draw_schedule(rng, layer, chip)
+    weights = draw_weights(rng, layer, chip)
+    placement = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=fold)
+    if len(placement.tiles) > TILES or max(placement.sweep.steps) > 40:
+        return None
+    kind = KINDS[rng.choice(len(KINDS), p=[0.4, 0.25, 0.15, 0.1, 0.05, 0.05])]
+    images = int(rng.integers(1, 3))
+    x = draw_activations(rng, (images, layer.channels, layer.height, layer.width), numbers, kind)
+    skip = bool(rng.random() < 0.7)
+    codes = x - numbers.zero_point
+    if sum(tile_cycles(placement, tile, codes, skip=skip).cycles for tile in placement.tiles) > LONGEST:
+        return None
+    return Draw(seed, placement, weights, x, kind, skip)
+
+
+def _pick(rng: np.random.Generator, *values: Any) -> Any:
+    return values[int(rng.integers(len(values)))]
+
+
+def _pair(rng: np.random.Generator, low: int, high: int) -> tuple[int, int]:
+    """Both from ``low`` to ``high``, equal in half of the cases."""
+    first, second = (int(value) for value in rng.integers(low, high + 1, 2))
+    return (first, first) if rng.random() < 0.5 else (first, second)
+
+
+def draw_chip(rng: np.random.Generator) -> Chip:
+    """Raises `ValidationError` where the numbers do not fit each other."""
+    rows, columns = (int(value) for value in rng.integers(8, 41, 2))
+    cell_bits, ou_rows = int(rng.integers(1, 3)), int(rng.integers(1, min(rows, 16) + 1))
+    ou_rows = rows if rng.random() < 0.15 else ou_rows
+    encoding, signed = _pick(rng, ("differential", True), ("offset", True), ("differential", False))
+    return Chip(
+        name="drawn",
+        rows=rows,
+        columns=columns,
+        cell_bits=cell_bits,
+        ou_rows=ou_rows,
+        ou_cols=int(rng.integers(1, min(columns, 12) + 1)),
+        adc_bits=max(1, (ou_rows * (2**cell_bits - 1)).bit_length()),
+        read_latency=int(rng.integers(1, 5)),
+        weight_bits=int(rng.integers(2, 9)),
+        weight_signed=signed,
+        encoding=encoding,
+        arrays_per_tile=int(rng.integers(1, 9)),
+        lanes=int(rng.integers(1, 9)),
+    )
+
+
+def draw_layer(rng: np.random.Generator) -> Layer:
+    """Raises `ValidationError` where the geometry is impossible."""
+    op = _pick(rng, "conv", "conv", "conv", "conv_transpose", "conv_transpose", "conv_transpose", "dense")
+    if op == "dense":
+        return Layer(op=op, channels=int(rng.integers(1, 65)), outputs=int(rng.integers(1, 17)))
+    groups = _pick(rng, 1, 1, 1, 2, 3)
+    kernel, stride, dilation = _pair(rng, 1, 4), _pair(rng, 1, 3), _pair(rng, 1, 3)
+    dilation = (1, 1) if rng.random() < 0.6 else dilation
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    pads = [int(rng.integers(0, extent[axis] + (rng.random() < 0.1))) for axis in (0, 1, 0, 1)]
+    size = (1, 1) if rng.random() < 0.1 else _pair(rng, 1, 6)
+    transposed = op == "conv_transpose"
+    extra = [int(rng.integers(0, max(s, d))) for s, d in zip(stride, dilation, strict=True)]
+    return Layer(
+        op=op,
+        channels=groups * int(rng.integers(1, 7)),
+        outputs=groups * int(rng.integers(1, 6)),
+        height=size[0],
+        width=size[1],
+        kernel=kernel,
+        stride=stride,
+        pads=(0, 0, 0, 0) if rng.random() < 0.3 else tuple(pads),
+        output_padding=tuple(extra) if transposed and rng.random() < 0.5 else (0, 0),
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+def draw_format(rng: np.random.Generator) -> InputFormat:
+    """Signed, unsigned, with and without a zero point."""
+    bits, signed = int(rng.integers(1, 9)), bool(rng.random() < 0.5)
+    low = -(2 ** (bits - 1)) if signed else 0
+    zero = int(rng.integers(low, low + 2**bits)) if rng.random() < 0.4 else 0
+    return InputFormat(raw_bits=bits, raw_signed=signed, zero_point=zero)
+
+
+def draw_schedule(rng: np.random.Generator, layer: Layer, chip: Chip) -> tuple[str, int]:
+    """A schedule that the layer can have, and a fold."""
+    if layer.op != "conv_transpose":
+        return "auto", 1
+    schedule = _pick(rng, "red", *TRANSPOSED)
+    most = min(len(sweep_of(layer, "red").phases), chip.rows)
+    return schedule, int(rng.integers(1, most + 1)) if schedule == "red" and rng.random() < 0.4 else 1
+
+
+def draw_weights(rng: np.random.Generator, layer: Layer, chip: Chip) -> Integers:
+    """The chip's whole range; at times its ends alone, at times many zeros."""
+    low, high = chip.weight_range
+    weights = rng.integers(low, high + 1, layer.weight_shape)
+    style = rng.random()
+    if style < 0.15:
+        weights = np.where(rng.random(layer.weight_shape) < 0.5, low, high)
+    elif style < 0.3:
+        weights = weights * (rng.random(layer.weight_shape) < 0.3)
+    return weights.astype(np.int64)
+
+
+def draw_activations(rng: np.random.Generator, shape: tuple[int, ...], numbers: InputFormat, kind: str) -> Integers:
+    """Raw activations; zeros of any kind are zero codes, that is zero points."""
+    low, high = numbers.raw_range
+    x = rng.integers(low, high + 1, shape)
+    if kind == "small":
+        x = np.clip(numbers.zero_point + rng.integers(-1, 2, shape), low, high)
+    elif kind == "extreme":
+        x = np.where(rng.random(shape) < 0.5, low, high)
+    share = {"half": 0.5, "sparse": 0.9, "zero": 1.0}.get(kind, 0.0)
+    return np.where(rng.random(shape) < share, numbers.zero_point, x).astype(np.int64)

@@ -1,0 +1,3 @@
+from selvage.cli import main
+
+main()

@@ -1,0 +1,175 @@
+"""The command line."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from selvage.bundle import write_bundle
+from selvage.files import check_writable, npy_bytes, write_whole
+from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
+from selvage.run import (
+    Compiled,
+    Options,
+    check_simulator,
+    compile_layer,
+    foretell,
+    output_maps,
+    report,
+    simulate,
+    summary,
+    work,
+)
+from selvage.tables import layer_table, progress
+from spec.chip import Chip, load_chip
+from spec.errors import InputError
+from tb.simulate import SimulationError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+ModelFile = Annotated[str, typer.Argument(metavar="MODEL", help="an ONNX file of one operator, or a layer TOML")]
+ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML file")]
+InputFile = Annotated[Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout")]
+OutputFile = Annotated[Path | None, typer.Option("--output", help="where the outputs go, .npy")]
+Schedule = Annotated[str, typer.Option(help="auto, red, zero-padding or padding-free")]
+Mapping = Annotated[str, typer.Option(help="auto or dense")]
+Skip = Annotated[str, typer.Option("--ou-skip", help="on or off: leave out OUs that drive nothing")]
+Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
+Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
+Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTKWave save file")]
+Seed = Annotated[int, typer.Option(min=0, help="draws the activations when there is no --input")]
+Json = Annotated[Path | None, typer.Option("--json", help="where the JSON report goes, - for the output")]
+Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
+
+console = Console(stderr=True)
+
+
+def _prepare(
+    model_file: str, chip: str, input_file: Path | None, options: Options
+) -> tuple[Model, Chip, Compiled, tuple[int, ...]]:
+    loaded = load_chip(chip)
+    model = load_model(model_file, input_shape(str(input_file)) if input_file else None)
+    x = read_input(model, str(input_file)) if input_file else draw_input(model, loaded, options.seed)
+    compiled = compile_layer(model, loaded, x, options)
+    if compiled.warning:
+        console.print(f"warning: {compiled.warning}")
+    return model, loaded, compiled, x.shape
+
+
+def _switch(value: str) -> bool:
+    if value not in ("on", "off"):
+        raise InputError(f"--ou-skip {value!r} is neither on nor off")
+    return value == "on"
+
+
+def _emit(content: dict, where: Path | None) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    if where is None:
+        return
+    if str(where) == "-":
+        sys.stdout.write(text)
+    else:
+        write_whole(where, text.encode())
+
+
+@app.command("sim")
+def sim_command(
+    model_file: ModelFile,
+    chip: ChipName = "ou9x8",
+    input_file: InputFile = None,
+    output_file: OutputFile = None,
+    schedule: Schedule = "auto",
+    mapping: Mapping = "auto",
+    ou_skip: Skip = "on",
+    fold: Fold = 1,
+    simulator: Simulator = "icarus",
+    waves: Waves = None,
+    seed: Seed = 0,
+    json_file: Json = None,
+    lossless: Lossless = False,
+) -> None:
+    """Run MODEL through RTL and compare every output with the golden model."""
+    started = time.monotonic()
+    options = Options(schedule, mapping, fold, _switch(ou_skip), simulator, seed, waves, lossless)
+    check_simulator(simulator)
+    for path in (output_file, json_file if str(json_file) != "-" else None):
+        check_writable(path)
+    model, _, compiled, shape = _prepare(model_file, chip, input_file, options)
+    foretold = foretell(compiled, options)
+    with progress() as bar:
+        task = bar.add_task(model.layer.name, total=work(compiled, options))
+        results = simulate(compiled, options, tick=lambda: bar.advance(task))
+    line = report(compiled, foretold, results)
+    console.print(layer_table([line]))
+    if output_file:
+        write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), shape)))
+    _emit(summary([line], simulator, started), json_file)
+    raise typer.Exit(0 if line.match else 1)
+
+
+@app.command("model")
+def model_command(
+    model_file: ModelFile,
+    chip: ChipName = "ou9x8",
+    input_file: InputFile = None,
+    schedule: Schedule = "auto",
+    mapping: Mapping = "auto",
+    ou_skip: Skip = "on",
+    fold: Fold = 1,
+    seed: Seed = 0,
+    json_file: Json = None,
+    lossless: Lossless = False,
+) -> None:
+    """Cycles, reads and crossbars of MODEL from the cycle model alone."""
+    started = time.monotonic()
+    options = Options(schedule, mapping, fold, _switch(ou_skip), seed=seed, lossless=lossless)
+    check_writable(json_file if str(json_file) != "-" else None)
+    _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
+    line = report(compiled, foretell(compiled, options), None)
+    console.print(layer_table([line]))
+    _emit(summary([line], "model", started), json_file)
+
+
+@app.command("verilog")
+def verilog_command(
+    model_file: ModelFile,
+    chip: ChipName = "ou9x8",
+    out: Annotated[Path, typer.Option("--out", help="folder of the Verilog")] = Path("build/verilog"),
+    input_file: InputFile = None,
+    schedule: Schedule = "auto",
+    mapping: Mapping = "auto",
+    ou_skip: Skip = "on",
+    fold: Fold = 1,
+    seed: Seed = 0,
+    lossless: Lossless = False,
+) -> None:
+    """Write the Verilog of MODEL's tiles, and a JSON of names beside it."""
+    options = Options(schedule, mapping, fold, _switch(ou_skip), seed=seed, lossless=lossless)
+    _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
+    for path in write_bundle(compiled.placement, out, skip=options.ou_skip):
+        console.print(str(path))
+
+
+@app.command("schema")
+def schema_command(what: Annotated[Literal["chip", "layer"], typer.Argument()] = "chip") -> None:
+    """Print the JSON Schema of a chip or layer description."""
+    from selvage.layer_file import LayerFile
+
+    json.dump((Chip if what == "chip" else LayerFile).model_json_schema(), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def main() -> None:
+    """Exit status: 0 match, 1 mismatch, 2 bad input (one line)."""
+    try:
+        app()
+    except InputError as error:
+        print(f"selvage: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SimulationError as error:
+        print(f"selvage: {error}", file=sys.stderr)
+        sys.exit(1)

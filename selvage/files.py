@@ -1,0 +1,48 @@
+"""Output files appear whole or not at all."""
+
+import os
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spec.errors import InputError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside ``path``, then rename; `InputError` when that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+
+
+def npy_bytes(array: NDArray[np.int64]) -> bytes:
+    """The .npy file of an array."""
+    buffer = BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def check_writable(path: Path | None) -> None:
+    """`InputError` before any work is done, when ``path`` cannot become a file."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"output {path} is a directory")
+    parent = path.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"output {path} cannot be written: {parent} is not a writable directory")

