@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from selvage.bundle import write_bundle
 from selvage.files import check_writable, npy_bytes, write_whole
@@ -24,7 +23,7 @@ from selvage.run import (
     summary,
     work,
 )
-from selvage.tables import layer_table, progress
+from selvage.tables import console, layer_table, progress
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.simulate import SimulationError
@@ -44,8 +43,6 @@ Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTK
 Seed = Annotated[int, typer.Option(min=0, help="draws the activations when there is no --input")]
 Json = Annotated[Path | None, typer.Option("--json", help="where the JSON report goes, - for the output")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
-
-console = Console(stderr=True)
 
 
 def _prepare(

@@ -1,6 +1,7 @@
 """What a person reads: tables and progress, on the error stream so that JSON may go to the output."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -8,42 +9,48 @@ from rich.table import Table
 
 from selvage.run import LayerReport
 
+# A log or a pipe has no width: let the table have the room it needs.
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
+
 
 def progress() -> Progress:
     """A bar for each layer, on the error stream."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
 
 
 def verdict(match: bool | None) -> str:
     return {True: "match", False: "MISMATCH", None: "model only"}[match]
 
 
+def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Numbers to the right, words to the left."""
+    rows = list(rows)
+    table = Table(title=title)
+    for index, head in enumerate(heads):
+        numbers = all(row[index][:1].isdigit() or row[index] in ("-", "") for row in rows)
+        table.add_column(head, justify="right" if numbers else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def layer_row(line: LayerReport) -> list[str]:
+    """Schedule, steps, cycles, foretold, reads, skipped."""
+    return [
+        line.schedule,
+        f"{line.steps:,}",
+        f"{line.cycles:,}" if line.match is not None else "-",
+        f"{line.cycles_model:,}",
+        f"{line.ou_reads:,}",
+        f"{line.ou_skipped / max(1, line.ou_reads + line.ou_skipped):.1%}",
+    ]
+
+
 def layer_table(lines: Iterable[LayerReport]) -> Table:
     """One row a layer."""
-    table = Table(title="selvage")
-    heads = ["layer", "schedule", "steps", "cycles", "foretold", "OU-reads", "skipped", "crossbars", "tiles", "verdict"]
-    for head in heads:
-        table.add_column(
-            head.replace("-", " "), justify="left" if head in ("layer", "schedule", "verdict") else "right"
-        )
-    for line in lines:
-        total = line.ou_reads + line.ou_skipped
-        table.add_row(
-            line.name,
-            line.schedule,
-            f"{line.steps:,}",
-            f"{line.cycles:,}" if line.match is not None else "-",
-            f"{line.cycles_model:,}",
-            f"{line.ou_reads:,}",
-            f"{line.ou_skipped / max(1, total):.1%}",
-            f"{line.crossbars:,}",
-            f"{line.tiles:,}",
-            verdict(line.match),
-        )
-    return table
+    heads = ("layer", "schedule", "steps", "RTL cycles", "foretold", "OU reads", "skipped", "crossbars", "tiles")
+    rows = [
+        [line.name, *layer_row(line), f"{line.crossbars:,}", f"{line.tiles:,}", verdict(line.match)] for line in lines
+    ]
+    return table_of("selvage", (*heads, "verdict"), rows)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mapping.drain import DrainPlan, drain_plan
 from mapping.load import load_plan
-from mapping.placement import Placement, Tile
-from sim.machine import ou_reads, step_windows
+from mapping.placement import Array, Placement, Tile
+from sim.machine import ou_reads, window_bands
 
 Integers = NDArray[np.int64]
 
@@ -37,37 +37,33 @@ class TileCycles:
 
 def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> TileCycles:
     """Cycles and reads of ``tile`` for activations ``codes`` (N, C, H, W), zero point subtracted."""
-    windows = step_windows(placement, tile, codes)
-    reads, weights = distinct_reads(placement, tile, windows, skip=skip)
-    dense, _ = distinct_reads(placement, tile, windows[:1], skip=False)
-    images = codes.shape[0]
+    kinds, weights = distinct_arrays(tile)
+    bands = [
+        np.stack([ou_reads(placement, array, windows, skip=skip) for array in kinds])
+        for windows in window_bands(placement, tile, codes)
+    ]
+    reads = np.concatenate(bands, axis=1)
+    dense = [ou_reads(placement, array, np.zeros((1, 0), np.int64), skip=False)[0] for array in kinds]
+    images, steps = codes.shape[0], reads.shape[1]
     cycles = _Timeline(placement, tile).run(reads, images)
     words = load_plan(tile, placement.chip).words
     return TileCycles(
         cycles=cycles,
         reads=int((reads * weights[:, None]).sum()),
-        dense_reads=int((dense * weights[:, None]).sum()) * len(windows),
+        dense_reads=int(np.dot(dense, weights)) * steps,
         busiest=int(reads.max(axis=0).sum()),
         fetched=images * placement.layer.height * placement.layer.width * words,
-        steps=len(windows),
+        steps=steps,
     )
 
 
-def distinct_reads(placement: Placement, tile: Tile, windows: Integers, *, skip: bool) -> tuple[Integers, Integers]:
-    """OU reads (kinds, steps) of arrays that differ in them, and how many arrays are of each kind."""
-    kinds: dict[tuple, int] = {}
-    for index, array in enumerate(tile.arrays):
-        kinds.setdefault(
-            tuple((block.row, len(block.outputs), block.window.tobytes()) for block in array.blocks), index
-        )
-    chosen = list(kinds.values())
-    counts = np.zeros(len(chosen), np.int64)
-    keys = list(kinds)
+def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:
+    """One array of each kind that differs in its reads, and how many there are of it."""
+    kinds: dict[tuple, list[Array]] = {}
     for array in tile.arrays:
         key = tuple((block.row, len(block.outputs), block.window.tobytes()) for block in array.blocks)
-        counts[keys.index(key)] += 1
-    reads = [ou_reads(placement, tile.arrays[index], windows, skip=skip) for index in chosen]
-    return np.stack(reads), counts
+        kinds.setdefault(key, []).append(array)
+    return [own[0] for own in kinds.values()], np.array([len(own) for own in kinds.values()])
 
 
 def window_edges(placement: Placement, tile: Tile, axis: int) -> tuple[Integers, Integers]:
@@ -204,6 +200,10 @@ class _Overlap:
         whole = [index for index, beat in enumerate(beats) if beat.last]
         phases = [sweep.phases[beats[index].outputs[0] // m] for index in whole]
         self.length, self.first_whole, self.steps = len(beats), whole[0], sweep.steps
+        leaving = [
+            index for index, (y, x) in zip(whole, phases, strict=True) if y < sweep.block[0] and x < sweep.block[1]
+        ]
+        self.trailing = len(beats) - 1 - leaving[-1]  # beats after the last that leaves at once
         self.final = sum(y < sweep.block[0] and x < sweep.block[1] for y, x in phases)
         self.grid = [
             max(steps, -(-(crop + size) // block))
@@ -233,4 +233,4 @@ class _Overlap:
             if at == rows * columns - 1:
                 flushed += (self.grid[0] - rows) * self.grid[1]
         self.busy_until = taken + 1 + flushed * self.final
-        return last, self.busy_until
+        return last, self.busy_until - (0 if flushed else self.trailing)

@@ -1,36 +1,50 @@
 """What a placement computes, through its crossbars, and what it reads to do so. No clock here."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.placement import Array, Placement, Tile, row_groups
+from mapping.placement import Array, Block, Placement, Tile, row_groups
 from sim.crossbar import Crossbar
+from spec.chip import Chip
 
 Integers = NDArray[np.int64]
 
 
-def step_windows(placement: Placement, tile: Tile, codes: Integers) -> Integers:
-    """Window of each step: (N * steps, pixels * channels) from codes (N, C, H, W); zero outside the map."""
+def step_windows(placement: Placement, tile: Tile, codes: Integers, rows: slice = slice(None)) -> Integers:
+    """Window of each step: (N * steps, pixels * channels) from codes (N, C, H, W); zero outside the map.
+
+    ``rows`` picks rows of steps.
+    """
     sweep = placement.sweep
     own = codes[:, tile.first_channel : tile.first_channel + tile.channels]
     axes = []
     for axis in range(2):
-        base = np.arange(sweep.steps[axis]) * sweep.stride[axis]
+        base = np.arange(sweep.steps[axis])[rows if axis == 0 else slice(None)] * sweep.stride[axis]
         at = base[:, None] + np.array([offset[axis] for offset in tile.offsets])
         index, between = np.divmod(at, sweep.insert[axis])
         inside = (between == 0) & (index >= 0) & (index < sweep.size[axis])
         axes.append((np.clip(index, 0, sweep.size[axis] - 1), inside))
-    (rows, rows_inside), (columns, columns_inside) = axes
+    (lines, rows_inside), (columns, columns_inside) = axes
     inside = rows_inside[:, None, :] & columns_inside[None, :, :]
     # (N, C, steps y, steps x, pixels) -> (N, steps y, steps x, pixels, C)
-    picked = own[:, :, rows[:, None, :], columns[None, :, :]] * inside
+    picked = own[:, :, lines[:, None, :], columns[None, :, :]] * inside
     return picked.transpose(0, 2, 3, 4, 1).reshape(codes.shape[0] * inside.shape[0] * inside.shape[1], -1)
+
+
+def window_bands(placement: Placement, tile: Tile, codes: Integers, entries: int = 2**23) -> Iterator[Integers]:
+    """`step_windows` image by image, in bands of step rows of about ``entries`` numbers: in order of steps."""
+    each = placement.sweep.steps[1] * len(tile.offsets) * tile.channels
+    band = max(1, entries // each)
+    for image in range(len(codes)):
+        for first in range(0, placement.sweep.steps[0], band):
+            yield step_windows(placement, tile, codes[image : image + 1], slice(first, first + band))
 
 
 def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
     """OU reads of an array in each step: (steps,)."""
     bits, total = placement.format.bits, np.zeros(len(windows), np.int64)
-    start = 0
     for group in row_groups(array, placement.chip):
         block = array.blocks[group.block]
         start = group.row - block.row
@@ -43,21 +57,15 @@ def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: boo
 
 def array_sums(placement: Placement, array: Array, windows: Integers) -> list[Integers]:
     """Per block: (steps, weights) sums of an array over its row groups, input planes and slices."""
-    chip, numbers = placement.chip, placement.format
+    chip = placement.chip
     crossbar = Crossbar(array, chip)
     scale = 2 ** (np.arange(chip.slices) * chip.cell_bits)
     sums = []
     for block in array.blocks:
-        columns = slice(block.column, block.column + len(block.outputs) * chip.slices)
-        total = np.zeros((len(windows), len(block.outputs) * chip.slices), np.int64)
-        for first in range(0, block.rows, chip.ou_rows):
-            own = windows[:, block.window[first : first + chip.ou_rows]]
-            for plane in range(numbers.bits):
-                driven = np.zeros((len(windows), chip.rows), np.int64)
-                at = block.row + first
-                driven[:, at : at + own.shape[1]] = own >> plane & 1
-                codes = crossbar.codes(driven)[:, columns] << plane
-                total += -codes if numbers.signed and plane == numbers.bits - 1 else codes
+        if chip.adc_bits >= chip.lossless_adc_bits:
+            total = _whole(block, array, windows, chip)
+        else:
+            total = _read_by_read(block, crossbar, windows, placement)
         whole = (total.reshape(len(windows), -1, chip.slices) * scale).sum(axis=2)
         if chip.weight_offset:
             whole -= chip.weight_offset * windows[:, block.window].sum(axis=1, keepdims=True)
@@ -65,14 +73,41 @@ def array_sums(placement: Placement, array: Array, windows: Integers) -> list[In
     return sums
 
 
+def _whole(block: Block, array: Array, windows: Integers, chip: Chip) -> Integers:
+    """All reads of a block at once: where no code can clip, sums of codes are sums of products."""
+    columns = slice(block.column, block.column + len(block.outputs) * chip.slices)
+    cells = array.cells[block.row : block.row + block.rows, columns]
+    # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
+    return (windows[:, block.window].astype(np.float64) @ cells.astype(np.float64)).astype(np.int64)
+
+
+def _read_by_read(block: Block, crossbar: Crossbar, windows: Integers, placement: Placement) -> Integers:
+    chip, numbers = placement.chip, placement.format
+    columns = slice(block.column, block.column + len(block.outputs) * chip.slices)
+    total = np.zeros((len(windows), len(block.outputs) * chip.slices), np.int64)
+    for first in range(0, block.rows, chip.ou_rows):
+        own = windows[:, block.window[first : first + chip.ou_rows]]
+        for plane in range(numbers.bits):
+            driven = np.zeros((len(windows), chip.rows), np.int64)
+            at = block.row + first
+            driven[:, at : at + own.shape[1]] = own >> plane & 1
+            codes = crossbar.codes(driven)[:, columns] << plane
+            total += -codes if numbers.signed and plane == numbers.bits - 1 else codes
+    return total
+
+
 def run(placement: Placement, codes: Integers) -> Integers:
     """Outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars."""
+    return sum((tile_outputs(placement, tile, codes) for tile in placement.tiles), start=np.int64(0))
+
+
+def tile_outputs(placement: Placement, tile: Tile, codes: Integers) -> Integers:
+    """One tile's share of the outputs (N, M, OH, OW)."""
     y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
-    for tile in placement.tiles:
-        windows = step_windows(placement, tile, codes)
-        for array in tile.arrays:
-            for block, sums in zip(array.blocks, array_sums(placement, array, windows), strict=True):
-                scatter(placement, y, block.outputs, sums)
+    windows = step_windows(placement, tile, codes)
+    for array in tile.arrays:
+        for block, sums in zip(array.blocks, array_sums(placement, array, windows), strict=True):
+            scatter(placement, y, block.outputs, sums)
     return y
 
 

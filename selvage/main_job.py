@@ -1,0 +1,205 @@
+"""The main job of ``make sim``: real layers on the default chip, against golden and against each other.
+
+The transposed convolutions of the digits generator run whole, on the activations that really enter
+them; the benchmark layers of RED at their published spatial size, with as many channels as two
+minutes allow. Each runs as RED and with the zeros inserted, so the speed-up is between two
+simulations. ``python -m selvage.main_job`` exits with 1 on any difference.
+"""
+
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.digits_gan.layers import transposed_layers
+from examples.red_layers import RED_LAYERS, part
+from golden.layer import evaluate
+from hw.parameters import TileParameters
+from mapping.dense import place_dense
+from mapping.placement import Placement
+from selvage.run import check_simulator
+from selvage.tables import console, progress, table_of
+from sim.cycles import tile_cycles
+from sim.machine import run
+from spec.chip import load_chip
+from spec.errors import InputError
+from spec.layer import InputFormat, Layer
+from tb.simulate import SimulationError, simulate_tile
+
+CHIP = "ou9x8"
+CHANNELS = {
+    "GAN_Deconv1": (14, 2),
+    "GAN_Deconv2": (28, 2),
+    "GAN_Deconv3": (32, 2),
+    "GAN_Deconv4": (32, 2),
+    "FCN_Deconv1": (21, 2),
+    "FCN_Deconv2": (21, 2),
+}
+# Of FCN_Deconv2, whose 568 x 568 outputs take too long here, some rows of steps of the first tile.
+SAMPLE = {"red": 12, "zero-padding": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One layer under one schedule; when sampled, ``rows`` rows of steps of its first tile."""
+
+    layer: Layer
+    weights: NDArray[np.int64]
+    x: NDArray[np.int64]
+    numbers: InputFormat
+    schedule: str
+    rows: int | None = None
+
+    def placement(self) -> Placement:
+        return place_dense(self.layer, self.weights, load_chip(CHIP), input_format=self.numbers, schedule=self.schedule)
+
+    def part(self) -> tuple[Placement, NDArray[np.int64]]:
+        """What RTL runs: the whole, or some rows of steps of the first tile with the input rows they need."""
+        placed = self.placement()
+        if self.rows is None:
+            return placed, self.x
+        sweep, tile = placed.sweep, placed.tiles[0]
+        reach = (self.rows - 1) * sweep.stride[0] + max(offset[0] for offset in tile.offsets)
+        height = min(sweep.size[0], reach // sweep.insert[0] + 1)
+        part = replace(
+            sweep,
+            size=(height, sweep.size[1]),
+            steps=(self.rows, sweep.steps[1]),
+            output=(self.rows * sweep.block[0], sweep.output[1]),
+        )
+        return replace(placed, sweep=part, tiles=(tile,)), self.x[:, :, :height]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one case: what RTL and model counted for the part that was run, and the model for the whole."""
+
+    steps: int
+    cycles: int
+    cycles_model: int
+    cycles_whole: int
+    cycles_unskipped: int  # of the whole, all OUs read
+    reads: int
+    dense_reads: int
+    match: bool
+
+
+def cases() -> list[Case]:
+    """Every layer under both schedules; synthetic activations are half zeros, as after a ReLU."""
+    found = []
+    for layer in transposed_layers(count=1):
+        for schedule in ("red", "zero-padding"):
+            found.append(Case(layer.geometry, layer.weights, layer.activations, layer.format, schedule))
+    for name in RED_LAYERS:
+        layer = part(name, *CHANNELS[name])
+        rng = np.random.default_rng(len(found))
+        weights = rng.integers(-127, 128, layer.weight_shape)
+        x = np.maximum(rng.integers(-255, 256, (1, layer.channels, layer.height, layer.width)), 0)
+        numbers = InputFormat(raw_bits=8, raw_signed=False)
+        for schedule in ("red", "zero-padding"):
+            rows = SAMPLE[schedule] if layer.output_size[0] > 500 else None
+            found.append(Case(layer, weights, x, numbers, schedule, rows))
+    return found
+
+
+def run_case(case: Case) -> Outcome:
+    """All tiles through RTL, their sum against golden, their cycles against the model."""
+    placement, x = case.part()
+    codes = x - case.numbers.zero_point
+    y, foretold, results = np.int64(0), [], []
+    for tile in placement.tiles:
+        foretold.append(tile_cycles(placement, tile, codes))
+        results.append(simulate_tile(TileParameters(placement, tile, counters=False), x))
+        y = y + results[-1].y
+    # A sample lacks the other tiles' shares: its truth is its own share, whose sum with theirs is tested.
+    truth = evaluate(case.layer, codes, case.weights) if case.rows is None else run(placement, codes)
+    agree = [r.cycles == f.cycles and sum(r.reads) == f.reads for r, f in zip(results, foretold, strict=True)]
+    whole, codes = case.placement(), case.x - case.numbers.zero_point
+    tiles = whole.tiles if case.rows is None else whole.tiles[:1]
+    return Outcome(
+        steps=placement.steps * len(x),
+        cycles=max(result.cycles for result in results),
+        cycles_model=max(tile.cycles for tile in foretold),
+        cycles_whole=max(tile_cycles(whole, tile, codes).cycles for tile in tiles),
+        cycles_unskipped=max(tile_cycles(whole, tile, codes, skip=False).cycles for tile in tiles),
+        reads=sum(tile.reads for tile in foretold),
+        dense_reads=sum(tile.dense_reads for tile in foretold),
+        match=bool(np.array_equal(y, truth)) and all(agree),
+    )
+
+
+def row(case: Case, own: Outcome, base: Outcome | None) -> list[str]:
+    """One line of the table; ``base`` is the same layer with the zeros inserted."""
+    sampled = f", {case.rows} of {case.placement().sweep.steps[0]} rows" if case.rows else ""
+    gain = ["1.00", "1.00"]
+    if base is not None:
+        gain = [f"{base.cycles_whole / own.cycles_whole:.2f}", f"{base.cycles_unskipped / own.cycles_unskipped:.2f}"]
+    return [
+        case.layer.name,
+        f"{case.layer.channels} to {case.layer.outputs}",
+        case.schedule + sampled,
+        f"{own.steps:,}",
+        f"{own.cycles:,}",
+        f"{own.cycles_model:,}",
+        *gain,
+        f"{own.reads:,}",
+        f"{1 - own.reads / own.dense_reads:.1%}",
+        "match" if own.match else "MISMATCH",
+    ]
+
+
+HEADS = (
+    "layer",
+    "channels",
+    "schedule",
+    "steps",
+    "RTL cycles",
+    "foretold",
+    "speed-up",
+    "unskipped",
+    "OU reads",
+    "skipped",
+    "verdict",
+)
+
+
+def main() -> int:
+    """Run all cases on all cores and print the table."""
+    started = time.monotonic()
+    check_simulator("icarus")
+    todo = cases()
+    done: dict[int, Outcome] = {}
+    # The longest first, so that no core is left alone with it at the end.
+    order = sorted(range(len(todo)), key=lambda k: -todo[k].layer.output_size[0])
+    with ProcessPoolExecutor(os.cpu_count()) as pool, progress() as bar:
+        task = bar.add_task("layers", total=len(todo))
+        runs = {pool.submit(run_case, todo[k]): k for k in order}
+        for finished in as_completed(runs):
+            done[runs[finished]] = finished.result()
+            bar.advance(task)
+    rows = []
+    for k, case in enumerate(todo):
+        base = done[k + 1] if case.schedule == "red" else None
+        rows.append(row(case, done[k], base))
+    console.print(table_of(f"selvage, chip {CHIP}, Icarus Verilog", HEADS, rows))
+    console.print(
+        "speed-up: over zero-padding, OUs that drive nothing skipped in both; unskipped: all OUs read in both, "
+        "as in the papers, from the cycle model. Where RTL ran some rows of one tile, the whole is from the model."
+    )
+    console.print(f"{time.monotonic() - started:.0f} s")
+    return 0 if all(outcome.match for outcome in done.values()) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"selvage: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SimulationError as error:
+        print(f"selvage: {error}", file=sys.stderr)
+        sys.exit(1)
