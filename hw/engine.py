@@ -91,12 +91,13 @@ class RowRegisters(wiring.Component):
             last.eq(self.load.last),
             bank.eq(bank ^ last),
         ]
-        turned = Signal(p.lanes * p.input_bits)
-        word = self.load.data.as_value()
-        with m.Switch(rotation):
-            for amount in p.rotations:
-                with m.Case(amount):
-                    m.d.comb += turned.eq(word.rotate_left(amount * p.input_bits))
+        # A logarithmic rotator, with the stages that the load plan uses.
+        turned: Value = self.load.data.as_value()
+        for bit in range(len(rotation)):
+            if any(amount >> bit & 1 for amount in p.rotations):
+                stage = Signal(p.lanes * p.input_bits, name=f"turned_{bit}")
+                m.d.comb += stage.eq(Mux(rotation[bit], turned.rotate_left(p.input_bits << bit), turned))
+                turned = stage
         copies = -(-p.ou_rows // p.lanes)
         values = turned.replicate(copies)[: p.ou_rows * p.input_bits]
         written = Signal(len(p.groups))

@@ -58,9 +58,10 @@ class Bench:
         await self._edge  # what is put at time 0 is lost
         for name in inputs:
             self.input(name).put(0)
-        for level in (1, 1, 0):
-            self.input("rst").put(level)
+        self.input("rst").put(1)
+        for _ in range(2):
             await self._edge
+        self.input("rst").put(0)
 
     async def cycles(self, count: int) -> None:
         for _ in range(count):
