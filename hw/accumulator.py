@@ -59,7 +59,8 @@ class Accumulator(wiring.Component):
             tags.r_en.eq(tags.r_rdy & (tag.none | self.codes.valid)),
         ]
         shifted = Signal(sums_layout(p), reset_less=True)
-        here, valid = Signal(self.tag_layout, reset_less=True), Signal()
+        here = Signal(self.tag_layout, reset_less=True)
+        valid = Signal()
         parts = [self.codes.payload[lane] for lane in range(p.lanes)]
         if p.driven_bits:
             parts.append(tag.driven)
@@ -83,7 +84,9 @@ class Accumulator(wiring.Component):
         p = self.p
         m.submodules.sums = memory = Memory(shape=sums_layout(p).size, depth=2 * 2**p.slot_bits, init=[])
         write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
-        bank, drain_bank, finished = Signal(), Signal(), Signal(2)
+        bank = Signal()
+        drain_bank = Signal()
+        finished = Signal(2)
         touched = [Signal(p.slots, name=f"touched_{k}") for k in range(2)]
         slot = tag.slot[: p.slot_bits]
         add = valid & ~tag.none

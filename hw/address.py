@@ -109,7 +109,8 @@ class AddressGenerator(wiring.Component):
         m = Module()
         p, y, x = self.p, self.y, self.x
         index = Signal(p.index_bits)
-        free, go = Signal(), Signal()
+        free = Signal()
+        go = Signal()
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
             go.eq(free & ~self.finished & ~(self.hold & (index == 0))),
@@ -143,7 +144,8 @@ class AddressGenerator(wiring.Component):
         across = signed_lookup([read[1] // p.sweep.insert[1] * p.words + read[2] for read in p.reads], index)
         if p.sweep.insert[1] > 1:
             across = across + Mux(column_carry, p.words, 0)
-        row, column = Signal(p.address_bits), Signal(signed(p.address_bits + 2))
+        row = Signal(p.address_bits)
+        column = Signal(signed(p.address_bits + 2))
         total = Signal(p.address_bits + 1)
         m.d.comb += [
             total.eq(row_base + line),

@@ -50,7 +50,8 @@ class Writer(wiring.Component):
         m = Module()
         p = self.p
         height, width = p.sweep.size
-        row, column = Signal(range(height + 1)), Signal(range(max(2, width)))
+        row = Signal(range(height + 1))
+        column = Signal(range(max(2, width)))
         word = Signal(range(max(2, p.words)))
         pixel_end = count_up(m, word, p.words, self.put)
         row_end = count_up(m, column, width, self.put & pixel_end)

@@ -46,7 +46,8 @@ class RowRegisters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
-        used, bank = Signal(2), Signal()
+        used = Signal(2)
+        bank = Signal()
         m.d.sync += used.eq(used + self.begin - self.release)
         m.d.comb += self.free.eq(used != 2)
         groups = len(p.groups)
@@ -58,7 +59,8 @@ class RowRegisters(wiring.Component):
             self.values.eq(read.data & self._existing()),
         ]
         filled, written, last = self._write(m, write)
-        flags, full = [Signal(groups, name=f"pending_{k}") for k in range(2)], Signal(2)
+        flags = [Signal(groups, name=f"pending_{k}") for k in range(2)]
+        full = Signal(2)
         for k in range(2):
             keep = Mux(bank == k, ~self.take, Const(2**groups - 1, groups))
             m.d.sync += flags[k].eq((flags[k] & keep) | Mux(filled == k, written, 0))
@@ -82,8 +84,11 @@ class RowRegisters(wiring.Component):
     def _write(self, m: Module, write: object) -> tuple[Value, Value, Value]:
         """Bring a word's lanes to their rows; returns the bank, the groups to mark, end of the load."""
         p = self.p
-        group, enable = Signal(p.group_bits), Signal(p.ou_rows)
-        rotation, last, bank = Signal(range(max(2, p.lanes))), Signal(), Signal()
+        group = Signal(p.group_bits)
+        enable = Signal(p.ou_rows)
+        rotation = Signal(range(max(2, p.lanes)))
+        last = Signal()
+        bank = Signal()
         m.d.sync += [
             group.eq(self.move.group),
             rotation.eq(self.move.rotation),
@@ -142,7 +147,9 @@ class Lookahead(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        first, move, last = Signal(len(self.p.groups)), Signal(), Signal()
+        first = Signal(len(self.p.groups))
+        move = Signal()
+        last = Signal()
         o = self.o
         item = Signal(group_layout(self.p).size, reset_less=True)
         planes = [self.values[plane :: self.p.input_bits] for plane in range(self.p.input_bits)]
@@ -195,12 +202,19 @@ class Walker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, tag = self.p, self.tag
-        item, have = Signal(group_layout(p), reset_less=True), Signal()
-        planes, column = Signal(p.input_bits), Signal(range(max(2, max(g.column_groups for g in p.groups))))
-        plane, rest = Signal(p.input_bits), Signal(p.input_bits)
-        fresh, begun = Signal(init=1), Signal(2)
-        fire, done, end = Signal(), Signal(), Signal()
-        index, driven = Signal(range(max(2, p.input_bits))), Signal(p.ou_rows)
+        item = Signal(group_layout(p), reset_less=True)
+        have = Signal()
+        planes = Signal(p.input_bits)
+        column = Signal(range(max(2, max(g.column_groups for g in p.groups))))
+        plane = Signal(p.input_bits)
+        rest = Signal(p.input_bits)
+        fresh = Signal(init=1)
+        begun = Signal(2)
+        fire = Signal()
+        done = Signal()
+        end = Signal()
+        index = Signal(range(max(2, p.input_bits)))
+        driven = Signal(p.ou_rows)
         columns_end = column == lookup([g.column_groups - 1 for g in p.groups], item.group)
         m.d.comb += [
             plane.eq(lowest_set(planes)),

@@ -47,7 +47,8 @@ class OutputStage(wiring.Component):
         beats = output_beats(p)
         grid = overlap_grid(p) if sweep.overlap else sweep.steps
         beat = Signal(range(max(2, len(beats))))
-        column, row = Signal(range(max(2, grid[1]))), Signal(range(max(2, grid[0])))
+        column = Signal(range(max(2, grid[1])))
+        row = Signal(range(max(2, grid[0])))
         move = self.i.valid & self.i.ready
         step_end = count_up(m, beat, len(beats), move)
         row_end = count_up(m, column, grid[1], move & step_end)
@@ -139,9 +140,14 @@ class OverlapAdd(wiring.Component):
         write = ring.write_port()
         read = ring.read_port(transparent_for=(write,))
         added = Signal(layout)
-        busy, leaves, drops, address = Signal(), Signal(), Signal(), Signal(range(max(2, self.depth)))
-        enable, move = Signal(), Signal()
-        clear, cleared = Signal(range(max(2, self.depth))), Signal()
+        busy = Signal()
+        leaves = Signal()
+        drops = Signal()
+        address = Signal(range(max(2, self.depth)))
+        enable = Signal()
+        move = Signal()
+        clear = Signal(range(max(2, self.depth)))
+        cleared = Signal()
         here = self._walk(m, move, enable & cleared)
         m.d.comb += [
             enable.eq(~self.o.valid | self.o.ready),
@@ -178,11 +184,14 @@ class OverlapAdd(wiring.Component):
         """Counters over blocks and beats: address and fate of the next beat, and whether it is taken."""
         sweep, block = self.p.placement.sweep, self.p.placement.sweep.block
         beats = len(self.positions)
-        column, row = Signal(range(max(2, self.grid[1]))), Signal(range(max(2, self.grid[0])))
+        column = Signal(range(max(2, self.grid[1])))
+        row = Signal(range(max(2, self.grid[0])))
         beat = Signal(range(max(2, beats)))
-        line, across = Signal(range(max(2, self.depth))), Signal(range(max(2, self.pitch)))
+        line = Signal(range(max(2, self.depth)))
+        across = Signal(range(max(2, self.pitch)))
         finals = [k for k, final in enumerate(self.final) if final]
-        flush, last = Signal(), Signal()
+        flush = Signal()
+        last = Signal()
         order = lookup(finals, beat) if len(finals) < beats else beat
         index = Mux(flush, order, beat)
         m.d.comb += [

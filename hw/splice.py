@@ -130,8 +130,11 @@ class Splice(wiring.Component):
         p, length = self.p, self.p.drain.length
         beat_bits = max(1, (length - 1).bit_length())
         beat, late, latest = (Signal(beat_bits, name=name) for name in ("beat", "late", "latest"))
-        summed, spliced = Signal(), Signal()
-        enable, go, end = Signal(), Signal(), Signal()
+        summed = Signal()
+        spliced = Signal()
+        enable = Signal()
+        go = Signal()
+        end = Signal()
         complete = Cat(getattr(self, f"complete_{k}") for k in range(len(p.accumulators))).all()
         whole = [int(any(bank.beats[k].last for bank in p.drain.banks if k < len(bank.beats))) for k in range(length)]
         m.d.comb += [

@@ -20,6 +20,11 @@ DILATED = dict(
     op="conv_transpose", channels=2, outputs=1, height=3, width=4, kernel=(2, 3), stride=(2, 2), dilation=(3, 2),
     pads=(1, 2, 2, 1), output_padding=(2, 1),
 )
+WIDE = dict(op="conv", channels=11, outputs=4, height=2, width=3, kernel=(1, 3))
+GROUPS = dict(op="conv", channels=4, outputs=2, height=3, width=3, kernel=(2, 2), groups=2)
+OFFSET = dict(encoding="offset", cell_bits=2, adc_bits=4, weight_bits=4)
+MANY = dict(op="conv", channels=9, outputs=7, height=2, width=2, kernel=(2, 2))
+UP_MANY = dict(op="conv_transpose", channels=2, outputs=6, height=3, width=3, kernel=(2, 2), stride=(1, 1))
 
 CASES = [
     Case("address_conv", "address", CONV),
@@ -39,8 +44,37 @@ CASES = [
     Case("buffer_red", "buffer", UP),
     Case("buffer_zeros", "buffer", UP_ODD, schedule="zero-padding"),
     Case("buffer_dense", "buffer", dict(op="dense", channels=21, outputs=3)),
+    Case("engine_conv", "engine", CONV),
+    Case("engine_every_read", "engine", POINT, skip=False),
+    Case("engine_unsigned", "engine", STRIDED, raw_signed=False, array=2),
+    Case("engine_red", "engine", UP, fold=2, array=1),
+    Case("engine_groups", "engine", GROUPS),
+    Case("engine_offset", "engine", CONV, changes=OFFSET),
+    Case("engine_wide", "engine", WIDE, chip="ou9x8"),
+    Case("accumulator_conv", "accumulator", CONV),
+    Case("accumulator_unsigned", "accumulator", WIDE, raw_signed=False, changes=dict(read_latency=4)),
+    Case("accumulator_offset", "accumulator", CONV, changes=OFFSET),
+    Case("accumulator_offset_unsigned", "accumulator", POINT, changes=OFFSET, raw_signed=False),
+    Case("accumulator_red", "accumulator", UP, fold=2, array=1),
+    Case("splice_beats", "splice", CONV),
+    Case("splice_banks", "splice", UP),
+    Case("splice_aligned", "splice", WIDE, chip="ou9x8"),
+    Case("splice_offset", "splice", STRIDED, changes=OFFSET, raw_signed=False),
+    Case("splice_offset_beats", "splice", CONV, changes=dict(encoding="offset", cell_bits=2, adc_bits=4)),
+    Case("splice_six_bits", "splice", CONV, changes=dict(weight_bits=6)),
+    Case("splice_three_bits", "splice", MANY, changes=dict(weight_bits=3)),
+    Case("output_conv", "output", STRIDED),
+    Case("output_red", "output", UP),
+    Case("output_red_odd", "output", DILATED),
+    Case("output_overlap", "output", DILATED, schedule="padding-free"),
+    Case("overlap_stride", "overlap", UP, schedule="padding-free"),
+    Case("overlap_odd", "overlap", UP_ODD, schedule="padding-free", changes=dict(weight_bits=2)),
+    Case("overlap_gaps", "overlap", UP_GAPS, schedule="padding-free"),
+    Case("overlap_dilated", "overlap", DILATED, schedule="padding-free"),
+    Case("overlap_banks", "overlap", UP_MANY, schedule="padding-free", changes=dict(weight_bits=2)),
 ]
-SECOND = {"address_zeros", "buffer_strided"}  # one of each component on the second simulator
+SECOND = {"address_zeros", "buffer_strided", "engine_offset", "accumulator_offset",
+          "splice_offset", "output_red", "overlap_stride"}  # one of each component on the second simulator
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

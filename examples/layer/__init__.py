@@ -1,0 +1,3 @@
+from pathlib import Path
+
+EXAMPLE = Path(__file__).with_name("small.toml")

@@ -1,0 +1,94 @@
+"""A GTKWave save file: the signals one looks at first, grouped, with states by name."""
+
+from pathlib import Path
+
+from hw.parameters import TileParameters
+from selvage.files import write_whole
+
+# State of an array's walker: {row group in hand, request at the pins}.
+ENGINE_STATES = {0b00: "idle", 0b01: "last read", 0b10: "waits", 0b11: "reads"}
+# State of the input buffer: {whole image written, all windows loaded}.
+BUFFER_STATES = {0b00: "fills", 0b10: "image in", 0b01: "windows out", 0b11: "next image"}
+
+TILE = "harness.tile"
+
+
+def write_save_file(p: TileParameters, fst: Path) -> Path:
+    """Write ``NAME.gtkw`` and the names of the states beside ``NAME.fst``; returns the save file."""
+    folder = fst.resolve().parent
+    engine = _filter(folder / "engine_states.txt", ENGINE_STATES)
+    buffer = _filter(folder / "buffer_states.txt", BUFFER_STATES)
+    lines = [f'[dumpfile] "{fst.resolve()}"', "[timestart] 0", *_input(p, buffer)]
+    for index in range(len(p.engines)):
+        lines += _array(p, index, engine)
+    lines += _output(p)
+    path = fst.with_suffix(".gtkw")
+    write_whole(path, ("\n".join(lines) + "\n").encode())
+    return path
+
+
+def _filter(path: Path, names: dict[int, str]) -> Path:
+    write_whole(path, "".join(f"{value:02b} {name}\n" for value, name in names.items()).encode())
+    return path
+
+
+def _group(title: str, signals: list[str]) -> list[str]:
+    return [f"@800200\n-{title}", *signals, f"@1000200\n-{title}"]
+
+
+def _bits(name: str, width: int = 1) -> str:
+    return f"@28\n{TILE}.{name}" if width == 1 else f"@22\n{TILE}.{name}[{width - 1}:0]"
+
+
+def _state(title: str, high: str, low: str, names: Path) -> str:
+    """Two bits as one signal, its values shown by name."""
+    return f"@2028\n^1 {names}\n#{{{title}}} {TILE}.{high} {TILE}.{low}"
+
+
+def _stream(prefix: str, payload: str, width: int) -> list[str]:
+    return [_bits(f"{prefix}__valid"), _bits(f"{prefix}__ready"), _bits(f"{prefix}__{payload}", width)]
+
+
+def _input(p: TileParameters, names: Path) -> list[str]:
+    inside = "input_buffer.shared"
+    row, column = (f"{inside}.address.{name}_step" for name in ("row", "column"))
+    steps = p.placement.sweep.steps
+    return _group(
+        "input buffer",
+        [
+            _bits("clk"),
+            _bits("rst"),
+            *_stream("i", "payload", p.buffer.lanes * p.buffer.format.raw_bits),
+            _state("buffer", f"{inside}.writer.finished", f"{inside}.address.finished", names),
+            _bits(row, max(1, (steps[0] - 1).bit_length())),
+            _bits(column, max(1, (steps[1] - 1).bit_length())),
+            _bits(f"{inside}.load__valid"),
+            _bits(f"{inside}.load__last"),
+            _bits(f"{inside}.load__data", p.buffer.lanes * p.buffer.format.bits),
+        ],
+    )
+
+
+def _array(p: TileParameters, index: int, names: Path) -> list[str]:
+    own, walker = p.engines[index], f"engine_{index}.shared.walker"
+    pins = f"crossbar_{index}"
+    return _group(
+        f"array {index}",
+        [
+            _state(f"array {index}", f"{walker}.have", f"{walker}.request__valid", names),
+            _bits(f"engine_{index}.shared.rows.pending", len(own.groups)),
+            _bits(f"{walker}.planes", own.input_bits),
+            *_stream(f"{pins}__request", "payload", own.rows + own.column_group_bits),
+            *_stream(f"{pins}__codes", "payload", own.ou_cols * own.adc_bits),
+        ],
+    )
+
+
+def _output(p: TileParameters) -> list[str]:
+    values = len(p.drain.banks) * p.weights
+    width = values * (p.output_width + 1) + 1
+    return _group(
+        "output",
+        [_bits("splice.drained"), _bits("splice.beat", max(1, (p.drain.length - 1).bit_length()))]
+        + _stream("o", "payload", width),
+    )

@@ -1,0 +1,167 @@
+"""Runs inside the simulator: the accumulator of an array against sums in Python."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import cocotb
+
+from hw.parameters import AccumulatorParameters
+from hw.streams import tag_layout
+from mapping.placement import row_groups
+from tb.component_bench import Bench, Source, as_signed, pack, unpack
+from tb.components import Case, present_case
+
+STEPS = 20
+INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "slot", "drained")
+CODE_TO_SUM = 2
+
+
+def reads_of(case: Case) -> list[dict[str, int]]:
+    """All reads that a step may make of the array: slot, plane, largest code and most driven rows."""
+    p = case.parameters
+    array, chip, found = p.tile.arrays[case.array], p.chip, []
+    for group in row_groups(array, chip):
+        most = min(group.count * (2**chip.cell_bits - 1), 2**chip.adc_bits - 1)
+        for plane in range(p.placement.format.bits):
+            for column in range(group.column_groups):
+                slot = p.drain.slots[case.array][group.block] + column
+                found.append({"slot": slot, "plane": plane, "most": most, "rows": group.count})
+    return found
+
+
+class Steps:
+    """Random steps: words of both streams, and each step's sums per slot."""
+
+    def __init__(self, bench: Bench, case: Case, own: AccumulatorParameters, count: int) -> None:
+        self.p, self.rng, self.case = own, bench.rng, case
+        self.layout = tag_layout(own.slots, own.input_bits, own.driven_bits)
+        self.tags: list[int] = []
+        self.step_of: list[int] = []  # of each tag
+        self.none: list[bool] = []  # of each tag
+        self.codes: list[int] = []
+        self.tag_of: list[int] = []  # of each code
+        self.sums: list[dict[int, list[int]]] = []
+        for step in range(count):
+            self._step(step)
+
+    def _step(self, step: int) -> None:
+        """Reads in any order; some steps reach the ends of the range, some have no read."""
+        reads = reads_of(self.case)
+        kind = self.rng.choice(["some", "some", "few", "none", "lowest", "highest"])
+        self.rng.shuffle(reads)
+        top = self.p.input_bits - 1
+        if kind in ("lowest", "highest"):
+            negative = kind == "lowest" and self.p.signed
+            reads = [r for r in reads if not self.p.signed or (r["plane"] == top) == negative]
+        else:
+            share = {"some": len(reads), "few": 3, "none": 0}[kind]
+            reads = reads[: self.rng.randint(min(1, share), share)]
+        self.sums.append({})
+        for k, read in enumerate(reads):
+            self._read(step, read, kind, k == len(reads) - 1)
+        if not reads:
+            self._tag(step, {"last": 1, "none": 1})
+
+    def _read(self, step: int, read: dict[str, int], kind: str, last: bool) -> None:
+        full = kind in ("lowest", "highest")
+        most, rows = read["most"], read["rows"]
+        codes = [most if full else self.rng.randint(0, most) for _ in range(self.p.lanes)]
+        driven = (rows if full else self.rng.randint(0, rows)) if self.p.driven_bits else 0
+        tag = {"slot": read["slot"], "plane": read["plane"], "driven": driven, "last": int(last), "none": 0}
+        self._tag(step, tag)
+        self.codes.append(pack(codes, self.p.code_bits))
+        self.tag_of.append(len(self.tags) - 1)
+        weight = 2 ** read["plane"]
+        if self.p.signed and read["plane"] == self.p.input_bits - 1:
+            weight = -weight
+        parts = [*codes, driven] if self.p.driven_bits else codes
+        sums = self.sums[step].setdefault(read["slot"], [0] * len(parts))
+        self.sums[step][read["slot"]] = [s + weight * part for s, part in zip(sums, parts, strict=True)]
+
+    def _tag(self, step: int, tag: dict[str, int]) -> None:
+        self.tags.append(sum(tag.get(name, 0) << f.offset for name, f in self.layout))
+        self.step_of.append(step)
+        self.none.append(bool(tag["none"]))
+
+
+class Drain:
+    """Plays the splice: reads all slots of a finished step in any order. Watches ``complete``."""
+
+    def __init__(self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]) -> None:
+        self.bench, self.steps, self.tags, self.codes, self.pattern = bench, steps, tags, codes, pattern
+        self.slot, self.drained = bench.input("slot"), bench.input("drained")
+        self.complete, self.sums = bench.output("complete"), bench.output("sums")
+        self.order: list[int] = []
+        self.done, self.read, self.now_drained = 0, None, False
+        self.ends: list[int] = []  # cycle from which each step is complete
+        self.popped, self.last_pop = 0, -1
+
+    def drive(self) -> None:
+        self.read, self.now_drained = None, False
+        if self.complete.get() and next(self.pattern):
+            if not self.order:
+                self.order = self.bench.rng.sample(range(self.steps.p.slots), self.steps.p.slots)
+            self.read = self.order.pop()
+            self.slot.put(self.read)
+            self.now_drained = not self.order
+        else:
+            self.slot.put(self.bench.rng.randrange(self.steps.p.slots))
+        self.drained.put(int(self.now_drained))
+
+    def sample(self) -> None:
+        ready = sum(time <= self.bench.now for time in self.ends) > self.done
+        assert self.complete.get() == int(ready), f"cycle {self.bench.now}: complete is wrong"
+        if self.read is not None:
+            lanes = self.steps.p.lanes + bool(self.steps.p.driven_bits)
+            got = [as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)]
+            want = self.steps.sums[self.done].get(self.read, [0] * lanes)
+            assert got == want, f"step {self.done}, slot {self.read}"
+        self.done += int(self.now_drained)
+        self._follow()
+
+    def _follow(self) -> None:
+        """When each tag meets its codes; the sum is there two cycles later."""
+        while self.popped < self.tags.sent:
+            if self.steps.none[self.popped]:
+                self.last_pop = max(self.tags.times[self.popped] + 1, self.last_pop + 1)
+            else:
+                code = self.popped - sum(self.steps.none[: self.popped])
+                if code >= self.codes.sent:
+                    return
+                self.last_pop = self.codes.times[code]
+            step = self.steps.step_of[self.popped]
+            self.popped += 1
+            if self.popped == len(self.steps.tags) or self.steps.step_of[self.popped] > step:
+                self.ends.append(self.last_pop + CODE_TO_SUM)
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+@cocotb.parametrize(
+    (("tag", "codes", "drain"), [("never stalls", "never stalls", "never stalls"),
+                                 ("mostly stalls", "never stalls", "never stalls"),
+                                 ("never stalls", "mostly stalls", "never stalls"),
+                                 ("never stalls", "never stalls", "mostly stalls"),
+                                 ("stalls", "stalls", "stalls")]),
+)  # fmt: skip
+async def adds_every_code(dut: Any, tag: str, codes: str, drain: str) -> None:
+    """Two steps are in flight; codes come after their tags, whenever they like."""
+    bench, case = Bench(dut), present_case()
+    await bench.reset(*INPUTS)
+    steps = Steps(bench, case, case.parameters.accumulators[case.array], STEPS)
+
+    def begun(index: int) -> bool:  # the engine's promise: at most two steps are not drained
+        return steps.step_of[index] < drained.done + 2
+
+    def asked(index: int) -> bool:
+        return tags.sent > steps.tag_of[index]
+
+    tags = bench.add(Source(bench, "tag", steps.tags, bench.pace(tag), allowed=begun))
+    given = bench.add(Source(bench, "codes", steps.codes, bench.pace(codes), allowed=asked))
+    drained = bench.add(Drain(bench, steps, tags, given, bench.pace(drain)))
+    while drained.done < STEPS:
+        await bench.cycles(1)
+    await bench.cycles(40)
+    assert tags.sent == len(steps.tags) and given.sent == len(steps.codes), "words were left over"
+    if tag == codes == "never stalls":
+        lag = [given.times[k] - tags.times[t] for k, t in enumerate(steps.tag_of)]
+        assert max(lag) == 1, "codes had to wait"

@@ -1,0 +1,225 @@
+"""Runs inside the simulator: an array engine between a bench that loads it and one that is its macro."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import cocotb
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.parameters import TileParameters
+from hw.streams import move_layout, request_layout, tag_layout
+from mapping.placement import row_groups
+from sim.machine import step_windows
+from tb.component_bench import Bench, Sink, fields, pack, random_codes
+from tb.components import Case, present_case
+
+STEPS = 24
+LOAD_TO_TAG = 4  # from the load's last `valid` to the first tag; its request follows a cycle later
+INPUTS = ("load__valid", "load__last", "load__data", "move", "begin", "drained",
+          "crossbar__request__ready", "tag__ready")  # fmt: skip
+
+
+def step_values(bench: Bench, p: TileParameters, steps: int) -> NDArray[np.int64]:
+    """Windows of random maps of which parts are zero, and among them a few that are zero throughout."""
+    numbers = p.buffer.format
+    low, high = (bound - numbers.zero_point for bound in numbers.raw_range)
+    shape = (4, p.placement.layer.channels, *p.placement.sweep.size)
+    maps = [
+        random_codes(bench.rng, int(np.prod(shape[1:])), low, high, zeros=zeros) for zeros in (0, 0.6, 0.95, 1)
+    ]
+    windows = step_windows(p.placement, p.tile, np.array(maps, np.int64).reshape(shape))
+    return windows[[bench.rng.randrange(len(windows)) for _ in range(steps)]]
+
+
+def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any]]:
+    """Requests (word lines, column group) and tags of one step, in order."""
+    p = case.parameters
+    chip, bits, array = p.chip, p.placement.format.bits, p.tile.arrays[case.array]
+    requests, tags = [], []
+    for group in row_groups(array, chip):
+        block = array.blocks[group.block]
+        first = group.row - block.row
+        values = [window[k] for k in block.window[first : first + group.count]]
+        for plane in range(bits):
+            driven = pack([value >> plane & 1 for value in values], 1)
+            if p.skip and not driven:
+                continue
+            assert driven.bit_count() <= chip.ou_rows
+            for column in range(group.column_groups):
+                requests.append((driven << group.row, group.first_column_group + column))
+                slot = p.drain.slots[case.array][group.block] + column
+                tags.append((slot, plane, driven.bit_count() if chip.weight_offset else 0, 0, 0))
+    if tags:
+        tags[-1] = (*tags[-1][:3], 1, 0)
+    return requests, tags or [(None, None, None, 1, 1)]
+
+
+class Loader:
+    """Plays the input buffer: step by step the words of the load plan, when the engine is free."""
+
+    def __init__(
+        self, bench: Bench, case: Case, windows: NDArray[np.int64], steps: Iterator[bool], words: Iterator[bool]
+    ) -> None:
+        self.bench, p = bench, case.parameters
+        self.steps, self.words = steps, words
+        names = ("begin", "load__valid", "load__last", "load__data", "move")
+        self.pins = {name: bench.input(name) for name in names}
+        self.free = bench.output("free")
+        self.noise = len(bench.dut["load__data"])
+        self.moves = [self._move(p, case.array, index) for index in range(len(p.load.reads))]
+        self.data = [self._words(p, window) for window in windows.tolist()]
+        self.go = self._go()
+        self.next: tuple[int, int] | None = None  # the step and cycle whose `valid` is due
+        self.loaded: list[int] = []  # cycle of each step's last `valid`
+        self.begun = 0
+
+    @staticmethod
+    def _move(p: TileParameters, array: int, index: int) -> int:
+        move, layout = p.load.moves[array][index], move_layout(p.engines[array])
+        if move is None:
+            return 0
+        values = {"group": move.group, "rotation": move.rotation, "rows": move.rows}
+        return sum(values[name] << f.offset for name, f in layout)
+
+    def _words(self, p: TileParameters, window: list[int]) -> list[int]:
+        """Words of the plan; lanes without a channel are noise."""
+        words, (lanes, bits, channels) = [], (p.load.lanes, p.buffer.format.bits, p.tile.channels)
+        for pixel, word in p.load.reads:
+            own = window[pixel * channels + word * lanes : pixel * channels + min((word + 1) * lanes, channels)]
+            filler = [self.bench.rng.getrandbits(bits) for _ in range(lanes - len(own))]
+            words.append(pack(own + filler, bits))
+        return words
+
+    def _go(self) -> Iterator[tuple[int, int] | None]:
+        """In each cycle the step and cycle of the plan that the address generator is at."""
+        for step in range(len(self.data)):
+            while not (next(self.steps) and self.free.get()):
+                yield None
+            for index in range(len(self.moves)):
+                while index and not next(self.words):
+                    yield None
+                yield step, index
+        while True:
+            yield None
+
+    def drive(self) -> None:
+        shown, self.next, before = self.next, next(self.go), getattr(self, "before", None)
+        self.before = shown
+        begin = self.next is not None and self.next[1] == 0
+        last = shown is not None and shown[1] == len(self.moves) - 1
+        self.pins["begin"].put(int(begin))
+        self.pins["load__valid"].put(int(shown is not None))
+        self.pins["load__last"].put(int(last))
+        self.pins["move"].put(self.moves[shown[1]] if shown else 0)
+        self.pins["load__data"].put(
+            self.data[before[0]][before[1]] if before else self.bench.rng.getrandbits(self.noise)
+        )
+        if last:
+            self.loaded.append(self.bench.now)
+        self.beginning = begin
+
+    def sample(self) -> None:
+        self.begun += int(self.beginning)
+
+
+class Drains:
+    """Plays the splice: a step is drained some cycles after its last tag. Watches ``free``."""
+
+    def __init__(self, bench: Bench, tags: Sink, loader: Loader, delay: int) -> None:
+        self.bench, self.tags, self.loader, self.delay = bench, tags, loader, delay
+        self.drained, self.free = bench.input("drained"), bench.output("free")
+        self.due: deque[int] = deque()
+        self.times: list[int] = []
+        self.ended, self.seen, self.begun = 0, 0, 0
+
+    def drive(self) -> None:
+        for item in self.tags.items[self.seen :]:
+            if item[3]:
+                self.ended += 1
+                self.due.append(self.bench.now + self.bench.rng.randint(0, self.delay))
+        self.seen = len(self.tags.items)
+        pulse = bool(self.due) and self.due[0] <= self.bench.now
+        self.drained.put(int(pulse))
+        if pulse:
+            self.due.popleft()
+            self.times.append(self.bench.now)
+        self.begun = self.loader.begun
+
+    def sample(self) -> None:
+        assert self.free.get() == int(self.begun - self.ended < 2), f"cycle {self.bench.now}: free is wrong"
+
+
+def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Loader, Sink, Sink, Drains, list[int]]:
+    """All agents, for fresh windows; also the number of tags of each step."""
+    p = case.parameters
+    windows = step_values(bench, p, STEPS)
+    requests, tags, counts = [], [], []
+    for window in windows.tolist():
+        own, own_tags = step_reads(case, window)
+        requests += own
+        tags += own_tags
+        counts.append(len(own_tags))
+    engine = p.engines[case.array]
+    layouts = request_layout(engine), tag_layout(engine.slots_used, engine.input_bits, engine.driven_bits)
+
+    def request_of(raw: int) -> tuple[Any, ...]:
+        o = fields(layouts[0], raw)
+        return o["wordlines"], o["column_group"]
+
+    def tag_of(raw: int) -> tuple[Any, ...]:
+        o = fields(layouts[1], raw)
+        read = (None, None, None) if o["none"] else (o["slot"], o["plane"], o["driven"])
+        return (*read, o["last"], o["none"])
+
+    loader = bench.add(Loader(bench, case, windows, bench.pace(load), bench.pace("never stalls")))
+    asked = bench.add(Sink(bench, "crossbar__request", requests, bench.pace(macro), request_of))
+    told = bench.add(Sink(bench, "tag", tags, bench.pace(tag), tag_of))
+    drains = bench.add(Drains(bench, told, loader, 0 if tag == "never stalls" else 12))
+    return loader, asked, told, drains, counts
+
+
+def check_times(loader: Loader, asked: Sink, told: Sink, drains: Drains, counts: list[int]) -> None:
+    """At full speed a step's reads are in consecutive cycles and begin as early as they may."""
+    end, want = -1, []
+    for step, count in enumerate(counts):
+        drained = drains.times[step - 2] if step >= 2 else -1
+        first = max(end + 1, loader.loaded[step] + LOAD_TO_TAG, drained + 1)
+        end = first + count - 1
+        want += range(first, end + 1)
+    assert told.times == want, "a bubble between tags"
+    reads = [time + 1 for time, tag in zip(told.times, told.items, strict=True) if not tag[4]]
+    assert asked.times == reads, "requests do not follow their tags"
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+@cocotb.parametrize(
+    (("load", "macro", "tag"), [("never stalls", "never stalls", "never stalls"),
+                                ("mostly stalls", "never stalls", "never stalls"),
+                                ("never stalls", "mostly stalls", "never stalls"),
+                                ("never stalls", "stalls", "stalls")]),
+)  # fmt: skip
+async def reads_what_drives(dut: Any, load: str, macro: str, tag: str) -> None:
+    """Requests and tags in the documented order."""
+    bench, case = Bench(dut), present_case()
+    await bench.reset(*INPUTS)
+    loader, asked, told, drains, counts = start(bench, case, load, macro, tag)
+    await bench.finish(asked, told)
+    assert drains.ended == STEPS and not bench.output("left").get()
+    if macro == tag == "never stalls":
+        check_times(loader, asked, told, drains, counts)
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+async def forgets_at_reset(dut: Any) -> None:
+    """A reset in the middle of a load, of a read, of a stall; then all from the beginning."""
+    bench, case = Bench(dut), present_case()
+    for macro in ("never stalls", "mostly stalls", "stalls", "never stalls"):
+        await bench.reset(*INPUTS)
+        start(bench, case, "never stalls", macro, "stalls")
+        await bench.cycles(bench.rng.randint(5, 150))
+    await bench.reset(*INPUTS)
+    _, asked, told, drains, _ = start(bench, case, "stalls", "never stalls", "stalls")
+    await bench.finish(asked, told)
+    assert drains.ended == STEPS

@@ -1,0 +1,139 @@
+"""Runs inside the simulator: the splice between made-up sums of every array and a stalling sink."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import cocotb
+
+from hw.parameters import TileParameters
+from hw.splice import beat_layout
+from mapping.drain import beat_outputs
+from mapping.widths import slot_range
+from tb.component_bench import Bench, Sink, as_signed, fields, pack, unpack
+from tb.components import present_case
+
+STEPS = 16
+DRAIN_TO_BEAT = 2
+
+Sums = list[list[list[int]]]  # per array and slot: lanes, then the reference when there is one
+
+
+def random_sums(bench: Bench, p: TileParameters) -> Sums:
+    """Sums that arrays can reach; sometimes all of them at an end of their range."""
+    chip, numbers, rng = p.chip, p.placement.format, bench.rng
+    end = rng.choice(["", "", "low", "high"])
+    found: Sums = []
+    for array, own, slots in zip(p.tile.arrays, p.accumulators, p.drain.slots, strict=True):
+        reach = slot_range(array, chip, numbers)
+        if array.polarity < 0:
+            low, high = (reach.high, reach.low) if end else (reach.low, reach.high)
+        else:
+            low, high = reach.low, reach.high
+        draw = {"": None, "low": low, "high": high}[end]
+        sums = [
+            [rng.randint(reach.low, reach.high) if draw is None else draw for _ in range(own.lanes)]
+            for _ in range(own.slots)
+        ]
+        if chip.weight_offset:
+            _add_reference(bench, p, array, slots, sums)
+        found.append(sums)
+    return found
+
+
+def _add_reference(bench: Bench, p: TileParameters, array: Any, slots: tuple[int, ...], sums: list[list[int]]) -> None:
+    """All slots of the same outputs have the same reference: every column saw the same word lines."""
+    reach = slot_range(array, p.chip, p.placement.format, reference=True)
+    references = {slot: bench.rng.randint(reach.low, reach.high) for slot in slots}
+    for slot, lanes in enumerate(sums):
+        lanes.append(references[max(first for first in slots if first <= slot)])
+
+
+def outputs_of(p: TileParameters, sums: Sums) -> dict[int, int]:
+    """Every output of the tile: its slices at their significance, its arrays with their sign."""
+    chip, totals = p.chip, {}
+    for array, slots, own in zip(p.tile.arrays, p.drain.slots, sums, strict=True):
+        distinct = {slot: block.outputs.tolist() for slot, block in zip(slots, array.blocks, strict=True)}
+        for first, outputs in distinct.items():
+            for weight, output in enumerate(outputs):
+                value = 0
+                for piece in range(chip.slices):
+                    slot, lane = divmod(weight * chip.slices + piece, chip.ou_cols)
+                    value += own[first + slot][lane] << piece * chip.cell_bits
+                if chip.weight_offset:
+                    value -= chip.weight_offset * own[first][-1]
+                totals[output] = totals.get(output, 0) + array.polarity * value
+    return totals
+
+
+def beats_of(p: TileParameters, sums: Sums) -> list[list[int | None]]:
+    """Values of each beat, None where a bank has none."""
+    totals = outputs_of(p, sums)
+    return [
+        [None if output is None else totals.get(output, 0) for output in ids]
+        for ids in beat_outputs(p.placement, p.drain)
+    ]
+
+
+class Arrays:
+    """Plays the accumulators: each finishes its steps when it likes."""
+
+    def __init__(self, bench: Bench, p: TileParameters, steps: list[Sums], pattern: Iterator[bool]) -> None:
+        self.bench, self.steps, self.pattern = bench, steps, pattern
+        n = len(p.accumulators)
+        self.widths = [own.width for own in p.accumulators]
+        self.slots = [bench.output(f"slot_{k}") for k in range(n)]
+        self.sums = [bench.input(f"sums_{k}") for k in range(n)]
+        self.noise = [len(bench.dut[f"sums_{k}"]) for k in range(n)]
+        self.complete = [bench.input(f"complete_{k}") for k in range(n)]
+        self.drained = bench.output("drained")
+        self.finished = [0] * n  # steps
+        self.done = 0
+        self.times: list[int] = []
+
+    def drive(self) -> None:
+        for k, pin in enumerate(self.complete):
+            if self.finished[k] < min(len(self.steps), self.done + 2) and next(self.pattern):
+                self.finished[k] += 1
+            pin.put(int(self.finished[k] > self.done))
+            slot = self.slots[k].get()
+            if self.finished[k] > self.done:
+                self.sums[k].put(pack(self.steps[self.done][k][slot], self.widths[k]))
+            else:
+                self.sums[k].put(self.bench.rng.getrandbits(self.noise[k]))
+
+    def sample(self) -> None:
+        if self.drained.get():
+            assert min(self.finished) > self.done, "a step was drained that not all arrays had finished"
+            self.done += 1
+            self.times.append(self.bench.now)
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+@cocotb.parametrize(
+    (("arrays", "sink"), [("never stalls", "never stalls"), ("mostly stalls", "never stalls"),
+                          ("never stalls", "mostly stalls"), ("stalls", "stalls")]),
+)  # fmt: skip
+async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
+    """Beats in the order of the drain plan."""
+    bench, p = Bench(dut), present_case().parameters
+    n = len(p.accumulators)
+    await bench.reset("o__ready", *(f"{name}_{k}" for name in ("sums", "complete") for k in range(n)))
+    steps = [random_sums(bench, p) for _ in range(STEPS)]
+    ids = beat_outputs(p.placement, p.drain)
+    layout, width = beat_layout(p), p.output_width
+
+    def decode(raw: int) -> list[int | None]:
+        o = fields(layout, raw)
+        values = [as_signed(value, width) for value in unpack(o["values"], width, len(ids[0]))]
+        keep = unpack(o["keep"], 1, len(ids[0]))
+        # Where no output belongs, no value counts; but one that is kept there shows.
+        return [value if kept else None for value, kept in zip(values, keep, strict=True)]
+
+    want = [beat for sums in steps for beat in beats_of(p, sums)]
+    played = bench.add(Arrays(bench, p, steps, bench.pace(arrays)))
+    out = bench.add(Sink(bench, "o", want, bench.pace(sink), decode))
+    await bench.finish(out)
+    assert played.done == STEPS and played.finished == [STEPS] * n
+    if arrays == sink == "never stalls":
+        assert played.times == [(k + 1) * p.drain.length - 1 for k in range(STEPS)], "a bubble in the drain"
+        assert out.times[-1] == played.times[-1] + DRAIN_TO_BEAT
