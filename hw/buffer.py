@@ -128,7 +128,7 @@ class InputBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
-        m.submodules.address = address = AddressGenerator(p)
+        m.submodules.address_generator = address = AddressGenerator(p)
         m.submodules.writer = writer = Writer(p, address.first_row.shape())
         width = p.format.bits * p.lanes
         m.submodules.lines = lines = Memory(shape=width, depth=p.depth, init=[])

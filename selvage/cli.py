@@ -19,6 +19,7 @@ from selvage.run import (
     foretell,
     output_maps,
     report,
+    save_files,
     simulate,
     summary,
     work,
@@ -101,6 +102,8 @@ def sim_command(
         task = bar.add_task(model.layer.name, total=work(compiled, options))
         results = simulate(compiled, options, tick=lambda: bar.advance(task))
     line = report(compiled, foretold, results)
+    for save in save_files(compiled, options):
+        console.print(f"open the waves with: gtkwave {save}")
     console.print(layer_table([line]))
     if output_file:
         write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), shape)))

@@ -94,9 +94,7 @@ def input_format(model: Model, chip: Chip, x: NDArray[np.int64]) -> InputFormat:
         low, high = int(np.iinfo(model.dtype).min), int(np.iinfo(model.dtype).max)
         rule = f"{model.dtype}"
     if bits > chip.input_bits:
-        raise InputError(
-            f"the input is {model.dtype}, and chip {chip.name} takes input_bits = {chip.input_bits}"
-        )
+        raise InputError(f"the input is {model.dtype}, and chip {chip.name} takes input_bits = {chip.input_bits}")
     if signed and not chip.input_signed:
         value = f"holds {_first(x, x < 0)}" if model.dtype is None else f"is {model.dtype}"
         raise InputError(f"the input {value}, and chip {chip.name} has input_signed = false")

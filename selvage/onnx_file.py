@@ -143,9 +143,7 @@ class Operator:
         if value is None:
             raise InputError(f"{title} must be an initializer or the tensor of a Constant")
         if value.data_type not in (*BYTES, *WIDER):
-            raise InputError(
-                f"{title} holds {_type_name(value.data_type)}, and integers or floats are needed"
-            )
+            raise InputError(f"{title} holds {_type_name(value.data_type)}, and integers or floats are needed")
         try:
             array = numpy_helper.to_array(value)
         except ValueError as error:
@@ -158,9 +156,7 @@ class Operator:
         if self.zero_pointed and kind not in BYTES:
             raise InputError(f"{self.title(0, 'input')} holds {_type_name(kind)}, and must be uint8 or int8")
         if kind not in (*BYTES, *WIDER):
-            raise InputError(
-                f"{self.title(0, 'input')} holds {_type_name(kind)}, and integers or floats are needed"
-            )
+            raise InputError(f"{self.title(0, 'input')} holds {_type_name(kind)}, and integers or floats are needed")
         return BYTES.get(kind)
 
     def input_shape(self) -> tuple[int | None, ...]:
@@ -182,9 +178,7 @@ class Operator:
 
 def _type_name(kind: int) -> str:
     """ONNX's name of an element type."""
-    return (
-        TensorProto.DataType.Name(kind).lower() if kind in TensorProto.DataType.values() else f"type {kind}"
-    )
+    return TensorProto.DataType.Name(kind).lower() if kind in TensorProto.DataType.values() else f"type {kind}"
 
 
 def _constant(node: NodeProto) -> TensorProto | None:
@@ -280,9 +274,7 @@ def _less_zero_point(operator: Operator, stored: NDArray, spread: tuple[int, ...
     if zero.size == 1:
         return weights - int(zero.item())
     if zero.size != outputs or zero.shape[-1] != outputs:
-        raise InputError(
-            f"{title} has shape {zero.shape}, and must hold 1 or {outputs} values, one an output"
-        )
+        raise InputError(f"{title} has shape {zero.shape}, and must hold 1 or {outputs} values, one an output")
     return weights - zero.astype(np.int64).reshape(spread)
 
 
@@ -294,9 +286,7 @@ def _zero_point(operator: Operator) -> int:
     if zero.size != 1:
         raise InputError(f"{title} has shape {zero.shape}, and must be one value for all activations")
     if zero.dtype != operator.input_type():
-        raise InputError(
-            f"{title} holds {zero.dtype}, and must hold {operator.input_type()} as the input does"
-        )
+        raise InputError(f"{title} holds {zero.dtype}, and must hold {operator.input_type()} as the input does")
     return int(zero.item())
 
 
@@ -306,9 +296,7 @@ def _bias(operator: Operator, shapes: list[tuple[int, ...]], outputs: int) -> ND
         return None
     stored, title = operator.constant(2, "bias"), operator.title(2, "bias")
     if stored.shape not in shapes:
-        raise InputError(
-            f"{title} has shape {stored.shape}, and must have shape {shapes[-1]} or spread to it"
-        )
+        raise InputError(f"{title} has shape {stored.shape}, and must have shape {shapes[-1]} or spread to it")
     return np.broadcast_to(integers(stored, title).reshape(-1), (outputs,)).copy()
 
 
@@ -328,9 +316,7 @@ def _with_channels(operator: Operator, stored: NDArray, channels: int, axis: int
     return (*shape[:axis], channels, *shape[axis + 1 :])
 
 
-def _sides(
-    operator: Operator, shape: tuple[int | None, ...], given: tuple[int, ...] | None
-) -> tuple[int, ...]:
+def _sides(operator: Operator, shape: tuple[int | None, ...], given: tuple[int, ...] | None) -> tuple[int, ...]:
     """Spatial sides of the input of ``shape``, the free ones from the ``given`` shape."""
     known = tuple(side for side in shape[2:] if side is not None)
     if len(known) == len(shape) - 2:

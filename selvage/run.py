@@ -16,6 +16,7 @@ from hw.parameters import TileParameters
 from mapping.dense import place_dense
 from mapping.placement import Placement
 from selvage.model_file import Model, check_weights, input_format, to_maps
+from selvage.waves import write_save_file
 from sim.cycles import TileCycles, tile_cycles
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
@@ -206,6 +207,14 @@ def _wave(options: Options, p: TileParameters, index: int) -> Path | None:
         return None
     options.waves.mkdir(parents=True, exist_ok=True)
     return options.waves / f"{p.placement.layer.name}_tile{index}.fst"
+
+
+def save_files(compiled: Compiled, options: Options) -> list[Path]:
+    """Write a GTKWave save file beside each tile's waves."""
+    if options.waves is None:
+        return []
+    parameters = [TileParameters(compiled.placement, tile, skip=options.ou_skip) for tile in compiled.placement.tiles]
+    return [write_save_file(p, _wave(options, p, index)) for index, p in enumerate(parameters)]
 
 
 def summary(reports: list[LayerReport], simulator: str, started: float) -> dict:

@@ -51,7 +51,7 @@ def _stream(prefix: str, payload: str, width: int) -> list[str]:
 
 def _input(p: TileParameters, names: Path) -> list[str]:
     inside = "input_buffer.shared"
-    row, column = (f"{inside}.address.{name}_step" for name in ("row", "column"))
+    row, column = (f"{inside}.address_generator.{name}_step" for name in ("row", "column"))
     steps = p.placement.sweep.steps
     return _group(
         "input buffer",
@@ -59,7 +59,7 @@ def _input(p: TileParameters, names: Path) -> list[str]:
             _bits("clk"),
             _bits("rst"),
             *_stream("i", "payload", p.buffer.lanes * p.buffer.format.raw_bits),
-            _state("buffer", f"{inside}.writer.finished", f"{inside}.address.finished", names),
+            _state("buffer", f"{inside}.writer.finished", f"{inside}.address_generator.finished", names),
             _bits(row, max(1, (steps[0] - 1).bit_length())),
             _bits(column, max(1, (steps[1] - 1).bit_length())),
             _bits(f"{inside}.load__valid"),
@@ -89,6 +89,9 @@ def _output(p: TileParameters) -> list[str]:
     width = values * (p.output_width + 1) + 1
     return _group(
         "output",
-        [_bits("splice.drained"), _bits("splice.beat", max(1, (p.drain.length - 1).bit_length()))]
-        + _stream("o", "payload", width),
+        [
+            _bits("splice.drained"),
+            _bits("splice.beat", max(1, (p.drain.length - 1).bit_length())),
+            *_stream("o", "payload", width),
+        ],
     )

@@ -38,19 +38,22 @@ class TileCycles:
 def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> TileCycles:
     """Cycles and reads of ``tile`` for activations ``codes`` (N, C, H, W), zero point subtracted."""
     kinds, weights = distinct_arrays(tile)
-    bands = [
-        np.stack([ou_reads(placement, array, windows, skip=skip) for array in kinds])
-        for windows in window_bands(placement, tile, codes)
-    ]
-    reads = np.concatenate(bands, axis=1)
-    dense = [ou_reads(placement, array, np.zeros((1, 0), np.int64), skip=False)[0] for array in kinds]
+    dense = np.array([ou_reads(placement, array, np.zeros((1, 0), np.int64), skip=False) for array in kinds])
+    if skip:
+        bands = [
+            np.stack([ou_reads(placement, array, windows, skip=True) for array in kinds])
+            for windows in window_bands(placement, tile, codes)
+        ]
+        reads = np.concatenate(bands, axis=1)
+    else:
+        reads = np.repeat(dense, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=1)
     images, steps = codes.shape[0], reads.shape[1]
     cycles = _Timeline(placement, tile).run(reads, images)
     words = load_plan(tile, placement.chip).words
     return TileCycles(
         cycles=cycles,
         reads=int((reads * weights[:, None]).sum()),
-        dense_reads=int(np.dot(dense, weights)) * steps,
+        dense_reads=int(np.dot(dense[:, 0], weights)) * steps,
         busiest=int(reads.max(axis=0).sum()),
         fetched=images * placement.layer.height * placement.layer.width * words,
         steps=steps,

@@ -11,7 +11,7 @@ from mapping.placement import row_groups
 from tb.component_bench import Bench, Source, as_signed, pack, unpack
 from tb.components import Case, present_case
 
-STEPS = 20
+STEPS = 14
 INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "slot", "drained")
 CODE_TO_SUM = 2
 
@@ -87,7 +87,9 @@ class Steps:
 class Drain:
     """Plays the splice: reads all slots of a finished step in any order. Watches ``complete``."""
 
-    def __init__(self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]) -> None:
+    def __init__(
+        self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]
+    ) -> None:
         self.bench, self.steps, self.tags, self.codes, self.pattern = bench, steps, tags, codes, pattern
         self.slot, self.drained = bench.input("slot"), bench.input("drained")
         self.complete, self.sums = bench.output("complete"), bench.output("sums")
@@ -113,7 +115,9 @@ class Drain:
         assert self.complete.get() == int(ready), f"cycle {self.bench.now}: complete is wrong"
         if self.read is not None:
             lanes = self.steps.p.lanes + bool(self.steps.p.driven_bits)
-            got = [as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)]
+            got = [
+                as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)
+            ]
             want = self.steps.sums[self.done].get(self.read, [0] * lanes)
             assert got == want, f"step {self.done}, slot {self.read}"
         self.done += int(self.now_drained)

@@ -36,7 +36,7 @@ def addresses(p: TileParameters) -> list[tuple[Any, ...]]:
 
 def edges(p: TileParameters) -> list[dict[str, int]]:
     """Per step: the window's first and last row and column, and whether the next row retires a line."""
-    (top, bottom), (left, right) = (window_edges(p.placement, p.tile, axis).__iter__() for axis in range(2))
+    (top, bottom), (left, right) = (window_edges(p.placement, p.tile, axis) for axis in range(2))
     sweep = p.placement.sweep
     lowest = min(offset[0] for offset in p.tile.offsets)
     found = []
@@ -83,8 +83,15 @@ class Steps:
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(
-    (("hold", "sink"), [("never stalls", "never stalls"), ("stalls", "never stalls"),
-                        ("never stalls", "mostly stalls"), ("mostly stalls", "stalls")]),
+    (
+        ("hold", "sink"),
+        [
+            ("never stalls", "never stalls"),
+            ("stalls", "never stalls"),
+            ("never stalls", "mostly stalls"),
+            ("mostly stalls", "stalls"),
+        ],
+    ),
 )
 async def walks_every_window(dut: Any, hold: str, sink: str) -> None:
     """Addresses, edges and the end of three images."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hw.parameters import TileParameters
 from sim.machine import step_windows
-from tb.component_bench import Bench, Level, Source, inverted, pack, random_codes, unpack
+from tb.component_bench import Bench, Level, Source, inverted, pack, unpack
 from tb.components import present_case
 
 IMAGES = 3
@@ -64,7 +64,9 @@ class Loads:
         if self.due:
             index, last, want = self.expected.popleft()
             got = unpack(get["load__data"](), self.bits, self.lanes)[: len(want)]
-            assert (*self.due, got) == (index, last, want), f"cycle {now}: {len(self.expected)} words are left"
+            assert (*self.due, got) == (index, last, want), (
+                f"cycle {now}: {len(self.expected)} words are left"
+            )
         self.due = None
         if get["load__valid"]():
             assert len(self.expected) > 0, f"cycle {now}: a word too many"
@@ -95,8 +97,15 @@ async def whole_run(bench: Bench, p: TileParameters, source: str, hold: str) -> 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(
-    (("source", "hold"), [("never stalls", "never stalls"), ("mostly stalls", "never stalls"),
-                          ("never stalls", "mostly stalls"), ("stalls", "stalls")]),
+    (
+        ("source", "hold"),
+        [
+            ("never stalls", "never stalls"),
+            ("mostly stalls", "never stalls"),
+            ("never stalls", "mostly stalls"),
+            ("stalls", "stalls"),
+        ],
+    ),
 )
 async def loads_every_window(dut: Any, source: str, hold: str) -> None:
     """Several images back to back; each activation is accepted once."""

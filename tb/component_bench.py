@@ -198,5 +198,3 @@ def fields(layout: data.StructLayout, raw: int) -> dict[str, int]:
 def random_codes(rng: random.Random, count: int, low: int, high: int, *, zeros: float) -> list[int]:
     """Values of which a share is zero."""
     return [0 if rng.random() < zeros else rng.randint(low, high) for _ in range(count)]
-
-

@@ -15,7 +15,7 @@ from sim.machine import step_windows
 from tb.component_bench import Bench, Sink, fields, pack, random_codes
 from tb.components import Case, present_case
 
-STEPS = 24
+STEPS = 14
 LOAD_TO_TAG = 4  # from the load's last `valid` to the first tag; its request follows a cycle later
 INPUTS = ("load__valid", "load__last", "load__data", "move", "begin", "drained",
           "crossbar__request__ready", "tag__ready")  # fmt: skip
@@ -27,7 +27,8 @@ def step_values(bench: Bench, p: TileParameters, steps: int) -> NDArray[np.int64
     low, high = (bound - numbers.zero_point for bound in numbers.raw_range)
     shape = (4, p.placement.layer.channels, *p.placement.sweep.size)
     maps = [
-        random_codes(bench.rng, int(np.prod(shape[1:])), low, high, zeros=zeros) for zeros in (0, 0.6, 0.95, 1)
+        random_codes(bench.rng, int(np.prod(shape[1:])), low, high, zeros=zeros)
+        for zeros in (0, 0.6, 0.95, 1)
     ]
     windows = step_windows(p.placement, p.tile, np.array(maps, np.int64).reshape(shape))
     return windows[[bench.rng.randrange(len(windows)) for _ in range(steps)]]
@@ -60,7 +61,12 @@ class Loader:
     """Plays the input buffer: step by step the words of the load plan, when the engine is free."""
 
     def __init__(
-        self, bench: Bench, case: Case, windows: NDArray[np.int64], steps: Iterator[bool], words: Iterator[bool]
+        self,
+        bench: Bench,
+        case: Case,
+        windows: NDArray[np.int64],
+        steps: Iterator[bool],
+        words: Iterator[bool],
     ) -> None:
         self.bench, p = bench, case.parameters
         self.steps, self.words = steps, words
@@ -71,7 +77,10 @@ class Loader:
         self.moves = [self._move(p, case.array, index) for index in range(len(p.load.reads))]
         self.data = [self._words(p, window) for window in windows.tolist()]
         self.go = self._go()
-        self.next: tuple[int, int] | None = None  # the step and cycle whose `valid` is due
+        # Step and cycle of the plan whose `valid`, and whose data, are due.
+        self.next: tuple[int, int] | None = None
+        self.shown: tuple[int, int] | None = None
+        self.beginning = False
         self.loaded: list[int] = []  # cycle of each step's last `valid`
         self.begun = 0
 
@@ -87,7 +96,9 @@ class Loader:
         """Words of the plan; lanes without a channel are noise."""
         words, (lanes, bits, channels) = [], (p.load.lanes, p.buffer.format.bits, p.tile.channels)
         for pixel, word in p.load.reads:
-            own = window[pixel * channels + word * lanes : pixel * channels + min((word + 1) * lanes, channels)]
+            own = window[
+                pixel * channels + word * lanes : pixel * channels + min((word + 1) * lanes, channels)
+            ]
             filler = [self.bench.rng.getrandbits(bits) for _ in range(lanes - len(own))]
             words.append(pack(own + filler, bits))
         return words
@@ -105,11 +116,11 @@ class Loader:
             yield None
 
     def drive(self) -> None:
-        shown, self.next, before = self.next, next(self.go), getattr(self, "before", None)
-        self.before = shown
-        begin = self.next is not None and self.next[1] == 0
+        before, shown, self.next = self.shown, self.next, next(self.go)
+        self.shown = shown
+        self.beginning = self.next is not None and self.next[1] == 0
         last = shown is not None and shown[1] == len(self.moves) - 1
-        self.pins["begin"].put(int(begin))
+        self.pins["begin"].put(int(self.beginning))
         self.pins["load__valid"].put(int(shown is not None))
         self.pins["load__last"].put(int(last))
         self.pins["move"].put(self.moves[shown[1]] if shown else 0)
@@ -118,7 +129,6 @@ class Loader:
         )
         if last:
             self.loaded.append(self.bench.now)
-        self.beginning = begin
 
     def sample(self) -> None:
         self.begun += int(self.beginning)
@@ -151,7 +161,9 @@ class Drains:
         assert self.free.get() == int(self.begun - self.ended < 2), f"cycle {self.bench.now}: free is wrong"
 
 
-def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Loader, Sink, Sink, Drains, list[int]]:
+def start(
+    bench: Bench, case: Case, load: str, macro: str, tag: str
+) -> tuple[Loader, Sink, Sink, Drains, list[int]]:
     """All agents, for fresh windows; also the number of tags of each step."""
     p = case.parameters
     windows = step_values(bench, p, STEPS)
@@ -173,7 +185,7 @@ def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Lo
         read = (None, None, None) if o["none"] else (o["slot"], o["plane"], o["driven"])
         return (*read, o["last"], o["none"])
 
-    loader = bench.add(Loader(bench, case, windows, bench.pace(load), bench.pace("never stalls")))
+    loader = bench.add(Loader(bench, case, windows, bench.pace(load), bench.pace(load)))
     asked = bench.add(Sink(bench, "crossbar__request", requests, bench.pace(macro), request_of))
     told = bench.add(Sink(bench, "tag", tags, bench.pace(tag), tag_of))
     drains = bench.add(Drains(bench, told, loader, 0 if tag == "never stalls" else 12))

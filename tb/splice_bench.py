@@ -25,22 +25,19 @@ def random_sums(bench: Bench, p: TileParameters) -> Sums:
     found: Sums = []
     for array, own, slots in zip(p.tile.arrays, p.accumulators, p.drain.slots, strict=True):
         reach = slot_range(array, chip, numbers)
-        if array.polarity < 0:
-            low, high = (reach.high, reach.low) if end else (reach.low, reach.high)
-        else:
-            low, high = reach.low, reach.high
-        draw = {"": None, "low": low, "high": high}[end]
-        sums = [
-            [rng.randint(reach.low, reach.high) if draw is None else draw for _ in range(own.lanes)]
-            for _ in range(own.slots)
-        ]
+        # The far end of an output is where arrays that subtract are at their other end.
+        ends = {"": (reach.low, reach.high), "low": (reach.low,) * 2, "high": (reach.high,) * 2}
+        flipped = {"low": "high", "high": "low"}.get(end, "") if array.polarity < 0 else end
+        sums = [[rng.randint(*ends[flipped]) for _ in range(own.lanes)] for _ in range(own.slots)]
         if chip.weight_offset:
             _add_reference(bench, p, array, slots, sums)
         found.append(sums)
     return found
 
 
-def _add_reference(bench: Bench, p: TileParameters, array: Any, slots: tuple[int, ...], sums: list[list[int]]) -> None:
+def _add_reference(
+    bench: Bench, p: TileParameters, array: Any, slots: tuple[int, ...], sums: list[list[int]]
+) -> None:
     """All slots of the same outputs have the same reference: every column saw the same word lines."""
     reach = slot_range(array, p.chip, p.placement.format, reference=True)
     references = {slot: bench.rng.randint(reach.low, reach.high) for slot in slots}

@@ -12,13 +12,28 @@ SKIPPING = dict(op="conv", channels=2, outputs=2, height=8, width=7, kernel=(2, 
 POINT = dict(op="conv", channels=6, outputs=2, kernel=(1, 1))
 BORDER = dict(op="conv", channels=2, outputs=1, height=2, width=2, kernel=(2, 2), pads=(3, 2, 3, 2))
 UP = dict(
-    op="conv_transpose", channels=3, outputs=2, height=4, width=3, kernel=(4, 3), stride=(2, 2), pads=(1, 1, 0, 1)
+    op="conv_transpose",
+    channels=3,
+    outputs=2,
+    height=4,
+    width=3,
+    kernel=(4, 3),
+    stride=(2, 2),
+    pads=(1, 1, 0, 1),
 )
 UP_ODD = dict(op="conv_transpose", channels=2, outputs=2, height=3, width=4, kernel=(3, 4), stride=(2, 3))
 UP_GAPS = dict(op="conv_transpose", channels=2, outputs=1, height=3, width=3, kernel=(2, 2), stride=(3, 4))
 DILATED = dict(
-    op="conv_transpose", channels=2, outputs=1, height=3, width=4, kernel=(2, 3), stride=(2, 2), dilation=(3, 2),
-    pads=(1, 2, 2, 1), output_padding=(2, 1),
+    op="conv_transpose",
+    channels=2,
+    outputs=1,
+    height=3,
+    width=4,
+    kernel=(2, 3),
+    stride=(2, 2),
+    dilation=(3, 2),
+    pads=(1, 2, 2, 1),
+    output_padding=(2, 1),
 )
 WIDE = dict(op="conv", channels=11, outputs=4, height=2, width=3, kernel=(1, 3))
 GROUPS = dict(op="conv", channels=4, outputs=2, height=3, width=3, kernel=(2, 2), groups=2)
@@ -58,6 +73,8 @@ CASES = [
     Case("accumulator_red", "accumulator", UP, fold=2, array=1),
     Case("splice_beats", "splice", CONV),
     Case("splice_banks", "splice", UP),
+    Case("splice_folded", "splice", UP, fold=2),
+    Case("splice_uneven", "splice", STRIDED),
     Case("splice_aligned", "splice", WIDE, chip="ou9x8"),
     Case("splice_offset", "splice", STRIDED, changes=OFFSET, raw_signed=False),
     Case("splice_offset_beats", "splice", CONV, changes=dict(encoding="offset", cell_bits=2, adc_bits=4)),
@@ -71,10 +88,18 @@ CASES = [
     Case("overlap_odd", "overlap", UP_ODD, schedule="padding-free", changes=dict(weight_bits=2)),
     Case("overlap_gaps", "overlap", UP_GAPS, schedule="padding-free"),
     Case("overlap_dilated", "overlap", DILATED, schedule="padding-free"),
+    Case("overlap_part", "overlap", UP, schedule="padding-free", tile=1),
     Case("overlap_banks", "overlap", UP_MANY, schedule="padding-free", changes=dict(weight_bits=2)),
 ]
-SECOND = {"address_zeros", "buffer_strided", "engine_offset", "accumulator_offset",
-          "splice_offset", "output_red", "overlap_stride"}  # one of each component on the second simulator
+SECOND = {
+    "address_zeros",
+    "buffer_strided",
+    "engine_offset",
+    "accumulator_offset",
+    "splice_offset",
+    "output_red",
+    "overlap_stride",
+}  # one of each component on the second simulator
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -54,8 +54,7 @@ def layers(draw: st.DrawFn, op: str) -> Layer:
             size.append(draw(st.integers(least, least + 6)))
     else:
         output_padding = tuple(
-            draw(st.integers(0, max(s, d) - 1))
-            for s, d in zip(shape["stride"], shape["dilation"], strict=True)
+            draw(st.integers(0, max(s, d) - 1)) for s, d in zip(shape["stride"], shape["dilation"], strict=True)
         )
         for axis, span in enumerate(extent):
             size.append(draw(st.integers(1, 4)))
@@ -257,11 +256,7 @@ def shipped(op: str) -> list[TestCase]:
         node = case.model.graph.node[0]
         names = {attribute.name for attribute in node.attribute}
         # auto_pad and output_shape are other ways to write pads, which the golden model leaves to its caller.
-        if (
-            node.op_type == op
-            and case.data_sets[0][0][0].ndim <= 4
-            and not names & {"auto_pad", "output_shape"}
-        ):
+        if node.op_type == op and case.data_sets[0][0][0].ndim <= 4 and not names & {"auto_pad", "output_shape"}:
             found.append(case)
     return found
 

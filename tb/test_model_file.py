@@ -130,10 +130,7 @@ CONV = [
     dict(auto_pad="VALID", strides=[2, 2]),
     dict(auto_pad="NOTSET", pads=[1, 1, 1, 1], kernel_shape=[3, 2]),
     dict(auto_pad="SAME_UPPER", pads=[0, 0, 0, 0]),
-    *(
-        dict(auto_pad=auto, strides=[s, t])
-        for auto, s, t in product(["SAME_UPPER", "SAME_LOWER"], [1, 2, 4], [1, 3])
-    ),
+    *(dict(auto_pad=auto, strides=[s, t]) for auto, s, t in product(["SAME_UPPER", "SAME_LOWER"], [1, 2, 4], [1, 3])),
 ]
 
 
@@ -177,10 +174,7 @@ TRANSPOSE = [
     dict(strides=[3, 2], output_shape=[13, 9], auto_pad="SAME_LOWER"),
     dict(strides=[3, 2], output_shape=[13, 8], pads=[7, 7, 7, 7], kernel_shape=[4, 3]),
     dict(strides=[2, 2], output_shape=[8, 8], output_padding=[1, 0]),
-    *(
-        dict(auto_pad=auto, strides=[s, t])
-        for auto, s, t in product(["SAME_UPPER", "SAME_LOWER"], [1, 2], [1, 3])
-    ),
+    *(dict(auto_pad=auto, strides=[s, t]) for auto, s, t in product(["SAME_UPPER", "SAME_LOWER"], [1, 2], [1, 3])),
 ]
 
 
@@ -235,9 +229,7 @@ def test_conv_integer(tmp_path: Path, auto: str) -> None:
     w = numbers(4, 3, 3, 2, low=0, high=255, dtype=np.uint8)
     constants = {"w": w, "xz": np.uint8(131), "wz": np.array([120], dtype=np.uint8)}
     pads = dict(pads=[1, 0, 2, 1]) if auto == "NOTSET" else {}
-    model = check(
-        write(tmp_path, "ConvInteger", x.shape, constants, TensorProto.UINT8, auto_pad=auto, **pads), x
-    )
+    model = check(write(tmp_path, "ConvInteger", x.shape, constants, TensorProto.UINT8, auto_pad=auto, **pads), x)
     assert (model.zero_point, model.dtype) == (131, np.uint8)
     assert np.array_equal(model.weights, w.astype(int) - 120)
 

