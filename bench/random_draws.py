@@ -20,7 +20,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench.draws import Draw, draw
-from bench.report import console, emit, table
+from bench.report import Figure, console, emit, table
 from golden.layer import evaluate
 from hw.parameters import TileParameters
 from sim.cycles import tile_cycles
@@ -168,7 +168,7 @@ def summary(outcomes: list[Outcome], options: Options) -> dict[str, Any]:
         "reads": sum(outcome.reads for outcome in outcomes),
         "variety": variety(outcomes),
         "failing": [{"complaints": list(o.complaints), **o.description} for o in failing],
-        "targets": [{"name": "draws that differ", "value": len(failing), "relation": "==", "target": 0}],
+        "targets": [Figure("draws that differ", len(failing), "==", 0).as_dict()],
     }
 
 

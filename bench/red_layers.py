@@ -32,7 +32,14 @@ SHARE = 0.98  # of the ratio of the steps; also of the cycles in which an OU cou
 OVERHEAD = 1.02
 LONGEST = 1_000_000  # cycles
 QUICK_LONGEST = 2_500
-QUICK_CHANNELS = {"GAN": (16, 2), "FCN": (10, 1)}
+QUICK = {  # side, inputs, outputs
+    "GAN_Deconv1": (8, 16, 2),
+    "GAN_Deconv2": (4, 16, 2),
+    "GAN_Deconv3": (4, 16, 2),
+    "GAN_Deconv4": (6, 16, 2),
+    "FCN_Deconv1": (8, 4, 2),
+    "FCN_Deconv2": (4, 1, 1),
+}
 
 Key = tuple[str, str, int]  # layer, chip, fold
 
@@ -55,10 +62,12 @@ def steps(names: list[str], chips: list[str]) -> list[dict[str, Any]]:
 def cases(names: list[str], chips: list[str], folds: list[int], *, quick: bool, simulator: str) -> list[Case]:
     """Every layer, chip and schedule with skipping off, then on; folded where the table has it."""
     found = []
-    for chip in chips:
+    for order, chip in enumerate(chips):
         for name in names:
-            channels = QUICK_CHANNELS[name[:3]] if quick else None
-            more = {"channels": channels, "longest": QUICK_LONGEST if quick else LONGEST, "simulator": simulator}
+            if quick and len(chips) > 1 and names.index(name) % 2 != order:
+                continue  # each layer on one chip
+            small = QUICK[name] if quick else None
+            more = {"small": small, "longest": QUICK_LONGEST if quick else LONGEST, "simulator": simulator}
             own_folds = folds if READS[name].folded else [1]
             for fold in own_folds:
                 # The zeros inserted do not fold: the same run serves every fold.
@@ -156,6 +165,8 @@ def show(content: list[dict[str, Any]], done: dict[Case, Run]) -> None:
     heads = ("tile", "part", "simulator", "RTL", "model", "per read", "busiest/left", "issued/left", "exact")
     table("One tile", heads, rows)
     rows = [(*key, step_ratio(key[0], key[2]), ratio(runs, False), ratio(runs, True)) for key, runs in grouped(done)]
+    # A small layer waits for its loads when zeros are inserted: its ratio says nothing of the full one.
+    rows = [] if any(case.small for case in done) else rows
     table("Zero-padding / RED", ("layer", "chip", "fold", "steps", "cycles", "cycles, skipping"), rows)
 
 
@@ -168,7 +179,7 @@ def summary(names: list[str], chips: list[str], folds: list[int], *, quick: bool
     wrong = sum(own["steps"] != own["published"] for own in counted)
     found = [Figure("steps that differ from the published", wrong, "==", 0), *measured(done, quick=quick)]
     show(counted, done)
-    figures("RED layers" + (", few channels" if quick else ""), found)
+    figures("RED layers" + (", small" if quick else ""), found)
     ratios = [
         {"layer": k[0], "chip": k[1], "fold": k[2], "steps": step_ratio(k[0], k[2])}
         | {"cycles": ratio(runs, False), "cycles_skipping": ratio(runs, True)}
@@ -179,7 +190,7 @@ def summary(names: list[str], chips: list[str], folds: list[int], *, quick: bool
         "benchmark": "red_layers",
         "quick": quick,
         "steps": counted,
-        "ratios": ratios,
+        "ratios": [] if quick else ratios,
         "tiles": [as_dict(result) for result in done.values()],
         "targets": [own.as_dict() for own in found],
     }
@@ -190,7 +201,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", choices=tuple(RED_LAYERS), help="one layer")
     parser.add_argument("--chip", choices=CHIPS, help="one chip")
     parser.add_argument("--fold", type=int, choices=(1, 2), help="of FCN_Deconv2; both unless given")
-    parser.add_argument("--quick", action="store_true", help="few channels, short samples, Icarus")
+    parser.add_argument("--quick", action="store_true", help="small layers, short samples")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--simulator", choices=("auto", "icarus", "verilator"), default="auto")
     return parser.parse_args(argv)

@@ -23,6 +23,7 @@ from tb.simulate import build_tile, run_tile
 
 BUILD = Path("build") / "red"
 LEAST_ROWS = 2  # rows of steps in a sample
+ICARUS_LONGEST = 60_000  # cycles
 WORTH_COMPILING = 300_000  # cycles times arrays from which Verilator's compile time is won back
 
 
@@ -30,7 +31,7 @@ WORTH_COMPILING = 300_000  # cycles times arrays from which Verilator's compile 
 class Case:
     """The first tile of a layer on a chip, under one schedule.
 
-    ``channels`` replaces the layer's (inputs, outputs). Above ``longest`` cycles a sample is run:
+    ``small`` replaces the layer's (side, inputs, outputs). Above ``longest`` cycles a sample is run:
     the first rows of steps. Which simulator ``auto`` is follows from the length of the run.
     """
 
@@ -39,14 +40,15 @@ class Case:
     schedule: str
     skip: bool
     fold: int = 1
-    channels: tuple[int, int] | None = None
+    small: tuple[int, int, int] | None = None
     longest: int = 1_000_000
     simulator: str = "auto"
 
     @cached_property
     def layer(self) -> Layer:
-        c, m = self.channels or (RED_LAYERS[self.name].channels, RED_LAYERS[self.name].outputs)
-        return RED_LAYERS[self.name].model_copy(update={"channels": c, "outputs": m})
+        layer = RED_LAYERS[self.name]
+        side, c, m = self.small or (layer.height, layer.channels, layer.outputs)
+        return layer.model_copy(update={"height": side, "width": side, "channels": c, "outputs": m})
 
     @cached_property
     def weights(self) -> Integers:
@@ -146,11 +148,12 @@ def measure(case: Case) -> Run:
     tile, rows = placed.tiles[0], None
     complete = model = tile_cycles(placed, tile, x, skip=case.skip)
     part, own = placed, x
-    if complete.cycles > case.longest:
-        rows = max(LEAST_ROWS, placed.sweep.steps[0] * case.longest // complete.cycles)
+    simulator = _simulator(case, min(complete.cycles, case.longest) * len(tile.arrays))
+    longest = min(case.longest, ICARUS_LONGEST) if simulator == "icarus" else case.longest
+    if complete.cycles > longest:
+        rows = max(LEAST_ROWS, placed.sweep.steps[0] * longest // complete.cycles)
         part, own = sample(placed, x, rows)
         model = tile_cycles(part, tile, own, skip=case.skip)
-    simulator = _simulator(case, model.cycles * len(tile.arrays))
     parameters = TileParameters(part, tile, skip=case.skip)
     started = time.perf_counter()
     image = build_tile(parameters, simulator=simulator, build=BUILD)
@@ -161,7 +164,7 @@ def measure(case: Case) -> Run:
     if rows is None and len(placed.tiles) == 1:
         golden = bool(np.array_equal(result.y, evaluate(case.layer, x, case.weights)))
     return Run(
-        case=case,
+        case=replace(case),  # without what it has cached
         steps=placed.steps,
         tiles=len(placed.tiles),
         arrays=len(tile.arrays),

@@ -29,7 +29,9 @@ from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.simulate import SimulationError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+UsageError = typer.BadParameter.__base__  # of every mistake in the options
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 ModelFile = Annotated[str, typer.Argument(metavar="MODEL", help="an ONNX file of one operator, or a layer TOML")]
 ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML file")]
@@ -41,7 +43,7 @@ Skip = Annotated[str, typer.Option("--ou-skip", help="on or off: leave out OUs t
 Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
 Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
 Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTKWave save file")]
-Seed = Annotated[int, typer.Option(min=0, help="draws the activations when there is no --input")]
+Seed = Annotated[int, typer.Option(help="draws the activations when there is no --input")]
 Json = Annotated[Path | None, typer.Option("--json", help="where the JSON report goes, - for the output")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
 
@@ -166,9 +168,12 @@ def schema_command(what: Annotated[Literal["chip", "layer"], typer.Argument()] =
 def main() -> None:
     """Exit status: 0 match, 1 mismatch, 2 bad input (one line)."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except InputError as error:
         print(f"selvage: {error}", file=sys.stderr)
+        sys.exit(2)
+    except UsageError as error:
+        print(f"selvage: {error.format_message()} (see selvage --help)", file=sys.stderr)
         sys.exit(2)
     except SimulationError as error:
         print(f"selvage: {error}", file=sys.stderr)

@@ -50,6 +50,8 @@ class Options:
         ):
             if value not in allowed:
                 raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed} is below 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,10 +86,10 @@ class Steps:
     (
         ("hold", "sink"),
         [
-            ("never stalls", "never stalls"),
-            ("stalls", "never stalls"),
-            ("never stalls", "mostly stalls"),
-            ("mostly stalls", "stalls"),
+            ("never", "never"),
+            ("half", "never"),
+            ("never", "mostly"),
+            ("mostly", "half"),
         ],
     ),
 )
@@ -105,10 +105,10 @@ async def walks_every_window(dut: Any, hold: str, sink: str) -> None:
         return o["address"] if o["inside"] else None, o["index"], o["last"]
 
     held = bench.add(Level(bench, "hold", inverted(bench.pace(hold))))
-    steps = bench.add(Steps(bench, p, held, images, 0 if sink == "never stalls" else 9))
+    steps = bench.add(Steps(bench, p, held, images, 0 if sink == "never" else 9))
     out = bench.add(Sink(bench, "o", want * images, bench.pace(sink), decode))
     await bench.finish(out)
     assert steps.finished.get() and steps.images == 1
-    if hold == sink == "never stalls":
+    if hold == sink == "never":
         # One address a cycle from the first; between images, one cycle to finish and restart.
         assert out.times == [1 + k + k // len(want) for k in range(images * len(want))], "a bubble"

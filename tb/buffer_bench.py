@@ -100,10 +100,10 @@ async def whole_run(bench: Bench, p: TileParameters, source: str, hold: str) -> 
     (
         ("source", "hold"),
         [
-            ("never stalls", "never stalls"),
-            ("mostly stalls", "never stalls"),
-            ("never stalls", "mostly stalls"),
-            ("stalls", "stalls"),
+            ("never", "never"),
+            ("mostly", "never"),
+            ("never", "mostly"),
+            ("half", "half"),
         ],
     ),
 )
@@ -120,7 +120,7 @@ async def forgets_at_reset(dut: Any) -> None:
     bench, p = Bench(dut), present_case().parameters
     for _ in range(4):
         await bench.reset(*INPUTS)
-        play(bench, p, "never stalls", "stalls")
+        play(bench, p, "never", "half")
         await bench.cycles(bench.rng.randint(1, 120))
     await bench.reset(*INPUTS)
-    await whole_run(bench, p, "stalls", "never stalls")
+    await whole_run(bench, p, "half", "never")

@@ -17,8 +17,8 @@ from cocotb.triggers import FallingEdge, Timer
 from tb.pins import InPin, OutPin
 from tb.streams import bursts
 
-# At most so many cycles on and off, drawn anew each time.
-PACES = {"never stalls": (1, 0), "stalls": (6, 6), "mostly stalls": (1, 7)}
+# How a stream stalls: at most so many cycles on and off, drawn anew each time.
+PACES = {"never": (1, 0), "half": (6, 6), "mostly": (1, 7)}
 
 
 class Agent(Protocol):

@@ -7,7 +7,9 @@ import pytest
 from tb.components import Case, simulate
 
 CONV = dict(op="conv", channels=3, outputs=2, height=5, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))
-STRIDED = dict(op="conv", channels=5, outputs=3, height=7, width=6, kernel=(3, 2), stride=(2, 3), pads=(2, 1, 1, 1))
+STRIDED = dict(
+    op="conv", channels=5, outputs=3, height=7, width=6, kernel=(3, 2), stride=(2, 3), pads=(2, 1, 1, 1)
+)
 SKIPPING = dict(op="conv", channels=2, outputs=2, height=8, width=7, kernel=(2, 1), stride=(3, 2))
 POINT = dict(op="conv", channels=6, outputs=2, kernel=(1, 1))
 BORDER = dict(op="conv", channels=2, outputs=1, height=2, width=2, kernel=(2, 2), pads=(3, 2, 3, 2))
@@ -36,10 +38,13 @@ DILATED = dict(
     output_padding=(2, 1),
 )
 WIDE = dict(op="conv", channels=11, outputs=4, height=2, width=3, kernel=(1, 3))
+DENSE = dict(op="dense", channels=21, outputs=3)
+SHORT = dict(op="dense", channels=14, outputs=2)
 GROUPS = dict(op="conv", channels=4, outputs=2, height=3, width=3, kernel=(2, 2), groups=2)
 OFFSET = dict(encoding="offset", cell_bits=2, adc_bits=4, weight_bits=4)
 MANY = dict(op="conv", channels=9, outputs=7, height=2, width=2, kernel=(2, 2))
 UP_MANY = dict(op="conv_transpose", channels=2, outputs=6, height=3, width=3, kernel=(2, 2), stride=(1, 1))
+UP_ROW = dict(op="conv_transpose", channels=1, outputs=1, height=2, width=4, kernel=(1, 3), stride=(1, 2))
 
 CASES = [
     Case("address_conv", "address", CONV),
@@ -58,13 +63,14 @@ CASES = [
     Case("buffer_border", "buffer", BORDER),
     Case("buffer_red", "buffer", UP),
     Case("buffer_zeros", "buffer", UP_ODD, schedule="zero-padding"),
-    Case("buffer_dense", "buffer", dict(op="dense", channels=21, outputs=3)),
+    Case("buffer_dense", "buffer", DENSE),
     Case("engine_conv", "engine", CONV),
     Case("engine_every_read", "engine", POINT, skip=False),
     Case("engine_unsigned", "engine", STRIDED, raw_signed=False, array=2),
     Case("engine_red", "engine", UP, fold=2, array=1),
     Case("engine_groups", "engine", GROUPS),
     Case("engine_offset", "engine", CONV, changes=OFFSET),
+    Case("engine_short", "engine", SHORT, changes=dict(weight_bits=2, input_bits=1), raw_signed=False),
     Case("engine_wide", "engine", WIDE, chip="ou9x8"),
     Case("accumulator_conv", "accumulator", CONV),
     Case("accumulator_unsigned", "accumulator", WIDE, raw_signed=False, changes=dict(read_latency=4)),
@@ -78,6 +84,7 @@ CASES = [
     Case("splice_aligned", "splice", WIDE, chip="ou9x8"),
     Case("splice_offset", "splice", STRIDED, changes=OFFSET, raw_signed=False),
     Case("splice_offset_beats", "splice", CONV, changes=dict(encoding="offset", cell_bits=2, adc_bits=4)),
+    Case("splice_offset_parts", "splice", CONV, changes=dict(OFFSET, weight_bits=6)),
     Case("splice_six_bits", "splice", CONV, changes=dict(weight_bits=6)),
     Case("splice_three_bits", "splice", MANY, changes=dict(weight_bits=3)),
     Case("output_conv", "output", STRIDED),
@@ -88,6 +95,7 @@ CASES = [
     Case("overlap_odd", "overlap", UP_ODD, schedule="padding-free", changes=dict(weight_bits=2)),
     Case("overlap_gaps", "overlap", UP_GAPS, schedule="padding-free"),
     Case("overlap_dilated", "overlap", DILATED, schedule="padding-free"),
+    Case("overlap_row", "overlap", UP_ROW, schedule="padding-free", changes=dict(weight_bits=4)),
     Case("overlap_part", "overlap", UP, schedule="padding-free", tile=1),
     Case("overlap_banks", "overlap", UP_MANY, schedule="padding-free", changes=dict(weight_bits=2)),
 ]
