@@ -80,7 +80,7 @@ class AddressGenerator(wiring.Component):
     -------
     o : address, inside, index of the plan's cycle, last of the step
     hold : keeps the next step from beginning
-    begin : a step begins in this cycle
+    begins : a step begins in this cycle
     first_row, first_column, last_row, last_column : the window of the step, in pixels, not clipped
     retires : the next row of steps no longer needs ``first_row``
     finished : all steps of the image are done; ``restart`` begins the next image
@@ -94,7 +94,7 @@ class AddressGenerator(wiring.Component):
             {
                 "o": Out(stream.Signature(address_layout(p))),
                 "hold": In(1),
-                "begin": Out(1),
+                "begins": Out(1),
                 "first_row": Out(edge),
                 "first_column": Out(edge),
                 "last_row": Out(edge),
@@ -114,7 +114,7 @@ class AddressGenerator(wiring.Component):
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
             go.eq(free & ~self.finished & ~(self.hold & (index == 0))),
-            self.begin.eq(go & (index == 0)),
+            self.begins.eq(go & (index == 0)),
             self.first_row.eq(y.edge(min)),
             self.last_row.eq(y.edge(max)),
             self.first_column.eq(x.edge(min)),

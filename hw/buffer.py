@@ -110,7 +110,7 @@ class InputBuffer(wiring.Component):
     load : the window's words, see `load_signature`
     index : cycle of the load plan, with ``load.valid``
     hold : no row registers are free: the next step's load must wait
-    begin : a step's load begins
+    begins : a step's load begins
     """
 
     def __init__(self, parameters: BufferParameters) -> None:
@@ -121,7 +121,7 @@ class InputBuffer(wiring.Component):
                 "load": Out(load_signature(p.lanes, p.format.bits)),
                 "index": Out(p.index_bits),
                 "hold": In(1),
-                "begin": Out(1),
+                "begins": Out(1),
             }
         )
 
@@ -147,7 +147,7 @@ class InputBuffer(wiring.Component):
             write.addr.eq(writer.address),
             write.data.eq(_codes(self.i.payload, p.format)),
             address.hold.eq(self.hold | ~writer.present),
-            self.begin.eq(address.begin),
+            self.begins.eq(address.begins),
         ]
         self._read(m, address, read)
         return m

@@ -18,11 +18,11 @@ class RowRegisters(wiring.Component):
     Members
     -------
     load, move : the window's words, and what this array takes of them
-    begin : a step's load begins; only while ``free``
+    begins : a step's load begins; only while ``free``
     values : of ``group`` in the bank that is read, combinational
     pending, loaded : of the bank that is read
     take : clears the pending bits given; with ``turn`` the other bank is read from then on
-    release : the oldest step no longer needs its bank
+    releases : the oldest step no longer needs its bank
     """
 
     def __init__(self, parameters: EngineParameters) -> None:
@@ -31,7 +31,7 @@ class RowRegisters(wiring.Component):
             {
                 "load": In(load_signature(p.lanes, p.input_bits)),
                 "move": In(move_layout(p)),
-                "begin": In(1),
+                "begins": In(1),
                 "free": Out(1),
                 "group": In(p.group_bits),
                 "values": Out(p.ou_rows * p.input_bits),
@@ -39,7 +39,7 @@ class RowRegisters(wiring.Component):
                 "loaded": Out(1),
                 "take": In(len(p.groups)),
                 "turn": In(1),
-                "release": In(1),
+                "releases": In(1),
             }
         )
 
@@ -48,7 +48,7 @@ class RowRegisters(wiring.Component):
         p = self.p
         used = Signal(2)
         bank = Signal()
-        m.d.sync += used.eq(used + self.begin - self.release)
+        m.d.sync += used.eq(used + self.begins - self.releases)
         m.d.comb += self.free.eq(used != 2)
         groups = len(p.groups)
         m.submodules.rows = rows = Memory(shape=p.ou_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
@@ -182,7 +182,7 @@ class Walker(wiring.Component):
     request : to the macro, registered
     tag : what the accumulator must know of the read, one for each request, one cycle before it
     left : the row group has reads left
-    release : the step's last read leaves
+    releases : the step's last read leaves
     drained : a step's sums have left the accumulators
     """
 
@@ -194,7 +194,7 @@ class Walker(wiring.Component):
                 "request": Out(stream.Signature(request_layout(p))),
                 "tag": Out(stream.Signature(tag_layout(p.slots_used, p.input_bits, p.driven_bits))),
                 "left": Out(1),
-                "release": Out(1),
+                "releases": Out(1),
                 "drained": In(1),
             }
         )
@@ -212,7 +212,7 @@ class Walker(wiring.Component):
         begun = Signal(2)
         fire = Signal()
         done = Signal()
-        end = Signal()
+        over = Signal()
         index = Signal(range(max(2, p.input_bits)))
         driven = Signal(p.ou_rows)
         columns_end = column == lookup([g.column_groups - 1 for g in p.groups], item.group)
@@ -223,16 +223,16 @@ class Walker(wiring.Component):
             fire.eq(tag.valid & tag.ready),
             done.eq(fire & (item.none | (columns_end & (rest == 0)))),
             self.i.ready.eq(~have | done),
-            self.release.eq(done & item.last),
+            self.releases.eq(done & item.last),
             self.left.eq(have & ~item.none),
-            end.eq(item.last & (item.none | (columns_end & (rest == 0)))),
+            over.eq(item.last & (item.none | (columns_end & (rest == 0)))),
             index.eq(encode(plane)),
             driven.eq(item.planes.word_select(index, p.ou_rows)),
-            tag.payload.as_value().eq(self._tag(item, column, index, driven, end)),
+            tag.payload.as_value().eq(self._tag(item, column, index, driven, over)),
         ]
         m.d.sync += begun.eq(begun + (fire & fresh) - self.drained)
         with m.If(fire):
-            m.d.sync += [column.eq(column + 1), fresh.eq(end)]
+            m.d.sync += [column.eq(column + 1), fresh.eq(over)]
             with m.If(columns_end | item.none):
                 m.d.sync += [column.eq(0), planes.eq(rest)]
         with m.If(self.i.ready):
@@ -240,14 +240,14 @@ class Walker(wiring.Component):
         self._drive(m, item, column, driven, fire)
         return m
 
-    def _tag(self, item: data.View, column: Value, plane: Value, driven: Value, end: Value) -> Value:
+    def _tag(self, item: data.View, column: Value, plane: Value, driven: Value, over: Value) -> Value:
         layout = tag_layout(self.p.slots_used, self.p.input_bits, self.p.driven_bits)
         count = sum((bit for bit in driven), start=Const(0)) if self.p.driven_bits else Const(0, 0)
         return Cat(
             fit(lookup(self.p.slots, item.group) + column, layout["slot"].width),
             plane,
             fit(count, self.p.driven_bits),
-            end,
+            over,
             item.none,
         )
 
@@ -306,7 +306,7 @@ class ArrayEngine(wiring.Component):
 
     Members
     -------
-    load, move, begin, free : see `RowRegisters`
+    load, move, begins, free : see `RowRegisters`
     crossbar : requests to the macro
     tag, drained : see `Walker`
     left : an OU read of a loaded step is left
@@ -318,7 +318,7 @@ class ArrayEngine(wiring.Component):
             {
                 "load": In(load_signature(p.lanes, p.input_bits)),
                 "move": In(move_layout(p)),
-                "begin": In(1),
+                "begins": In(1),
                 "free": Out(1),
                 "crossbar": Out(wiring.Signature({"request": Out(stream.Signature(request_layout(p)))})),
                 "tag": Out(stream.Signature(tag_layout(p.slots_used, p.input_bits, p.driven_bits))),
@@ -338,7 +338,7 @@ class ArrayEngine(wiring.Component):
         wiring.connect(m, walker.tag, wiring.flipped(self.tag))
         m.d.comb += [
             rows.move.eq(self.move),
-            rows.begin.eq(self.begin),
+            rows.begins.eq(self.begins),
             self.free.eq(rows.free),
             rows.group.eq(ahead.group),
             ahead.values.eq(rows.values),
@@ -346,7 +346,7 @@ class ArrayEngine(wiring.Component):
             ahead.loaded.eq(rows.loaded),
             rows.take.eq(ahead.take),
             rows.turn.eq(ahead.turn),
-            rows.release.eq(walker.release),
+            rows.releases.eq(walker.releases),
             walker.drained.eq(self.drained),
             self.left.eq(walker.left | (ahead.o.valid & ~ahead.o.payload.none) | (rows.loaded & rows.pending.any())),
         ]

@@ -107,13 +107,13 @@ class BankSum(wiring.Component):
 class Splice(wiring.Component):
     """Drains the accumulators of a tile, all banks side by side, once every array has finished a step.
 
-    A beat leaves three cycles after its slots are read; one beat a cycle, across steps.
+    A beat is at the output two cycles after its slots are read; one beat a cycle, across steps.
 
     Members
     -------
     slot_k, sums_k, complete_k : of array k's accumulator
     drained : the last slots of a step are read in this cycle
-    o : whole outputs in the order of the drain plan; ``phase`` of a beat is its number
+    o : whole outputs in the order of the drain plan
     """
 
     def __init__(self, parameters: TileParameters) -> None:

@@ -9,7 +9,7 @@ from hw.parameters import EngineParameters
 def load_signature(lanes: int, bits: int) -> wiring.Signature:
     """Words on their way to every array: broadcast, never stalled.
 
-    ``valid`` and ``last`` (of the step) come one cycle before their ``data``.
+    ``valid`` and ``last`` (of the step; only with ``valid``) come one cycle before their ``data``.
     """
     return wiring.Signature({"valid": Out(1), "last": Out(1), "data": Out(data.ArrayLayout(bits, lanes))})
 

@@ -85,7 +85,7 @@ class Tile(wiring.Component):
             engine.load.last.eq(self.buffer.load.last),
             engine.load.data.eq(self.buffer.load.data),
             engine.move.eq(self._move(k)),
-            engine.begin.eq(self.buffer.begin),
+            engine.begins.eq(self.buffer.begins),
             engine.drained.eq(splice.drained),
             accumulator.drained.eq(splice.drained),
             accumulator.slot.eq(getattr(splice, f"slot_{k}")),

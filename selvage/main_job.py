@@ -40,7 +40,7 @@ CHANNELS = {
     "FCN_Deconv2": (21, 2),
 }
 # Of FCN_Deconv2, whose 568 x 568 outputs take too long here: rows of steps, and which tile.
-SAMPLE = {"red": (6, 0), "zero-padding": (1, -1)}
+SAMPLE = {"red": (6, 0), "zero-padding": (1, 0)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,9 +88,7 @@ class Steps:
 class Drain:
     """Plays the splice: reads all slots of a finished step in any order. Watches ``complete``."""
 
-    def __init__(
-        self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]
-    ) -> None:
+    def __init__(self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]) -> None:
         self.bench, self.steps, self.tags, self.codes, self.pattern = bench, steps, tags, codes, pattern
         self.slot, self.drained = bench.input("slot"), bench.input("drained")
         self.complete, self.sums = bench.output("complete"), bench.output("sums")
@@ -116,9 +114,7 @@ class Drain:
         assert self.complete.get() == int(ready), f"cycle {self.bench.now}: complete is wrong"
         if self.read is not None:
             lanes = self.steps.p.lanes + bool(self.steps.p.driven_bits)
-            got = [
-                as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)
-            ]
+            got = [as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)]
             want = self.steps.sums[self.done].get(self.read, [0] * lanes)
             assert got == want, f"step {self.done}, slot {self.read}"
         self.done += int(self.now_drained)
@@ -171,9 +167,7 @@ async def adds_every_code(dut: Any, tag: str, codes: str, drain: str) -> None:
     await bench.cycles(40)
     assert tags.sent == len(steps.tags) and given.sent == len(steps.codes), "words were left over"
     if tag == codes == "never":
-        assert all(given.times[k] == tags.times[t] + latency for k, t in enumerate(steps.tag_of)), (
-            "codes waited"
-        )
+        assert all(given.times[k] == tags.times[t] + latency for k, t in enumerate(steps.tag_of)), "codes waited"
         gaps = [b - a for a, b in pairwise(tags.times)]
         within = [a == b for a, b in pairwise(steps.step_of)]
         assert all(gap == 1 for gap, same in zip(gaps, within, strict=True) if same), "tags waited"

@@ -54,7 +54,7 @@ class Steps:
 
     def __init__(self, bench: Bench, p: TileParameters, hold: Level, images: int, wait: int) -> None:
         self.bench, self.hold, self.images, self.wait = bench, hold, images, wait
-        self.begin, self.finished = bench.output("begin"), bench.output("finished")
+        self.begin, self.finished = bench.output("begins"), bench.output("finished")
         self.restart = bench.input("restart")
         self.watched = {name: bench.output(name) for name in (*EDGES, "retires")}
         self.width = len(bench.dut["first_row"])

@@ -51,7 +51,7 @@ class Loads:
     def __init__(self, bench: Bench, p: TileParameters, expected: list[tuple[Any, ...]], hold: Level) -> None:
         self.bench, self.hold, self.expected = bench, hold, deque(expected)
         self.lanes, self.bits, self.length = p.load.lanes, p.buffer.format.bits, len(p.load.reads)
-        names = ("begin", "index", "load__valid", "load__last", "load__data")
+        names = ("begins", "index", "load__valid", "load__last", "load__data")
         self.pins = {name: bench.output(name) for name in names}
         self.due: tuple[int, int] | None = None
         self.began = deque()  # cycles in which steps began
@@ -64,9 +64,7 @@ class Loads:
         if self.due:
             index, last, want = self.expected.popleft()
             got = unpack(get["load__data"](), self.bits, self.lanes)[: len(want)]
-            assert (*self.due, got) == (index, last, want), (
-                f"cycle {now}: {len(self.expected)} words are left"
-            )
+            assert (*self.due, got) == (index, last, want), f"cycle {now}: {len(self.expected)} words are left"
         self.due = None
         if get["load__valid"]():
             assert len(self.expected) > 0, f"cycle {now}: a word too many"
@@ -76,7 +74,7 @@ class Loads:
                 self.began.popleft()
         else:
             assert not get["load__last"]()
-        if get["begin"]():
+        if get["begins"]():
             assert not self.hold.high, f"cycle {now}: a step began while it was held"
             self.began.append(now)
 

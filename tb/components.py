@@ -65,12 +65,8 @@ class Case:
         layer = Layer(**self.layer)
         low, high = chip.weight_range
         weights = np.random.default_rng(1).integers(low, high + 1, layer.weight_shape)
-        numbers = InputFormat(
-            raw_bits=chip.input_bits, raw_signed=self.raw_signed, zero_point=self.zero_point
-        )
-        placement = place_dense(
-            layer, weights, chip, input_format=numbers, schedule=self.schedule, fold=self.fold
-        )
+        numbers = InputFormat(raw_bits=chip.input_bits, raw_signed=self.raw_signed, zero_point=self.zero_point)
+        placement = place_dense(layer, weights, chip, input_format=numbers, schedule=self.schedule, fold=self.fold)
         return TileParameters(placement, placement.tiles[self.tile], skip=self.skip)
 
     def build(self) -> wiring.Component:

@@ -17,7 +17,7 @@ from tb.components import Case, present_case
 
 STEPS = 14
 LOAD_TO_TAG = 4  # from the load's last `valid` to the first tag; its request follows a cycle later
-INPUTS = ("load__valid", "load__last", "load__data", "move", "begin", "drained",
+INPUTS = ("load__valid", "load__last", "load__data", "move", "begins", "drained",
           "crossbar__request__ready", "tag__ready")  # fmt: skip
 
 
@@ -26,10 +26,7 @@ def step_values(bench: Bench, p: TileParameters, steps: int) -> NDArray[np.int64
     numbers = p.buffer.format
     low, high = (bound - numbers.zero_point for bound in numbers.raw_range)
     shape = (4, p.placement.layer.channels, *p.placement.sweep.size)
-    maps = [
-        random_codes(bench.rng, int(np.prod(shape[1:])), low, high, zeros=zeros)
-        for zeros in (0, 0.6, 0.95, 1)
-    ]
+    maps = [random_codes(bench.rng, int(np.prod(shape[1:])), low, high, zeros=zeros) for zeros in (0, 0.6, 0.95, 1)]
     windows = step_windows(p.placement, p.tile, np.array(maps, np.int64).reshape(shape))
     return windows[[bench.rng.randrange(len(windows)) for _ in range(steps)]]
 
@@ -70,7 +67,7 @@ class Loader:
     ) -> None:
         self.bench, p = bench, case.parameters
         self.steps, self.words = steps, words
-        names = ("begin", "load__valid", "load__last", "load__data", "move")
+        names = ("begins", "load__valid", "load__last", "load__data", "move")
         self.pins = {name: bench.input(name) for name in names}
         self.free = bench.output("free")
         self.noise = len(bench.dut["load__data"])
@@ -96,9 +93,7 @@ class Loader:
         """Words of the plan; lanes without a channel are noise."""
         words, (lanes, bits, channels) = [], (p.load.lanes, p.buffer.format.bits, p.tile.channels)
         for pixel, word in p.load.reads:
-            own = window[
-                pixel * channels + word * lanes : pixel * channels + min((word + 1) * lanes, channels)
-            ]
+            own = window[pixel * channels + word * lanes : pixel * channels + min((word + 1) * lanes, channels)]
             filler = [self.bench.rng.getrandbits(bits) for _ in range(lanes - len(own))]
             words.append(pack(own + filler, bits))
         return words
@@ -120,7 +115,7 @@ class Loader:
         self.shown = shown
         self.beginning = self.next is not None and self.next[1] == 0
         last = shown is not None and shown[1] == len(self.moves) - 1
-        self.pins["begin"].put(int(self.beginning))
+        self.pins["begins"].put(int(self.beginning))
         self.pins["load__valid"].put(int(shown is not None))
         self.pins["load__last"].put(int(last))
         self.pins["move"].put(self.moves[shown[1]] if shown else self.bench.rng.choice(self.moves))
@@ -165,9 +160,7 @@ class Drains:
         assert self.started - len(self.times) <= 2, f"cycle {self.bench.now}: a third step is in flight"
 
 
-def start(
-    bench: Bench, case: Case, load: str, macro: str, tag: str
-) -> tuple[Loader, Sink, Sink, Drains, list[int]]:
+def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Loader, Sink, Sink, Drains, list[int]]:
     """All agents, for fresh windows; also the number of tags of each step."""
     p = case.parameters
     windows = step_values(bench, p, STEPS)

@@ -20,8 +20,7 @@ def blocks(p: TileParameters) -> tuple[int, int]:
     if not sweep.overlap:
         return sweep.steps
     rows, columns = (
-        max(sweep.steps[axis], -(-(sweep.crop[axis] + sweep.output[axis]) // sweep.block[axis]))
-        for axis in range(2)
+        max(sweep.steps[axis], -(-(sweep.crop[axis] + sweep.output[axis]) // sweep.block[axis])) for axis in range(2)
     )
     return rows, columns
 

@@ -34,9 +34,7 @@ def one_image(bench: Bench, p: TileParameters) -> tuple[list[int], list[list[int
     for y, x in np.ndindex(*sweep.steps):
         for ids in beats:
             values = [getattr(r, end) if end else bench.rng.randint(r.low, r.high) for r in reach]
-            words.append(
-                pack(values, width) << layout["values"].offset | 2 ** len(ids) - 1 << layout["keep"].offset
-            )
+            words.append(pack(values, width) << layout["values"].offset | 2 ** len(ids) - 1 << layout["keep"].offset)
             for output, value in zip(ids, values, strict=True):
                 sums[place(y, x, output)] += value
     want = [

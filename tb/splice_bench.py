@@ -35,9 +35,7 @@ def random_sums(bench: Bench, p: TileParameters) -> Sums:
     return found
 
 
-def _add_reference(
-    bench: Bench, p: TileParameters, array: Any, slots: tuple[int, ...], sums: list[list[int]]
-) -> None:
+def _add_reference(bench: Bench, p: TileParameters, array: Any, slots: tuple[int, ...], sums: list[list[int]]) -> None:
     """All slots of the same outputs have the same reference: every column saw the same word lines."""
     reach = slot_range(array, p.chip, p.placement.format, reference=True)
     references = {slot: bench.rng.randint(reach.low, reach.high) for slot in slots}

@@ -7,9 +7,7 @@ import pytest
 from tb.components import Case, simulate
 
 CONV = dict(op="conv", channels=3, outputs=2, height=5, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))
-STRIDED = dict(
-    op="conv", channels=5, outputs=3, height=7, width=6, kernel=(3, 2), stride=(2, 3), pads=(2, 1, 1, 1)
-)
+STRIDED = dict(op="conv", channels=5, outputs=3, height=7, width=6, kernel=(3, 2), stride=(2, 3), pads=(2, 1, 1, 1))
 SKIPPING = dict(op="conv", channels=2, outputs=2, height=8, width=7, kernel=(2, 1), stride=(3, 2))
 POINT = dict(op="conv", channels=6, outputs=2, kernel=(1, 1))
 BORDER = dict(op="conv", channels=2, outputs=1, height=2, width=2, kernel=(2, 2), pads=(3, 2, 3, 2))
