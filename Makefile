@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 JOBS := $(shell nproc)
 
-.PHONY: sim test bench wave verilog lint setup icarus clean
+.PHONY: sim test bench wave lint setup icarus clean
 
 sim: setup
 	@$(PYTHON) -m selvage.main_job

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from selvage.bundle import write_bundle
-from selvage.files import check_writable, npy_bytes, write_whole
+from selvage.files import check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.run import (
     Compiled,
@@ -98,6 +98,10 @@ def sim_command(
     check_simulator(simulator)
     for path in (output_file, json_file if str(json_file) != "-" else None):
         check_writable(path)
+    if output_file and json_file and output_file.resolve() == json_file.resolve():
+        raise InputError(f"--output and --json are both {output_file}")
+    if waves:
+        check_folder(waves, f"--waves {waves}")
     model, _, compiled, shape = _prepare(model_file, chip, input_file, options)
     foretold = foretell(compiled, options)
     with progress() as bar:
@@ -107,6 +111,8 @@ def sim_command(
     for save in save_files(compiled, options):
         console.print(f"open the waves with: gtkwave {save}")
     console.print(layer_table([line]))
+    if line.distance:
+        console.print(f"the ADC clipped: outputs are up to {line.distance} away from the truth")
     if output_file:
         write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), shape)))
     _emit(summary([line], simulator, started), json_file)

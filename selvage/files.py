@@ -41,8 +41,15 @@ def check_writable(path: Path | None) -> None:
         return
     if path.is_dir():
         raise InputError(f"output {path} is a directory")
-    parent = path.parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"output {path} cannot be written: {parent} is not a writable directory")
+    check_folder(path.parent, f"output {path}")
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """`InputError` when no file can be made in ``folder``, or in the nearest one above it that is there."""
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{what} cannot be written: {folder}: {error.strerror}") from None

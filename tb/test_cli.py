@@ -145,6 +145,9 @@ def refused(run: subprocess.CompletedProcess, says: str, where: Path) -> None:
         (["--seed", "-1"], "-1"),
         (["--no-such-option"], "no-such-option"),
         (["--json", "."], "is a directory"),
+        (["--json", "y.npy"], "--output and --json are both y.npy"),
+        (["--waves", str(SMALL)], "--waves"),
+        (["--json", "/proc/report.json"], "cannot be written"),
     ],
 )
 def test_bad_options(arguments: list[str], says: str, tmp_path: Path) -> None:
