@@ -14,7 +14,7 @@ from golden.layer import evaluate
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
 from mapping.load import load_plan
-from mapping.placement import Placement
+from mapping.placement import Placement, first_rows
 from sim.cycles import TileCycles, tile_cycles
 from sim.machine import tile_outputs
 from spec.chip import load_chip
@@ -117,16 +117,8 @@ def verilator_there() -> bool:
 
 def sample(placed: Placement, x: Integers, rows: int) -> tuple[Placement, Integers]:
     """The first ``rows`` rows of steps of the first tile, with the input rows that they need."""
-    sweep, tile = placed.sweep, placed.tiles[0]
-    reach = (rows - 1) * sweep.stride[0] + max(offset[0] for offset in tile.offsets)
-    height = min(sweep.size[0], reach // sweep.insert[0] + 1)
-    part = replace(
-        sweep,
-        size=(height, sweep.size[1]),
-        steps=(rows, sweep.steps[1]),
-        output=(rows * sweep.block[0], sweep.output[1]),
-    )
-    return replace(placed, sweep=part), x[:, :, :height]
+    part = first_rows(placed, placed.tiles[0], rows)
+    return part, x[:, :, : part.sweep.size[0]]
 
 
 def _overhead(placed: Placement, x: Integers, cycles: int, whole: TileCycles, skip: bool) -> float:

@@ -90,9 +90,7 @@ def conv_transpose2d(
         raise ValueError(f"x has {channels} channels, not a multiple of groups = {groups}")
     full = [
         (side - 1) * step + span + extra
-        for side, step, span, extra in zip(
-            size, stride, _extent(kernel, dilation), output_padding, strict=True
-        )
+        for side, step, span, extra in zip(size, stride, _extent(kernel, dilation), output_padding, strict=True)
     ]
     top, left, bottom, right = pads
     if top + bottom >= full[0] or left + right >= full[1]:
@@ -108,9 +106,7 @@ def conv_transpose2d(
     return y[..., top : full[0] - bottom, left : full[1] - right].astype(np.int64)
 
 
-def _check_geometry(
-    stride: Pair, pads: Pads, dilation: Pair, groups: int, output_padding: Pair = (0, 0)
-) -> None:
+def _check_geometry(stride: Pair, pads: Pads, dilation: Pair, groups: int, output_padding: Pair = (0, 0)) -> None:
     for name, values, count, least in (
         ("stride", stride, 2, 1),
         ("pads", pads, 4, 0),

@@ -22,9 +22,7 @@ def evaluate(layer: Layer, x: Integers, w: Integers) -> NDArray[np.int64]:
         case "dense":
             return dense(x[:, :, 0, 0], w)[:, :, None, None]
         case "conv":
-            return conv2d(
-                x, w, stride=layer.stride, pads=layer.pads, dilation=layer.dilation, groups=layer.groups
-            )
+            return conv2d(x, w, stride=layer.stride, pads=layer.pads, dilation=layer.dilation, groups=layer.groups)
         case "conv_transpose":
             return conv_transpose2d(
                 x,

@@ -1,6 +1,6 @@
 """`Placement`: what every mapping yields and every consumer reads (the hinge of the house)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -99,3 +99,17 @@ def row_groups(array: Array, chip: Chip) -> tuple[RowGroup, ...]:
                 )
             )
     return tuple(groups)
+
+
+def first_rows(placement: Placement, tile: Tile, rows: int) -> Placement:
+    """The first ``rows`` rows of steps alone, on the input rows that ``tile`` needs for them."""
+    sweep = placement.sweep
+    reach = (rows - 1) * sweep.stride[0] + max(offset[0] for offset in tile.offsets)
+    height = min(sweep.size[0], reach // sweep.insert[0] + 1)
+    part = replace(
+        sweep,
+        size=(height, sweep.size[1]),
+        steps=(rows, sweep.steps[1]),
+        output=(rows * sweep.block[0], sweep.output[1]),
+    )
+    return replace(placement, sweep=part)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from selvage.bundle import write_bundle
+from selvage.exits import leave
 from selvage.files import check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.run import (
@@ -22,12 +23,12 @@ from selvage.run import (
     save_files,
     simulate,
     summary,
+    tile_parameters,
     work,
 )
 from selvage.tables import console, layer_table, progress
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
-from tb.simulate import SimulationError
 
 UsageError = typer.BadParameter.__base__  # of every mistake in the options
 
@@ -104,11 +105,12 @@ def sim_command(
         check_folder(waves, f"--waves {waves}")
     model, _, compiled, shape = _prepare(model_file, chip, input_file, options)
     foretold = foretell(compiled, options)
+    parameters = tile_parameters(compiled, options)
     with progress() as bar:
-        task = bar.add_task(model.layer.name, total=work(compiled, options))
-        results = simulate(compiled, options, tick=lambda: bar.advance(task))
+        task = bar.add_task(model.layer.name, total=work(parameters))
+        results = simulate(compiled, parameters, options, tick=lambda: bar.advance(task))
     line = report(compiled, foretold, results)
-    for save in save_files(compiled, options):
+    for save in save_files(parameters, options):
         console.print(f"open the waves with: gtkwave {save}")
     console.print(layer_table([line]))
     if line.distance:
@@ -171,16 +173,13 @@ def schema_command(what: Annotated[Literal["chip", "layer"], typer.Argument()] =
     sys.stdout.write("\n")
 
 
+def _command() -> int | None:
+    try:
+        return app(standalone_mode=False)
+    except UsageError as error:
+        raise InputError(f"{error.format_message()} (see selvage --help)") from None
+
+
 def main() -> None:
     """Exit status: 0 match, 1 mismatch, 2 bad input (one line)."""
-    try:
-        sys.exit(app(standalone_mode=False))
-    except InputError as error:
-        print(f"selvage: {error}", file=sys.stderr)
-        sys.exit(2)
-    except UsageError as error:
-        print(f"selvage: {error.format_message()} (see selvage --help)", file=sys.stderr)
-        sys.exit(2)
-    except SimulationError as error:
-        print(f"selvage: {error}", file=sys.stderr)
-        sys.exit(1)
+    leave(_command)

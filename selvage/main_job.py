@@ -7,7 +7,6 @@ simulations. ``python -m selvage.main_job`` exits with 1 on any difference.
 """
 
 import os
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -20,15 +19,15 @@ from examples.red_layers import RED_LAYERS, part
 from golden.layer import evaluate
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
-from mapping.placement import Placement
+from mapping.placement import Placement, first_rows
+from selvage.exits import leave
 from selvage.run import check_simulator
 from selvage.tables import console, progress, table_of
 from sim.cycles import tile_cycles
 from sim.machine import run
 from spec.chip import load_chip
-from spec.errors import InputError
 from spec.layer import InputFormat, Layer
-from tb.simulate import SimulationError, simulate_tile
+from tb.simulate import simulate_tile
 
 CHIP = "ou9x8"
 CHANNELS = {
@@ -63,16 +62,8 @@ class Case:
         if self.sample is None:
             return placed, self.x
         rows, index = self.sample
-        sweep, tile = placed.sweep, placed.tiles[index]
-        reach = (rows - 1) * sweep.stride[0] + max(offset[0] for offset in tile.offsets)
-        height = min(sweep.size[0], reach // sweep.insert[0] + 1)
-        part = replace(
-            sweep,
-            size=(height, sweep.size[1]),
-            steps=(rows, sweep.steps[1]),
-            output=(rows * sweep.block[0], sweep.output[1]),
-        )
-        return replace(placed, sweep=part, tiles=(tile,)), self.x[:, :, :height]
+        part = replace(first_rows(placed, placed.tiles[index], rows), tiles=(placed.tiles[index],))
+        return part, self.x[:, :, : part.sweep.size[0]]
 
 
 @dataclass(frozen=True)
@@ -196,11 +187,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(f"selvage: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SimulationError as error:
-        print(f"selvage: {error}", file=sys.stderr)
-        sys.exit(1)
+    leave(main)

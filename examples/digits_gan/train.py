@@ -120,9 +120,7 @@ def train(images: np.ndarray, steps: int) -> Generator:
         losses[step] = judge_loss.item(), maker_loss.item()
         if (step + 1) % 1000 == 0:
             mean = losses[step - 999 : step + 1].mean(0)
-            print(
-                f"step {step + 1}: discriminator loss {mean[0]:.3f}, generator loss {mean[1]:.3f}", flush=True
-            )
+            print(f"step {step + 1}: discriminator loss {mean[0]:.3f}, generator loss {mean[1]:.3f}", flush=True)
     return average.eval()
 
 
