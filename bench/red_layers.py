@@ -30,7 +30,7 @@ CHIPS = ("ou9x8", "isaac")
 SCHEDULES = ("red", "zero-padding")
 SHARE = 0.98  # of the ratio of the steps; also of the cycles in which an OU could be read
 OVERHEAD = 1.02
-LONGEST = 1_000_000  # cycles
+LONGEST = {"red": 10_000_000, "zero-padding": 500_000}  # cycles; RED whole, of the zeros a sample
 QUICK_LONGEST = 2_500
 QUICK = {  # side, inputs, outputs
     "GAN_Deconv1": (8, 16, 2),
@@ -67,13 +67,14 @@ def cases(names: list[str], chips: list[str], folds: list[int], *, quick: bool, 
             if quick and len(chips) > 1 and names.index(name) % 2 != order:
                 continue  # each layer on one chip
             small = QUICK[name] if quick else None
-            more = {"small": small, "longest": QUICK_LONGEST if quick else LONGEST, "simulator": simulator}
+            more = {"small": small, "simulator": simulator}
             own_folds = folds if READS[name].folded else [1]
             for fold in own_folds:
                 # The zeros inserted do not fold: the same run serves every fold.
                 for schedule in SCHEDULES if fold == own_folds[0] else SCHEDULES[:1]:
                     own = fold if schedule == "red" else 1
-                    found += [Case(name, chip, schedule, skip, own, **more) for skip in (False, True)]
+                    longest = QUICK_LONGEST if quick else LONGEST[schedule]
+                    found += [Case(name, chip, schedule, skip, own, longest=longest, **more) for skip in (False, True)]
     return found
 
 
