@@ -34,7 +34,7 @@ class Accumulator(wiring.Component):
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.p = p = parameters
-        self.tag_layout = tag = tag_layout(p.slots, p.input_bits, p.driven_bits)
+        self.tag_layout = tag = tag_layout(p.slots, p.planes, p.driven_bits)
         super().__init__(
             {
                 "tag": In(stream.Signature(tag)),
@@ -64,7 +64,7 @@ class Accumulator(wiring.Component):
         parts = [self.codes.payload[lane] for lane in range(p.lanes)]
         if p.driven_bits:
             parts.append(tag.driven)
-        top = tag.plane == p.input_bits - 1
+        top = tag.plane == p.planes - 1
 
         def moved(part: Value) -> Value:
             """A code at its input plane; the top plane of signed inputs subtracts."""

@@ -34,7 +34,7 @@ class RowRegisters(wiring.Component):
                 "begins": In(1),
                 "free": Out(1),
                 "group": In(p.group_bits),
-                "values": Out(p.ou_rows * p.input_bits),
+                "values": Out(p.ou_rows * p.planes),
                 "pending": Out(len(p.groups)),
                 "loaded": Out(1),
                 "take": In(len(p.groups)),
@@ -56,7 +56,7 @@ class RowRegisters(wiring.Component):
         read = rows.read_port(domain="comb")
         m.d.comb += [
             read.addr.eq(Cat(self.group, bank)),
-            self.values.eq(read.data & self._existing()),
+            self.values.eq(self._shifted(read.data & self._existing())),
         ]
         filled, written, last = self._write(m, write)
         flags = [Signal(groups, name=f"pending_{k}") for k in range(2)]
@@ -80,6 +80,26 @@ class RowRegisters(wiring.Component):
         p = self.p
         rows = lookup([2**g.count - 1 for g in p.groups], self.group, width=p.ou_rows)
         return Cat(row.replicate(p.input_bits) for row in rows)
+
+    def _shifted(self, values: Value) -> Value:
+        """Each row's code, moved up by the row's shift: its input enters that many planes later."""
+        p = self.p
+        if p.planes == p.input_bits:
+            return values
+        found = []
+        for row in range(p.ou_rows):
+            code = values.word_select(row, p.input_bits)
+            code = code.as_signed() if p.signed else code
+            shifts = [group.shifts[row] if row < group.count else 0 for group in p.groups]
+            chosen: Value = fit(code.shift_left(shifts[0]), p.planes)
+            for amount in sorted(set(shifts) - {shifts[0]}):
+                chosen = Mux(
+                    lookup([int(s == amount) for s in shifts], self.group),
+                    fit(code.shift_left(amount), p.planes),
+                    chosen,
+                )
+            found.append(chosen)
+        return Cat(*found)
 
     def _write(self, m: Module, write: object) -> tuple[Value, Value, Value]:
         """Bring a word's lanes to their rows; returns the bank, the groups to mark, end of the load."""
@@ -121,7 +141,7 @@ class RowRegisters(wiring.Component):
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
     """A row group on its way from the look-ahead to the walker: its input planes, one after the other."""
-    return data.StructLayout({"planes": p.ou_rows * p.input_bits, "group": p.group_bits, "last": 1, "none": 1})
+    return data.StructLayout({"planes": p.ou_rows * p.planes, "group": p.group_bits, "last": 1, "none": 1})
 
 
 class Lookahead(wiring.Component):
@@ -139,7 +159,7 @@ class Lookahead(wiring.Component):
                 "pending": In(len(p.groups)),
                 "loaded": In(1),
                 "group": Out(p.group_bits),
-                "values": In(p.ou_rows * p.input_bits),
+                "values": In(p.ou_rows * p.planes),
                 "take": Out(len(p.groups)),
                 "turn": Out(1),
             }
@@ -152,7 +172,7 @@ class Lookahead(wiring.Component):
         last = Signal()
         o = self.o
         item = Signal(group_layout(self.p).size, reset_less=True)
-        planes = [self.values[plane :: self.p.input_bits] for plane in range(self.p.input_bits)]
+        planes = [self.values[plane :: self.p.planes] for plane in range(self.p.planes)]
         m.d.comb += [
             first.eq(lowest_set(self.pending)),
             move.eq((~o.valid | o.ready) & self.loaded),
@@ -192,7 +212,7 @@ class Walker(wiring.Component):
             {
                 "i": In(stream.Signature(group_layout(p))),
                 "request": Out(stream.Signature(request_layout(p))),
-                "tag": Out(stream.Signature(tag_layout(p.slots_used, p.input_bits, p.driven_bits))),
+                "tag": Out(stream.Signature(tag_layout(p.slots_used, p.planes, p.driven_bits))),
                 "left": Out(1),
                 "releases": Out(1),
                 "drained": In(1),
@@ -204,16 +224,16 @@ class Walker(wiring.Component):
         p, tag = self.p, self.tag
         item = Signal(group_layout(p), reset_less=True)
         have = Signal()
-        planes = Signal(p.input_bits)
+        planes = Signal(p.planes)
         column = Signal(range(max(2, max(g.column_groups for g in p.groups))))
-        plane = Signal(p.input_bits)
-        rest = Signal(p.input_bits)
+        plane = Signal(p.planes)
+        rest = Signal(p.planes)
         fresh = Signal(init=1)
         begun = Signal(2)
         fire = Signal()
         done = Signal()
         over = Signal()
-        index = Signal(range(max(2, p.input_bits)))
+        index = Signal(range(max(2, p.planes)))
         driven = Signal(p.ou_rows)
         columns_end = column == lookup([g.column_groups - 1 for g in p.groups], item.group)
         m.d.comb += [
@@ -241,7 +261,7 @@ class Walker(wiring.Component):
         return m
 
     def _tag(self, item: data.View, column: Value, plane: Value, driven: Value, over: Value) -> Value:
-        layout = tag_layout(self.p.slots_used, self.p.input_bits, self.p.driven_bits)
+        layout = tag_layout(self.p.slots_used, self.p.planes, self.p.driven_bits)
         count = sum((bit for bit in driven), start=Const(0)) if self.p.driven_bits else Const(0, 0)
         return Cat(
             fit(lookup(self.p.slots, item.group) + column, layout["slot"].width),
@@ -255,8 +275,8 @@ class Walker(wiring.Component):
         """Input planes in which some row of the group drives."""
         p = self.p
         if not p.skip:
-            return Const(2**p.input_bits - 1, p.input_bits)
-        return Cat(group.planes.word_select(plane, p.ou_rows).any() for plane in range(p.input_bits))
+            return Const(2**p.planes - 1, p.planes)
+        return Cat(group.planes.word_select(plane, p.ou_rows).any() for plane in range(p.planes))
 
     def _drive(self, m: Module, item: data.View, column: Value, driven: Value, fire: Value) -> None:
         """The request's registers."""
@@ -321,7 +341,7 @@ class ArrayEngine(wiring.Component):
                 "begins": In(1),
                 "free": Out(1),
                 "crossbar": Out(wiring.Signature({"request": Out(stream.Signature(request_layout(p)))})),
-                "tag": Out(stream.Signature(tag_layout(p.slots_used, p.input_bits, p.driven_bits))),
+                "tag": Out(stream.Signature(tag_layout(p.slots_used, p.planes, p.driven_bits))),
                 "left": Out(1),
                 "drained": In(1),
             }

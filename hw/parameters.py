@@ -1,6 +1,6 @@
 """Parameters of the components, all derived from a placement: shapes and tables, no cell contents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mapping.drain import DrainPlan, drain_plan, weights_per_beat
@@ -71,6 +71,8 @@ class EngineParameters:
     ou_cols: int
     adc_bits: int
     input_bits: int
+    planes: int  # of a read: the bits of a code, and the places by which rows are shifted
+    signed: bool  # shifted codes keep their sign; False where nothing is shifted
     lanes: int
     skip: bool  # leave out OUs whose driven bits are all zero
     driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
@@ -104,7 +106,7 @@ class AccumulatorParameters:
     code_bits: int
     width: int  # of one sum
     slots: int
-    input_bits: int
+    planes: int  # of the input
     signed: bool  # the top input plane subtracts
     driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
     latency: int  # of the macro: reads that are under way at full speed
@@ -149,16 +151,13 @@ class TileParameters:
         banks = tuple(
             (
                 bank.arrays,
-                tuple(
-                    (b.slots, b.rotation, b.columns, b.slice, b.last, *((o // m, rank[o % m]) for o in b.outputs))
-                    for b in bank.beats
-                ),
+                tuple((replace(b, outputs=()), *((o // m, rank[o % m]) for o in b.outputs)) for b in bank.beats),
             )
             for bank in self.drain.banks
         )
         polarities = tuple(array.polarity for array in self.tile.arrays)
         parts = (self.buffer, self.engines, self.accumulators, self.load.moves, self.output_width)
-        return (*parts, banks, polarities, self.counters)
+        return (*parts, banks, polarities, self.placement.slices, self.placement.weight_offset, self.counters)
 
     @property
     def weights(self) -> int:
@@ -171,14 +170,14 @@ class TileParameters:
 
     @property
     def driven_bits(self) -> int:
-        return self.chip.ou_rows.bit_length() if self.chip.weight_offset else 0
+        return self.chip.ou_rows.bit_length() if self.placement.weight_offset else 0
 
     @cached_property
     def engines(self) -> tuple[EngineParameters, ...]:
         chip, found = self.chip, []
         rotations = {move.rotation for own in self.load.moves for move in own if move}
         for array, slots in zip(self.tile.arrays, self.drain.slots, strict=True):
-            groups = row_groups(array, chip)
+            groups = row_groups(array, self.placement)
             found.append(
                 EngineParameters(
                     rows=chip.rows,
@@ -187,6 +186,8 @@ class TileParameters:
                     ou_cols=chip.ou_cols,
                     adc_bits=chip.adc_bits,
                     input_bits=self.placement.format.bits,
+                    planes=self.placement.planes(array),
+                    signed=self.placement.format.signed and array.shift > 0,
                     lanes=self.load.lanes,
                     skip=self.skip,
                     driven_bits=self.driven_bits,
@@ -201,16 +202,16 @@ class TileParameters:
     def accumulators(self) -> tuple[AccumulatorParameters, ...]:
         chip, numbers, found = self.chip, self.placement.format, []
         for array, slots in zip(self.tile.arrays, self.drain.counts, strict=True):
-            ranges = [slot_range(array, chip, numbers)]
-            if chip.weight_offset:
-                ranges.append(slot_range(array, chip, numbers, reference=True))
+            ranges = [slot_range(self.placement, array)]
+            if self.placement.weight_offset:
+                ranges.append(slot_range(self.placement, array, reference=True))
             found.append(
                 AccumulatorParameters(
                     lanes=chip.ou_cols,
                     code_bits=chip.adc_bits,
                     width=max(r.width for r in ranges),
                     slots=slots,
-                    input_bits=numbers.bits,
+                    planes=self.placement.planes(array),
                     signed=numbers.signed,
                     driven_bits=self.driven_bits,
                     latency=chip.read_latency,

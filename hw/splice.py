@@ -19,6 +19,8 @@ def beat_layout(p: TileParameters) -> data.StructLayout:
 class BankSum(wiring.Component):
     """Sum over the arrays of one bank, then over the slices of a weight. Two cycles, one beat a cycle.
 
+    Arrays that hold different planes enter the first sum at their block's significance.
+
     Members
     -------
     sums : of each array of the bank, at the slots of beat ``beat``
@@ -50,24 +52,27 @@ class BankSum(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
-        count = p.chip.ou_cols + bool(p.chip.weight_offset)
+        count = p.chip.ou_cols + bool(p.placement.weight_offset)
         width = max(p.accumulators[index].width for index in self.bank.arrays)
+        width += max(max(self._significances(k)) for k in range(len(self.bank.arrays)))
         width += len(self.bank.arrays).bit_length()
         lanes = [Signal(signed(width), name=f"lane_{k}") for k in range(count)]
         with m.If(self.enable):
             for k, lane in enumerate(lanes):
                 m.d.sync += lane.eq(self._over_arrays(k))
         turned = self._turn(m, lanes[: p.chip.ou_cols])
-        reference = lanes[-1] * p.chip.weight_offset if p.chip.weight_offset else 0
-        if p.chip.ou_cols % p.chip.slices == 0:
-            for weight in range(p.weights):
-                own = turned[weight * p.chip.slices : (weight + 1) * p.chip.slices]
-                total = sum((lane << k * p.chip.cell_bits for k, lane in enumerate(own)), start=Const(0))
-                with m.If(self.enable):
-                    m.d.sync += self.values[weight].eq(total - reference)
-        else:
-            self._over_beats(m, turned, reference)
+        reference = lanes[-1] * p.placement.weight_offset if p.placement.weight_offset else 0
+        whole = all(beat.first and beat.last for beat in self.bank.beats)
+        first = Const(1) if whole else lookup(self._table(lambda b: int(b.first), 1), self.beat_late)
+        for weight, value in enumerate(self.values):
+            before = -reference if whole else Mux(first, -reference, value)
+            with m.If(self.enable):
+                m.d.sync += value.eq(before + self._spliced(turned, weight))
         return m
+
+    def _significances(self, k: int) -> list[int]:
+        """Of array ``k`` of the bank, beat by beat."""
+        return self._table(lambda b: b.significances[k] or 0)
 
     def _over_arrays(self, lane: int) -> Value:
         """Sum of one lane over the bank's arrays, those with a part in the beat, by polarity."""
@@ -76,6 +81,7 @@ class BankSum(wiring.Component):
             sums = getattr(self, f"sums_{k}")
             takes_part = lookup(self._table(lambda b, k=k: int(b.slots[k] is not None)), self.beat)
             part = sums[lane] if isinstance(takes_part, Const) and takes_part.value else Mux(takes_part, sums[lane], 0)
+            part = self._at_significance(part, k)
             total = total + part if self.p.tile.arrays[index].polarity > 0 else total - part
         return total
 
@@ -92,16 +98,24 @@ class BankSum(wiring.Component):
                     m.d.comb += [t.eq(lanes[(k + amount) % len(lanes)]) for k, t in enumerate(turned)]
         return turned
 
-    def _over_beats(self, m: Module, lanes: list[Value], reference: Value) -> None:
-        """A weight that lies in several slots: add its parts, beat by beat."""
-        p = self.p
+    def _at_significance(self, part: Value, k: int) -> Value:
+        """A sum of array ``k`` where its plane stands in a weight; no logic where that never changes."""
+        own = {b.significances[k] for b in self.bank.beats} - {None}
+        if len(own) == 1:
+            return part.shift_left(own.pop())
+        return part << lookup(self._significances(k), self.beat)
+
+    def _spliced(self, lanes: list[Value], weight: int) -> Value:
+        """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit."""
+        p, bits = self.p, self.p.chip.cell_bits
+        slices = p.placement.slices
+        if p.chip.ou_cols % slices == 0:
+            own = lanes[weight * slices : (weight + 1) * slices]
+            return sum((lane.shift_left(k * bits) for k, lane in enumerate(own)), start=Const(0))
         columns = lookup(self._table(lambda b: b.columns), self.beat_late)
-        first = lookup(self._table(lambda b: int(b.slice == 0), 1), self.beat_late)
-        shifts = self._table(lambda b: b.slice * p.chip.cell_bits)
-        part = sum((Mux(columns > k, lane, 0) << k * p.chip.cell_bits for k, lane in enumerate(lanes)), start=Const(0))
-        value = self.values[0]
-        with m.If(self.enable):
-            m.d.sync += value.eq(Mux(first, -reference, value) + (part << lookup(shifts, self.beat_late)))
+        shifts = self._table(lambda b: b.slice * bits)
+        part = sum((Mux(columns > k, lane, 0).shift_left(k * bits) for k, lane in enumerate(lanes)), start=Const(0))
+        return part << lookup(shifts, self.beat_late)
 
 
 class Splice(wiring.Component):

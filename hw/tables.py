@@ -31,8 +31,9 @@ def signed_lookup(values: Sequence[int], index: ValueLike) -> Value:
 
 
 def fit(value: Value, width: int) -> Value:
-    """An unsigned value as exactly ``width`` bits."""
-    return Cat(value, Const(0, max(0, width - len(value))))[:width]
+    """A value as exactly ``width`` bits, its sign extended if it has one."""
+    above = max(0, width - len(value))
+    return Cat(value, value[-1].replicate(above) if value.shape().signed else Const(0, above))[:width]
 
 
 def lowest_set(bits: Value) -> Value:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.packing import Piece, pack_arrays, split_even
+from mapping.packing import Piece, cut_tiles, pack_arrays, slices_of, split_even, stored_weights, weight_offset
 from mapping.placement import Integers, Placement, Tile
 from mapping.schedule import Tap, choose, sweep_of, taps_of
 from spec.chip import Chip
@@ -40,7 +40,7 @@ def place_dense(
     schedule: str = "auto",
     fold: int = 1,
 ) -> Placement:
-    """Map ``weights`` (``layer.weight_shape``, integers within ``chip.weight_range``) on ``chip``.
+    """Map ``weights`` (``layer.weight_shape``, integers that ``chip`` can store) on ``chip``.
 
     ``fold`` sub-crossbars of different phases share the rows of one array (RED only): ``fold`` times
     the reads, ``1/fold`` of the column circuits. Raises `InputError` for a schedule or fold that the
@@ -50,17 +50,17 @@ def place_dense(
     sweep = sweep_of(layer, schedule)
     _check_fold(fold, schedule, len(sweep.phases), chip)
     taps = taps_of(layer, schedule)
-    kernel = _kernel(layer, weights)
+    kernel, offset = _kernel(layer, weights), weight_offset(weights, chip)
     row_sets = [_row_sets(layer, kernel, taps, sweep.phases, schedule, group) for group in range(layer.groups)]
     tiles: list[Tile] = []
     if layer.groups > 1 and _fits_one_array(layer, taps, schedule, chip):
-        pieces = [piece for rows in row_sets for piece in _pieces(rows, chip, fold)]
-        tiles = _tiles(pack_arrays(pieces, chip, share=True), chip)
+        pieces = [piece for rows in row_sets for piece in _pieces(rows, chip, fold, offset)]
+        tiles = cut_tiles(pack_arrays(pieces, chip, share=True), chip)
     else:
         for rows in row_sets:
             for part in _column_parts(rows, chip, len(taps) if sweep.overlap else 0):
-                tiles += _tiles(pack_arrays(_pieces(part, chip, fold), chip, share=False), chip)
-    return Placement(layer, chip, input_format, schedule, "dense", fold, sweep, tuple(tiles))
+                tiles += cut_tiles(pack_arrays(_pieces(part, chip, fold, offset), chip, share=False), chip)
+    return Placement(layer, chip, input_format, schedule, "dense", fold, chip.slices, offset, sweep, tuple(tiles))
 
 
 def _check_fold(fold: int, schedule: str, phases: int, chip: Chip) -> None:
@@ -154,7 +154,7 @@ def _parts_by_output(rows: _Rows, taps: int, each: int, width: int) -> Iterator[
         yield [rows.columns(block) for block in blocks[first : first + each]]
 
 
-def _pieces(part: list[_Rows], chip: Chip, fold: int) -> list[Piece]:
+def _pieces(part: list[_Rows], chip: Chip, fold: int, offset: int) -> list[Piece]:
     """Rows cut to the height of an array, columns to its width, both evenly.
 
     Rows are in order of channel words, then taps, then channels: neighbouring arrays, and so a tile,
@@ -171,29 +171,14 @@ def _pieces(part: list[_Rows], chip: Chip, fold: int) -> list[Piece]:
         for column, chosen in enumerate(split_even(n, -(-n // width))):
             for chunk, own in enumerate(split_even(t * c, _chunks(rows, chip, fold))):
                 word = int(channel[own[0]]) // chip.lanes
+                stored = stored_weights(matrix[np.ix_(own, chosen)], chip, offset)
                 pieces.append(
                     Piece(
                         shelf=(rows.first, word, column, order // fold, chunk),
                         offsets=offsets[own],
                         channels=rows.first + channel[own],
                         outputs=rows.outputs[chosen],
-                        weights=matrix[np.ix_(own, chosen)],
+                        cells={sign: slices_of(values, chip) for sign, values in stored.items()},
                     )
                 )
     return pieces
-
-
-def _tiles(arrays: list, chip: Chip) -> list[Tile]:
-    """Cut a list of logical arrays into tiles and bind the rows to the tile's window."""
-    per_tile = chip.arrays_per_tile // chip.polarities
-    return [_tile(arrays[k : k + per_tile], chip) for k in range(0, len(arrays), per_tile)]
-
-
-def _tile(arrays: list, chip: Chip) -> Tile:
-    pieces = [piece for array in arrays for piece in array.pieces]
-    first = min(int(piece.channels.min()) for piece in pieces)
-    channels = max(int(piece.channels.max()) for piece in pieces) + 1 - first
-    offsets = np.unique(np.concatenate([piece.offsets for piece in pieces]), axis=0)
-    pixels = {(int(y), int(x)): index for index, (y, x) in enumerate(offsets)}
-    bound = [crossbar for array in arrays for crossbar in array.bind(pixels, first, channels, chip)]
-    return Tile(first, channels, tuple(pixels), tuple(bound))

@@ -1,31 +1,36 @@
 """How a step's sums leave the arrays: banks that drain side by side, one beat a cycle.
 
 Codes are accumulated per ADC lane and *slot*: a column group of a block. Blocks of an array with the
-same outputs on the same columns share their slots. A beat reads neighbouring columns of one slot and
-yields whole weights, or a part of one that lies in several slots.
+same outputs on the same columns, at the same significance, share their slots. A beat reads neighbouring
+columns of one slot and yields whole weights, or a part of one that lies in several slots, be it side by
+side or, with planes of a weight in several blocks of the array, the more significant first.
 Arrays that share an output form a bank; their sums add in the same cycle.
 """
 
 from dataclasses import dataclass
 
-from mapping.placement import Array, Placement, Tile
-from spec.chip import Chip
+from mapping.placement import Array, Block, Placement, Tile
+
+SlotKey = tuple[int, tuple[int, ...], int]  # column, outputs, significance
 
 
 @dataclass(frozen=True)
 class DrainBeat:
     """One cycle of one bank.
 
-    ``slots[k]`` is the slot that array ``arrays[k]`` of the bank reads, None when it has no part in
-    these outputs. Column j of the beat is in lane ``rotation + j``. ``slice`` is the slice of the first
-    column; ``outputs`` the ids of the weights that the beat holds, complete when ``last``.
+    ``slots[k]`` is the slot that array ``arrays[k]`` of the bank reads, ``significances[k]`` of its
+    block; None when it has no part in the beat. Column j of the beat is in lane ``rotation + j``.
+    ``slice`` is the slice of the first column; ``outputs`` the ids of the weights that the beat holds,
+    whose sums begin when ``first`` and are complete when ``last``.
     """
 
     slots: tuple[int | None, ...]
+    significances: tuple[int | None, ...]
     rotation: int
     columns: int
     slice: int
     outputs: tuple[int, ...]
+    first: bool
     last: bool
 
 
@@ -51,45 +56,49 @@ class DrainPlan:
 
 @dataclass(frozen=True)
 class _Segment:
-    """Outputs that stand on neighbouring columns, and the first slot of each array that holds them."""
+    """Outputs that stand on neighbouring columns; by array its blocks of them: significance, first slot."""
 
     outputs: tuple[int, ...]
-    slots: dict[int, int]
+    slots: dict[int, list[tuple[int, int]]]
 
 
 def weights_per_beat(placement: Placement) -> int:
     """Weights that one beat of a bank yields: several only where slots hold whole ones, and where the
     outputs need not go one by one to different pixels (overlap)."""
-    chip = placement.chip
-    return chip.ou_cols // chip.slices if chip.ou_cols % chip.slices == 0 and not placement.sweep.overlap else 1
+    many, rest = divmod(placement.chip.ou_cols, placement.slices)
+    return many if rest == 0 and not placement.sweep.overlap else 1
 
 
 def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
     """Slots, banks and beats of a tile."""
-    chip = placement.chip
     slots, counts = [], []
     segments: dict[tuple[int, ...], _Segment] = {}
     for index, array in enumerate(tile.arrays):
-        own = _slots(array, chip)
-        slots.append(tuple(own[block.column, tuple(block.outputs.tolist())] for block in array.blocks))
-        counts.append(sum(-(-len(outputs) * chip.slices // chip.ou_cols) for _, outputs in own))
-        for (_, outputs), first in own.items():
-            segments.setdefault(outputs, _Segment(outputs, {})).slots[index] = first
+        own, count = _slots(array, placement)
+        slots.append(tuple(own[slot_key(block)] for block in array.blocks))
+        counts.append(count)
+        for (_, outputs, significance), first in own.items():
+            segment = segments.setdefault(outputs, _Segment(outputs, {}))
+            segment.slots.setdefault(index, []).append((significance, first))
     groups = _overlap_groups(placement, segments) if placement.sweep.overlap else _connected(segments)
     banks = tuple(_bank(group, placement) for group in groups)
     return DrainPlan(banks, tuple(slots), tuple(counts))
 
 
-def _slots(array: Array, chip: Chip) -> dict[tuple[int, tuple[int, ...]], int]:
-    """First slot of each distinct (column, outputs) of an array."""
-    slots: dict[tuple[int, tuple[int, ...]], int] = {}
+def slot_key(block: Block) -> SlotKey:
+    """Blocks of an array with the same key add in the same slots."""
+    return block.column, tuple(block.outputs.tolist()), block.significance
+
+
+def _slots(array: Array, placement: Placement) -> tuple[dict[SlotKey, int], int]:
+    """First slot of each key of an array, and the number of its slots."""
+    slots: dict[SlotKey, int] = {}
     used = 0
-    for block in array.blocks:
-        key = (block.column, tuple(block.outputs.tolist()))
+    for key in map(slot_key, array.blocks):
         if key not in slots:
             slots[key] = used
-            used += -(-len(key[1]) * chip.slices // chip.ou_cols)
-    return slots
+            used += -(-len(key[1]) * placement.slices // placement.chip.ou_cols)
+    return slots, used
 
 
 def _connected(segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]]:
@@ -141,32 +150,38 @@ def _bank(segments: list[_Segment], placement: Placement) -> Bank:
 
 
 def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement) -> list[DrainBeat]:
-    """No beat crosses a slot."""
-    chip = placement.chip
+    """No beat crosses a slot. Of several blocks of an array the more significant come first."""
+    chip, slices = placement.chip, placement.slices
+    rounds = max((len(own) for own in segment.slots.values()), default=1)
+    sources = {array: sorted(own, reverse=True) for array, own in segment.slots.items()}
     beats, weight = [], 0
     while weight < len(segment.outputs):
-        column = weight * chip.slices
+        column = weight * slices
         many = 1
         while (
             many < weights_per_beat(placement)
             and weight + many < len(segment.outputs)
-            and column % chip.ou_cols + (many + 1) * chip.slices <= chip.ou_cols
+            and column % chip.ou_cols + (many + 1) * slices <= chip.ou_cols
         ):
             many += 1
-        end, start = column + many * chip.slices, column
+        end, start = column + many * slices, column
         while column < end:
             slot, rotation = divmod(column, chip.ou_cols)
             stop = min(end, (slot + 1) * chip.ou_cols)
-            beats.append(
-                DrainBeat(
-                    slots=tuple(segment.slots[a] + slot if a in segment.slots else None for a in arrays),
-                    rotation=rotation,
-                    columns=stop - column,
-                    slice=column - start,
-                    outputs=segment.outputs[weight : weight + many],
-                    last=stop == end,
+            for turn in range(rounds):
+                read = [(sources.get(array, [])[turn : turn + 1] or [(None, None)])[0] for array in arrays]
+                beats.append(
+                    DrainBeat(
+                        slots=tuple(None if first is None else first + slot for _, first in read),
+                        significances=tuple(significance for significance, _ in read),
+                        rotation=rotation,
+                        columns=stop - column,
+                        slice=column - start,
+                        outputs=segment.outputs[weight : weight + many],
+                        first=column == start and turn == 0,
+                        last=stop == end and turn == rounds - 1,
+                    )
                 )
-            )
             column = stop
         weight += many
     return beats

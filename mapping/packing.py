@@ -1,12 +1,13 @@
-"""Pieces of a layer's weight matrix into arrays."""
+"""Pieces of a layer's weight matrix into arrays, and arrays into tiles."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.placement import Array, Block, Integers
+from mapping.placement import Array, Block, Integers, Tile
 from spec.chip import Chip
+from spec.errors import InputError
 
 
 def split_even(count: int, parts: int) -> list[NDArray[np.int64]]:
@@ -22,12 +23,22 @@ class Piece:
     offsets: Integers  # (rows, 2) pixel of each row
     channels: Integers  # (rows,) channel of each row
     outputs: Integers  # (weights,) output ids
-    weights: Integers  # (rows, weights)
+    cells: dict[int, NDArray[np.uint8]]  # (rows, columns) by polarity: one for each array
+    shifts: Integers | None = None  # (rows,) of each row's input; None: no shift
+    significance: int = 0  # of a weight's first slice
+
+    @property
+    def rows(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def columns(self) -> int:
+        return next(iter(self.cells.values())).shape[1]
 
 
 @dataclass(eq=False)
 class LogicalArray:
-    """Places in an array, before the weights are split by sign."""
+    """Places in an array, or in one for each polarity."""
 
     pieces: list[Piece] = field(default_factory=list)
     corners: list[tuple[int, int]] = field(default_factory=list)  # first row and column of each piece
@@ -36,25 +47,50 @@ class LogicalArray:
         self.pieces.append(piece)
         self.corners.append((row, column))
 
+    @property
+    def polarities(self) -> list[int]:
+        return sorted({polarity for piece in self.pieces for polarity in piece.cells}, reverse=True)
+
     def bind(self, pixels: dict, first: int, channels: int, chip: Chip) -> list[Array]:
         """The arrays of each polarity, their rows bound to a tile's window."""
-        blocks = []
-        cells = [np.zeros((chip.rows, chip.columns), np.uint8) for _ in range(chip.polarities)]
+        return [self._array(polarity, pixels, first, channels, chip) for polarity in self.polarities]
+
+    def _array(self, polarity: int, pixels: dict, first: int, channels: int, chip: Chip) -> Array:
+        blocks, stored = [], np.zeros((chip.rows, chip.columns), np.uint8)
         for piece, (row, column) in zip(self.pieces, self.corners, strict=True):
+            if polarity not in piece.cells:
+                continue
             pixel = np.array([pixels[y, x] for y, x in piece.offsets.tolist()])
             window = pixel * channels + piece.channels - first
-            blocks.append(Block(row, column, window, piece.outputs))
-            for stored, values in zip(cells, stored_weights(piece.weights, chip), strict=True):
-                digits = slices_of(values, chip)
-                stored[row : row + digits.shape[0], column : column + digits.shape[1]] = digits
-        return [Array(tuple(blocks), polarity, stored) for polarity, stored in zip((1, -1), cells, strict=False)]
+            shifts = np.zeros(piece.rows, np.int64) if piece.shifts is None else piece.shifts
+            blocks.append(Block(row, column, window, shifts, piece.outputs, piece.significance))
+            stored[row : row + piece.rows, column : column + piece.columns] = piece.cells[polarity]
+        return Array(tuple(blocks), polarity, stored)
 
 
-def stored_weights(weights: Integers, chip: Chip) -> list[Integers]:
-    """What the array of each polarity stores: magnitudes (P, N), or one offset value."""
+def weight_offset(weights: Integers, chip: Chip) -> int:
+    """What is added to every weight of a layer before it is stored: 0 unless the encoding is offset.
+
+    ``2**(weight_bits - 1)`` where that serves, else what brings the smallest weight to 0. Raises
+    `InputError` when largest less smallest weight needs more than ``weight_bits``.
+    """
+    low, high = int(weights.min()), int(weights.max())
+    usual, top = chip.weight_offset, 2**chip.weight_bits - 1
+    if not usual or (low + usual >= 0 and high + usual <= top):
+        return usual
+    if high - low > top:
+        raise InputError(
+            f"weights from {low} to {high} differ by more than {top}, the most that offset encoding "
+            f"with weight_bits = {chip.weight_bits} holds on chip {chip.name}"
+        )
+    return -low
+
+
+def stored_weights(weights: Integers, chip: Chip, offset: int) -> dict[int, Integers]:
+    """By polarity what the array stores: magnitudes (P, N), or one offset value."""
     if chip.polarities == 2:
-        return [np.maximum(weights, 0), np.maximum(-weights, 0)]
-    return [weights + chip.weight_offset]
+        return {1: np.maximum(weights, 0), -1: np.maximum(-weights, 0)}
+    return {1: weights + offset}
 
 
 def slices_of(values: Integers, chip: Chip) -> NDArray[np.uint8]:
@@ -77,13 +113,36 @@ def pack_arrays(pieces: list[Piece], chip: Chip, *, share: bool) -> list[Logical
     arrays: list[LogicalArray] = []
     row = column = 0
     for _, shelf in sorted(shelves.items()):
-        height = sum(piece.weights.shape[0] for piece in shelf)
-        width = max(piece.weights.shape[1] for piece in shelf) * chip.slices
+        height, width = sum(piece.rows for piece in shelf), max(piece.columns for piece in shelf)
         if not arrays or not share or row + height > chip.rows or column + width > chip.columns:
             arrays.append(LogicalArray())
             row = column = 0
         for piece in shelf:
             arrays[-1].put(piece, row, column)
-            row += piece.weights.shape[0]
+            row += piece.rows
         column += -(-width // chip.ou_cols) * chip.ou_cols
     return arrays
+
+
+def cut_tiles(arrays: list[LogicalArray], chip: Chip) -> list[Tile]:
+    """Arrays in order, as many to a tile as it holds, their rows bound to the tile's window."""
+    tiles: list[list[LogicalArray]] = []
+    room = 0
+    for array in arrays:
+        need = len(array.polarities)
+        if need > room:
+            tiles.append([])
+            room = chip.arrays_per_tile
+        tiles[-1].append(array)
+        room -= need
+    return [_tile(own, chip) for own in tiles]
+
+
+def _tile(arrays: list[LogicalArray], chip: Chip) -> Tile:
+    pieces = [piece for array in arrays for piece in array.pieces]
+    first = min(int(piece.channels.min()) for piece in pieces)
+    channels = max(int(piece.channels.max()) for piece in pieces) + 1 - first
+    offsets = np.unique(np.concatenate([piece.offsets for piece in pieces]), axis=0)
+    pixels = {(int(y), int(x)): index for index, (y, x) in enumerate(offsets)}
+    bound = [crossbar for array in arrays for crossbar in array.bind(pixels, first, channels, chip)]
+    return Tile(first, channels, tuple(pixels), tuple(bound))

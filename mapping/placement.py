@@ -20,7 +20,9 @@ class Block:
     row: int  # first word line
     column: int  # first bit line, a multiple of ou_cols
     window: Integers  # (rows,) window index driven on each row
+    shifts: Integers  # (rows,) places by which each row's input is shifted up
     outputs: Integers  # (weights,) output id of each weight; its slices stand side by side
+    significance: int  # of a weight's first slice, in bits
 
     @property
     def rows(self) -> int:
@@ -35,6 +37,11 @@ class Array:
     polarity: int  # +1 or -1: how its codes enter the sum
     cells: NDArray[np.uint8]  # (rows, columns), each below 2**cell_bits
 
+    @property
+    def shift(self) -> int:
+        """The largest shift of a row's input."""
+        return max(int(block.shifts.max()) for block in self.blocks)
+
 
 @dataclass(frozen=True)
 class RowGroup:
@@ -45,6 +52,7 @@ class RowGroup:
     count: int
     column_groups: int  # reads that walk the block's columns
     first_column_group: int  # of the array
+    shifts: tuple[int, ...]  # of each row's input
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +78,8 @@ class Placement:
     schedule: str  # conv, dense, red, zero-padding or padding-free
     mapping: str
     fold: int
+    slices: int  # cells of one weight side by side in a block
+    weight_offset: int  # added to every weight before it is stored (offset encoding)
     sweep: Sweep
     tiles: tuple[Tile, ...]
 
@@ -78,16 +88,20 @@ class Placement:
         """Vector reads of the layer for one image: positions of the counters, times the fold."""
         return self.sweep.steps[0] * self.sweep.steps[1] * self.fold
 
+    def planes(self, array: Array) -> int:
+        """Input planes of a read of ``array``: the bits of a code, shifted."""
+        return self.format.bits + array.shift
+
     @property
     def crossbars(self) -> int:
         return sum(len(tile.arrays) for tile in self.tiles)
 
 
-def row_groups(array: Array, chip: Chip) -> tuple[RowGroup, ...]:
+def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
     """The array's row groups in the order they are walked: block by block, ``ou_rows`` rows each."""
-    groups = []
+    chip, groups = placement.chip, []
     for index, block in enumerate(array.blocks):
-        columns = len(block.outputs) * chip.slices
+        columns = len(block.outputs) * placement.slices
         for row in range(0, block.rows, chip.ou_rows):
             groups.append(
                 RowGroup(
@@ -96,6 +110,7 @@ def row_groups(array: Array, chip: Chip) -> tuple[RowGroup, ...]:
                     count=min(chip.ou_rows, block.rows - row),
                     column_groups=-(-columns // chip.ou_cols),
                     first_column_group=block.column // chip.ou_cols,
+                    shifts=tuple(block.shifts[row : row + chip.ou_rows].tolist()),
                 )
             )
     return tuple(groups)

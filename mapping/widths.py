@@ -3,10 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from mapping.drain import Bank, DrainPlan
+from mapping.drain import Bank, DrainPlan, SlotKey, slot_key
 from mapping.placement import Array, Placement, Tile, row_groups
-from spec.chip import Chip
-from spec.layer import InputFormat
 
 
 @dataclass(frozen=True)
@@ -32,33 +30,46 @@ class Range:
         return max(self.high.bit_length(), (-self.low - 1).bit_length() if self.low else 0) + 1
 
 
-def input_range(numbers: InputFormat) -> Range:
-    """What ``bits`` planes can spell: the top one subtracts when codes are signed."""
-    if numbers.signed:
-        return Range(-(2 ** (numbers.bits - 1)), 2 ** (numbers.bits - 1) - 1)
-    return Range(0, 2**numbers.bits - 1)
+def input_range(placement: Placement, array: Array) -> Range:
+    """What the input planes of an array can spell: the top one subtracts when codes are signed."""
+    planes = placement.planes(array)
+    if placement.format.signed:
+        return Range(-(2 ** (planes - 1)), 2 ** (planes - 1) - 1)
+    return Range(0, 2**planes - 1)
 
 
-def slot_range(array: Array, chip: Chip, numbers: InputFormat, *, reference: bool = False) -> Range:
-    """Of one lane's sum over all reads of a step: codes, or with ``reference`` driven word lines."""
-    per_outputs: Counter[tuple[int, ...]] = Counter()
-    for group in row_groups(array, chip):
-        block = array.blocks[group.block]
+def _codes(placement: Placement, array: Array, *, reference: bool) -> Counter[SlotKey]:
+    """Largest sum of one lane's codes of one input plane, in each slot; or of driven word lines."""
+    chip, found = placement.chip, Counter()
+    for group in row_groups(array, placement):
         code = min(group.count * (2**chip.cell_bits - 1), 2**chip.adc_bits - 1)
-        per_outputs[block.column, *block.outputs.tolist()] += group.count if reference else code
-    return input_range(numbers).times(max(per_outputs.values()))
+        found[slot_key(array.blocks[group.block])] += group.count if reference else code
+    return found
+
+
+def slot_range(placement: Placement, array: Array, *, reference: bool = False) -> Range:
+    """Of one lane's sum over all reads of a step: codes, or with ``reference`` driven word lines."""
+    return input_range(placement, array).times(max(_codes(placement, array, reference=reference).values()))
+
+
+def spliced_range(placement: Placement, array: Array) -> Range:
+    """Of what an array has of one output: all slots and slices at their significance."""
+    per_output: Counter[tuple[int, ...]] = Counter()
+    for (_, outputs, significance), codes in _codes(placement, array, reference=False).items():
+        per_output[outputs] += codes << significance
+    weight = sum(2 ** (k * placement.chip.cell_bits) for k in range(placement.slices))
+    return input_range(placement, array).times(max(per_output.values()) * weight)
 
 
 def bank_range(placement: Placement, tile: Tile, bank: Bank) -> Range:
     """Of the sum over all arrays of a bank, all slices and, with offset encoding, the reference."""
-    chip, numbers = placement.chip, placement.format
     total = Range()
     for index in bank.arrays:
         array = tile.arrays[index]
-        spliced = slot_range(array, chip, numbers).times(sum(2 ** (k * chip.cell_bits) for k in range(chip.slices)))
+        spliced = spliced_range(placement, array)
         total += spliced if array.polarity > 0 else -spliced
-        if chip.weight_offset:
-            total += -slot_range(array, chip, numbers, reference=True).times(chip.weight_offset)
+        if placement.weight_offset:
+            total += -slot_range(placement, array, reference=True).times(placement.weight_offset)
     return total
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.packing import weight_offset
 from selvage.layer_file import UNREADABLE, Model, first_index, integers, load_layer, one_line
 from selvage.onnx_file import load_onnx
 from spec.chip import Chip
@@ -108,7 +109,13 @@ def input_format(model: Model, chip: Chip, x: NDArray[np.int64]) -> InputFormat:
 
 
 def check_weights(model: Model, chip: Chip) -> None:
-    """`InputError` when the chip cannot store a weight, named with its index in ``model.weights``."""
+    """`InputError` when the chip cannot store a weight, named with its index in ``model.weights``.
+
+    In offset encoding it is their span that must fit (`mapping.packing.weight_offset`).
+    """
+    if chip.encoding == "offset":
+        weight_offset(model.weights, chip)
+        return
     low, high = chip.weight_range
     outside = (model.weights < low) | (model.weights > high)
     if not outside.any():

@@ -77,7 +77,7 @@ def _array(p: TileParameters, index: int, names: Path) -> list[str]:
         [
             _state(f"array {index}", f"{walker}.have", f"{walker}.request__valid", names),
             _bits(f"engine_{index}.shared.rows.pending", len(own.groups)),
-            _bits(f"{walker}.planes", own.input_bits),
+            _bits(f"{walker}.planes", own.planes),
             *_stream(f"{pins}__request", "payload", own.rows + own.column_group_bits),
             *_stream(f"{pins}__codes", "payload", own.ou_cols * own.adc_bits),
         ],

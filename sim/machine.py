@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from mapping.placement import Array, Block, Placement, Tile, row_groups
 from sim.crossbar import Crossbar
-from spec.chip import Chip
 
 Integers = NDArray[np.int64]
 
@@ -44,12 +43,13 @@ def window_bands(placement: Placement, tile: Tile, codes: Integers, entries: int
 
 def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
     """OU reads of an array in each step: (steps,)."""
-    bits, total = placement.format.bits, np.zeros(len(windows), np.int64)
-    for group in row_groups(array, placement.chip):
+    bits, total = placement.planes(array), np.zeros(len(windows), np.int64)
+    for group in row_groups(array, placement):
         block = array.blocks[group.block]
         start = group.row - block.row
-        rows = block.window[start : start + group.count]
-        driven = np.bitwise_or.reduce(windows[:, rows] & (2**bits - 1), axis=1) if skip else None
+        own = slice(start, start + group.count)
+        shifted = windows[:, block.window[own]] << block.shifts[own] if skip else None
+        driven = np.bitwise_or.reduce(shifted & (2**bits - 1), axis=1) if skip else None
         planes = np.bitwise_count(driven).astype(np.int64) if skip else bits
         total += planes * group.column_groups
     return total
@@ -59,40 +59,42 @@ def array_sums(placement: Placement, array: Array, windows: Integers) -> list[In
     """Per block: (steps, weights) sums of an array over its row groups, input planes and slices."""
     chip = placement.chip
     crossbar = Crossbar(array, chip)
-    scale = 2 ** (np.arange(chip.slices) * chip.cell_bits)
+    scale = 2 ** (np.arange(placement.slices) * chip.cell_bits)
     sums = []
     for block in array.blocks:
+        driven = windows[:, block.window] << block.shifts
+        columns = slice(block.column, block.column + len(block.outputs) * placement.slices)
         if chip.adc_bits >= chip.lossless_adc_bits:
-            total = _whole(block, array, windows, chip)
+            total = _whole(block, array.cells[:, columns], driven)
         else:
-            total = _read_by_read(block, crossbar, windows, placement)
-        whole = (total.reshape(len(windows), -1, chip.slices) * scale).sum(axis=2)
-        if chip.weight_offset:
-            whole -= chip.weight_offset * windows[:, block.window].sum(axis=1, keepdims=True)
+            total = _read_by_read(block, crossbar, columns, driven, placement, placement.planes(array))
+        whole = (total.reshape(len(windows), -1, placement.slices) * scale).sum(axis=2) << block.significance
+        if placement.weight_offset:
+            whole -= placement.weight_offset * driven.sum(axis=1, keepdims=True)
         sums.append(whole * array.polarity)
     return sums
 
 
-def _whole(block: Block, array: Array, windows: Integers, chip: Chip) -> Integers:
+def _whole(block: Block, columns: NDArray[np.uint8], values: Integers) -> Integers:
     """All reads of a block at once: where no code can clip, sums of codes are sums of products."""
-    columns = slice(block.column, block.column + len(block.outputs) * chip.slices)
-    cells = array.cells[block.row : block.row + block.rows, columns]
+    cells = columns[block.row : block.row + block.rows]
     # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
-    return (windows[:, block.window].astype(np.float64) @ cells.astype(np.float64)).astype(np.int64)
+    return (values.astype(np.float64) @ cells.astype(np.float64)).astype(np.int64)
 
 
-def _read_by_read(block: Block, crossbar: Crossbar, windows: Integers, placement: Placement) -> Integers:
-    chip, numbers = placement.chip, placement.format
-    columns = slice(block.column, block.column + len(block.outputs) * chip.slices)
-    total = np.zeros((len(windows), len(block.outputs) * chip.slices), np.int64)
+def _read_by_read(
+    block: Block, crossbar: Crossbar, columns: slice, values: Integers, placement: Placement, planes: int
+) -> Integers:
+    chip = placement.chip
+    total = np.zeros((len(values), columns.stop - columns.start), np.int64)
     for first in range(0, block.rows, chip.ou_rows):
-        own = windows[:, block.window[first : first + chip.ou_rows]]
-        for plane in range(numbers.bits):
-            driven = np.zeros((len(windows), chip.rows), np.int64)
+        own = values[:, first : first + chip.ou_rows]
+        for plane in range(planes):
+            wordlines = np.zeros((len(values), chip.rows), np.int64)
             at = block.row + first
-            driven[:, at : at + own.shape[1]] = own >> plane & 1
-            codes = crossbar.codes(driven)[:, columns] << plane
-            total += -codes if numbers.signed and plane == numbers.bits - 1 else codes
+            wordlines[:, at : at + own.shape[1]] = own >> plane & 1
+            codes = crossbar.codes(wordlines)[:, columns] << plane
+            total += -codes if placement.format.signed and plane == planes - 1 else codes
     return total
 
 

@@ -21,9 +21,9 @@ def reads_of(case: Case) -> list[dict[str, int]]:
     """All reads that a step may make of the array: slot, plane, largest code and most driven rows."""
     p = case.parameters
     array, chip, found = p.tile.arrays[case.array], p.chip, []
-    for group in row_groups(array, chip):
+    for group in row_groups(array, p.placement):
         most = min(group.count * (2**chip.cell_bits - 1), 2**chip.adc_bits - 1)
-        for plane in range(p.placement.format.bits):
+        for plane in range(p.placement.planes(array)):
             for column in range(group.column_groups):
                 slot = p.drain.slots[case.array][group.block] + column
                 found.append({"slot": slot, "plane": plane, "most": most, "rows": group.count})
@@ -35,7 +35,7 @@ class Steps:
 
     def __init__(self, bench: Bench, case: Case, own: AccumulatorParameters, count: int) -> None:
         self.p, self.rng, self.case = own, bench.rng, case
-        self.layout = tag_layout(own.slots, own.input_bits, own.driven_bits)
+        self.layout = tag_layout(own.slots, own.planes, own.driven_bits)
         self.tags: list[int] = []
         self.step_of: list[int] = []  # of each tag
         self.none: list[bool] = []  # of each tag
@@ -50,7 +50,7 @@ class Steps:
         reads = reads_of(self.case)
         kind = self.rng.choice(["some", "some", "few", "none", "lowest", "highest"])
         self.rng.shuffle(reads)
-        top = self.p.input_bits - 1
+        top = self.p.planes - 1
         if kind in ("lowest", "highest"):
             negative = kind == "lowest" and self.p.signed
             reads = [r for r in reads if not self.p.signed or (r["plane"] == top) == negative]
@@ -73,7 +73,7 @@ class Steps:
         self.codes.append(pack(codes, self.p.code_bits))
         self.tag_of.append(len(self.tags) - 1)
         weight = 2 ** read["plane"]
-        if self.p.signed and read["plane"] == self.p.input_bits - 1:
+        if self.p.signed and read["plane"] == self.p.planes - 1:
             weight = -weight
         parts = [*codes, driven] if self.p.driven_bits else codes
         sums = self.sums[step].setdefault(read["slot"], [0] * len(parts))

@@ -34,13 +34,14 @@ def step_values(bench: Bench, p: TileParameters, steps: int) -> NDArray[np.int64
 def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any]]:
     """Requests (word lines, column group) and tags of one step, in order."""
     p = case.parameters
-    chip, bits, array = p.chip, p.placement.format.bits, p.tile.arrays[case.array]
+    chip, array = p.chip, p.tile.arrays[case.array]
     requests, tags = [], []
-    for group in row_groups(array, chip):
+    for group in row_groups(array, p.placement):
         block = array.blocks[group.block]
         first = group.row - block.row
-        values = [window[k] for k in block.window[first : first + group.count]]
-        for plane in range(bits):
+        rows = slice(first, first + group.count)
+        values = [window[k] << s for k, s in zip(block.window[rows], block.shifts[rows].tolist(), strict=True)]
+        for plane in range(p.placement.planes(array)):
             driven = pack([value >> plane & 1 for value in values], 1)
             if p.skip and not driven:
                 continue
@@ -48,7 +49,7 @@ def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any]]:
             for column in range(group.column_groups):
                 requests.append((driven << group.row, group.first_column_group + column))
                 slot = p.drain.slots[case.array][group.block] + column
-                tags.append((slot, plane, driven.bit_count() if chip.weight_offset else 0, 0, 0))
+                tags.append((slot, plane, driven.bit_count() if p.placement.weight_offset else 0, 0, 0))
     if tags:
         tags[-1] = (*tags[-1][:3], 1, 0)
     return requests, tags or [(None, None, None, 1, 1)]
@@ -171,7 +172,7 @@ def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Lo
         tags += own_tags
         counts.append(len(own_tags))
     engine = p.engines[case.array]
-    layouts = request_layout(engine), tag_layout(engine.slots_used, engine.input_bits, engine.driven_bits)
+    layouts = request_layout(engine), tag_layout(engine.slots_used, engine.planes, engine.driven_bits)
 
     def request_of(raw: int) -> tuple[Any, ...]:
         o = fields(layouts[0], raw)

@@ -20,16 +20,16 @@ Sums = list[list[list[int]]]  # per array and slot: lanes, then the reference wh
 
 def random_sums(bench: Bench, p: TileParameters) -> Sums:
     """Sums that arrays can reach; sometimes all of them at an end of their range."""
-    chip, numbers, rng = p.chip, p.placement.format, bench.rng
+    rng = bench.rng
     end = rng.choice(["", "", "low", "high"])
     found: Sums = []
     for array, own, slots in zip(p.tile.arrays, p.accumulators, p.drain.slots, strict=True):
-        reach = slot_range(array, chip, numbers)
+        reach = slot_range(p.placement, array)
         # The far end of an output is where arrays that subtract are at their other end.
         ends = {"": (reach.low, reach.high), "low": (reach.low,) * 2, "high": (reach.high,) * 2}
         flipped = {"low": "high", "high": "low"}.get(end, "") if array.polarity < 0 else end
         sums = [[rng.randint(*ends[flipped]) for _ in range(own.lanes)] for _ in range(own.slots)]
-        if chip.weight_offset:
+        if p.placement.weight_offset:
             _add_reference(bench, p, array, slots, sums)
         found.append(sums)
     return found
@@ -37,7 +37,7 @@ def random_sums(bench: Bench, p: TileParameters) -> Sums:
 
 def _add_reference(bench: Bench, p: TileParameters, array: Any, slots: tuple[int, ...], sums: list[list[int]]) -> None:
     """All slots of the same outputs have the same reference: every column saw the same word lines."""
-    reach = slot_range(array, p.chip, p.placement.format, reference=True)
+    reach = slot_range(p.placement, array, reference=True)
     references = {slot: bench.rng.randint(reach.low, reach.high) for slot in slots}
     for slot, lanes in enumerate(sums):
         lanes.append(references[max(first for first in slots if first <= slot)])
@@ -47,15 +47,14 @@ def outputs_of(p: TileParameters, sums: Sums) -> dict[int, int]:
     """Every output of the tile: its slices at their significance, its arrays with their sign."""
     chip, totals = p.chip, {}
     for array, slots, own in zip(p.tile.arrays, p.drain.slots, sums, strict=True):
-        distinct = {slot: block.outputs.tolist() for slot, block in zip(slots, array.blocks, strict=True)}
-        for first, outputs in distinct.items():
-            for weight, output in enumerate(outputs):
+        for first, block in dict(zip(slots, array.blocks, strict=True)).items():
+            for weight, output in enumerate(block.outputs.tolist()):
                 value = 0
-                for piece in range(chip.slices):
-                    slot, lane = divmod(weight * chip.slices + piece, chip.ou_cols)
-                    value += own[first + slot][lane] << piece * chip.cell_bits
-                if chip.weight_offset:
-                    value -= chip.weight_offset * own[first][-1]
+                for piece in range(p.placement.slices):
+                    slot, lane = divmod(weight * p.placement.slices + piece, chip.ou_cols)
+                    value += own[first + slot][lane] << block.significance + piece * chip.cell_bits
+                if p.placement.weight_offset:
+                    value -= p.placement.weight_offset * own[first][-1]
                 totals[output] = totals.get(output, 0) + array.polarity * value
     return totals
 

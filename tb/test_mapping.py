@@ -86,7 +86,7 @@ def test_plans_cover_every_row_and_output(chip: str) -> None:
         plan = load_plan(tile, placement.chip)
         for array, moves in zip(tile.arrays, plan.moves, strict=True):
             written = {(move.group, row) for move in moves if move for row in range(16 * 32) if move.rows >> row & 1}
-            groups = row_groups(array, placement.chip)
+            groups = row_groups(array, placement)
             assert written == {(g, row) for g, group in enumerate(groups) for row in range(group.count)}
             assert sum(move.rows.bit_count() for move in moves if move) == sum(group.count for group in groups)
         drain = drain_plan(placement, tile)

@@ -834,11 +834,6 @@ WEIGHTS = [
         "is 256 at [0, 1, 2], outside -255 .. 255 of weight_bits = 8 in differential encoding on chip tiny",
     ),
     ({}, -256, "is -256 at [0, 1, 2], outside -255 .. 255"),
-    (
-        dict(encoding="offset"),
-        128,
-        "is 128 at [0, 1, 2], outside -128 .. 127 of weight_bits = 8 in offset encoding",
-    ),
     (dict(weight_signed=False), -1, "is -1 at [0, 1, 2], negative, and chip tiny has weight_signed = false"),
     (dict(weight_signed=False), 256, "is 256 at [0, 1, 2], outside 0 .. 255"),
 ]
@@ -852,3 +847,17 @@ def test_check_weights(tmp_path: Path, changes: dict, value: int, message: str) 
     model = load_model(write(tmp_path, "Conv", [1, 3, 9], {"w": w}))
     message = message.replace("[0, 1, 2]", "[0, 1, 0, 2]")
     refused(f"a weight of layer 'n' {message}", check_weights, model, chip(**changes))
+
+
+def test_check_weights_offset(tmp_path: Path) -> None:
+    """In offset encoding the span must fit, wherever it lies."""
+    on = chip(encoding="offset")
+    for low, high in ((-128, 127), (-200, 55), (0, 255), (100, 300)):
+        w = np.full((4, 3, 1, 4), low, np.float32)
+        w[0, 1, 0, 2] = high
+        check_weights(load_model(write(tmp_path, "Conv", [1, 3, 1, 9], {"w": w})), on)
+    w[0, 1, 0, 2] = 356
+    message = (
+        "weights from 100 to 356 differ by more than 255, the most that offset encoding with weight_bits = 8 holds"
+    )
+    refused(message, check_weights, load_model(write(tmp_path, "Conv", [1, 3, 1, 9], {"w": w})), on)

@@ -149,6 +149,19 @@ def test_signed_codes(numbers: InputFormat, encoding: str) -> None:
     check(*placed("strided convolution", chip=chip, numbers=numbers))
 
 
+@pytest.mark.parametrize("low", [-255, -131, 0, 7])
+def test_offset_of_a_layer(low: int) -> None:
+    """Offset encoding stores any weights that differ by less than 2**weight_bits."""
+    chip = TINY.model_copy(update={"encoding": "offset"})
+    layer = Layer(name="shifted", **LAYERS["odd padding"])
+    weights = np.random.default_rng(low % 99).integers(low, low + 256, layer.weight_shape)
+    weights.flat[:2] = low, low + 255
+    x = np.random.default_rng(3).integers(-128, 128, (1, layer.channels, layer.height, layer.width))
+    placement = place_dense(layer, weights, chip, input_format=INT8)
+    assert placement.weight_offset == -low
+    check(placement, weights, x)
+
+
 @pytest.mark.parametrize("fold", [2, 3, 6])
 def test_folding(fold: int) -> None:
     check(*placed("odd padding", "red", fold=fold))
