@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from mapping.dense import place_dense
 from mapping.placement import Placement
 from mapping.schedule import TRANSPOSED, sweep_of
+from mapping.sme import SmeParameters, place_sme
 from sim.cycles import tile_cycles
 from spec.chip import Chip
 from spec.layer import InputFormat, Layer
@@ -45,6 +46,7 @@ class Draw:
             "layer": p.layer.model_dump(),
             "schedule": p.schedule,
             "fold": p.fold,
+            "mapping": p.mapping,
             "skip": self.skip,
             "format": [p.format.raw_bits, p.format.raw_signed, p.format.zero_point],
             "images": len(self.x),
@@ -74,7 +76,11 @@ def _attempt(rng: np.random.Generator, seed: tuple[int, int]) -> Draw | None:
     numbers = draw_format(rng)
     schedule, fold = draw_schedule(rng, layer, chip)
     weights = draw_weights(rng, layer, chip)
-    placement = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=fold)
+    sme = draw_sme(rng, chip) if schedule != "padding-free" and fold == 1 else None
+    if sme:
+        placement, weights = place_sme(layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme)
+    else:
+        placement = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=fold)
     if len(placement.tiles) > TILES or max(placement.sweep.steps) > 40:
         return None
     kind = KINDS[rng.choice(len(KINDS), p=[0.4, 0.25, 0.15, 0.1, 0.05, 0.05])]
@@ -163,6 +169,19 @@ def draw_schedule(rng: np.random.Generator, layer: Layer, chip: Chip) -> tuple[s
     schedule = _pick(rng, "red", *TRANSPOSED)
     most = min(len(sweep_of(layer, "red").phases), chip.rows)
     return schedule, int(rng.integers(1, most + 1)) if schedule == "red" and rng.random() < 0.4 else 1
+
+
+def draw_sme(rng: np.random.Generator, chip: Chip) -> SmeParameters | None:
+    """Bit-sliced weights in some of the draws on a chip that can have them."""
+    if chip.encoding != "differential" or rng.random() < 0.5:
+        return None
+    return SmeParameters(
+        significant_bits=int(rng.integers(1, chip.weight_bits + 1)),
+        squeeze=int(rng.integers(0, chip.weight_bits)) // chip.cell_bits * chip.cell_bits,
+        truncate=bool(rng.random() < 0.3),
+        compact=bool(rng.random() < 0.3),
+        sort=bool(rng.random() < 0.3),
+    )
 
 
 def draw_weights(rng: np.random.Generator, layer: Layer, chip: Chip) -> Integers:

@@ -99,6 +99,11 @@ class Run:
         return self.counters["issued"] / self.counters["pending"]
 
     @property
+    def fetched_wrong(self) -> int:
+        """Words of the input that were not fetched exactly once, from the RTL's counter."""
+        return abs(self.counters["fetched"] - self.fetched_expected)
+
+    @property
     def differences(self) -> list[str]:
         """Everything that should be equal and is not."""
         pairs = {

@@ -72,12 +72,18 @@ def weight_offset(weights: Integers, chip: Chip) -> int:
     """What is added to every weight of a layer before it is stored: 0 unless the encoding is offset.
 
     ``2**(weight_bits - 1)`` where that serves, else what brings the smallest weight to 0. Raises
-    `InputError` when largest less smallest weight needs more than ``weight_bits``.
+    `InputError` when largest less smallest weight needs more than ``weight_bits``, or a weight does
+    with its sign apart.
     """
     low, high = int(weights.min()), int(weights.max())
     usual, top = chip.weight_offset, 2**chip.weight_bits - 1
     if not usual or (low + usual >= 0 and high + usual <= top):
         return usual
+    if low < -top or high > top:
+        value = low if low < -top else high
+        raise InputError(
+            f"weight {value} is outside {-top} .. {top} of weight_bits = {chip.weight_bits} on chip {chip.name}"
+        )
     if high - low > top:
         raise InputError(
             f"weights from {low} to {high} differ by more than {top}, the most that offset encoding "
@@ -124,17 +130,22 @@ def pack_arrays(pieces: list[Piece], chip: Chip, *, share: bool) -> list[Logical
     return arrays
 
 
-def cut_tiles(arrays: list[LogicalArray], chip: Chip) -> list[Tile]:
-    """Arrays in order, as many to a tile as it holds, their rows bound to the tile's window."""
+def cut_tiles(groups: list[list[LogicalArray]], chip: Chip) -> list[Tile]:
+    """Arrays in order, as many to a tile as it holds, their rows bound to the tile's window.
+
+    A group stays together where a tile can hold it; a logical array always does.
+    """
     tiles: list[list[LogicalArray]] = []
     room = 0
-    for array in arrays:
-        need = len(array.polarities)
-        if need > room:
-            tiles.append([])
-            room = chip.arrays_per_tile
-        tiles[-1].append(array)
-        room -= need
+    for group in groups:
+        whole = sum(len(array.polarities) for array in group)
+        for array in group:
+            need = whole if array is group[0] and whole <= chip.arrays_per_tile else len(array.polarities)
+            if need > room:
+                tiles.append([])
+                room = chip.arrays_per_tile
+            tiles[-1].append(array)
+            room -= len(array.polarities)
     return [_tile(own, chip) for own in tiles]
 
 

@@ -8,12 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from mapping.sme import SmeParameters
 from selvage.bundle import write_bundle
 from selvage.exits import leave
 from selvage.files import check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
+from selvage.network import PREFIX, Synthetic, count_network
 from selvage.run import (
     Compiled,
+    LayerReport,
     Options,
     check_simulator,
     compile_layer,
@@ -26,20 +29,31 @@ from selvage.run import (
     tile_parameters,
     work,
 )
-from selvage.tables import console, layer_table, progress
+from selvage.tables import console, layer_table, network_table, progress
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
+from spec.network import load_network
 
 UsageError = typer.BadParameter.__base__  # of every mistake in the options
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-ModelFile = Annotated[str, typer.Argument(metavar="MODEL", help="an ONNX file of one operator, or a layer TOML")]
+ModelFile = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="an ONNX file of one operator, a layer TOML, or (model) shapes:NAME"),
+]
 ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML file")]
 InputFile = Annotated[Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout")]
 OutputFile = Annotated[Path | None, typer.Option("--output", help="where the outputs go, .npy")]
 Schedule = Annotated[str, typer.Option(help="auto, red, zero-padding or padding-free")]
-Mapping = Annotated[str, typer.Option(help="auto or dense")]
+Mapping = Annotated[str, typer.Option(help="auto, dense or sme")]
+Squeeze = Annotated[int | None, typer.Option(help="sme: top bit planes to empty")]
+Significant = Annotated[int | None, typer.Option("--significant-bits", help="sme: of each weight, 3 unless given")]
+Compact = Annotated[str, typer.Option(help="sme: on or off: drop the rows that are empty in a plane")]
+SortRows = Annotated[str, typer.Option("--sort-rows", help="sme: on or off: one shift a block, after the ADC")]
+Rounding = Annotated[str, typer.Option(help="sme: round or truncate what is squeezed out")]
+Weights = Annotated[str, typer.Option(help="shapes: gauss, laplace or t4, synthetic weights")]
+Sparsity = Annotated[float, typer.Option(help="shapes: share of the weights that is pruned")]
 Skip = Annotated[str, typer.Option("--ou-skip", help="on or off: leave out OUs that drive nothing")]
 Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
 Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
@@ -61,10 +75,35 @@ def _prepare(
     return model, loaded, compiled, x.shape
 
 
-def _switch(value: str) -> bool:
+def _switch(name: str, value: str) -> bool:
     if value not in ("on", "off"):
-        raise InputError(f"--ou-skip {value!r} is neither on nor off")
+        raise InputError(f"--{name} {value!r} is neither on nor off")
     return value == "on"
+
+
+def _sme(
+    squeeze: int | None, significant: int | None, compact: str, sort_rows: str, rounding: str
+) -> SmeParameters | None:
+    """Of the options; None where none of them is given."""
+    if rounding not in ("round", "truncate"):
+        raise InputError(f"--rounding {rounding!r} is neither round nor truncate")
+    given = SmeParameters(
+        significant_bits=3 if significant is None else significant,
+        squeeze=squeeze or 0,
+        truncate=rounding == "truncate",
+        compact=_switch("compact", compact),
+        sort=_switch("sort-rows", sort_rows),
+    )
+    return None if squeeze is None and significant is None and given == SmeParameters() else given
+
+
+def _tell(line: LayerReport) -> None:
+    """What the mapping did to arrays and weights, when it is not the plain one."""
+    if line.mapping != "dense":
+        error = "no weight changed" if line.sqnr_db is None else f"weight error {line.sqnr_db:.1f} dB below the weights"
+        console.print(f"{line.mapping}: {line.crossbars} crossbars, dense {line.crossbars_dense}; {error}")
+    if line.note:
+        console.print(f"{line.name}: {line.note}", markup=False)
 
 
 def _emit(content: dict, where: Path | None) -> None:
@@ -85,6 +124,11 @@ def sim_command(
     output_file: OutputFile = None,
     schedule: Schedule = "auto",
     mapping: Mapping = "auto",
+    squeeze: Squeeze = None,
+    significant_bits: Significant = None,
+    compact: Compact = "off",
+    sort_rows: SortRows = "off",
+    rounding: Rounding = "round",
     ou_skip: Skip = "on",
     fold: Fold = 1,
     simulator: Simulator = "icarus",
@@ -95,7 +139,8 @@ def sim_command(
 ) -> None:
     """Run MODEL through RTL and compare every output with the golden model."""
     started = time.monotonic()
-    options = Options(schedule, mapping, fold, _switch(ou_skip), simulator, seed, waves, lossless)
+    sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
+    options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), simulator, seed, waves, lossless, sme)
     check_simulator(simulator)
     for path in (output_file, json_file if str(json_file) != "-" else None):
         check_writable(path)
@@ -113,6 +158,7 @@ def sim_command(
     for save in save_files(parameters, options):
         console.print(f"open the waves with: gtkwave {save}")
     console.print(layer_table([line]))
+    _tell(line)
     if line.distance:
         console.print(f"the ADC clipped: outputs are up to {line.distance} away from the truth")
     if output_file:
@@ -128,20 +174,42 @@ def model_command(
     input_file: InputFile = None,
     schedule: Schedule = "auto",
     mapping: Mapping = "auto",
+    squeeze: Squeeze = None,
+    significant_bits: Significant = None,
+    compact: Compact = "off",
+    sort_rows: SortRows = "off",
+    rounding: Rounding = "round",
     ou_skip: Skip = "on",
     fold: Fold = 1,
     seed: Seed = 0,
     json_file: Json = None,
     lossless: Lossless = False,
+    weights: Weights = "laplace",
+    sparsity: Sparsity = 0.0,
 ) -> None:
     """Cycles, reads and crossbars of MODEL from the cycle model alone."""
     started = time.monotonic()
-    options = Options(schedule, mapping, fold, _switch(ou_skip), seed=seed, lossless=lossless)
+    sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
+    options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme)
     check_writable(json_file if str(json_file) != "-" else None)
+    if model_file.startswith(PREFIX):
+        content = _count(model_file, chip, mapping, sme, Synthetic(weights, sparsity, seed))
+        _emit({"simulator": "model", "seconds": round(time.monotonic() - started, 3), **content}, json_file)
+        return
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     line = report(compiled, foretell(compiled, options), None)
     console.print(layer_table([line]))
+    _tell(line)
     _emit(summary([line], "model", started), json_file)
+
+
+def _count(model_file: str, chip: str, mapping: str, sme: SmeParameters | None, synthetic: Synthetic) -> dict:
+    layers, loaded = load_network(model_file.removeprefix(PREFIX)), load_chip(chip)
+    with progress() as bar:
+        task = bar.add_task(model_file, total=len(layers))
+        content = count_network(layers, loaded, mapping, sme, synthetic, tick=lambda: bar.advance(task))
+    console.print(network_table(content))
+    return content
 
 
 @app.command("verilog")
@@ -152,13 +220,19 @@ def verilog_command(
     input_file: InputFile = None,
     schedule: Schedule = "auto",
     mapping: Mapping = "auto",
+    squeeze: Squeeze = None,
+    significant_bits: Significant = None,
+    compact: Compact = "off",
+    sort_rows: SortRows = "off",
+    rounding: Rounding = "round",
     ou_skip: Skip = "on",
     fold: Fold = 1,
     seed: Seed = 0,
     lossless: Lossless = False,
 ) -> None:
     """Write the Verilog of MODEL's tiles, and a JSON of names beside it."""
-    options = Options(schedule, mapping, fold, _switch(ou_skip), seed=seed, lossless=lossless)
+    sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
+    options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme)
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     for path in write_bundle(compiled.placement, out, skip=options.ou_skip):
         console.print(str(path))

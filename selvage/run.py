@@ -1,6 +1,7 @@
 """Compile a model for a chip, and run it: through RTL, or through the cycle model alone."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,16 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.layer import evaluate
+from golden.sme import sqnr_db
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
 from mapping.placement import Placement
+from mapping.sme import SmeParameters, place_sme
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import write_save_file
 from sim.cycles import TileCycles, tile_cycles
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
-from tb.simulate import Image, TileResult, build_tile, run_tile
+from spec.layer import InputFormat
+from tb.simulate import Image, TileResult, build_tile, end_with_parent, run_tile
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -41,17 +45,20 @@ class Options:
     seed: int = 0
     waves: Path | None = None
     lossless: bool = False
+    sme: SmeParameters | None = None  # None: not asked for
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
-            ("mapping", self.mapping, ("auto", "dense")),
+            ("mapping", self.mapping, ("auto", "dense", "sme")),
             ("simulator", self.simulator, ("icarus", "verilator")),
         ):
             if value not in allowed:
                 raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} is below 0")
+        if self.sme and self.mapping == "dense":
+            raise InputError("--squeeze, --significant-bits and what goes with them need --mapping sme or auto")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +68,10 @@ class Compiled:
     model: Model
     placement: Placement
     maps: Integers  # (N, C, H, W) activations as they come
+    weights: Integers  # that the placement computes with
+    crossbars_dense: int
     warning: str = ""
+    note: str = ""  # why `auto` chose as it did
 
     @property
     def codes(self) -> Integers:
@@ -86,6 +96,9 @@ class LayerReport:
     tiles: int
     match: bool | None
     distance: int  # largest distance of an output from the truth, 0 with a lossless ADC
+    crossbars_dense: int
+    sqnr_db: float | None  # of the weights computed with; None: they are the model's
+    note: str
 
 
 def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Compiled:
@@ -100,15 +113,29 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Co
         )
         if options.lossless:
             raise InputError(f"--lossless: {warning}")
-    placement = place_dense(
-        model.layer,
-        model.weights,
-        chip,
-        input_format=numbers,
-        schedule=options.schedule,
-        fold=options.fold,
-    )
-    return Compiled(model, placement, to_maps(model, x), warning)
+    placement, weights, dense, note = place(model, chip, numbers, options)
+    return Compiled(model, placement, to_maps(model, x), weights, dense, warning, note)
+
+
+def place(model: Model, chip: Chip, numbers: InputFormat, options: Options) -> tuple[Placement, Integers, int, str]:
+    """The placement, the weights it stands for, arrays of the dense mapping, why ``auto`` chose it.
+
+    ``auto`` maps by planes only when asked for significant bits or a squeeze, for weights change by it,
+    and only where that takes fewer arrays.
+    """
+    layer, weights, schedule = model.layer, model.weights, options.schedule
+    sme = options.sme or SmeParameters()
+    if options.mapping != "sme" and options.sme is None:
+        placement = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=options.fold)
+        return placement, weights, placement.crossbars, ""
+    if options.fold != 1:
+        raise InputError(f"--fold {options.fold} needs the dense mapping: planes do not share rows")
+    sliced, effective = place_sme(layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme)
+    dense = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule)
+    if options.mapping == "auto" and sliced.crossbars >= dense.crossbars:
+        note = f"kept dense: planes would take {sliced.crossbars} arrays, dense {dense.crossbars}"
+        return dense, weights, dense.crossbars, note
+    return sliced, effective.astype(np.int64), dense.crossbars, ""
 
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
@@ -124,7 +151,7 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
     cycles = max(tile.cycles for tile in foretold)
     match, distance = None, 0
     if results is not None:
-        truth = evaluate(placement.layer, compiled.codes, compiled.model.weights)
+        truth = evaluate(placement.layer, compiled.codes, compiled.weights)
         expected = run_crossbars(placement, compiled.codes) if compiled.warning else truth
         y = sum((result.y for result in results), start=np.zeros_like(truth))
         match = bool(np.array_equal(y, expected)) and all(
@@ -147,7 +174,16 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         tiles=len(placement.tiles),
         match=match,
         distance=distance,
+        crossbars_dense=compiled.crossbars_dense,
+        sqnr_db=weight_error(compiled),
+        note=compiled.note,
     )
+
+
+def weight_error(compiled: Compiled) -> float | None:
+    """SQNR in dB of the weights computed with; None where they are the model's own."""
+    error = sqnr_db(compiled.model.weights, compiled.weights)
+    return None if np.isinf(error) else round(error, 3)
 
 
 def output_maps(compiled: Compiled, results: list[TileResult]) -> Integers:
@@ -185,7 +221,7 @@ def simulate(
     """
     distinct = {p.structure: p for p in parameters}
     images: dict[tuple, Image] = {}
-    with ProcessPoolExecutor(jobs or os.cpu_count()) as pool:
+    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=end_with_parent) as pool:
         builds = {
             pool.submit(build_tile, p, simulator=options.simulator, waves=options.waves is not None): key
             for key, p in distinct.items()
@@ -215,7 +251,8 @@ def _wave(options: Options, p: TileParameters, index: int) -> Path | None:
     if options.waves is None:
         return None
     options.waves.mkdir(parents=True, exist_ok=True)
-    return options.waves / f"{p.placement.layer.name}_tile{index}.fst"
+    # A node's name is any text, often with slashes: never a path.
+    return options.waves / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', p.placement.layer.name)}_tile{index}.fst"
 
 
 def save_files(parameters: list[TileParameters], options: Options) -> list[Path]:

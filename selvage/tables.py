@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -31,7 +32,7 @@ def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
         numbers = all(row[index][:1].isdigit() or row[index] in ("-", "") for row in rows)
         table.add_column(head, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # names are any text, no markup
     return table
 
 
@@ -54,3 +55,20 @@ def layer_table(lines: Iterable[LayerReport]) -> Table:
         [line.name, *layer_row(line), f"{line.crossbars:,}", f"{line.tiles:,}", verdict(line.match)] for line in lines
     ]
     return table_of("selvage", (*heads, "verdict"), rows)
+
+
+def network_table(content: dict) -> Table:
+    """One row a layer, then the ratio to each baseline."""
+    names = list(content["crossbars_dense"])
+    rows = [
+        [line["name"], line["mapping"], f"{line['crossbars']:,}"]
+        + [f"{line['crossbars_dense'][name]:,}" for name in names]
+        + ["-" if line["sqnr_db"] is None else f"{line['sqnr_db']:.1f}", line["note"]]
+        for line in content["layers"]
+    ]
+    error = "-" if content["sqnr_db"] is None else f"{content['sqnr_db']:.1f}"
+    rows.append(
+        ["all", "", f"{content['crossbars']:,}", *[f"{n:,}" for n in content["crossbars_dense"].values()], error, ""]
+    )
+    rows.append(["dense over all", "", "", *[f"{ratio:.2f}x" for ratio in content["ratios"].values()], "", ""])
+    return table_of("crossbars", ("layer", "mapping", "crossbars", *names, "SQNR dB", "note"), rows)

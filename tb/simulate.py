@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +165,18 @@ def simulate_tile(
     """`build_tile`, then `run_tile`."""
     image = build_tile(p, simulator=simulator, waves=waves is not None, build=build)
     return run_tile(p, image, x, seed=seed, stalls=stalls, reset_after=reset_after, waves=waves)
+
+
+def end_with_parent() -> None:
+    """For the workers of a pool: a run that is killed leaves none of them behind."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

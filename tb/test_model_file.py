@@ -850,14 +850,23 @@ def test_check_weights(tmp_path: Path, changes: dict, value: int, message: str) 
 
 
 def test_check_weights_offset(tmp_path: Path) -> None:
-    """In offset encoding the span must fit, wherever it lies."""
-    on = chip(encoding="offset")
-    for low, high in ((-128, 127), (-200, 55), (0, 255), (100, 300)):
+    """In offset encoding the span must fit, wherever it lies among eight bits and a sign."""
+    on, refusals = chip(encoding="offset"), 0
+    for low, high, message in (
+        (-128, 127, ""),
+        (-200, 55, ""),
+        (0, 255, ""),
+        (-255, 0, ""),
+        (-1, 255, "weights from -1 to 255 differ by more than 255, the most that offset encoding"),
+        (100, 256, "weight 256 is outside -255 .. 255 of weight_bits = 8"),
+        (-300, -200, "weight -300 is outside -255 .. 255 of weight_bits = 8"),
+    ):
         w = np.full((4, 3, 1, 4), low, np.float32)
         w[0, 1, 0, 2] = high
-        check_weights(load_model(write(tmp_path, "Conv", [1, 3, 1, 9], {"w": w})), on)
-    w[0, 1, 0, 2] = 356
-    message = (
-        "weights from 100 to 356 differ by more than 255, the most that offset encoding with weight_bits = 8 holds"
-    )
-    refused(message, check_weights, load_model(write(tmp_path, "Conv", [1, 3, 1, 9], {"w": w})), on)
+        model = load_model(write(tmp_path, "Conv", [1, 3, 1, 9], {"w": w}))
+        if message:
+            refused(message, check_weights, model, on)
+            refusals += 1
+        else:
+            check_weights(model, on)
+    assert refusals == 3
