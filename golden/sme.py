@@ -23,8 +23,8 @@ def codewords(bits: int, significant: int) -> Integers:
     return np.unique(mantissas[:, None] << np.arange(bits - significant + 1))
 
 
-def quantise(weights: NDArray, bits: int, significant: int, scale: float = 1.0) -> Integers:
-    """The nearest codeword of each weight over ``scale``, with its sign; the same shape.
+def quantise(weights: NDArray, bits: int, significant: int, scale: float | NDArray = 1.0) -> Integers:
+    """The nearest codeword of each weight over ``scale`` (one, or one a channel), with its sign; the same shape.
 
     Larger magnitudes become the largest codeword; halfway between two is the larger.
     """
