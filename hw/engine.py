@@ -54,9 +54,15 @@ class RowRegisters(wiring.Component):
         m.submodules.rows = rows = Memory(shape=p.ou_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
         write = rows.write_port(granularity=p.input_bits)
         read = rows.read_port(domain="comb")
+        # Named, for an expression is written out as often as it is used. A block's last group may be
+        # lower than an OU: what is stored of its other rows does not exist.
+        existing = Signal(p.ou_rows)
+        codes = Signal(p.ou_rows * p.input_bits)
         m.d.comb += [
             read.addr.eq(Cat(self.group, bank)),
-            self.values.eq(self._shifted(read.data & self._existing())),
+            existing.eq(lookup([2**g.count - 1 for g in p.groups], self.group, width=p.ou_rows)),
+            codes.eq(read.data & Cat(row.replicate(p.input_bits) for row in existing)),
+            self.values.eq(self._shifted(codes)),
         ]
         filled, written, last = self._write(m, write)
         flags = [Signal(groups, name=f"pending_{k}") for k in range(2)]
@@ -75,20 +81,14 @@ class RowRegisters(wiring.Component):
         ]
         return m
 
-    def _existing(self) -> Value:
-        """Mask of the group's rows that exist: a block's last group may be lower than an OU."""
-        p = self.p
-        rows = lookup([2**g.count - 1 for g in p.groups], self.group, width=p.ou_rows)
-        return Cat(row.replicate(p.input_bits) for row in rows)
-
-    def _shifted(self, values: Value) -> Value:
+    def _shifted(self, codes: Value) -> Value:
         """Each row's code, moved up by the row's shift: its input enters that many planes later."""
         p = self.p
         if p.planes == p.input_bits:
-            return values
+            return codes
         found = []
         for row in range(p.ou_rows):
-            code = values.word_select(row, p.input_bits)
+            code = codes.word_select(row, p.input_bits)
             code = code.as_signed() if p.signed else code
             shifts = [group.shifts[row] if row < group.count else 0 for group in p.groups]
             chosen: Value = fit(code.shift_left(shifts[0]), p.planes)

@@ -86,7 +86,7 @@ class OutputStage(wiring.Component):
 
 def output_beats(p: TileParameters) -> list[list[int | None]]:
     """Output ids of the beats that leave the tile in one step; with overlap, in one output block."""
-    beats = beat_outputs(p.placement, p.drain)
+    beats = beat_outputs(p.placement, p.tile, p.drain)
     if not p.placement.sweep.overlap:
         return beats
     block, m = p.placement.sweep.block, p.placement.layer.outputs

@@ -157,12 +157,12 @@ class TileParameters:
         )
         polarities = tuple(array.polarity for array in self.tile.arrays)
         parts = (self.buffer, self.engines, self.accumulators, self.load.moves, self.output_width)
-        return (*parts, banks, polarities, self.placement.slices, self.placement.weight_offset, self.counters)
+        return (*parts, banks, polarities, self.tile.slices, self.placement.weight_offset, self.counters)
 
     @property
     def weights(self) -> int:
         """Whole weights of one bank's beat."""
-        return weights_per_beat(self.placement)
+        return weights_per_beat(self.placement, self.tile)
 
     @cached_property
     def output_width(self) -> int:

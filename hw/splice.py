@@ -108,7 +108,7 @@ class BankSum(wiring.Component):
     def _spliced(self, lanes: list[Value], weight: int) -> Value:
         """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit."""
         p, bits = self.p, self.p.chip.cell_bits
-        slices = p.placement.slices
+        slices = p.tile.slices
         if p.chip.ou_cols % slices == 0:
             own = lanes[weight * slices : (weight + 1) * slices]
             return sum((lane.shift_left(k * bits) for k, lane in enumerate(own)), start=Const(0))

@@ -44,7 +44,7 @@ def place_dense(
             for part in _column_parts(rows, chip, len(taps) if sweep.overlap else 0):
                 arrays = pack_arrays(_pieces(part, chip, fold, offset), chip, share=False)
                 tiles += cut_tiles([[array] for array in arrays], chip)
-    return Placement(layer, chip, input_format, schedule, "dense", fold, chip.slices, offset, sweep, tuple(tiles))
+    return Placement(layer, chip, input_format, schedule, "dense", fold, offset, sweep, tuple(tiles))
 
 
 def _check_fold(fold: int, schedule: str, phases: int, chip: Chip) -> None:

@@ -1,17 +1,17 @@
 """How a step's sums leave the arrays: banks that drain side by side, one beat a cycle.
 
 Codes are accumulated per ADC lane and *slot*: a column group of a block. Blocks of an array with the
-same outputs on the same columns, at the same significance, share their slots. A beat reads neighbouring
+same outputs on the same columns, at the same significances, share their slots. A beat reads neighbouring
 columns of one slot and yields whole weights, or a part of one that lies in several slots, be it side by
-side or, with planes of a weight in several blocks of the array, the more significant first.
+side or, with planes of a weight in several bands of the array, the more significant first.
 Arrays that share an output form a bank; their sums add in the same cycle.
 """
 
 from dataclasses import dataclass
 
-from mapping.placement import Array, Block, Placement, Tile
+from mapping.placement import Array, Block, Placement, Tile, band_groups
 
-SlotKey = tuple[int, tuple[int, ...], int]  # column, outputs, significance
+SlotKey = tuple[int, tuple[int, ...], tuple[int, ...]]  # column, outputs, significances
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ class DrainPlan:
 
 @dataclass(frozen=True)
 class _Segment:
-    """Outputs that stand on neighbouring columns; by array its blocks of them: significance, first slot."""
+    """Outputs that stand on neighbouring columns; by array its bands of them: significance, first slot."""
 
     outputs: tuple[int, ...]
     slots: dict[int, list[tuple[int, int]]]
 
 
-def weights_per_beat(placement: Placement) -> int:
+def weights_per_beat(placement: Placement, tile: Tile) -> int:
     """Weights that one beat of a bank yields: several only where slots hold whole ones, and where the
     outputs need not go one by one to different pixels (overlap)."""
-    many, rest = divmod(placement.chip.ou_cols, placement.slices)
+    many, rest = divmod(placement.chip.ou_cols, tile.slices)
     return many if rest == 0 and not placement.sweep.overlap else 1
 
 
@@ -75,29 +75,31 @@ def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
     segments: dict[tuple[int, ...], _Segment] = {}
     for index, array in enumerate(tile.arrays):
         own, count = _slots(array, placement)
+        per_band = {slot_key(block): band_groups(array, block, placement.chip) for block in array.blocks}
         slots.append(tuple(own[slot_key(block)] for block in array.blocks))
         counts.append(count)
-        for (_, outputs, significance), first in own.items():
-            segment = segments.setdefault(outputs, _Segment(outputs, {}))
-            segment.slots.setdefault(index, []).append((significance, first))
+        for key, first in own.items():
+            segment = segments.setdefault(key[1], _Segment(key[1], {}))
+            bands = [(significance, first + band * per_band[key]) for band, significance in enumerate(key[2])]
+            segment.slots.setdefault(index, []).extend(bands)
     groups = _overlap_groups(placement, segments) if placement.sweep.overlap else _connected(segments)
-    banks = tuple(_bank(group, placement) for group in groups)
+    banks = tuple(_bank(group, placement, tile) for group in groups)
     return DrainPlan(banks, tuple(slots), tuple(counts))
 
 
 def slot_key(block: Block) -> SlotKey:
     """Blocks of an array with the same key add in the same slots."""
-    return block.column, tuple(block.outputs.tolist()), block.significance
+    return block.column, tuple(block.outputs.tolist()), block.significances
 
 
 def _slots(array: Array, placement: Placement) -> tuple[dict[SlotKey, int], int]:
     """First slot of each key of an array, and the number of its slots."""
     slots: dict[SlotKey, int] = {}
     used = 0
-    for key in map(slot_key, array.blocks):
-        if key not in slots:
-            slots[key] = used
-            used += -(-len(key[1]) * placement.slices // placement.chip.ou_cols)
+    for block in array.blocks:
+        if slot_key(block) not in slots:
+            slots[slot_key(block)] = used
+            used += len(block.significances) * band_groups(array, block, placement.chip)
     return slots, used
 
 
@@ -143,15 +145,15 @@ def _overlap_groups(placement: Placement, segments: dict[tuple[int, ...], _Segme
     return [whole(list(segments.values()))]
 
 
-def _bank(segments: list[_Segment], placement: Placement) -> Bank:
+def _bank(segments: list[_Segment], placement: Placement, tile: Tile) -> Bank:
     arrays = tuple(sorted({index for segment in segments for index in segment.slots}))
-    beats = [beat for segment in segments for beat in _beats(segment, arrays, placement)]
+    beats = [beat for segment in segments for beat in _beats(segment, arrays, placement, tile)]
     return Bank(arrays, tuple(beats))
 
 
-def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement) -> list[DrainBeat]:
-    """No beat crosses a slot. Of several blocks of an array the more significant come first."""
-    chip, slices = placement.chip, placement.slices
+def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement, tile: Tile) -> list[DrainBeat]:
+    """No beat crosses a slot. Of several bands of an array the more significant come first."""
+    chip, slices = placement.chip, tile.slices
     rounds = max((len(own) for own in segment.slots.values()), default=1)
     sources = {array: sorted(own, reverse=True) for array, own in segment.slots.items()}
     beats, weight = [], 0
@@ -159,7 +161,7 @@ def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement) -> 
         column = weight * slices
         many = 1
         while (
-            many < weights_per_beat(placement)
+            many < weights_per_beat(placement, tile)
             and weight + many < len(segment.outputs)
             and column % chip.ou_cols + (many + 1) * slices <= chip.ou_cols
         ):
@@ -187,12 +189,12 @@ def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement) -> 
     return beats
 
 
-def beat_outputs(placement: Placement, plan: DrainPlan) -> list[list[int | None]]:
+def beat_outputs(placement: Placement, tile: Tile, plan: DrainPlan) -> list[list[int | None]]:
     """Per beat that leaves the tile: the output id of each value, bank by bank, None where it is empty.
 
     Beats in which no bank completes a weight do not leave.
     """
-    many, beats = weights_per_beat(placement), []
+    many, beats = weights_per_beat(placement, tile), []
     for k in range(plan.length):
         ids: list[int | None] = []
         for bank in plan.banks:

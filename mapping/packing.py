@@ -25,7 +25,7 @@ class Piece:
     outputs: Integers  # (weights,) output ids
     cells: dict[int, NDArray[np.uint8]]  # (rows, columns) by polarity: one for each array
     shifts: Integers | None = None  # (rows,) of each row's input; None: no shift
-    significance: int = 0  # of a weight's first slice
+    significances: tuple[int, ...] = (0,)  # by band
 
     @property
     def rows(self) -> int:
@@ -42,6 +42,7 @@ class LogicalArray:
 
     pieces: list[Piece] = field(default_factory=list)
     corners: list[tuple[int, int]] = field(default_factory=list)  # first row and column of each piece
+    slices: int = 1
 
     def put(self, piece: Piece, row: int, column: int) -> None:
         self.pieces.append(piece)
@@ -63,9 +64,9 @@ class LogicalArray:
             pixel = np.array([pixels[y, x] for y, x in piece.offsets.tolist()])
             window = pixel * channels + piece.channels - first
             shifts = np.zeros(piece.rows, np.int64) if piece.shifts is None else piece.shifts
-            blocks.append(Block(row, column, window, shifts, piece.outputs, piece.significance))
+            blocks.append(Block(row, column, window, shifts, piece.outputs, piece.significances))
             stored[row : row + piece.rows, column : column + piece.columns] = piece.cells[polarity]
-        return Array(tuple(blocks), polarity, stored)
+        return Array(tuple(blocks), polarity, stored, self.slices)
 
 
 def weight_offset(weights: Integers, chip: Chip) -> int:
@@ -121,7 +122,7 @@ def pack_arrays(pieces: list[Piece], chip: Chip, *, share: bool) -> list[Logical
     for _, shelf in sorted(shelves.items()):
         height, width = sum(piece.rows for piece in shelf), max(piece.columns for piece in shelf)
         if not arrays or not share or row + height > chip.rows or column + width > chip.columns:
-            arrays.append(LogicalArray())
+            arrays.append(LogicalArray(slices=chip.slices))
             row = column = 0
         for piece in shelf:
             arrays[-1].put(piece, row, column)
@@ -133,7 +134,8 @@ def pack_arrays(pieces: list[Piece], chip: Chip, *, share: bool) -> list[Logical
 def cut_tiles(groups: list[list[LogicalArray]], chip: Chip) -> list[Tile]:
     """Arrays in order, as many to a tile as it holds, their rows bound to the tile's window.
 
-    A group stays together where a tile can hold it; a logical array always does.
+    A group stays together where a tile can hold it; a logical array always does. Arrays of a tile have
+    the same ``slices``.
     """
     tiles: list[list[LogicalArray]] = []
     room = 0
@@ -141,7 +143,7 @@ def cut_tiles(groups: list[list[LogicalArray]], chip: Chip) -> list[Tile]:
         whole = sum(len(array.polarities) for array in group)
         for array in group:
             need = whole if array is group[0] and whole <= chip.arrays_per_tile else len(array.polarities)
-            if need > room:
+            if need > room or tiles[-1][-1].slices != array.slices:
                 tiles.append([])
                 room = chip.arrays_per_tile
             tiles[-1].append(array)

@@ -15,14 +15,18 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A rectangle of an array, never shared by an operation unit. Columns start on lane 0."""
+    """A rectangle of an array, never shared by an operation unit.
+
+    Its columns are *bands*, one for each of ``significances``, each beginning on lane 0. A band has
+    ``slices`` neighbouring cells for every weight, the least significant first.
+    """
 
     row: int  # first word line
     column: int  # first bit line, a multiple of ou_cols
     window: Integers  # (rows,) window index driven on each row
     shifts: Integers  # (rows,) places by which each row's input is shifted up
-    outputs: Integers  # (weights,) output id of each weight; its slices stand side by side
-    significance: int  # of a weight's first slice, in bits
+    outputs: Integers  # (weights,) output id of each weight
+    significances: tuple[int, ...]  # by band: of a weight's first slice, in bits
 
     @property
     def rows(self) -> int:
@@ -36,6 +40,7 @@ class Array:
     blocks: tuple[Block, ...]
     polarity: int  # +1 or -1: how its codes enter the sum
     cells: NDArray[np.uint8]  # (rows, columns), each below 2**cell_bits
+    slices: int  # cells of one weight side by side in a band
 
     @property
     def shift(self) -> int:
@@ -50,7 +55,7 @@ class RowGroup:
     block: int
     row: int
     count: int
-    column_groups: int  # reads that walk the block's columns
+    column_groups: int  # reads that walk the block's bands
     first_column_group: int  # of the array
     shifts: tuple[int, ...]  # of each row's input
 
@@ -67,6 +72,11 @@ class Tile:
     offsets: tuple[tuple[int, int], ...]  # per pixel: rows, columns from the step's base
     arrays: tuple[Array, ...]
 
+    @property
+    def slices(self) -> int:
+        """Of all its arrays."""
+        return self.arrays[0].slices
+
 
 @dataclass(frozen=True, eq=False)
 class Placement:
@@ -78,7 +88,6 @@ class Placement:
     schedule: str  # conv, dense, red, zero-padding or padding-free
     mapping: str
     fold: int
-    slices: int  # cells of one weight side by side in a block
     weight_offset: int  # added to every weight before it is stored (offset encoding)
     sweep: Sweep
     tiles: tuple[Tile, ...]
@@ -101,19 +110,24 @@ def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
     """The array's row groups in the order they are walked: block by block, ``ou_rows`` rows each."""
     chip, groups = placement.chip, []
     for index, block in enumerate(array.blocks):
-        columns = len(block.outputs) * placement.slices
+        columns = len(block.significances) * band_groups(array, block, chip)
         for row in range(0, block.rows, chip.ou_rows):
             groups.append(
                 RowGroup(
                     block=index,
                     row=block.row + row,
                     count=min(chip.ou_rows, block.rows - row),
-                    column_groups=-(-columns // chip.ou_cols),
+                    column_groups=columns,
                     first_column_group=block.column // chip.ou_cols,
                     shifts=tuple(block.shifts[row : row + chip.ou_rows].tolist()),
                 )
             )
     return tuple(groups)
+
+
+def band_groups(array: Array, block: Block, chip: Chip) -> int:
+    """Column groups of one band."""
+    return -(-len(block.outputs) * array.slices // chip.ou_cols)
 
 
 def first_rows(placement: Placement, tile: Tile, rows: int) -> Placement:

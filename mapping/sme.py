@@ -104,7 +104,7 @@ def place_sme(
             groups.setdefault((order, planes[0].chunk), []).append(_array(block, polarity, planes, chip, parameters))
     tiles = cut_tiles(list(groups.values()), chip)
     return Placement(
-        layer, chip, input_format, schedule, "sme", 1, 1, 0, sweep_of(layer, schedule), tuple(tiles)
+        layer, chip, input_format, schedule, "sme", 1, 0, sweep_of(layer, schedule), tuple(tiles)
     ), effective
 
 
@@ -198,40 +198,71 @@ def _planes(magnitudes: NDArray, order: Integers, chip: Chip, parameters: SmePar
     return sorted(found, key=lambda plane: (plane.chunk, -plane.plane))
 
 
+def _wide(block: RowSet, chip: Chip) -> int:
+    """Columns of a band."""
+    return -(-len(block.outputs) // chip.ou_cols) * chip.ou_cols
+
+
 def _side_by_side(planes: list[_Plane], rows: RowSet, chip: Chip, parameters: SmeParameters) -> list[list[_Plane]]:
     """Planes that share an array: narrow blocks of the same rows, or of any where each has its own list."""
-    wide = -(-len(rows.outputs) // chip.ou_cols) * chip.ou_cols
-    many = max(1, chip.columns // wide)
+    many = max(1, chip.columns // _wide(rows, chip))
     chunks = [list(own) for _, own in groupby(planes, key=lambda plane: plane.chunk)]
+    if _whole_weights(rows, chip, parameters):
+        return chunks
     parts = [planes] if parameters.compact else chunks
     return [part[first : first + many] for part in parts for first in range(0, len(part), many)]
+
+
+def _whole_weights(rows: RowSet, chip: Chip, parameters: SmeParameters) -> int:
+    """Slices of a weight where a column block is so narrow that one OU reads several planes; else 0.
+
+    Fewer columns than an OU has: a band for each plane would leave lanes idle.
+    """
+    slices = chip.slices - parameters.squeeze // chip.cell_bits
+    narrow = len(rows.outputs) < chip.ou_cols and len(rows.outputs) * slices <= chip.columns
+    return slices if narrow and not parameters.compact and slices > 1 else 0
 
 
 def _array(
     block: _ColumnBlock, polarity: int, planes: list[_Plane], chip: Chip, parameters: SmeParameters
 ) -> LogicalArray:
-    """The array of some planes, side by side; rows of one shift in a block of their own when sorted."""
-    _, offsets, channels = block.rows.order(chip.lanes)
-    place = np.argsort(block.rows.order(chip.lanes)[0])  # of a row in the order of offsets and channels
-    array = LogicalArray()
-    wide = -(-len(block.rows.outputs) // chip.ou_cols) * chip.ou_cols
-    for index, plane in enumerate(planes):
-        bits = plane.plane * chip.cell_bits
-        shifts = block.shifts[plane.rows]
-        bands = np.split(plane.rows, np.flatnonzero(np.diff(shifts)) + 1) if parameters.sort else [plane.rows]
-        row = 0
-        for own in bands:
-            shift = int(block.shifts[own[0]]) if parameters.sort else 0
-            digits = np.maximum(block.codes[own] * polarity, 0) >> bits & 2**chip.cell_bits - 1
-            piece = Piece(
-                shelf=(),
-                offsets=offsets[place[own]],
-                channels=channels[place[own]],
-                outputs=block.rows.outputs,
-                cells={polarity: digits.astype(np.uint8)},
-                shifts=None if parameters.sort else block.shifts[own],
-                significance=bits + shift,
-            )
-            array.put(piece, row, index * wide)
+    """The array of some planes; rows of one shift in a block of their own when sorted."""
+    whole = _whole_weights(block.rows, chip, parameters)
+    array = LogicalArray(slices=whole or 1)
+    together = [planes] if not parameters.compact else [[plane] for plane in planes]
+    for index, own in enumerate(together):  # planes on the same rows
+        rows, row = own[0].rows, 0
+        shifts = block.shifts[rows]
+        for part in np.split(rows, np.flatnonzero(np.diff(shifts)) + 1) if parameters.sort else [rows]:
+            bits = [0] if whole else [plane.plane * chip.cell_bits for plane in own]
+            piece = _piece(block, polarity, part, bits, whole, chip, sort=parameters.sort)
+            array.put(piece, row, index * _wide(block.rows, chip))
             row += piece.rows
     return array
+
+
+def _piece(
+    block: _ColumnBlock, polarity: int, rows: Integers, bits: list[int], whole: int, chip: Chip, *, sort: bool
+) -> Piece:
+    """Some rows of a column block: a band for each plane that begins at ``bits``, or ``whole`` slices."""
+    by_word, offsets, channels = block.rows.order(chip.lanes)
+    place = np.argsort(by_word)[rows]
+    magnitudes, digit = np.maximum(block.codes[rows] * polarity, 0), 2**chip.cell_bits - 1
+    if whole:
+        cells = (magnitudes[:, :, None] >> np.arange(whole) * chip.cell_bits & digit).reshape(len(rows), -1)
+    else:
+        cells = np.zeros((len(rows), len(bits) * _wide(block.rows, chip)), np.int64)
+        for band, own in enumerate(bits):
+            first = band * _wide(block.rows, chip)
+            cells[:, first : first + magnitudes.shape[1]] = magnitudes >> own & digit
+        cells = cells[:, : (len(bits) - 1) * _wide(block.rows, chip) + magnitudes.shape[1]]
+    shift = int(block.shifts[rows[0]]) if sort else 0
+    return Piece(
+        shelf=(),
+        offsets=offsets[place],
+        channels=channels[place],
+        outputs=block.rows.outputs,
+        cells={polarity: cells.astype(np.uint8)},
+        shifts=None if sort else block.shifts[rows],
+        significances=tuple(own + shift for own in bits),
+    )

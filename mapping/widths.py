@@ -55,9 +55,9 @@ def slot_range(placement: Placement, array: Array, *, reference: bool = False) -
 def spliced_range(placement: Placement, array: Array) -> Range:
     """Of what an array has of one output: all slots and slices at their significance."""
     per_output: Counter[tuple[int, ...]] = Counter()
-    for (_, outputs, significance), codes in _codes(placement, array, reference=False).items():
-        per_output[outputs] += codes << significance
-    weight = sum(2 ** (k * placement.chip.cell_bits) for k in range(placement.slices))
+    for (_, outputs, significances), codes in _codes(placement, array, reference=False).items():
+        per_output[outputs] += sum(codes << significance for significance in significances)
+    weight = sum(2 ** (k * placement.chip.cell_bits) for k in range(array.slices))
     return input_range(placement, array).times(max(per_output.values()) * weight)
 
 

@@ -3,20 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.placement import Array
 from spec.chip import Chip
 
 
 class Crossbar:
-    """One array's cells behind its pins.
+    """One array's cells (rows, columns) behind its pins.
 
     `read` answers a request at the pins, `codes` many reads at once. A code is the number of levels
     that the driven cells of a column hold, at most ``2**adc_bits - 1``.
     """
 
-    def __init__(self, array: Array, chip: Chip) -> None:
+    def __init__(self, cells: NDArray[np.uint8], chip: Chip) -> None:
         self.chip = chip
-        self.cells = array.cells.astype(np.int64)
+        self.cells = cells.astype(np.int64)
         width = -(-chip.columns // chip.ou_cols) * chip.ou_cols
         self._padded = np.zeros((chip.rows, width), np.int64)
         self._padded[:, : chip.columns] = self.cells

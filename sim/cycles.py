@@ -64,7 +64,10 @@ def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:
     """One array of each kind that differs in its reads, and how many there are of it."""
     kinds: dict[tuple, list[Array]] = {}
     for array in tile.arrays:
-        key = tuple((b.row, len(b.outputs), b.window.tobytes(), b.shifts.tobytes()) for b in array.blocks)
+        key = tuple(
+            (b.row, len(b.outputs), len(b.significances), array.slices, b.window.tobytes(), b.shifts.tobytes())
+            for b in array.blocks
+        )
         kinds.setdefault(key, []).append(array)
     return [own[0] for own in kinds.values()], np.array([len(own) for own in kinds.values()])
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.placement import Array, Block, Placement, Tile, row_groups
+from mapping.placement import Array, Block, Placement, Tile, band_groups, row_groups
 from sim.crossbar import Crossbar
 
 Integers = NDArray[np.int64]
@@ -58,17 +58,21 @@ def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: boo
 def array_sums(placement: Placement, array: Array, windows: Integers) -> list[Integers]:
     """Per block: (steps, weights) sums of an array over its row groups, input planes and slices."""
     chip = placement.chip
-    crossbar = Crossbar(array, chip)
-    scale = 2 ** (np.arange(placement.slices) * chip.cell_bits)
+    crossbar = Crossbar(array.cells, chip)
+    scale = 2 ** (np.arange(array.slices) * chip.cell_bits)
     sums = []
     for block in array.blocks:
         driven = windows[:, block.window] << block.shifts
-        columns = slice(block.column, block.column + len(block.outputs) * placement.slices)
-        if chip.adc_bits >= chip.lossless_adc_bits:
-            total = _whole(block, array.cells[:, columns], driven)
-        else:
-            total = _read_by_read(block, crossbar, columns, driven, placement, placement.planes(array))
-        whole = (total.reshape(len(windows), -1, placement.slices) * scale).sum(axis=2) << block.significance
+        wide = band_groups(array, block, chip) * chip.ou_cols
+        whole = np.zeros((len(windows), len(block.outputs)), np.int64)
+        for band, significance in enumerate(block.significances):
+            first = block.column + band * wide
+            columns = slice(first, first + len(block.outputs) * array.slices)
+            if chip.adc_bits >= chip.lossless_adc_bits:
+                total = _whole(block, array.cells[:, columns], driven)
+            else:
+                total = _read_by_read(block, crossbar, columns, driven, placement, placement.planes(array))
+            whole += (total.reshape(len(windows), -1, array.slices) * scale).sum(axis=2) << significance
         if placement.weight_offset:
             whole -= placement.weight_offset * driven.sum(axis=1, keepdims=True)
         sums.append(whole * array.polarity)

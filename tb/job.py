@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.placement import Array
 from sim.crossbar import Crossbar
 from spec.chip import Chip
 
@@ -51,7 +50,7 @@ def load_job(path: str) -> TileJob:
         chip = Chip(**fields.pop("chip"))
         size, raw = fields.pop("word_bytes"), file["words"].tobytes()
         words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
-        crossbars = [Crossbar(Array((), 1, cells), chip) for cells in file["cells"]]
+        crossbars = [Crossbar(cells, chip) for cells in file["cells"]]
     return TileJob(chip=chip, crossbars=crossbars, words=words, **fields)
 
 

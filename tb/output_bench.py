@@ -28,7 +28,7 @@ def blocks(p: TileParameters) -> tuple[int, int]:
 def leaving_beats(p: TileParameters) -> list[list[int | None]]:
     """Output ids of the beats of one block; with overlap only those of the step's own block."""
     sweep, m = p.placement.sweep, p.placement.layer.outputs
-    beats = beat_outputs(p.placement, p.drain)
+    beats = beat_outputs(p.placement, p.tile, p.drain)
     if not sweep.overlap:
         return beats
     phases = [sweep.phases[ids[0] // m] for ids in beats]

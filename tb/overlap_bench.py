@@ -20,7 +20,7 @@ INPUTS = ("i__valid", "i__payload", "o__ready")
 def one_image(bench: Bench, p: TileParameters) -> tuple[list[int], list[list[int]]]:
     """Words in, and values of each beat out, block by block."""
     sweep, m, layout, width = p.placement.sweep, p.placement.layer.outputs, beat_layout(p), p.output_width
-    beats, (rows, columns) = beat_outputs(p.placement, p.drain), blocks(p)
+    beats, (rows, columns) = beat_outputs(p.placement, p.tile, p.drain), blocks(p)
     corner = [max(own) + 1 for own in zip(*sweep.phases, strict=True)]
     shape = (rows * sweep.block[0] + corner[0], columns * sweep.block[1] + corner[1], m)
     sums, words = np.zeros(shape, np.int64), []

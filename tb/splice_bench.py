@@ -50,9 +50,11 @@ def outputs_of(p: TileParameters, sums: Sums) -> dict[int, int]:
         for first, block in dict(zip(slots, array.blocks, strict=True)).items():
             for weight, output in enumerate(block.outputs.tolist()):
                 value = 0
-                for piece in range(p.placement.slices):
-                    slot, lane = divmod(weight * p.placement.slices + piece, chip.ou_cols)
-                    value += own[first + slot][lane] << block.significance + piece * chip.cell_bits
+                for band, significance in enumerate(block.significances):
+                    begin = first + band * -(-len(block.outputs) * array.slices // chip.ou_cols)
+                    for piece in range(array.slices):
+                        slot, lane = divmod(weight * array.slices + piece, chip.ou_cols)
+                        value += own[begin + slot][lane] << significance + piece * chip.cell_bits
                 if p.placement.weight_offset:
                     value -= p.placement.weight_offset * own[first][-1]
                 totals[output] = totals.get(output, 0) + array.polarity * value
@@ -64,7 +66,7 @@ def beats_of(p: TileParameters, sums: Sums) -> list[list[int | None]]:
     totals = outputs_of(p, sums)
     return [
         [None if output is None else totals.get(output, 0) for output in ids]
-        for ids in beat_outputs(p.placement, p.drain)
+        for ids in beat_outputs(p.placement, p.tile, p.drain)
     ]
 
 
@@ -113,7 +115,7 @@ async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
     n = len(p.accumulators)
     await bench.reset("o__ready", *(f"{name}_{k}" for name in ("sums", "complete") for k in range(n)))
     steps = [random_sums(bench, p) for _ in range(STEPS)]
-    ids = beat_outputs(p.placement, p.drain)
+    ids = beat_outputs(p.placement, p.tile, p.drain)
     layout, width = beat_layout(p), p.output_width
 
     def decode(raw: int) -> list[int | None]:

@@ -90,7 +90,7 @@ def test_plans_cover_every_row_and_output(chip: str) -> None:
             assert written == {(g, row) for g, group in enumerate(groups) for row in range(group.count)}
             assert sum(move.rows.bit_count() for move in moves if move) == sum(group.count for group in groups)
         drain = drain_plan(placement, tile)
-        leaving = [o for beat in beat_outputs(placement, drain) for o in beat if o is not None]
+        leaving = [o for beat in beat_outputs(placement, tile, drain) for o in beat if o is not None]
         held = {int(o) for array in tile.arrays for block in array.blocks for o in block.outputs}
         assert sorted(leaving) == sorted(held)
 

@@ -240,7 +240,7 @@ def test_sorted_rows_take_no_more_input_planes() -> None:
     x = np.random.default_rng(4).integers(0, 256, (1, 16, 1, 1))
     placed, effective = place_sme(layer, weights, TINY, input_format=UINT8, parameters=SmeParameters(3, 3, sort=True))
     assert {placed.planes(array) for tile in placed.tiles for array in tile.arrays} == {8}
-    assert len({block.significance for tile in placed.tiles for array in tile.arrays for block in array.blocks}) > 5
+    assert len({block.significances for tile in placed.tiles for array in tile.arrays for block in array.blocks}) > 5
     check(placed, effective, x, skip=False)
 
 
