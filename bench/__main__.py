@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import random_draws, red_layers, speed
+from bench import corners, random_draws, red_layers, sme, speed
 from bench.report import Figure, emit, figures
 from examples.red_layers import RED_LAYERS
 
@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     results = [
         red_layers.summary(names, chips, [1, 2], quick=a.quick, simulator="auto", jobs=a.jobs),
         draws(a.draws, a.jobs),
+        corners.summary(),
+        sme.summary(),
         speed.summary(speed.available()),
     ]
     content = {

@@ -18,8 +18,9 @@ from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from spec.layer import Layer
 from spec.network import load_network, ready_networks
+from tb.corners import LAYERS
 from tb.simulate import simulate_tile
-from tb.test_tile import INT8, LAYERS, TINY, UINT8, check
+from tb.test_tile import INT8, TINY, UINT8, check
 
 OU9X8 = load_chip("ou9x8")
 
