@@ -6,11 +6,12 @@ reported beside their targets, and only the exact figures decide the exit status
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from bench import corners, random_draws, red_layers, sme, speed
+from bench import cells, corners, random_draws, red_layers, sme, speed
 from bench.report import Figure, emit, figures
 from examples.red_layers import RED_LAYERS
 
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         draws(a.draws, a.jobs),
         corners.summary(),
         sme.summary(),
+        *([cells.summary()] if shutil.which("yosys") else []),
         speed.summary(speed.available()),
     ]
     content = {

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import AccumulatorParameters
 from hw.streams import tag_layout
-from hw.tables import fit
+from hw.tables import fit, lookup
 
 
 def sums_layout(p: AccumulatorParameters) -> data.ArrayLayout:
@@ -20,7 +20,8 @@ class Accumulator(wiring.Component):
 
     One memory word holds a slot's sums of all lanes, so any order of columns is free of conflicts. A
     code is in its sum two cycles after it is accepted; one read a cycle. The first code of a slot in
-    a step replaces what is stored, so nothing is ever cleared. With ``driven_bits`` one more sum
+    a step replaces what is stored, so nothing is ever cleared. Scattered, lanes have slots of their own,
+    and a memory each: a read's codes go to any outputs without a conflict. With ``driven_bits`` one more sum
     is kept: of the driven word lines, which undoes offset-encoded weights.
 
     Members
@@ -34,7 +35,7 @@ class Accumulator(wiring.Component):
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.p = p = parameters
-        self.tag_layout = tag = tag_layout(p.slots, p.planes, p.driven_bits)
+        self.tag_layout = tag = tag_layout(p.positions, p.planes, p.driven_bits)
         super().__init__(
             {
                 "tag": In(stream.Signature(tag)),
@@ -81,38 +82,73 @@ class Accumulator(wiring.Component):
         return m
 
     def _accumulate(self, m: Module, shifted: data.View, tag: data.View, valid: Value) -> None:
+        """Which step's sums are written and drained; the sums themselves."""
         p = self.p
-        m.submodules.sums = memory = Memory(shape=sums_layout(p).size, depth=2 * 2**p.slot_bits, init=[])
-        write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
         bank = Signal()
         drain_bank = Signal()
         finished = Signal(2)
-        touched = [Signal(p.slots, name=f"touched_{k}") for k in range(2)]
-        slot = tag.slot[: p.slot_bits]
-        add = valid & ~tag.none
-        kept = Mux(bank, touched[1], touched[0]).bit_select(slot, 1)
-        drained_of = Mux(drain_bank, touched[1], touched[0])
-        before = data.View(sums_layout(p), old.data)
-        after = [Signal(signed(p.width + 1), name=f"after_{k}") for k in range(len(shifted))]
-        for new, stored, part in zip(after, before, shifted, strict=True):
-            m.d.comb += new.eq(stored + part)
-        whole = Cat(new[: p.width] for new in after)
-        m.d.comb += [
-            old.addr.eq(Cat(slot, bank)),
-            write.addr.eq(Cat(slot, bank)),
-            write.data.eq(Mux(kept, whole, shifted.as_value())),
-            write.en.eq(add),
-            out.addr.eq(Cat(self.slot, drain_bank)),
-            self.sums.eq(Mux(drained_of.bit_select(self.slot, 1), out.data, 0)),
-            self.complete.eq(finished != 0),
-        ]
         end = valid & tag.last
         m.d.sync += [
             bank.eq(bank ^ end),
             drain_bank.eq(drain_bank ^ self.drained),
             finished.eq(finished + end - self.drained),
         ]
+        m.d.comb += self.complete.eq(finished != 0)
+        add = valid & ~tag.none
+        if not p.addresses:
+            slot = tag.slot[: p.slot_bits]
+            lanes = range(len(shifted))
+            m.d.comb += self.sums.as_value().eq(self._sum(m, lanes, "", shifted, slot, add, bank, drain_bank))
+            return
+        parts = []
+        for lanes in self._together():
+            table = [own[lanes[0]] for own in p.addresses]
+            slot = lookup([own or 0 for own in table], tag.slot, width=p.slot_bits)
+            used = lookup([int(own is not None) for own in table], tag.slot)
+            parts.append(self._sum(m, lanes, f"_{lanes[0]}", shifted, slot, add & used, bank, drain_bank))
+        m.d.comb += self.sums.as_value().eq(Cat(*parts))
+
+    def _together(self) -> list[range]:
+        """Neighbouring lanes whose slots are always the same: they share a memory."""
+        p = self.p
+        starts = [
+            lane for lane in range(p.lanes) if lane == 0 or any(own[lane] != own[lane - 1] for own in p.addresses)
+        ]
+        return [range(first, last) for first, last in zip(starts, [*starts[1:], p.lanes], strict=True)]
+
+    def _sum(
+        self,
+        m: Module,
+        lanes: range,
+        name: str,
+        shifted: data.View,
+        slot: Value,
+        add: Value,
+        bank: Value,
+        drain_bank: Value,
+    ) -> Value:
+        """A memory word of some lanes: this step's is added to, the last one's is read by the splice."""
+        p = self.p
+        width = len(lanes) * p.width
+        m.submodules[f"sums{name}"] = memory = Memory(shape=width, depth=2 * 2**p.slot_bits, init=[])
+        write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
+        touched = [Signal(p.slots, name=f"touched{name}_{k}") for k in range(2)]
+        kept = Mux(bank, touched[1], touched[0]).bit_select(slot, 1)
+        drained_of = Mux(drain_bank, touched[1], touched[0])
+        before = data.View(data.ArrayLayout(signed(p.width), len(lanes)), old.data)
+        after = [Signal(signed(p.width + 1), name=f"after_{lane}") for lane in lanes]
+        for new, stored, lane in zip(after, before, lanes, strict=True):
+            m.d.comb += new.eq(stored + shifted[lane])
+        fresh = Cat(shifted[lane] for lane in lanes)
+        m.d.comb += [
+            old.addr.eq(Cat(slot, bank)),
+            write.addr.eq(Cat(slot, bank)),
+            write.data.eq(Mux(kept, Cat(new[: p.width] for new in after), fresh)),
+            write.en.eq(add),
+            out.addr.eq(Cat(self.slot, drain_bank)),
+        ]
         mark = Mux(add, 1 << slot, 0)
         for k in range(2):
             gone = self.drained & (drain_bank == k)
             m.d.sync += touched[k].eq(Mux(gone, 0, touched[k] | Mux(bank == k, mark, 0)))
+        return Mux(drained_of.bit_select(self.slot, 1), out.data, 0)

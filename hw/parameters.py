@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mapping.drain import DrainPlan, drain_plan, weights_per_beat
+from mapping.drain import Addresses, DrainPlan, drain_plan, weights_per_beat
 from mapping.load import LoadPlan, load_plan
 from mapping.placement import Placement, RowGroup, Tile, row_groups
 from mapping.schedule import Sweep
@@ -106,6 +106,7 @@ class AccumulatorParameters:
     code_bits: int
     width: int  # of one sum
     slots: int
+    addresses: Addresses  # slot of each lane by position, of scattered outputs; empty without
     planes: int  # of the input
     signed: bool  # the top input plane subtracts
     driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
@@ -114,6 +115,11 @@ class AccumulatorParameters:
     @property
     def slot_bits(self) -> int:
         return max(1, (self.slots - 1).bit_length())
+
+    @property
+    def positions(self) -> int:
+        """That a read's tag may name: slots, or column groups of blocks whose lanes have slots of their own."""
+        return len(self.addresses) or self.slots
 
 
 @dataclass(frozen=True)
@@ -201,8 +207,9 @@ class TileParameters:
     @cached_property
     def accumulators(self) -> tuple[AccumulatorParameters, ...]:
         chip, numbers, found = self.chip, self.placement.format, []
-        for array, slots in zip(self.tile.arrays, self.drain.counts, strict=True):
-            ranges = [slot_range(self.placement, array)]
+        addresses = self.drain.addresses or ((),) * len(self.tile.arrays)
+        for array, slots, own in zip(self.tile.arrays, self.drain.counts, addresses, strict=True):
+            ranges = [slot_range(self.placement, array, scattered=self.tile.scattered)]
             if self.placement.weight_offset:
                 ranges.append(slot_range(self.placement, array, reference=True))
             found.append(
@@ -211,6 +218,7 @@ class TileParameters:
                     code_bits=chip.adc_bits,
                     width=max(r.width for r in ranges),
                     slots=slots,
+                    addresses=own,
                     planes=self.placement.planes(array),
                     signed=numbers.signed,
                     driven_bits=self.driven_bits,

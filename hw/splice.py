@@ -106,9 +106,14 @@ class BankSum(wiring.Component):
         return part << lookup(self._significances(k), self.beat)
 
     def _spliced(self, lanes: list[Value], weight: int) -> Value:
-        """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit."""
+        """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit.
+
+        Scattered, every lane has a share of the output, at the slice that the lane always holds.
+        """
         p, bits = self.p, self.p.chip.cell_bits
         slices = p.tile.slices
+        if p.tile.scattered:
+            return sum((lane.shift_left(k % slices * bits) for k, lane in enumerate(lanes)), start=Const(0))
         if p.chip.ou_cols % slices == 0:
             own = lanes[weight * slices : (weight + 1) * slices]
             return sum((lane.shift_left(k * bits) for k, lane in enumerate(own)), start=Const(0))

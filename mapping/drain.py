@@ -9,8 +9,10 @@ Arrays that share an output form a bank; their sums add in the same cycle.
 
 from dataclasses import dataclass
 
-from mapping.placement import Array, Block, Placement, Tile, band_groups
+from mapping.placement import Array, Block, Placement, Tile, band_groups, column_groups
+from spec.chip import Chip
 
+Addresses = tuple[tuple[int | None, ...], ...]  # by position and lane
 SlotKey = tuple[int, tuple[int, ...], tuple[int, ...]]  # column, outputs, significances
 
 
@@ -42,11 +44,17 @@ class Bank:
 
 @dataclass(frozen=True)
 class DrainPlan:
-    """``slots[a][b]`` is the first slot of block b of array a; ``counts[a]`` the slots of array a."""
+    """``slots[a][b]`` is the first slot of block b of array a; ``counts[a]`` the slots of array a.
+
+    Of a scattered tile (`mapping.placement.Tile.scattered`) ``slots`` are *positions*, the column groups of
+    all blocks one after the other, and ``addresses[a][position][lane]`` is the slot where a lane's code
+    belongs: of one output at one significance. None: the lane is not the block's.
+    """
 
     banks: tuple[Bank, ...]
     slots: tuple[tuple[int, ...], ...]
     counts: tuple[int, ...]
+    addresses: tuple[Addresses, ...] = ()
 
     @property
     def length(self) -> int:
@@ -66,11 +74,13 @@ def weights_per_beat(placement: Placement, tile: Tile) -> int:
     """Weights that one beat of a bank yields: several only where slots hold whole ones, and where the
     outputs need not go one by one to different pixels (overlap)."""
     many, rest = divmod(placement.chip.ou_cols, tile.slices)
-    return many if rest == 0 and not placement.sweep.overlap else 1
+    return many if rest == 0 and not placement.sweep.overlap and not tile.scattered else 1
 
 
 def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
     """Slots, banks and beats of a tile."""
+    if tile.scattered:
+        return _scattered_plan(placement, tile)
     slots, counts = [], []
     segments: dict[tuple[int, ...], _Segment] = {}
     for index, array in enumerate(tile.arrays):
@@ -87,6 +97,37 @@ def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
     return DrainPlan(banks, tuple(slots), tuple(counts))
 
 
+def _scattered_plan(placement: Placement, tile: Tile) -> DrainPlan:
+    """Every output is a segment of its own; each lane of an array adds to any of them."""
+    segments: dict[int, _Segment] = {}
+    slots, counts, addresses = [], [], []
+    for index, array in enumerate(tile.arrays):
+        keys = sorted({(block.significances[0], int(o)) for block in array.blocks for o in block.outputs})
+        local = {key: slot for slot, key in enumerate(keys)}
+        for (significance, output), slot in local.items():
+            segment = segments.setdefault(output, _Segment((output,), {}))
+            segment.slots.setdefault(index, []).append((significance, slot))
+        first, table = [], []
+        for block in array.blocks:
+            first.append(len(table))
+            table += _lanes(array, block, local, placement.chip)
+        slots.append(tuple(first))
+        counts.append(len(local))
+        addresses.append(tuple(table))
+    ordered = {(output,): segments[output] for output in sorted(segments)}
+    banks = tuple(_bank(group, placement, tile) for group in _connected(ordered))
+    return DrainPlan(banks, tuple(slots), tuple(counts), tuple(addresses))
+
+
+def _lanes(array: Array, block: Block, local: dict[tuple[int, int], int], chip: Chip) -> list[tuple[int | None, ...]]:
+    """Addresses of a block's positions."""
+    start, columns = block.column % chip.ou_cols, len(block.outputs) * array.slices
+    slots = [local[block.significances[0], int(output)] for output in block.outputs]
+    lanes: list[int | None] = [None] * start + [slots[k // array.slices] for k in range(columns)]
+    lanes += [None] * (-len(lanes) % chip.ou_cols)
+    return [tuple(lanes[k : k + chip.ou_cols]) for k in range(0, len(lanes), chip.ou_cols)]
+
+
 def slot_key(block: Block) -> SlotKey:
     """Blocks of an array with the same key add in the same slots."""
     return block.column, tuple(block.outputs.tolist()), block.significances
@@ -99,7 +140,7 @@ def _slots(array: Array, placement: Placement) -> tuple[dict[SlotKey, int], int]
     for block in array.blocks:
         if slot_key(block) not in slots:
             slots[slot_key(block)] = used
-            used += len(block.significances) * band_groups(array, block, placement.chip)
+            used += column_groups(array, block, placement.chip)
     return slots, used
 
 

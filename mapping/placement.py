@@ -18,11 +18,12 @@ class Block:
     """A rectangle of an array, never shared by an operation unit.
 
     Its columns are *bands*, one for each of ``significances``, each beginning on lane 0. A band has
-    ``slices`` neighbouring cells for every weight, the least significant first.
+    ``slices`` neighbouring cells for every weight, the least significant first. A single band no wider
+    than an OU may begin on any lane (a multiple of ``slices``) if it ends in the same column group.
     """
 
     row: int  # first word line
-    column: int  # first bit line, a multiple of ou_cols
+    column: int  # first bit line
     window: Integers  # (rows,) window index driven on each row
     shifts: Integers  # (rows,) places by which each row's input is shifted up
     outputs: Integers  # (weights,) output id of each weight
@@ -77,6 +78,12 @@ class Tile:
         """Of all its arrays."""
         return self.arrays[0].slices
 
+    @cached_property
+    def scattered(self) -> bool:
+        """Whether an output stands in blocks beside different others: its sums meet by output, not by column."""
+        neighbours = {tuple(block.outputs.tolist()) for array in self.arrays for block in array.blocks}
+        return len({output for own in neighbours for output in own}) < sum(map(len, neighbours))
+
 
 @dataclass(frozen=True, eq=False)
 class Placement:
@@ -110,7 +117,7 @@ def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
     """The array's row groups in the order they are walked: block by block, ``ou_rows`` rows each."""
     chip, groups = placement.chip, []
     for index, block in enumerate(array.blocks):
-        columns = len(block.significances) * band_groups(array, block, chip)
+        columns = column_groups(array, block, chip)
         for row in range(0, block.rows, chip.ou_rows):
             groups.append(
                 RowGroup(
@@ -128,6 +135,11 @@ def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
 def band_groups(array: Array, block: Block, chip: Chip) -> int:
     """Column groups of one band."""
     return -(-len(block.outputs) * array.slices // chip.ou_cols)
+
+
+def column_groups(array: Array, block: Block, chip: Chip) -> int:
+    """Column groups of all bands."""
+    return len(block.significances) * band_groups(array, block, chip)
 
 
 def first_rows(placement: Placement, tile: Tile, rows: int) -> Placement:

@@ -20,6 +20,13 @@ from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import InputFormat, Layer
 
+LEAST_GAIN = 0.05  # of the arrays: less is not worth other weights
+
+
+def worth(planes: int, dense: int) -> bool:
+    """Whether `auto` takes planes: they change weights, so they must save some arrays for it."""
+    return planes <= (1 - LEAST_GAIN) * dense
+
 
 @dataclass(frozen=True)
 class SmeParameters:

@@ -47,16 +47,30 @@ def _codes(placement: Placement, array: Array, *, reference: bool) -> Counter[Sl
     return found
 
 
-def slot_range(placement: Placement, array: Array, *, reference: bool = False) -> Range:
+def _output_codes(placement: Placement, array: Array) -> Counter[tuple[int, int]]:
+    """Largest sum of one output's codes of one input plane and slice, by significance: all blocks that hold it."""
+    found: Counter[tuple[int, int]] = Counter()
+    for (_, outputs, significances), codes in _codes(placement, array, reference=False).items():
+        found.update({(significances[0], output): codes for output in outputs})
+    return found
+
+
+def slot_range(placement: Placement, array: Array, *, reference: bool = False, scattered: bool = False) -> Range:
     """Of one lane's sum over all reads of a step: codes, or with ``reference`` driven word lines."""
+    if scattered:
+        return input_range(placement, array).times(max(_output_codes(placement, array).values()))
     return input_range(placement, array).times(max(_codes(placement, array, reference=reference).values()))
 
 
-def spliced_range(placement: Placement, array: Array) -> Range:
+def spliced_range(placement: Placement, array: Array, *, scattered: bool = False) -> Range:
     """Of what an array has of one output: all slots and slices at their significance."""
     per_output: Counter[tuple[int, ...]] = Counter()
-    for (_, outputs, significances), codes in _codes(placement, array, reference=False).items():
-        per_output[outputs] += sum(codes << significance for significance in significances)
+    if scattered:
+        for (significance, output), codes in _output_codes(placement, array).items():
+            per_output[output,] += codes << significance
+    else:
+        for (_, outputs, significances), codes in _codes(placement, array, reference=False).items():
+            per_output[outputs] += sum(codes << significance for significance in significances)
     weight = sum(2 ** (k * placement.chip.cell_bits) for k in range(array.slices))
     return input_range(placement, array).times(max(per_output.values()) * weight)
 
@@ -66,7 +80,7 @@ def bank_range(placement: Placement, tile: Tile, bank: Bank) -> Range:
     total = Range()
     for index in bank.arrays:
         array = tile.arrays[index]
-        spliced = spliced_range(placement, array)
+        spliced = spliced_range(placement, array, scattered=tile.scattered)
         total += spliced if array.polarity > 0 else -spliced
         if placement.weight_offset:
             total += -slot_range(placement, array, reference=True).times(placement.weight_offset)

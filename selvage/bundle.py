@@ -3,16 +3,23 @@
 import json
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hw.output import output_beats
 from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert
 from mapping.placement import Placement
-from selvage.files import check_writable, write_whole
+from selvage.files import check_writable, npy_bytes, write_whole
 
 
-def write_bundle(placement: Placement, out: Path, *, skip: bool) -> list[Path]:
-    """Write ``tile_k.v`` and ``names.json`` to ``out``; returns the files. Same text for the same input."""
+def write_bundle(placement: Placement, weights: NDArray, out: Path, *, skip: bool) -> list[Path]:
+    """Write Verilog, names and contents to ``out``; returns the files. The same bytes for the same input.
+
+    ``tile_k.v``, one for each distinct tile; ``names.json``; ``weights.npy``, the weights that the
+    placement computes with, in ONNX's layout; ``cells_k.npy``, (arrays, rows, columns), of tile k.
+    """
     check_writable(out / "names.json")
     kinds: dict[tuple, str] = {}
     texts: dict[str, str] = {}
@@ -27,11 +34,14 @@ def write_bundle(placement: Placement, out: Path, *, skip: bool) -> list[Path]:
         tiles.append(_describe(p, kinds[p.structure]))
     files = {f"{name}.v": text for name, text in texts.items()}
     files["names.json"] = json.dumps(_names(placement, tiles), indent=1) + "\n"
-    for name, text in files.items():
+    contents = {name: text.encode() for name, text in files.items()} | {"weights.npy": npy_bytes(weights)}
+    for index, tile in enumerate(placement.tiles):
+        contents[f"cells_{index}.npy"] = npy_bytes(np.stack([array.cells for array in tile.arrays]))
+    for name, content in contents.items():
         path = out / name
-        if not path.exists() or path.read_text() != text:
-            write_whole(path, text.encode())
-    return [out / name for name in files]
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
+    return [out / name for name in contents]
 
 
 def _names(placement: Placement, tiles: list[dict]) -> dict:
@@ -65,12 +75,15 @@ def _describe(p: TileParameters, module: str) -> dict:
         "arrays": [
             {
                 "polarity": array.polarity,
+                "slices": array.slices,
                 "blocks": [
                     {
                         "row": block.row,
                         "column": block.column,
                         "window": block.window.tolist(),
+                        "shifts": block.shifts.tolist(),
                         "outputs": block.outputs.tolist(),
+                        "significances": block.significances,
                     }
                     for block in array.blocks
                 ],

@@ -13,7 +13,7 @@ from selvage.bundle import write_bundle
 from selvage.exits import leave
 from selvage.files import check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
-from selvage.network import PREFIX, Synthetic, count_network
+from selvage.network import PREFIX, Synthetic, check_network, count_network
 from selvage.run import (
     Compiled,
     LayerReport,
@@ -67,6 +67,8 @@ def _prepare(
     model_file: str, chip: str, input_file: Path | None, options: Options
 ) -> tuple[Model, Chip, Compiled, tuple[int, ...]]:
     loaded = load_chip(chip)
+    if model_file.startswith(PREFIX):
+        raise InputError(f"{model_file!r} has shapes alone: it is for selvage model")
     model = load_model(model_file, input_shape(str(input_file)) if input_file else None)
     x = read_input(model, str(input_file)) if input_file else draw_input(model, loaded, options.seed)
     compiled = compile_layer(model, loaded, x, options)
@@ -192,10 +194,16 @@ def model_command(
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
     options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme)
     check_writable(json_file if str(json_file) != "-" else None)
+    drawn = Synthetic(weights, sparsity, seed)
     if model_file.startswith(PREFIX):
-        content = _count(model_file, chip, mapping, sme, Synthetic(weights, sparsity, seed))
-        _emit({"simulator": "model", "seconds": round(time.monotonic() - started, 3), **content}, json_file)
+        if (schedule, fold, ou_skip, input_file, lossless) != ("auto", 1, "on", None, False):
+            raise InputError("shapes:NAME counts arrays alone: no --schedule, --fold, --ou-skip, --input, --lossless")
+        content = _count(model_file, chip, mapping, sme, drawn)
+        seconds = round(time.monotonic() - started, 3)
+        _emit({"simulator": "model", "seconds": seconds, "model": model_file, **content}, json_file)
         return
+    if drawn != Synthetic(seed=seed):
+        raise InputError("--weights and --sparsity are for shapes:NAME, and this model has weights")
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     line = report(compiled, foretell(compiled, options), None)
     console.print(layer_table([line]))
@@ -205,6 +213,7 @@ def model_command(
 
 def _count(model_file: str, chip: str, mapping: str, sme: SmeParameters | None, synthetic: Synthetic) -> dict:
     layers, loaded = load_network(model_file.removeprefix(PREFIX)), load_chip(chip)
+    check_network(loaded, mapping, sme)
     with progress() as bar:
         task = bar.add_task(model_file, total=len(layers))
         content = count_network(layers, loaded, mapping, sme, synthetic, tick=lambda: bar.advance(task))
@@ -234,7 +243,7 @@ def verilog_command(
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
     options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme)
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
-    for path in write_bundle(compiled.placement, out, skip=options.ou_skip):
+    for path in write_bundle(compiled.placement, compiled.weights, out, skip=options.ou_skip):
         console.print(str(path))
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from golden.sme import full_scale, quantise
 from mapping.dense import dense_crossbars
-from mapping.sme import SmeParameters, sme_crossbars
+from mapping.sme import SmeParameters, sme_crossbars, worth
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import Layer
@@ -66,6 +66,16 @@ class LayerCount:
     note: str
 
 
+def check_network(chip: Chip, mapping: str, sme: SmeParameters | None) -> None:
+    """`InputError` when `count_network` cannot be asked this."""
+    if mapping not in ("auto", "dense", "sme"):
+        raise InputError(f"--mapping {mapping!r} is none of auto, dense, sme")
+    if sme and mapping == "dense":
+        raise InputError("--squeeze, --significant-bits and what goes with them need --mapping sme or auto")
+    if sme or mapping == "sme":
+        (sme or SmeParameters()).check(chip)
+
+
 def count_network(
     layers: list[Layer],
     chip: Chip,
@@ -81,14 +91,9 @@ def count_network(
     The error is of the weights as they are computed with, against those drawn, each layer at full
     scale: signal and noise of all layers, each weighted by its own power, add up.
     """
-    if mapping not in ("auto", "dense", "sme"):
-        raise InputError(f"--mapping {mapping!r} is none of auto, dense, sme")
-    if sme and mapping == "dense":
-        raise InputError("--squeeze, --significant-bits and what goes with them need --mapping sme or auto")
+    check_network(chip, mapping, sme)
     mapping = "dense" if mapping == "auto" and sme is None else mapping
     sme = sme or SmeParameters()
-    if mapping != "dense":
-        sme.check(chip)
     lines, signal, noise = [], 0.0, 0.0
     for index, layer in enumerate(layers):
         line, powers = _count_layer(layer, synthetic.draw(layer, index), chip, mapping, sme)
@@ -102,8 +107,10 @@ def count_network(
         "crossbars_dense": dense,
         "ratios": {name: round(count / total, 4) for name, count in dense.items()},
         "sqnr_db": decibels(signal, noise),
-        "squeeze": sme.squeeze,
-        "significant_bits": sme.significant_bits,
+        "chip": chip.name,
+        "mapping": mapping,
+        "sme": asdict(sme) if mapping != "dense" else None,
+        "synthetic": asdict(synthetic),
         "layers": [asdict(line) for line in lines],
     }
 
@@ -119,14 +126,12 @@ def _count_layer(
     """One layer's line, and the powers of its weights and of their error."""
     dense = dense_crossbars(layer, chip, bits=chip.weight_bits, cell_bits=chip.cell_bits, polarities=chip.polarities)
     note, found = "", None
-    if mapping == "auto" and layer.groups > 1:
-        note = "kept dense: block-diagonal, planes gain nothing"
-    elif mapping != "dense":
+    if mapping != "dense":
         scale = full_scale(weights, chip.weight_bits, sme.significant_bits)
         codes = quantise(weights, chip.weight_bits, sme.significant_bits, scale)
         found = (*sme_crossbars(layer, codes, chip, sme), scale)
-        if mapping == "auto" and found[0] >= dense:
-            note, found = f"kept dense: planes would take {found[0]} arrays", None
+        if mapping == "auto" and not worth(found[0], dense):
+            note, found = f"kept dense: planes gain too little, {found[0]} arrays instead of {dense}", None
     chosen = "sme" if found else "dense"
     if found is None:
         scale = full_scale(weights, chip.weight_bits, chip.weight_bits)

@@ -17,7 +17,7 @@ from golden.sme import sqnr_db
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
 from mapping.placement import Placement
-from mapping.sme import SmeParameters, place_sme
+from mapping.sme import SmeParameters, place_sme, worth
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import write_save_file
 from sim.cycles import TileCycles, tile_cycles
@@ -103,6 +103,8 @@ class LayerReport:
 
 def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Compiled:
     """Place ``model`` for activations ``x`` in ONNX's layout. Raises `InputError`."""
+    if options.mapping == "sme":
+        (options.sme or SmeParameters()).check(chip)
     check_weights(model, chip)
     numbers = input_format(model, chip, x)
     warning = ""
@@ -132,8 +134,8 @@ def place(model: Model, chip: Chip, numbers: InputFormat, options: Options) -> t
         raise InputError(f"--fold {options.fold} needs the dense mapping: planes do not share rows")
     sliced, effective = place_sme(layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme)
     dense = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule)
-    if options.mapping == "auto" and sliced.crossbars >= dense.crossbars:
-        note = f"kept dense: planes would take {sliced.crossbars} arrays, dense {dense.crossbars}"
+    if options.mapping == "auto" and not worth(sliced.crossbars, dense.crossbars):
+        note = f"kept dense: planes gain too little, {sliced.crossbars} arrays instead of {dense.crossbars}"
         return dense, weights, dense.crossbars, note
     return sliced, effective.astype(np.int64), dense.crossbars, ""
 

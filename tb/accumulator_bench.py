@@ -35,7 +35,7 @@ class Steps:
 
     def __init__(self, bench: Bench, case: Case, own: AccumulatorParameters, count: int) -> None:
         self.p, self.rng, self.case = own, bench.rng, case
-        self.layout = tag_layout(own.slots, own.planes, own.driven_bits)
+        self.layout = tag_layout(own.positions, own.planes, own.driven_bits)
         self.tags: list[int] = []
         self.step_of: list[int] = []  # of each tag
         self.none: list[bool] = []  # of each tag
