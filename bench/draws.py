@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from mapping.dense import place_dense
+from mapping.pattern import place_pattern
 from mapping.placement import Placement
 from mapping.schedule import TRANSPOSED, sweep_of
 from mapping.sme import SmeParameters, place_sme
@@ -74,10 +75,15 @@ def _attempt(rng: np.random.Generator, seed: tuple[int, int]) -> Draw | None:
     if np.prod(layer.output_size) * layer.outputs > 1200 or np.prod(layer.weight_shape) > 2500:
         return None
     numbers = draw_format(rng)
+    if rng.random() < 0.4:  # patterns need whole weights in an OU
+        chip = chip.model_copy(update={"weight_bits": chip.cell_bits * _pick(rng, 1, 1, chip.ou_cols)})
     schedule, fold = draw_schedule(rng, layer, chip)
     weights = draw_weights(rng, layer, chip)
     sme = draw_sme(rng, chip) if schedule != "padding-free" and fold == 1 else None
-    if sme:
+    if sme is None and patterned(rng, chip, layer, schedule, fold):
+        weights = draw_pruned(rng, weights)
+        placement = place_pattern(layer, weights, chip, input_format=numbers, schedule=schedule)
+    elif sme:
         placement, weights = place_sme(layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme)
     else:
         placement = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=fold)
@@ -182,6 +188,19 @@ def draw_sme(rng: np.random.Generator, chip: Chip) -> SmeParameters | None:
         compact=bool(rng.random() < 0.3),
         sort=bool(rng.random() < 0.3),
     )
+
+
+def patterned(rng: np.random.Generator, chip: Chip, layer: Layer, schedule: str, fold: int) -> bool:
+    """Whether a draw is mapped by patterns, where it can be."""
+    possible = chip.encoding == "differential" and chip.ou_cols % chip.slices == 0 and layer.op != "dense"
+    return possible and schedule != "padding-free" and fold == 1 and rng.random() < 0.7
+
+
+def draw_pruned(rng: np.random.Generator, weights: Integers) -> Integers:
+    """Kernels of one, two or three masks, some of them deleted."""
+    masks = rng.random((int(rng.integers(1, 4)), *weights.shape[2:])) < 0.5
+    chosen = masks[rng.integers(len(masks), size=weights.shape[:2])]
+    return weights * chosen * (rng.random(weights.shape[:2]) < 0.7)[:, :, None, None]
 
 
 def draw_weights(rng: np.random.Generator, layer: Layer, chip: Chip) -> Integers:

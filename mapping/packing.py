@@ -158,4 +158,4 @@ def _tile(arrays: list[LogicalArray], chip: Chip) -> Tile:
     offsets = np.unique(np.concatenate([piece.offsets for piece in pieces]), axis=0)
     pixels = {(int(y), int(x)): index for index, (y, x) in enumerate(offsets)}
     bound = [crossbar for array in arrays for crossbar in array.bind(pixels, first, channels, chip)]
-    return Tile(first, channels, tuple(pixels), tuple(bound))
+    return Tile(first, channels, tuple(pixels), tuple(bound), chip.ou_cols)

@@ -72,6 +72,7 @@ class Tile:
     channels: int
     offsets: tuple[tuple[int, int], ...]  # per pixel: rows, columns from the step's base
     arrays: tuple[Array, ...]
+    ou_cols: int  # bit lines of a column group
 
     @property
     def slices(self) -> int:
@@ -80,9 +81,12 @@ class Tile:
 
     @cached_property
     def scattered(self) -> bool:
-        """Whether an output stands in blocks beside different others: its sums meet by output, not by column."""
-        neighbours = {tuple(block.outputs.tolist()) for array in self.arrays for block in array.blocks}
-        return len({output for own in neighbours for output in own}) < sum(map(len, neighbours))
+        """Whether sums meet by output, not by column: an output stands in blocks beside different others, or a
+        block does not begin on lane 0."""
+        blocks = [block for array in self.arrays for block in array.blocks]
+        neighbours = {tuple(block.outputs.tolist()) for block in blocks}
+        overlap = len({output for own in neighbours for output in own}) < sum(map(len, neighbours))
+        return overlap or any(block.column % self.ou_cols for block in blocks)
 
 
 @dataclass(frozen=True, eq=False)
