@@ -12,6 +12,7 @@ from mapping.pattern import place_pattern
 from mapping.placement import Placement
 from mapping.schedule import TRANSPOSED, sweep_of
 from mapping.sme import SmeParameters, place_sme
+from mapping.sre import place_sre
 from sim.cycles import tile_cycles
 from spec.chip import Chip
 from spec.layer import InputFormat, Layer
@@ -48,6 +49,7 @@ class Draw:
             "schedule": p.schedule,
             "fold": p.fold,
             "mapping": p.mapping,
+            "dynamic": p.dynamic,
             "skip": self.skip,
             "format": [p.format.raw_bits, p.format.raw_signed, p.format.zero_point],
             "images": len(self.x),
@@ -76,17 +78,24 @@ def _attempt(rng: np.random.Generator, seed: tuple[int, int]) -> Draw | None:
         return None
     numbers = draw_format(rng)
     if rng.random() < 0.4:  # patterns need whole weights in an OU
-        chip = chip.model_copy(update={"weight_bits": chip.cell_bits * _pick(rng, 1, 1, chip.ou_cols)})
+        bits = chip.cell_bits * _pick(rng, 1, 1, chip.ou_cols)
+        chip = chip.model_copy(update={"weight_bits": min(bits, 8)})
     schedule, fold = draw_schedule(rng, layer, chip)
     weights = draw_weights(rng, layer, chip)
+    dynamic = bool(rng.random() < 0.25)
     sme = draw_sme(rng, chip) if schedule != "padding-free" and fold == 1 else None
     if sme is None and patterned(rng, chip, layer, schedule, fold):
         weights = draw_pruned(rng, weights)
-        placement = place_pattern(layer, weights, chip, input_format=numbers, schedule=schedule)
+        place = place_pattern if chip.ou_cols % chip.slices == 0 and rng.random() < 0.6 else place_sre
+        placement = place(layer, weights, chip, input_format=numbers, schedule=schedule, dynamic=dynamic)
     elif sme:
-        placement, weights = place_sme(layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme)
+        placement, weights = place_sme(
+            layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme, dynamic=dynamic
+        )
     else:
-        placement = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=fold)
+        placement = place_dense(
+            layer, weights, chip, input_format=numbers, schedule=schedule, fold=fold, dynamic=dynamic
+        )
     if len(placement.tiles) > TILES or max(placement.sweep.steps) > 40:
         return None
     kind = KINDS[rng.choice(len(KINDS), p=[0.4, 0.25, 0.15, 0.1, 0.05, 0.05])]
@@ -191,8 +200,8 @@ def draw_sme(rng: np.random.Generator, chip: Chip) -> SmeParameters | None:
 
 
 def patterned(rng: np.random.Generator, chip: Chip, layer: Layer, schedule: str, fold: int) -> bool:
-    """Whether a draw is mapped by patterns, where it can be."""
-    possible = chip.encoding == "differential" and chip.ou_cols % chip.slices == 0 and layer.op != "dense"
+    """Whether a draw is pruned and mapped by patterns or row lists, where it can be."""
+    possible = chip.encoding == "differential" and layer.op != "dense"
     return possible and schedule != "padding-free" and fold == 1 and rng.random() < 0.7
 
 

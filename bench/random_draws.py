@@ -142,6 +142,7 @@ def variety(outcomes: list[Outcome]) -> dict[str, dict[str, int]]:
         traits = {
             "layer": layer["op"],
             "mapping": d["mapping"],
+            "OUs": "dynamic" if d["dynamic"] else "fixed",
             "schedule": d["schedule"] + (" folded" if d["fold"] > 1 else ""),
             "weights": weights,
             "skip": "on" if d["skip"] else "off",

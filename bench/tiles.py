@@ -174,7 +174,7 @@ def measure(case: Case) -> Run:
         overhead=_overhead(part, own, result.cycles, model, case.skip),
         counters=result.counters,
         reads_model=model.reads,
-        fetched_expected=own.shape[0] * own.shape[2] * own.shape[3] * load_plan(tile, placed.chip).words,
+        fetched_expected=own.shape[0] * own.shape[2] * own.shape[3] * load_plan(placed, tile).words,
         outputs_equal=bool(np.array_equal(result.y, tile_outputs(part, tile, own))),
         golden_equal=golden,
         compile_seconds=round(compiled - started, 2),

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
 from hw.streams import load_signature, move_layout, request_layout, tag_layout
-from hw.tables import encode, fit, lookup, lowest_set
+from hw.tables import encode, first_set, fit, lookup, lowest_set
 
 
 class RowRegisters(wiring.Component):
@@ -34,7 +34,7 @@ class RowRegisters(wiring.Component):
                 "begins": In(1),
                 "free": Out(1),
                 "group": In(p.group_bits),
-                "values": Out(p.ou_rows * p.planes),
+                "values": Out(p.group_rows * p.planes),
                 "pending": Out(len(p.groups)),
                 "loaded": Out(1),
                 "take": In(len(p.groups)),
@@ -51,16 +51,16 @@ class RowRegisters(wiring.Component):
         m.d.sync += used.eq(used + self.begins - self.releases)
         m.d.comb += self.free.eq(used != 2)
         groups = len(p.groups)
-        m.submodules.rows = rows = Memory(shape=p.ou_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
+        m.submodules.rows = rows = Memory(shape=p.group_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
         write = rows.write_port(granularity=p.input_bits)
         read = rows.read_port(domain="comb")
         # Named, for an expression is written out as often as it is used. A block's last group may be
         # lower than an OU: what is stored of its other rows does not exist.
-        existing = Signal(p.ou_rows)
-        codes = Signal(p.ou_rows * p.input_bits)
+        existing = Signal(p.group_rows)
+        codes = Signal(p.group_rows * p.input_bits)
         m.d.comb += [
             read.addr.eq(Cat(self.group, bank)),
-            existing.eq(lookup([2**g.count - 1 for g in p.groups], self.group, width=p.ou_rows)),
+            existing.eq(lookup([2**g.count - 1 for g in p.groups], self.group, width=p.group_rows)),
             codes.eq(read.data & Cat(row.replicate(p.input_bits) for row in existing)),
             self.values.eq(self._shifted(codes)),
         ]
@@ -87,7 +87,7 @@ class RowRegisters(wiring.Component):
         if p.planes == p.input_bits:
             return codes
         found = []
-        for row in range(p.ou_rows):
+        for row in range(p.group_rows):
             code = codes.word_select(row, p.input_bits)
             code = code.as_signed() if p.signed else code
             shifts = [group.shifts[row] if row < group.count else 0 for group in p.groups]
@@ -105,7 +105,7 @@ class RowRegisters(wiring.Component):
         """Bring a word's lanes to their rows; returns the bank, the groups to mark, end of the load."""
         p = self.p
         group = Signal(p.group_bits)
-        enable = Signal(p.ou_rows)
+        enable = Signal(p.group_rows)
         rotation = Signal(range(max(2, p.lanes)))
         last = Signal()
         bank = Signal()
@@ -123,11 +123,13 @@ class RowRegisters(wiring.Component):
                 stage = Signal(p.lanes * p.input_bits, name=f"turned_{bit}")
                 m.d.comb += stage.eq(Mux(rotation[bit], turned.rotate_left(p.input_bits << bit), turned))
                 turned = stage
-        copies = -(-p.ou_rows // p.lanes)
-        values = turned.replicate(copies)[: p.ou_rows * p.input_bits]
+        copies = -(-p.group_rows // p.lanes)
+        values = turned.replicate(copies)[: p.group_rows * p.input_bits]
         written = Signal(len(p.groups))
         if p.skip:
-            nonzero = Cat(values.word_select(row, p.input_bits).any() & enable[row] for row in range(p.ou_rows)).any()
+            nonzero = Cat(
+                values.word_select(row, p.input_bits).any() & enable[row] for row in range(p.group_rows)
+            ).any()
             m.d.comb += written.eq(nonzero << group)
         else:
             m.d.comb += written.eq(last.replicate(len(p.groups)))
@@ -141,7 +143,7 @@ class RowRegisters(wiring.Component):
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
     """A row group on its way from the look-ahead to the walker: its input planes, one after the other."""
-    return data.StructLayout({"planes": p.ou_rows * p.planes, "group": p.group_bits, "last": 1, "none": 1})
+    return data.StructLayout({"planes": p.group_rows * p.planes, "group": p.group_bits, "last": 1, "none": 1})
 
 
 class Lookahead(wiring.Component):
@@ -159,7 +161,7 @@ class Lookahead(wiring.Component):
                 "pending": In(len(p.groups)),
                 "loaded": In(1),
                 "group": Out(p.group_bits),
-                "values": In(p.ou_rows * p.planes),
+                "values": In(p.group_rows * p.planes),
                 "take": Out(len(p.groups)),
                 "turn": Out(1),
             }
@@ -193,7 +195,8 @@ class Walker(wiring.Component):
     """Walks input planes and column groups of a row group: one OU read a cycle.
 
     Planes in which no row drives are left out (with ``skip``); which plane is next is known while
-    the present one is walked, so leaving out costs no cycle. A step may begin only when the
+    the present one is walked, so leaving out costs no cycle. With ``dynamic`` a plane is read in OUs of
+    the rows that drive, from the lowest on, be they adjacent or not. A step may begin only when the
     accumulators have a bank for it: two steps at most are begun and not ``drained``.
 
     Members
@@ -234,11 +237,13 @@ class Walker(wiring.Component):
         done = Signal()
         over = Signal()
         index = Signal(range(max(2, p.planes)))
-        driven = Signal(p.ou_rows)
+        standing = Signal(p.group_rows)
+        driven = Signal(p.group_rows)
+        more = Signal()
         columns_end = column == lookup([g.column_groups - 1 for g in p.groups], item.group)
         m.d.comb += [
             plane.eq(lowest_set(planes)),
-            rest.eq(planes & ~plane),
+            rest.eq(Mux(more, planes, planes & ~plane)),
             tag.valid.eq(have & (~self.request.valid | self.request.ready) & ~(fresh & (begun == 2))),
             fire.eq(tag.valid & tag.ready),
             done.eq(fire & (item.none | (columns_end & (rest == 0)))),
@@ -247,7 +252,7 @@ class Walker(wiring.Component):
             self.left.eq(have & ~item.none),
             over.eq(item.last & (item.none | (columns_end & (rest == 0)))),
             index.eq(encode(plane)),
-            driven.eq(item.planes.word_select(index, p.ou_rows)),
+            standing.eq(item.planes.word_select(index, p.group_rows)),
             tag.payload.as_value().eq(self._tag(item, column, index, driven, over)),
         ]
         m.d.sync += begun.eq(begun + (fire & fresh) - self.drained)
@@ -255,10 +260,27 @@ class Walker(wiring.Component):
             m.d.sync += [column.eq(column + 1), fresh.eq(over)]
             with m.If(columns_end | item.none):
                 m.d.sync += [column.eq(0), planes.eq(rest)]
+        self._form(m, standing, driven, more, fire & columns_end)
         with m.If(self.i.ready):
             m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload), planes.eq(self._planes(self.i.payload))]
         self._drive(m, item, column, driven, fire)
         return m
+
+    def _form(self, m: Module, standing: Value, driven: Value, more: Value, step: Value) -> None:
+        """The rows of the next OU: all of the group, or with ``dynamic`` the next that drive in this plane."""
+        p = self.p
+        if not p.dynamic or p.group_rows <= p.ou_rows:
+            m.d.comb += driven.eq(standing)
+            return
+        taken = Signal(p.group_rows)
+        left = Signal(p.group_rows)
+        m.d.comb += [
+            left.eq(standing & ~taken),
+            driven.eq(first_set(m, left, p.ou_rows)),
+            more.eq((left & ~driven).any()),
+        ]
+        with m.If(step):
+            m.d.sync += taken.eq(Mux(more, taken | driven, 0))
 
     def _tag(self, item: data.View, column: Value, plane: Value, driven: Value, over: Value) -> Value:
         layout = tag_layout(self.p.slots_used, self.p.planes, self.p.driven_bits)
@@ -276,7 +298,7 @@ class Walker(wiring.Component):
         p = self.p
         if not p.skip:
             return Const(2**p.planes - 1, p.planes)
-        return Cat(group.planes.word_select(plane, p.ou_rows).any() for plane in range(p.planes))
+        return Cat(group.planes.word_select(plane, p.group_rows).any() for plane in range(p.planes))
 
     def _drive(self, m: Module, item: data.View, column: Value, driven: Value, fire: Value) -> None:
         """The request's registers."""

@@ -70,6 +70,8 @@ class EngineParameters:
     ou_rows: int
     ou_cols: int
     adc_bits: int
+    group_rows: int  # most rows of a row group
+    dynamic: bool  # an OU is any ``ou_rows`` rows of a group that drive; else a group is an OU
     input_bits: int
     planes: int  # of a read: the bits of a code, and the places by which rows are shifted
     signed: bool  # shifted codes keep their sign; False where nothing is shifted
@@ -137,7 +139,7 @@ class TileParameters:
 
     @cached_property
     def load(self) -> LoadPlan:
-        return load_plan(self.tile, self.chip)
+        return load_plan(self.placement, self.tile)
 
     @cached_property
     def drain(self) -> DrainPlan:
@@ -191,6 +193,8 @@ class TileParameters:
                     ou_rows=chip.ou_rows,
                     ou_cols=chip.ou_cols,
                     adc_bits=chip.adc_bits,
+                    group_rows=self.placement.group_rows,
+                    dynamic=self.placement.dynamic,
                     input_bits=self.placement.format.bits,
                     planes=self.placement.planes(array),
                     signed=self.placement.format.signed and array.shift > 0,

@@ -61,11 +61,15 @@ class BankSum(wiring.Component):
             for k, lane in enumerate(lanes):
                 m.d.sync += lane.eq(self._over_arrays(k))
         turned = self._turn(m, lanes[: p.chip.ou_cols])
-        reference = lanes[-1] * p.placement.weight_offset if p.placement.weight_offset else 0
+        reference: Value | int = 0
+        if p.placement.weight_offset:
+            # Once for every block that holds the weights, be its slices in several slots or not.
+            starts = lookup(self._table(lambda b: int(b.slice == 0)), self.beat_late)
+            reference = Mux(starts, lanes[-1] * p.placement.weight_offset, 0)
         whole = all(beat.first and beat.last for beat in self.bank.beats)
         first = Const(1) if whole else lookup(self._table(lambda b: int(b.first), 1), self.beat_late)
         for weight, value in enumerate(self.values):
-            before = -reference if whole else Mux(first, -reference, value)
+            before = -reference if whole else Mux(first, 0, value) - reference
             with m.If(self.enable):
                 m.d.sync += value.eq(before + self._spliced(turned, weight))
         return m

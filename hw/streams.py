@@ -17,7 +17,7 @@ def load_signature(lanes: int, bits: int) -> wiring.Signature:
 def move_layout(p: EngineParameters) -> data.StructLayout:
     """What an array does with a word (`mapping.load.LoadMove`), one cycle before the word."""
     rotation = max(1, (p.lanes - 1).bit_length())
-    return data.StructLayout({"group": p.group_bits, "rotation": rotation, "rows": p.ou_rows})
+    return data.StructLayout({"group": p.group_bits, "rotation": rotation, "rows": p.group_rows})
 
 
 def request_layout(p: EngineParameters) -> data.StructLayout:

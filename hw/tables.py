@@ -41,6 +41,19 @@ def lowest_set(bits: Value) -> Value:
     return (bits & (~bits + 1))[: len(bits)]
 
 
+def first_set(m: Module, bits: Value, count: int) -> Value:
+    """The lowest ``count`` bits that are set; all of them when there are no more."""
+    if count >= len(bits):
+        return bits
+    rest = bits
+    for k in range(count):
+        # Named, or each step would write out all steps before it.
+        following = Signal(len(bits), name=f"without_{k}")
+        m.d.comb += following.eq(rest & (rest - 1))
+        rest = following
+    return bits & ~rest
+
+
 def encode(onehot: Value) -> Value:
     """Index of the only set bit of ``onehot``; 0 when there is none."""
     width = max(1, (len(onehot) - 1).bit_length())

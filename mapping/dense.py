@@ -21,12 +21,13 @@ def place_dense(
     input_format: InputFormat,
     schedule: str = "auto",
     fold: int = 1,
+    dynamic: bool = False,
 ) -> Placement:
     """Map ``weights`` (``layer.weight_shape``, integers that ``chip`` can store) on ``chip``.
 
     ``fold`` sub-crossbars of different phases share the rows of one array (RED only): ``fold`` times
-    the reads, ``1/fold`` of the column circuits. Raises `InputError` for a schedule or fold that the
-    layer cannot have.
+    the reads, ``1/fold`` of the column circuits. ``dynamic``: see `mapping.placement.Placement`. Raises
+    `InputError` for a schedule or fold that the layer cannot have.
     """
     schedule = choose(layer, schedule)
     sweep = sweep_of(layer, schedule)
@@ -44,7 +45,7 @@ def place_dense(
             for part in _column_parts(rows, chip, len(taps) if sweep.overlap else 0):
                 arrays = pack_arrays(_pieces(part, chip, fold, offset), chip, share=False)
                 tiles += cut_tiles([[array] for array in arrays], chip)
-    return Placement(layer, chip, input_format, schedule, "dense", fold, offset, sweep, tuple(tiles))
+    return Placement(layer, chip, input_format, schedule, "dense", fold, offset, sweep, tuple(tiles), dynamic)
 
 
 def _check_fold(fold: int, schedule: str, phases: int, chip: Chip) -> None:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapping.placement import Array, Tile
-from spec.chip import Chip
+from mapping.placement import Array, Placement, Tile
 
 
 @dataclass(frozen=True)
 class LoadMove:
-    """What one array does in one cycle: ``rows`` (a mask over the OU's rows) of ``group`` are written.
+    """What one array does in one cycle: ``rows`` (a mask over a row group's rows) of ``group`` are written.
 
     Row p of the group takes lane ``(p - rotation) mod lanes`` of the word.
     """
@@ -38,8 +37,9 @@ class LoadPlan:
     moves: tuple[tuple[LoadMove | None, ...], ...]
 
 
-def load_plan(tile: Tile, chip: Chip) -> LoadPlan:
+def load_plan(placement: Placement, tile: Tile) -> LoadPlan:
     """The shortest plan that reads every needed word once."""
+    chip = placement.chip
     words = -(-tile.channels // chip.lanes)
     lanes = -(-tile.channels // words)
     distinct: dict[tuple, dict[tuple[int, int], list[LoadMove]]] = {}
@@ -47,7 +47,7 @@ def load_plan(tile: Tile, chip: Chip) -> LoadPlan:
     for array in tile.arrays:
         key = tuple((block.row, block.window.tobytes()) for block in array.blocks)
         if key not in distinct:
-            distinct[key] = _moves(array, tile.channels, lanes, words, chip)
+            distinct[key] = _moves(array, tile.channels, lanes, placement.group_rows)
         per_array.append(distinct[key])
     reads: list[tuple[int, int]] = []
     moves: list[list[LoadMove | None]] = [[] for _ in per_array]
@@ -60,16 +60,16 @@ def load_plan(tile: Tile, chip: Chip) -> LoadPlan:
     return LoadPlan(lanes, words, tuple(reads), tuple(tuple(own) for own in moves))
 
 
-def _moves(array: Array, channels: int, lanes: int, words: int, chip: Chip) -> dict[tuple[int, int], list[LoadMove]]:
+def _moves(array: Array, channels: int, lanes: int, group_rows: int) -> dict[tuple[int, int], list[LoadMove]]:
     """Per (pixel, word): the moves that bring it to the array's rows."""
     table, group = [], 0
     for block in array.blocks:
         row = np.arange(block.rows)
         pixel, channel = np.divmod(block.window, channels)
         word, lane = np.divmod(channel, lanes)
-        place = row % chip.ou_rows
-        table.append(np.stack([pixel, word, group + row // chip.ou_rows, (place - lane) % lanes, place], axis=1))
-        group += -(-block.rows // chip.ou_rows)
+        place = row % group_rows
+        table.append(np.stack([pixel, word, group + row // group_rows, (place - lane) % lanes, place], axis=1))
+        group += -(-block.rows // group_rows)
     rows: dict[tuple[int, ...], int] = {}
     for *key, place in np.concatenate(table).tolist():
         rows[tuple(key)] = rows.get(tuple(key), 0) | 1 << place

@@ -79,7 +79,13 @@ def index_bits(layer: Layer, blocks: list[PatternBlock]) -> int:
 
 
 def place_pattern(
-    layer: Layer, weights: Integers, chip: Chip, *, input_format: InputFormat, schedule: str = "auto"
+    layer: Layer,
+    weights: Integers,
+    chip: Chip,
+    *,
+    input_format: InputFormat,
+    schedule: str = "auto",
+    dynamic: bool = False,
 ) -> Placement:
     """Map ``weights`` (integers that ``chip`` can store, most of them 0) by the positions that they keep.
 
@@ -102,7 +108,7 @@ def place_pattern(
         array = arrays.setdefault(place.array, LogicalArray(slices=chip.slices))
         array.put(_piece(sets[place.block.rows], place, chip), place.row, place.column)
     tiles = cut_tiles([[array] for array in arrays.values()], chip)
-    return Placement(layer, chip, input_format, schedule, "pattern", 1, 0, sweep, tuple(tiles))
+    return Placement(layer, chip, input_format, schedule, "pattern", 1, 0, sweep, tuple(tiles), dynamic)
 
 
 def _piece(rows: RowSet, place: Placed, chip: Chip) -> Piece:

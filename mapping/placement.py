@@ -51,7 +51,7 @@ class Array:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """The word lines of one OU: ``count`` rows of ``block`` from word line ``row``."""
+    """The word lines that OUs are formed of: ``count`` rows of ``block`` from word line ``row``."""
 
     block: int
     row: int
@@ -102,6 +102,14 @@ class Placement:
     weight_offset: int  # added to every weight before it is stored (offset encoding)
     sweep: Sweep
     tiles: tuple[Tile, ...]
+    dynamic: bool = False  # OUs are formed of the rows that drive, adjacent or not (SRE)
+
+    @cached_property
+    def group_rows(self) -> int:
+        """Most word lines of a row group: an OU's, or with ``dynamic`` those of the highest block."""
+        if not self.dynamic:
+            return self.chip.ou_rows
+        return max(block.rows for tile in self.tiles for array in tile.arrays for block in array.blocks)
 
     @cached_property
     def steps(self) -> int:
@@ -118,22 +126,32 @@ class Placement:
 
 
 def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
-    """The array's row groups in the order they are walked: block by block, ``ou_rows`` rows each."""
-    chip, groups = placement.chip, []
+    """The array's row groups in the order they are walked: block by block, ``group_rows`` rows each."""
+    chip, groups, each = placement.chip, [], placement.group_rows
     for index, block in enumerate(array.blocks):
         columns = column_groups(array, block, chip)
-        for row in range(0, block.rows, chip.ou_rows):
+        for row in range(0, block.rows, each):
             groups.append(
                 RowGroup(
                     block=index,
                     row=block.row + row,
-                    count=min(chip.ou_rows, block.rows - row),
+                    count=min(each, block.rows - row),
                     column_groups=columns,
                     first_column_group=block.column // chip.ou_cols,
-                    shifts=tuple(block.shifts[row : row + chip.ou_rows].tolist()),
+                    shifts=tuple(block.shifts[row : row + each].tolist()),
                 )
             )
     return tuple(groups)
+
+
+def static_reads(placement: Placement) -> int:
+    """OU reads of one step and one input plane when every row drives, of all arrays."""
+    chip, total = placement.chip, 0
+    for tile in placement.tiles:
+        for array in tile.arrays:
+            for group in row_groups(array, placement):
+                total += -(-group.count // chip.ou_rows) * group.column_groups
+    return total
 
 
 def band_groups(array: Array, block: Block, chip: Chip) -> int:

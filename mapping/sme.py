@@ -93,6 +93,7 @@ def place_sme(
     input_format: InputFormat,
     schedule: str = "auto",
     parameters: SmeParameters,
+    dynamic: bool = False,
 ) -> tuple[Placement, Integers]:
     """Map ``weights`` (integers that ``chip`` can store) by planes; returns also the weights this stands for.
 
@@ -111,7 +112,7 @@ def place_sme(
             groups.setdefault((order, planes[0].chunk), []).append(_array(block, polarity, planes, chip, parameters))
     tiles = cut_tiles(list(groups.values()), chip)
     return Placement(
-        layer, chip, input_format, schedule, "sme", 1, 0, sweep_of(layer, schedule), tuple(tiles)
+        layer, chip, input_format, schedule, "sme", 1, 0, sweep_of(layer, schedule), tuple(tiles), dynamic
     ), effective
 
 

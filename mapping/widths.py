@@ -42,7 +42,9 @@ def _codes(placement: Placement, array: Array, *, reference: bool) -> Counter[Sl
     """Largest sum of one lane's codes of one input plane, in each slot; or of driven word lines."""
     chip, found = placement.chip, Counter()
     for group in row_groups(array, placement):
-        code = min(group.count * (2**chip.cell_bits - 1), 2**chip.adc_bits - 1)
+        # Formed of any rows, OUs are at most as many as rows.
+        most = group.count if placement.dynamic else 1
+        code = min(group.count * (2**chip.cell_bits - 1), most * (2**chip.adc_bits - 1))
         found[slot_key(array.blocks[group.block])] += group.count if reference else code
     return found
 

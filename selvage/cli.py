@@ -46,7 +46,7 @@ ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML f
 InputFile = Annotated[Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout")]
 OutputFile = Annotated[Path | None, typer.Option("--output", help="where the outputs go, .npy")]
 Schedule = Annotated[str, typer.Option(help="auto, red, zero-padding or padding-free")]
-Mapping = Annotated[str, typer.Option(help="auto, dense or sme")]
+Mapping = Annotated[str, typer.Option(help="auto, dense, sme, pattern or sre")]
 Squeeze = Annotated[int | None, typer.Option(help="sme: top bit planes to empty")]
 Significant = Annotated[int | None, typer.Option("--significant-bits", help="sme: of each weight, 3 unless given")]
 Compact = Annotated[str, typer.Option(help="sme: on or off: drop the rows that are empty in a plane")]
@@ -55,6 +55,7 @@ Rounding = Annotated[str, typer.Option(help="sme: round or truncate what is sque
 Weights = Annotated[str, typer.Option(help="shapes: gauss, laplace or t4, synthetic weights")]
 Sparsity = Annotated[float, typer.Option(help="shapes: share of the weights that is pruned")]
 Skip = Annotated[str, typer.Option("--ou-skip", help="on or off: leave out OUs that drive nothing")]
+Dynamic = Annotated[str, typer.Option("--dynamic-ou", help="on or off: OUs of the rows that drive, adjacent or not")]
 Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
 Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
 Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTKWave save file")]
@@ -132,6 +133,7 @@ def sim_command(
     sort_rows: SortRows = "off",
     rounding: Rounding = "round",
     ou_skip: Skip = "on",
+    dynamic_ou: Dynamic = "off",
     fold: Fold = 1,
     simulator: Simulator = "icarus",
     waves: Waves = None,
@@ -142,7 +144,10 @@ def sim_command(
     """Run MODEL through RTL and compare every output with the golden model."""
     started = time.monotonic()
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
-    options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), simulator, seed, waves, lossless, sme)
+    skip, dynamic = _switch("ou-skip", ou_skip), _switch("dynamic-ou", dynamic_ou)
+    options = Options(
+        schedule, mapping, fold, _switch("ou-skip", ou_skip), simulator, seed, waves, lossless, sme, dynamic
+    )
     check_simulator(simulator)
     for path in (output_file, json_file if str(json_file) != "-" else None):
         check_writable(path)
@@ -182,6 +187,7 @@ def model_command(
     sort_rows: SortRows = "off",
     rounding: Rounding = "round",
     ou_skip: Skip = "on",
+    dynamic_ou: Dynamic = "off",
     fold: Fold = 1,
     seed: Seed = 0,
     json_file: Json = None,
@@ -192,7 +198,10 @@ def model_command(
     """Cycles, reads and crossbars of MODEL from the cycle model alone."""
     started = time.monotonic()
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
-    options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme)
+    skip, dynamic = _switch("ou-skip", ou_skip), _switch("dynamic-ou", dynamic_ou)
+    options = Options(
+        schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme, dynamic=dynamic
+    )
     check_writable(json_file if str(json_file) != "-" else None)
     drawn = Synthetic(weights, sparsity, seed)
     if model_file.startswith(PREFIX):
@@ -235,13 +244,17 @@ def verilog_command(
     sort_rows: SortRows = "off",
     rounding: Rounding = "round",
     ou_skip: Skip = "on",
+    dynamic_ou: Dynamic = "off",
     fold: Fold = 1,
     seed: Seed = 0,
     lossless: Lossless = False,
 ) -> None:
     """Write the Verilog of MODEL's tiles, and a JSON of names beside it."""
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
-    options = Options(schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme)
+    skip, dynamic = _switch("ou-skip", ou_skip), _switch("dynamic-ou", dynamic_ou)
+    options = Options(
+        schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme, dynamic=dynamic
+    )
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     for path in write_bundle(compiled.placement, compiled.weights, out, skip=options.ou_skip):
         console.print(str(path))

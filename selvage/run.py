@@ -16,8 +16,10 @@ from golden.layer import evaluate
 from golden.sme import sqnr_db
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
-from mapping.placement import Placement
+from mapping.pattern import place_pattern
+from mapping.placement import Placement, static_reads
 from mapping.sme import SmeParameters, place_sme, worth
+from mapping.sre import place_sre
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import write_save_file
 from sim.cycles import TileCycles, tile_cycles
@@ -30,6 +32,9 @@ from tb.simulate import Image, TileResult, build_tile, end_with_parent, run_tile
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
 
+MAPPINGS = ("auto", "dense", "sme", "pattern", "sre")
+SPARSE_MAPPINGS = {"pattern": place_pattern, "sre": place_sre}
+SPARSE = 0.3  # share of zero weights from which `auto` tries the mappings that leave them out
 INSTALL = "Icarus Verilog is not installed: install the package iverilog (apt-get install iverilog)"
 
 
@@ -46,18 +51,19 @@ class Options:
     waves: Path | None = None
     lossless: bool = False
     sme: SmeParameters | None = None  # None: not asked for
+    dynamic: bool = False  # OUs of the rows that drive
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
-            ("mapping", self.mapping, ("auto", "dense", "sme")),
+            ("mapping", self.mapping, MAPPINGS),
             ("simulator", self.simulator, ("icarus", "verilator")),
         ):
             if value not in allowed:
                 raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} is below 0")
-        if self.sme and self.mapping == "dense":
+        if self.sme and self.mapping not in ("auto", "sme"):
             raise InputError("--squeeze, --significant-bits and what goes with them need --mapping sme or auto")
 
 
@@ -123,21 +129,35 @@ def place(model: Model, chip: Chip, numbers: InputFormat, options: Options) -> t
     """The placement, the weights it stands for, arrays of the dense mapping, why ``auto`` chose it.
 
     ``auto`` maps by planes only when asked for significant bits or a squeeze, for weights change by it,
-    and only where that takes fewer arrays.
+    and by patterns or row lists when many weights are zero and that takes fewer OU reads.
     """
-    layer, weights, schedule = model.layer, model.weights, options.schedule
-    sme = options.sme or SmeParameters()
-    if options.mapping != "sme" and options.sme is None:
-        placement = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=options.fold)
+    layer, weights = model.layer, model.weights
+    how = {"input_format": numbers, "schedule": options.schedule, "dynamic": options.dynamic}
+    if options.mapping == "dense" or (options.mapping == "auto" and options.fold != 1 and options.sme is None):
+        placement = place_dense(layer, weights, chip, fold=options.fold, **how)
         return placement, weights, placement.crossbars, ""
     if options.fold != 1:
-        raise InputError(f"--fold {options.fold} needs the dense mapping: planes do not share rows")
-    sliced, effective = place_sme(layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme)
-    dense = place_dense(layer, weights, chip, input_format=numbers, schedule=schedule)
-    if options.mapping == "auto" and not worth(sliced.crossbars, dense.crossbars):
+        raise InputError(f"--fold {options.fold} needs the dense mapping: others do not share rows")
+    dense = place_dense(layer, weights, chip, **how)
+    if options.mapping in SPARSE_MAPPINGS:
+        return SPARSE_MAPPINGS[options.mapping](layer, weights, chip, **how), weights, dense.crossbars, ""
+    if options.mapping == "sme" or options.sme:
+        sliced, effective = place_sme(layer, weights, chip, parameters=options.sme or SmeParameters(), **how)
+        if options.mapping == "sme" or worth(sliced.crossbars, dense.crossbars):
+            return sliced, effective.astype(np.int64), dense.crossbars, ""
         note = f"kept dense: planes gain too little, {sliced.crossbars} arrays instead of {dense.crossbars}"
         return dense, weights, dense.crossbars, note
-    return sliced, effective.astype(np.int64), dense.crossbars, ""
+    return *_sparsest(dense, weights, how), dense.crossbars, ""
+
+
+def _sparsest(dense: Placement, weights: Integers, how: dict) -> tuple[Placement, Integers]:
+    """Of the mappings that leave zero weights out, or the dense one, that of fewest OU reads."""
+    chip, found = dense.chip, [dense]
+    if (weights == 0).mean() >= SPARSE and chip.encoding == "differential" and not dense.sweep.overlap:
+        if chip.ou_cols % chip.slices == 0:
+            found.append(place_pattern(dense.layer, weights, chip, **how))
+        found.append(place_sre(dense.layer, weights, chip, **how))
+    return min(found, key=static_reads), weights
 
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:

@@ -38,10 +38,11 @@ class TileCycles:
 def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> TileCycles:
     """Cycles and reads of ``tile`` for activations ``codes`` (N, C, H, W), zero point subtracted."""
     kinds, weights = distinct_arrays(tile)
-    dense = np.array([ou_reads(placement, array, np.zeros((1, 0), np.int64), skip=False) for array in kinds])
-    if skip:
+    every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
+    dense = np.array([ou_reads(placement, array, every, skip=False) for array in kinds])
+    if skip or placement.dynamic:
         bands = [
-            np.stack([ou_reads(placement, array, windows, skip=True) for array in kinds])
+            np.stack([ou_reads(placement, array, windows, skip=skip) for array in kinds])
             for windows in window_bands(placement, tile, codes)
         ]
         reads = np.concatenate(bands, axis=1)
@@ -49,7 +50,7 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
         reads = np.repeat(dense, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=1)
     images, steps = codes.shape[0], reads.shape[1]
     cycles = _Timeline(placement, tile).run(reads, images)
-    words = load_plan(tile, placement.chip).words
+    words = load_plan(placement, tile).words
     return TileCycles(
         cycles=cycles,
         reads=int((reads * weights[:, None]).sum()),
@@ -151,7 +152,7 @@ class _Timeline:
 
     def __init__(self, placement: Placement, tile: Tile) -> None:
         self.placement = placement
-        plan = load_plan(tile, placement.chip)
+        plan = load_plan(placement, tile)
         self.load = len(plan.reads)
         self.drain = drain_plan(placement, tile)
         self.source = _Source(placement, tile, plan.words)

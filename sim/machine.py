@@ -48,10 +48,23 @@ def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: boo
         block = array.blocks[group.block]
         start = group.row - block.row
         own = slice(start, start + group.count)
+        if placement.dynamic:
+            shifted = windows[:, block.window[own]] << block.shifts[own]
+            total += formed_reads(shifted, bits, placement.chip.ou_rows, skip=skip) * group.column_groups
+            continue
         shifted = windows[:, block.window[own]] << block.shifts[own] if skip else None
         driven = np.bitwise_or.reduce(shifted & (2**bits - 1), axis=1) if skip else None
         planes = np.bitwise_count(driven).astype(np.int64) if skip else bits
         total += planes * group.column_groups
+    return total
+
+
+def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> Integers:
+    """(steps,) OUs that hold the driving rows of ``values`` (steps, rows), over all input planes (SRE)."""
+    total = np.zeros(len(values), np.int64)
+    for plane in range(planes):
+        ones = (values >> plane & 1).sum(axis=1)
+        total += np.maximum(-(-ones // ou_rows), 0 if skip else 1)
     return total
 
 
@@ -91,12 +104,14 @@ def _read_by_read(
 ) -> Integers:
     chip = placement.chip
     total = np.zeros((len(values), columns.stop - columns.start), np.int64)
-    for first in range(0, block.rows, chip.ou_rows):
-        own = values[:, first : first + chip.ou_rows]
-        for plane in range(planes):
+    for plane in range(planes):
+        bits = values >> plane & 1
+        # The OU of each driving row: of its place among the rows, or among those that drive.
+        place = bits.cumsum(axis=1) - 1 if placement.dynamic else np.arange(block.rows)[None]
+        unit = np.where(bits, place // chip.ou_rows, -1)
+        for own in range(-(-block.rows // chip.ou_rows)):
             wordlines = np.zeros((len(values), chip.rows), np.int64)
-            at = block.row + first
-            wordlines[:, at : at + own.shape[1]] = own >> plane & 1
+            wordlines[:, block.row : block.row + block.rows] = unit == own
             codes = crossbar.codes(wordlines)[:, columns] << plane
             total += -codes if placement.format.signed and plane == planes - 1 else codes
     return total

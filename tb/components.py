@@ -43,6 +43,7 @@ class Case:
     changes: dict[str, Any] = field(default_factory=dict)  # to the chip
     schedule: str = "auto"
     fold: int = 1
+    dynamic: bool = False
     raw_signed: bool = True
     zero_point: int = 0
     skip: bool = True
@@ -66,7 +67,9 @@ class Case:
         low, high = chip.weight_range
         weights = np.random.default_rng(1).integers(low, high + 1, layer.weight_shape)
         numbers = InputFormat(raw_bits=chip.input_bits, raw_signed=self.raw_signed, zero_point=self.zero_point)
-        placement = place_dense(layer, weights, chip, input_format=numbers, schedule=self.schedule, fold=self.fold)
+        placement = place_dense(
+            layer, weights, chip, input_format=numbers, schedule=self.schedule, fold=self.fold, dynamic=self.dynamic
+        )
         return TileParameters(placement, placement.tiles[self.tile], skip=self.skip)
 
     def build(self) -> wiring.Component:

@@ -1,5 +1,6 @@
 """Runs inside the simulator: an array engine between a bench that loads it and one that is its macro."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -42,14 +43,15 @@ def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any]]:
         rows = slice(first, first + group.count)
         values = [window[k] << s for k, s in zip(block.window[rows], block.shifts[rows].tolist(), strict=True)]
         for plane in range(p.placement.planes(array)):
-            driven = pack([value >> plane & 1 for value in values], 1)
-            if p.skip and not driven:
+            ones = [row for row, value in enumerate(values) if value >> plane & 1]
+            if p.skip and not ones:
                 continue
-            assert driven.bit_count() <= chip.ou_rows
-            for column in range(group.column_groups):
+            units = [ones[k : k + chip.ou_rows] for k in range(0, len(ones), chip.ou_rows)] or [[]]
+            for unit, column in itertools.product(units, range(group.column_groups)):
+                driven = sum(1 << row for row in unit)
                 requests.append((driven << group.row, group.first_column_group + column))
                 slot = p.drain.slots[case.array][group.block] + column
-                tags.append((slot, plane, driven.bit_count() if p.placement.weight_offset else 0, 0, 0))
+                tags.append((slot, plane, len(unit) if p.placement.weight_offset else 0, 0, 0))
     if tags:
         tags[-1] = (*tags[-1][:3], 1, 0)
     return requests, tags or [(None, None, None, 1, 1)]

@@ -83,7 +83,7 @@ def test_plans_cover_every_row_and_output(chip: str) -> None:
     layer = Layer(op="conv_transpose", channels=19, outputs=7, height=4, width=4, kernel=(5, 5), stride=(2, 2))
     placement = place(layer, chip)
     for tile in placement.tiles:
-        plan = load_plan(tile, placement.chip)
+        plan = load_plan(placement, tile)
         for array, moves in zip(tile.arrays, plan.moves, strict=True):
             written = {(move.group, row) for move in moves if move for row in range(16 * 32) if move.rows >> row & 1}
             groups = row_groups(array, placement)
