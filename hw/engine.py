@@ -101,22 +101,11 @@ class RowRegisters(wiring.Component):
             found.append(chosen)
         return Cat(*found)
 
-    def _write(self, m: Module, write: object) -> tuple[Value, Value, Value]:
-        """Bring a word's lanes to their rows; returns the bank, the groups to mark, end of the load."""
+    def _turned(self, m: Module) -> Value:
+        """The word's lanes at their rows: a logarithmic rotator, with the stages that the load plan uses."""
         p = self.p
-        group = Signal(p.group_bits)
-        enable = Signal(p.group_rows)
         rotation = Signal(range(max(2, p.lanes)))
-        last = Signal()
-        bank = Signal()
-        m.d.sync += [
-            group.eq(self.move.group),
-            rotation.eq(self.move.rotation),
-            enable.eq(Mux(self.load.valid, self.move.rows, 0)),
-            last.eq(self.load.last),
-            bank.eq(bank ^ last),
-        ]
-        # A logarithmic rotator, with the stages that the load plan uses.
+        m.d.sync += rotation.eq(self.move.rotation)
         turned: Value = self.load.data.as_value()
         for bit in range(len(rotation)):
             if any(amount >> bit & 1 for amount in p.rotations):
@@ -124,7 +113,31 @@ class RowRegisters(wiring.Component):
                 m.d.comb += stage.eq(Mux(rotation[bit], turned.rotate_left(p.input_bits << bit), turned))
                 turned = stage
         copies = -(-p.group_rows // p.lanes)
-        values = turned.replicate(copies)[: p.group_rows * p.input_bits]
+        return turned.replicate(copies)[: p.group_rows * p.input_bits]
+
+    def _gathered(self, m: Module) -> Value:
+        """The word's lanes at their rows: a selector for each row."""
+        p = self.p
+        lanes = Signal.like(self.move.lanes)
+        m.d.sync += lanes.eq(self.move.lanes)
+        word = self.load.data.as_value()
+        return Cat(word.word_select(lanes[row], p.input_bits) for row in range(p.group_rows))
+
+    def _write(self, m: Module, write: object) -> tuple[Value, Value, Value]:
+        """Bring a word's lanes to their rows; returns the bank, the groups to mark, end of the load."""
+        p = self.p
+        group = Signal(p.group_bits)
+        enable = Signal(p.group_rows)
+        last = Signal()
+        bank = Signal()
+        m.d.sync += [
+            group.eq(self.move.group),
+            enable.eq(Mux(self.load.valid, self.move.rows, 0)),
+            last.eq(self.load.last),
+            bank.eq(bank ^ last),
+        ]
+        values = Signal(p.group_rows * p.input_bits)
+        m.d.comb += values.eq(self._gathered(m) if p.gather else self._turned(m))
         written = Signal(len(p.groups))
         if p.skip:
             nonzero = Cat(

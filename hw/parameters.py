@@ -81,6 +81,7 @@ class EngineParameters:
     groups: tuple[RowGroup, ...]
     slots: tuple[int, ...]  # first slot of each row group
     rotations: tuple[int, ...]  # that the tile's load plan uses
+    gather: bool  # the load plan chooses a lane for each row instead
 
     @property
     def slots_used(self) -> int:
@@ -204,6 +205,7 @@ class TileParameters:
                     groups=groups,
                     slots=tuple(slots[group.block] for group in groups),
                     rotations=tuple(sorted(rotations)),
+                    gather=self.load.gather,
                 )
             )
         return tuple(found)

@@ -4,6 +4,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
+from mapping.load import LoadMove
 
 
 def load_signature(lanes: int, bits: int) -> wiring.Signature:
@@ -16,8 +17,18 @@ def load_signature(lanes: int, bits: int) -> wiring.Signature:
 
 def move_layout(p: EngineParameters) -> data.StructLayout:
     """What an array does with a word (`mapping.load.LoadMove`), one cycle before the word."""
-    rotation = max(1, (p.lanes - 1).bit_length())
-    return data.StructLayout({"group": p.group_bits, "rotation": rotation, "rows": p.group_rows})
+    lane = max(1, (p.lanes - 1).bit_length())
+    source = {"lanes": data.ArrayLayout(lane, p.group_rows)} if p.gather else {"rotation": lane}
+    return data.StructLayout({"group": p.group_bits, **source, "rows": p.group_rows})
+
+
+def move_value(p: EngineParameters, move: LoadMove | None) -> int:
+    """A move of the load plan as bits."""
+    if move is None:
+        return 0
+    layout = move_layout(p)
+    source = {"lanes": list(move.lanes)} if p.gather else {"rotation": move.rotation}
+    return layout.const({"group": move.group, **source, "rows": move.rows}).as_value().value
 
 
 def request_layout(p: EngineParameters) -> data.StructLayout:

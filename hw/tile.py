@@ -11,7 +11,7 @@ from hw.output import OutputStage, OverlapAdd, output_layout
 from hw.parameters import TileParameters
 from hw.shared import Library
 from hw.splice import Splice
-from hw.streams import crossbar_signature, move_layout
+from hw.streams import crossbar_signature, move_layout, move_value
 from hw.tables import lookup
 
 COUNTER_BITS = 48
@@ -95,14 +95,9 @@ class Tile(wiring.Component):
 
     def _move(self, k: int) -> Value:
         """The load plan's move of array ``k`` in the buffer's present cycle."""
-        layout = move_layout(self.p.engines[k])
-        moves = [
-            layout.const({"group": move.group, "rotation": move.rotation, "rows": move.rows}).as_value().value
-            if move
-            else 0
-            for move in self.p.load.moves[k]
-        ]
-        return lookup(moves, self.buffer.index, width=layout.size)
+        own = self.p.engines[k]
+        moves = [move_value(own, move) for move in self.p.load.moves[k]]
+        return lookup(moves, self.buffer.index, width=move_layout(own).size)
 
     def _count(self, m: Module) -> None:
         requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.engines))]

@@ -145,9 +145,7 @@ def sim_command(
     started = time.monotonic()
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
     skip, dynamic = _switch("ou-skip", ou_skip), _switch("dynamic-ou", dynamic_ou)
-    options = Options(
-        schedule, mapping, fold, _switch("ou-skip", ou_skip), simulator, seed, waves, lossless, sme, dynamic
-    )
+    options = Options(schedule, mapping, fold, skip, simulator, seed, waves, lossless, sme, dynamic)
     check_simulator(simulator)
     for path in (output_file, json_file if str(json_file) != "-" else None):
         check_writable(path)
@@ -199,9 +197,7 @@ def model_command(
     started = time.monotonic()
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
     skip, dynamic = _switch("ou-skip", ou_skip), _switch("dynamic-ou", dynamic_ou)
-    options = Options(
-        schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme, dynamic=dynamic
-    )
+    options = Options(schedule, mapping, fold, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_writable(json_file if str(json_file) != "-" else None)
     drawn = Synthetic(weights, sparsity, seed)
     if model_file.startswith(PREFIX):
@@ -252,9 +248,7 @@ def verilog_command(
     """Write the Verilog of MODEL's tiles, and a JSON of names beside it."""
     sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
     skip, dynamic = _switch("ou-skip", ou_skip), _switch("dynamic-ou", dynamic_ou)
-    options = Options(
-        schedule, mapping, fold, _switch("ou-skip", ou_skip), seed=seed, lossless=lossless, sme=sme, dynamic=dynamic
-    )
+    options = Options(schedule, mapping, fold, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     for path in write_bundle(compiled.placement, compiled.weights, out, skip=options.ou_skip):
         console.print(str(path))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.parameters import TileParameters
-from hw.streams import move_layout, request_layout, tag_layout
+from hw.streams import request_layout, tag_layout
 from mapping.placement import row_groups
 from sim.machine import step_windows
 from tb.component_bench import Bench, Sink, fields, pack, random_codes
@@ -86,11 +86,15 @@ class Loader:
 
     @staticmethod
     def _move(p: TileParameters, array: int, index: int) -> int:
-        move, layout = p.load.moves[array][index], move_layout(p.engines[array])
+        own, move = p.engines[array], p.load.moves[array][index]
         if move is None:
             return 0
-        values = {"group": move.group, "rotation": move.rotation, "rows": move.rows}
-        return sum(values[name] << f.offset for name, f in layout)
+        lane = max(1, (own.lanes - 1).bit_length())
+        source = [move.rotation] if not own.gather else list(move.lanes)
+        value, at = move.group, own.group_bits
+        for part in source:
+            value, at = value | part << at, at + lane
+        return value | move.rows << at
 
     def _words(self, p: TileParameters, window: list[int]) -> list[int]:
         """Words of the plan; lanes without a channel are noise."""
