@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mapping.dense import place_dense
 from mapping.pattern import place_pattern
+from mapping.pattern_planes import place_pattern_planes
 from mapping.placement import Placement
 from mapping.schedule import TRANSPOSED, sweep_of
 from mapping.sme import SmeParameters, place_sme
@@ -83,9 +84,15 @@ def _attempt(rng: np.random.Generator, seed: tuple[int, int]) -> Draw | None:
     schedule, fold = draw_schedule(rng, layer, chip)
     weights = draw_weights(rng, layer, chip)
     dynamic = bool(rng.random() < 0.25)
+    pruned = patterned(rng, chip, layer, schedule, fold)
     sme = draw_sme(rng, chip) if schedule != "padding-free" and fold == 1 else None
-    if sme is None and patterned(rng, chip, layer, schedule, fold):
+    if pruned:
         weights = draw_pruned(rng, weights)
+    if sme and pruned:
+        placement, weights = place_pattern_planes(
+            layer, weights, chip, input_format=numbers, schedule=schedule, parameters=sme, dynamic=dynamic
+        )
+    elif pruned:
         place = place_pattern if chip.ou_cols % chip.slices == 0 and rng.random() < 0.6 else place_sre
         placement = place(layer, weights, chip, input_format=numbers, schedule=schedule, dynamic=dynamic)
     elif sme:
@@ -202,7 +209,7 @@ def draw_sme(rng: np.random.Generator, chip: Chip) -> SmeParameters | None:
 def patterned(rng: np.random.Generator, chip: Chip, layer: Layer, schedule: str, fold: int) -> bool:
     """Whether a draw is pruned and mapped by patterns or row lists, where it can be."""
     possible = chip.encoding == "differential" and layer.op != "dense"
-    return possible and schedule != "padding-free" and fold == 1 and rng.random() < 0.7
+    return possible and schedule != "padding-free" and fold == 1 and rng.random() < 0.5
 
 
 def draw_pruned(rng: np.random.Generator, weights: Integers) -> Integers:

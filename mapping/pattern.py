@@ -92,14 +92,7 @@ def place_pattern(
     `InputError`: offset encoding, which stores no zero; slices that do not divide an OU; padding-free.
     """
     schedule = choose(layer, schedule)
-    if chip.encoding != "differential":
-        raise InputError(f"mapping pattern needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}")
-    if chip.ou_cols % chip.slices:
-        raise InputError(
-            f"mapping pattern needs ou_cols = {chip.ou_cols} to be a multiple of the {chip.slices} cells of a weight"
-        )
-    if schedule == "padding-free":
-        raise InputError("mapping pattern needs the red or zero-padding schedule, not padding-free")
+    check_pattern(chip, schedule, slices=chip.slices)
     sweep, taps = sweep_of(layer, schedule), taps_of(layer, schedule)
     sets = [rows for group in range(layer.groups) for rows in row_sets(layer, weights, taps, sweep, group)]
     blocks = pattern_blocks(sets, chip)
@@ -109,6 +102,18 @@ def place_pattern(
         array.put(_piece(sets[place.block.rows], place, chip), place.row, place.column)
     tiles = cut_tiles([[array] for array in arrays.values()], chip)
     return Placement(layer, chip, input_format, schedule, "pattern", 1, 0, sweep, tuple(tiles), dynamic)
+
+
+def check_pattern(chip: Chip, schedule: str, *, slices: int) -> None:
+    """`InputError` when patterns cannot be mapped so: ``slices`` cells of a weight side by side."""
+    if chip.encoding != "differential":
+        raise InputError(f"mapping pattern needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}")
+    if chip.ou_cols % slices:
+        raise InputError(
+            f"mapping pattern needs ou_cols = {chip.ou_cols} to be a multiple of the {slices} cells of a weight"
+        )
+    if schedule == "padding-free":
+        raise InputError("mapping pattern needs the red or zero-padding schedule, not padding-free")
 
 
 def _piece(rows: RowSet, place: Placed, chip: Chip) -> Piece:

@@ -144,16 +144,6 @@ def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
     return tuple(groups)
 
 
-def static_reads(placement: Placement) -> int:
-    """OU reads of one step and one input plane when every row drives, of all arrays."""
-    chip, total = placement.chip, 0
-    for tile in placement.tiles:
-        for array in tile.arrays:
-            for group in row_groups(array, placement):
-                total += -(-group.count // chip.ou_rows) * group.column_groups
-    return total
-
-
 def band_groups(array: Array, block: Block, chip: Chip) -> int:
     """Column groups of one band."""
     return -(-len(block.outputs) * array.slices // chip.ou_cols)

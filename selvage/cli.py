@@ -14,6 +14,8 @@ from selvage.exits import leave
 from selvage.files import check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.network import PREFIX, Synthetic, check_network, count_network
+from selvage.prune import prune_file
+from selvage.pruned_network import Pruning, check_pruned, count_pruned
 from selvage.run import (
     Compiled,
     LayerReport,
@@ -29,7 +31,7 @@ from selvage.run import (
     tile_parameters,
     work,
 )
-from selvage.tables import console, layer_table, network_table, progress
+from selvage.tables import console, layer_table, network_table, progress, table_of
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from spec.network import load_network
@@ -46,11 +48,15 @@ ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML f
 InputFile = Annotated[Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout")]
 OutputFile = Annotated[Path | None, typer.Option("--output", help="where the outputs go, .npy")]
 Schedule = Annotated[str, typer.Option(help="auto, red, zero-padding or padding-free")]
-Mapping = Annotated[str, typer.Option(help="auto, dense, sme, pattern or sre")]
+Mapping = Annotated[str, typer.Option(help="auto, dense, sme, pattern (with planes when squeezed), sre")]
 Squeeze = Annotated[int | None, typer.Option(help="sme: top bit planes to empty")]
 Significant = Annotated[int | None, typer.Option("--significant-bits", help="sme: of each weight, 3 unless given")]
 Compact = Annotated[str, typer.Option(help="sme: on or off: drop the rows that are empty in a plane")]
 SortRows = Annotated[str, typer.Option("--sort-rows", help="sme: on or off: one shift a block, after the ADC")]
+Patterns = Annotated[int, typer.Option(help="shapes with pattern: kinds of kernels, the empty one included")]
+KernelSparsity = Annotated[float, typer.Option("--kernel-sparsity", help="share of the kernels that is deleted")]
+PerKernel = Annotated[float, typer.Option("--weights-per-kernel", help="shapes with pattern: of a kept kernel")]
+CellsPerWeight = Annotated[int, typer.Option("--cells-per-weight", help="shapes with pattern")]
 Rounding = Annotated[str, typer.Option(help="sme: round or truncate what is squeezed out")]
 Weights = Annotated[str, typer.Option(help="shapes: gauss, laplace or t4, synthetic weights")]
 Sparsity = Annotated[float, typer.Option(help="shapes: share of the weights that is pruned")]
@@ -105,6 +111,8 @@ def _tell(line: LayerReport) -> None:
     if line.mapping != "dense":
         error = "no weight changed" if line.sqnr_db is None else f"weight error {line.sqnr_db:.1f} dB below the weights"
         console.print(f"{line.mapping}: {line.crossbars} crossbars, dense {line.crossbars_dense}; {error}")
+        ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in line.over_dense.items())
+        console.print(f"dense over {line.mapping}, every row driving: {ratios}; tables {line.index_bits} bits")
     if line.note:
         console.print(f"{line.name}: {line.note}", markup=False)
 
@@ -192,6 +200,10 @@ def model_command(
     lossless: Lossless = False,
     weights: Weights = "laplace",
     sparsity: Sparsity = 0.0,
+    patterns: Patterns = 10,
+    kernel_sparsity: KernelSparsity = 0.44,
+    weights_per_kernel: PerKernel = 3.5,
+    cells_per_weight: CellsPerWeight = 1,
 ) -> None:
     """Cycles, reads and crossbars of MODEL from the cycle model alone."""
     started = time.monotonic()
@@ -203,7 +215,11 @@ def model_command(
     if model_file.startswith(PREFIX):
         if (schedule, fold, ou_skip, input_file, lossless) != ("auto", 1, "on", None, False):
             raise InputError("shapes:NAME counts arrays alone: no --schedule, --fold, --ou-skip, --input, --lossless")
-        content = _count(model_file, chip, mapping, sme, drawn)
+        if mapping == "pattern":
+            pruning = Pruning(patterns, kernel_sparsity, weights_per_kernel, seed)
+            content = _count_pruned(model_file, chip, pruning, cells_per_weight)
+        else:
+            content = _count(model_file, chip, mapping, sme, drawn)
         seconds = round(time.monotonic() - started, 3)
         _emit({"simulator": "model", "seconds": seconds, "model": model_file, **content}, json_file)
         return
@@ -224,6 +240,33 @@ def _count(model_file: str, chip: str, mapping: str, sme: SmeParameters | None, 
         content = count_network(layers, loaded, mapping, sme, synthetic, tick=lambda: bar.advance(task))
     console.print(network_table(content))
     return content
+
+
+def _count_pruned(model_file: str, chip: str, pruning: Pruning, slices: int) -> dict:
+    layers, loaded = load_network(model_file.removeprefix(PREFIX)), load_chip(chip)
+    check_pruned(layers, loaded, pruning, slices)
+    with progress() as bar:
+        task = bar.add_task(model_file, total=len(layers))
+        content = count_pruned(layers, loaded, pruning, slices=slices, tick=lambda: bar.advance(task))
+    names = [name for name in content if name.endswith("_ratio") or name in ("packing", "index_bits")]
+    console.print(table_of("dense over pattern", names, [[str(content[name]) for name in names]]))
+    return content
+
+
+@app.command("prune")
+def prune_command(
+    model_file: Annotated[str, typer.Argument(metavar="MODEL", help="an ONNX file")],
+    out: Annotated[Path, typer.Option("--out", help="where the pruned ONNX file goes")],
+    patterns: Annotated[int, typer.Option(help="kinds of kernels that are kept")] = 8,
+    kernel_sparsity: KernelSparsity = 0.44,
+    entries: Annotated[int, typer.Option(help="weights of a kept kernel")] = 4,
+) -> None:
+    """Prune the convolutions of MODEL: whole kernels, the others to the best patterns."""
+    nodes = prune_file(model_file, out, patterns=patterns, kernel_sparsity=kernel_sparsity, entries=entries)
+    rows = [
+        [n.name, f"{n.weights:,}", f"{n.kept:,}", f"{n.kernels:,}", f"{n.deleted:,}", str(n.patterns)] for n in nodes
+    ]
+    console.print(table_of("pruned", ("node", "weights", "kept", "kernels", "deleted", "patterns"), rows))
 
 
 @app.command("verilog")

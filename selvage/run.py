@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from golden.layer import evaluate
 from golden.sme import sqnr_db
 from hw.parameters import TileParameters
+from mapping.counts import StaticCounts, index_bits
 from mapping.dense import place_dense
 from mapping.pattern import place_pattern
-from mapping.placement import Placement, static_reads
+from mapping.pattern_planes import place_pattern_planes
+from mapping.placement import Placement
 from mapping.sme import SmeParameters, place_sme, worth
 from mapping.sre import place_sre
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import write_save_file
 from sim.cycles import TileCycles, tile_cycles
+from sim.energy import ReadEnergy
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
@@ -63,8 +66,10 @@ class Options:
                 raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} is below 0")
-        if self.sme and self.mapping not in ("auto", "sme"):
-            raise InputError("--squeeze, --significant-bits and what goes with them need --mapping sme or auto")
+        if self.sme and self.mapping not in ("auto", "sme", "pattern"):
+            raise InputError(
+                "--squeeze, --significant-bits and what goes with them need --mapping sme, pattern or auto"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +80,7 @@ class Compiled:
     placement: Placement
     maps: Integers  # (N, C, H, W) activations as they come
     weights: Integers  # that the placement computes with
-    crossbars_dense: int
+    dense: Placement  # the same weights, all of them stored
     warning: str = ""
     note: str = ""  # why `auto` chose as it did
 
@@ -103,6 +108,8 @@ class LayerReport:
     match: bool | None
     distance: int  # largest distance of an output from the truth, 0 with a lossless ADC
     crossbars_dense: int
+    over_dense: dict[str, float]  # dense over this mapping, every row driving: cells, reads, conversions, energy
+    index_bits: int  # of the tables that reordered kernels and row lists need
     sqnr_db: float | None  # of the weights computed with; None: they are the model's
     note: str
 
@@ -125,8 +132,10 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Co
     return Compiled(model, placement, to_maps(model, x), weights, dense, warning, note)
 
 
-def place(model: Model, chip: Chip, numbers: InputFormat, options: Options) -> tuple[Placement, Integers, int, str]:
-    """The placement, the weights it stands for, arrays of the dense mapping, why ``auto`` chose it.
+def place(
+    model: Model, chip: Chip, numbers: InputFormat, options: Options
+) -> tuple[Placement, Integers, Placement, str]:
+    """The placement, the weights it stands for, the dense mapping, why ``auto`` chose it.
 
     ``auto`` maps by planes only when asked for significant bits or a squeeze, for weights change by it,
     and by patterns or row lists when many weights are zero and that takes fewer OU reads.
@@ -135,19 +144,22 @@ def place(model: Model, chip: Chip, numbers: InputFormat, options: Options) -> t
     how = {"input_format": numbers, "schedule": options.schedule, "dynamic": options.dynamic}
     if options.mapping == "dense" or (options.mapping == "auto" and options.fold != 1 and options.sme is None):
         placement = place_dense(layer, weights, chip, fold=options.fold, **how)
-        return placement, weights, placement.crossbars, ""
+        return placement, weights, placement, ""
     if options.fold != 1:
         raise InputError(f"--fold {options.fold} needs the dense mapping: others do not share rows")
     dense = place_dense(layer, weights, chip, **how)
+    if options.mapping == "pattern" and options.sme:
+        both, effective = place_pattern_planes(layer, weights, chip, parameters=options.sme, **how)
+        return both, effective.astype(np.int64), dense, ""
     if options.mapping in SPARSE_MAPPINGS:
-        return SPARSE_MAPPINGS[options.mapping](layer, weights, chip, **how), weights, dense.crossbars, ""
+        return SPARSE_MAPPINGS[options.mapping](layer, weights, chip, **how), weights, dense, ""
     if options.mapping == "sme" or options.sme:
         sliced, effective = place_sme(layer, weights, chip, parameters=options.sme or SmeParameters(), **how)
         if options.mapping == "sme" or worth(sliced.crossbars, dense.crossbars):
-            return sliced, effective.astype(np.int64), dense.crossbars, ""
+            return sliced, effective.astype(np.int64), dense, ""
         note = f"kept dense: planes gain too little, {sliced.crossbars} arrays instead of {dense.crossbars}"
-        return dense, weights, dense.crossbars, note
-    return *_sparsest(dense, weights, how), dense.crossbars, ""
+        return dense, weights, dense, note
+    return *_sparsest(dense, weights, how), dense, ""
 
 
 def _sparsest(dense: Placement, weights: Integers, how: dict) -> tuple[Placement, Integers]:
@@ -157,7 +169,7 @@ def _sparsest(dense: Placement, weights: Integers, how: dict) -> tuple[Placement
         if chip.ou_cols % chip.slices == 0:
             found.append(place_pattern(dense.layer, weights, chip, **how))
         found.append(place_sre(dense.layer, weights, chip, **how))
-    return min(found, key=static_reads), weights
+    return min(found, key=lambda placed: StaticCounts.of(placed).reads), weights
 
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
@@ -196,10 +208,20 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         tiles=len(placement.tiles),
         match=match,
         distance=distance,
-        crossbars_dense=compiled.crossbars_dense,
+        crossbars_dense=compiled.dense.crossbars,
+        over_dense=over_dense(compiled),
+        index_bits=index_bits(placement),
         sqnr_db=weight_error(compiled),
         note=compiled.note,
     )
+
+
+def over_dense(compiled: Compiled) -> dict[str, float]:
+    """What the dense mapping takes over what this one does, one step, every row driving."""
+    own, dense = StaticCounts.of(compiled.placement), StaticCounts.of(compiled.dense)
+    pairs = {name: (getattr(dense, name), getattr(own, name)) for name in ("cells", "reads", "conversions")}
+    pairs["energy"] = tuple(ReadEnergy().of(counts.conversions, counts.driven, counts.cells) for counts in (dense, own))
+    return {name: round(first / second, 4) for name, (first, second) in pairs.items()}
 
 
 def weight_error(compiled: Compiled) -> float | None:
