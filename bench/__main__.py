@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import cells, corners, random_draws, red_layers, sme, speed
+from bench import cells, corners, random_draws, red_layers, sme, sparse, speed
 from bench.report import Figure, emit, figures
 from examples.red_layers import RED_LAYERS
 
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         draws(a.draws, a.jobs),
         corners.summary(),
         sme.summary(),
+        sparse.summary(),
         *([cells.summary()] if shutil.which("yosys") else []),
         speed.summary(speed.available()),
     ]

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike
 
 
+LONGEST = 2**15  # bits of a constant: Icarus reads no word of 16 384 digits
+
+
 def bits_for(values: Sequence[int]) -> int:
     """Unsigned bits that hold every value; at least one."""
     return max(1, max(values).bit_length())
@@ -20,6 +23,10 @@ def lookup(values: Sequence[int], index: ValueLike, *, width: int | None = None)
     if len(set(values)) == 1:
         return Const(values[0], width)
     stride = 1 << (width - 1).bit_length()  # a power of two: the index needs no multiplier
+    if stride * len(values) > LONGEST and width > 1:
+        low = width // 2
+        parts = [([v % 2**low for v in values], low), ([v >> low for v in values], width - low)]
+        return Cat(lookup(own, index, width=bits) for own, bits in parts)
     table = sum(value << stride * k for k, value in enumerate(values))
     return Const(table, stride * len(values)).word_select(index, stride)[:width]
 
