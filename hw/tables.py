@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike
 
-
 LONGEST = 2**15  # bits of a constant: Icarus reads no word of 16 384 digits
 
 
