@@ -216,6 +216,8 @@ def model_command(
         if (schedule, fold, ou_skip, input_file, lossless) != ("auto", 1, "on", None, False):
             raise InputError("shapes:NAME counts arrays alone: no --schedule, --fold, --ou-skip, --input, --lossless")
         if mapping == "pattern":
+            if sme or dynamic or drawn != Synthetic(seed=seed):
+                raise InputError("shapes:NAME by patterns draws its own weights: no planes, formed OUs or --weights")
             pruning = Pruning(patterns, kernel_sparsity, weights_per_kernel, seed)
             content = _count_pruned(model_file, chip, pruning, cells_per_weight)
         else:
@@ -223,8 +225,8 @@ def model_command(
         seconds = round(time.monotonic() - started, 3)
         _emit({"simulator": "model", "seconds": seconds, "model": model_file, **content}, json_file)
         return
-    if drawn != Synthetic(seed=seed):
-        raise InputError("--weights and --sparsity are for shapes:NAME, and this model has weights")
+    if (drawn, Pruning(patterns, kernel_sparsity, weights_per_kernel)) != (Synthetic(seed=seed), Pruning()):
+        raise InputError("--weights, --sparsity, --patterns and their like are for shapes:NAME: this model has weights")
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     line = report(compiled, foretell(compiled, options), None)
     console.print(layer_table([line]))
@@ -248,8 +250,10 @@ def _count_pruned(model_file: str, chip: str, pruning: Pruning, slices: int) -> 
     with progress() as bar:
         task = bar.add_task(model_file, total=len(layers))
         content = count_pruned(layers, loaded, pruning, slices=slices, tick=lambda: bar.advance(task))
-    names = [name for name in content if name.endswith("_ratio") or name in ("packing", "index_bits")]
+    names = [name for name in content if name.endswith(("_ratio", "packing", "_bits"))]
     console.print(table_of("dense over pattern", names, [[str(content[name]) for name in names]]))
+    if content["skipped"]:
+        console.print(f"left out, for patterns cannot prune them: {', '.join(content['skipped'])}", markup=False)
     return content
 
 

@@ -69,7 +69,7 @@ class LayerCount:
 def check_network(chip: Chip, mapping: str, sme: SmeParameters | None) -> None:
     """`InputError` when `count_network` cannot be asked this."""
     if mapping not in ("auto", "dense", "sme"):
-        raise InputError(f"--mapping {mapping!r} is none of auto, dense, sme")
+        raise InputError(f"--mapping {mapping!r} is none of auto, dense, sme, pattern, those that shapes:NAME has")
     if sme and mapping == "dense":
         raise InputError("--squeeze, --significant-bits and what goes with them need --mapping sme or auto")
     if sme or mapping == "sme":

@@ -38,8 +38,8 @@ class Pruning:
             raise InputError(f"--patterns {self.patterns} is below 2: the empty pattern is one of them")
         if not 0 <= self.kernel_sparsity < 1:
             raise InputError(f"--kernel-sparsity {self.kernel_sparsity} is outside 0 .. 1, 1 excluded")
-        if self.weights_per_kernel < 1:
-            raise InputError(f"--weights-per-kernel {self.weights_per_kernel} is below 1")
+        if not 1 <= self.weights_per_kernel < float("inf"):
+            raise InputError(f"--weights-per-kernel {self.weights_per_kernel} is not a number of at least 1")
 
     def masks(self, layer: Layer, index: int) -> NDArray[np.bool_]:
         """Weights of layer ``index`` that stay: of ``layer.weight_shape`` (a convolution's)."""
@@ -115,11 +115,17 @@ def prunable(layer: Layer) -> bool:
 
 def check_pruned(layers: list[Layer], chip: Chip, pruning: Pruning, slices: int) -> None:
     """`InputError` when `count_pruned` cannot be asked this."""
+    if chip.encoding != "differential":
+        raise InputError(f"mapping pattern needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}")
     if slices < 1 or chip.ou_cols % slices:
         raise InputError(f"--cells-per-weight {slices} does not divide ou_cols = {chip.ou_cols} of chip {chip.name}")
     if not any(map(prunable, layers)):
         raise InputError("the network has no convolution that patterns could prune")
     for size in sorted({layer.kernel[0] * layer.kernel[1] for layer in layers[1:] if prunable(layer)}):
+        if pruning.weights_per_kernel > size:
+            raise InputError(
+                f"--weights-per-kernel {pruning.weights_per_kernel} is more than a kernel's {size} weights"
+            )
         most = comb(size, int(min(pruning.weights_per_kernel, size)))
         if pruning.patterns - 1 > most:
             raise InputError(
@@ -135,10 +141,11 @@ def count_pruned(
 
     ``area_ratio`` cells, pooled; ``crossbar_ratio`` whole arrays; ``speed_ratio`` OU reads and
     ``energy_ratio`` energy of reads, both weighted by steps; ``packing`` cells stored over cells of the
-    shelves that hold them. ``slices`` cells a weight.
+    shelves that hold them, ``crossbar_packing`` over those of whole arrays. ``slices`` cells a weight. Layers
+    that are not `prunable` are left out, by name.
     """
     check_pruned(layers, chip, pruning, slices)
-    lines = []
+    lines, skipped = [], [layer.name for layer in layers if not prunable(layer)]
     for index, layer in enumerate(layers):
         if prunable(layer):
             lines.append(_count(layer, index, chip, pruning, slices))
@@ -163,7 +170,11 @@ def count_pruned(
         "energy_ratio": round(energy["dense"] / energy["pattern"], 4),
         "conversion_ratio": round(total["dense"]["conversions"] / total["pattern"]["conversions"], 4),
         "packing": round(total["pattern"]["cells"] / sum(line.used for line in lines), 4),
+        "crossbar_packing": round(
+            total["pattern"]["cells"] / (total["pattern"]["arrays"] * chip.rows * chip.columns), 4
+        ),
         "index_bits": total["pattern"]["index_bits"],
+        "skipped": skipped,
         "chip": chip.name,
         "mapping": "pattern",
         "cells_per_weight": slices,

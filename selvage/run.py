@@ -220,6 +220,7 @@ def over_dense(compiled: Compiled) -> dict[str, float]:
     """What the dense mapping takes over what this one does, one step, every row driving."""
     own, dense = StaticCounts.of(compiled.placement), StaticCounts.of(compiled.dense)
     pairs = {name: (getattr(dense, name), getattr(own, name)) for name in ("cells", "reads", "conversions")}
+    pairs["crossbars"] = (compiled.dense.crossbars, compiled.placement.crossbars)
     pairs["energy"] = tuple(ReadEnergy().of(counts.conversions, counts.driven, counts.cells) for counts in (dense, own))
     return {name: round(first / second, 4) for name, (first, second) in pairs.items()}
 
