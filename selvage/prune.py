@@ -55,14 +55,17 @@ def prune_file(model: str, out: Path, *, patterns: int, kernel_sparsity: float, 
     """
     check_writable(out)
     proto = _read(model)
-    pruned = []
+    pruned, largest = [], 1
     for weights in _found(proto, model):
         try:
             masks = prune(weights.kernels(), patterns, kernel_sparsity, entries)[1]
         except ValueError as error:
             raise InputError(f"{_title(weights.node)}: {error}") from None
         weights.keep(masks)
+        largest = max(largest, masks[0, 0].size)
         pruned.append(_counted(weights.node, masks))
+    if 1 < largest < entries:
+        raise InputError(f"entries = {entries} is more than the {largest} weights of the largest kernel of {model!r}")
     write_whole(out, proto.SerializeToString())
     return pruned
 

@@ -522,3 +522,10 @@ def test_any_broken_bytes_refused(tmp_path: Path) -> None:
                 assert "\n" not in str(error)
                 count += 1
     assert count > len(good)
+
+
+def test_more_entries_than_any_kernel_has_are_refused(tmp_path: Path) -> None:
+    out, model = tmp_path / "pruned.onnx", Path(__file__).parents[1] / "examples" / "digits" / "classifier.onnx"
+    with pytest.raises(InputError, match="entries = 10 is more than the 9 weights of the largest kernel of"):
+        prune_file(str(model), out, patterns=1, kernel_sparsity=0.2, entries=10)
+    assert not out.exists()
