@@ -1,18 +1,16 @@
 """Reading a model from an ONNX file of one operator."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, numpy_helper
-from onnx.external_data_helper import load_external_data_for_model
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, numpy_helper
 from pydantic import ValidationError
 
 from selvage.layer_file import Model, integers, one_line
+from selvage.onnx_read import complete, is_operator, read_proto, title_of
 from spec.chip import one_sentence
 from spec.errors import InputError
 from spec.layer import Layer
@@ -30,57 +28,29 @@ AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 def load_onnx(path: str, shape: tuple[int, ...] | None) -> Model:
     """The model in the ONNX file ``path``; ``shape`` of the input fills in its free dimensions."""
-    try:
-        proto = ModelProto.FromString(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"model {path!r} cannot be read: {error.strerror or error}") from None
-    except DecodeError:
-        raise InputError(f"model {path!r} is not an ONNX file, or is cut short") from None
+    proto = read_proto(path)
     node = _only_node(proto.graph, path)
-    _complete(proto, path)
+    complete(proto, path)
     operator = Operator.of(proto.graph, node)
     return _convolution(operator, shape) if node.op_type in CONVOLUTIONS else _dense(operator)
 
 
 def _only_node(graph: GraphProto, path: str) -> NodeProto:
     """The one node that is no Constant; `InputError` when it is missing, unsupported or has company."""
-    nodes = [node for node in graph.node if not _is(node, "Constant")]
+    nodes = [node for node in graph.node if not is_operator(node, "Constant")]
     if not nodes:
         raise InputError(f"model {path!r} holds no operator, and must hold one of {', '.join(OPERATORS)}")
-    chosen = next((node for node in nodes if _is(node, *OPERATORS)), nodes[0])
-    if not _is(chosen, *OPERATORS):
+    chosen = next((node for node in nodes if is_operator(node, *OPERATORS)), nodes[0])
+    if not is_operator(chosen, *OPERATORS):
         kind = f"{chosen.domain}.{chosen.op_type}" if chosen.domain else chosen.op_type
-        raise InputError(f"{_title(chosen)}: operator {kind!r} is not supported ({', '.join(OPERATORS)})")
+        raise InputError(f"{title_of(chosen)}: operator {kind!r} is not supported ({', '.join(OPERATORS)})")
     for node in nodes:
         if node is not chosen:
             raise InputError(
-                f"{_title(node)}: operator {node.op_type!r} stands beside {_title(chosen)}, "
+                f"{title_of(node)}: operator {node.op_type!r} stands beside {title_of(chosen)}, "
                 f"and a model must hold exactly one node besides Constants"
             )
     return chosen
-
-
-def _is(node: NodeProto, *operators: str) -> bool:
-    """Whether ``node`` is one of ONNX's own ``operators``."""
-    return node.domain in ("", "ai.onnx") and node.op_type in operators
-
-
-def _title(node: NodeProto) -> str:
-    """How messages call a node: by its name, or else by its output."""
-    return f"node {node.name or next(iter(node.output), '')!r}"
-
-
-def _complete(proto: ModelProto, path: str) -> None:
-    """Bring in weights kept in other files and let ONNX check the structure."""
-    try:
-        load_external_data_for_model(proto, str(Path(path).parent))
-        onnx.checker.check_model(proto)
-    except OSError as error:
-        raise InputError(f"model {path!r}: its external data cannot be read: {one_line(error)}") from None
-    except TypeError:  # what onnx raises for a location that is not UTF-8
-        raise InputError(f"model {path!r}: its external data must have a file name in UTF-8") from None
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise InputError(f"model {path!r} is not valid ONNX: {one_line(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -108,7 +78,7 @@ class Operator:
         return self.node.op_type in ("ConvInteger", "MatMulInteger")
 
     def error(self, message: str) -> InputError:
-        return InputError(f"{_title(self.node)}: {message}")
+        return InputError(f"{title_of(self.node)}: {message}")
 
     def attribute(self, name: str, default: Any) -> Any:
         """An attribute: an int, a float, a str, or a tuple of ints."""
@@ -134,7 +104,7 @@ class Operator:
 
     def title(self, position: int, what: str) -> str:
         """How messages call an input of the node."""
-        return f"{_title(self.node)}: {what} {self.node.input[position]!r}"
+        return f"{title_of(self.node)}: {what} {self.node.input[position]!r}"
 
     def constant(self, position: int, what: str) -> NDArray:
         """A constant input, as stored; `InputError` when it is none or holds no numbers."""
@@ -398,4 +368,4 @@ def _layer(operator: Operator, **geometry: Any) -> Layer:
     try:
         return Layer(name=operator.node.name or operator.node.output[0], **geometry)
     except ValidationError as error:
-        raise InputError(one_sentence(error, _title(operator.node))) from None
+        raise InputError(one_sentence(error, title_of(operator.node))) from None

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError, EncodeError
 from numpy.typing import NDArray
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
-from onnx.external_data_helper import load_external_data_for_model
 
 from golden.pattern import Masks, prune
 from selvage.files import check_writable, write_whole
 from selvage.layer_file import first_index, one_line
+from selvage.onnx_read import complete, is_operator, name_of, read_proto, title_of
 from spec.errors import InputError
 
 WEIGHTS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}
@@ -54,13 +52,14 @@ def prune_file(model: str, out: Path, *, patterns: int, kernel_sparsity: float, 
     pruned or written; nothing is written then.
     """
     check_writable(out)
-    proto = _read(model)
+    proto = read_proto(model)
+    complete(proto, model)
     pruned, largest = [], 1
     for weights in _found(proto, model):
         try:
             masks = prune(weights.kernels(), patterns, kernel_sparsity, entries)[1]
         except ValueError as error:
-            raise InputError(f"{_title(weights.node)}: {error}") from None
+            raise InputError(f"{title_of(weights.node)}: {error}") from None
         weights.keep(masks)
         largest = max(largest, masks[0, 0].size)
         pruned.append(_counted(weights.node, masks))
@@ -74,49 +73,13 @@ def _counted(node: NodeProto, masks: Masks) -> PrunedNode:
     flat = masks.reshape(-1, masks[0, 0].size)
     kept = flat[flat.any(1)]
     return PrunedNode(
-        name=_name(node),
+        name=name_of(node),
         weights=masks.size,
         kept=int(masks.sum()),
         kernels=len(flat),
         deleted=len(flat) - len(kept),
         patterns=len(np.unique(kept, axis=0)),
     )
-
-
-def _read(path: str) -> ModelProto:
-    """The model in a file, its external data brought in and its structure checked."""
-    try:
-        proto = ModelProto.FromString(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"model {path!r} cannot be read: {error.strerror or error}") from None
-    except DecodeError:
-        raise InputError(f"model {path!r} is not an ONNX file, or is cut short") from None
-    try:
-        load_external_data_for_model(proto, str(Path(path).parent))
-        onnx.checker.check_model(proto)
-    except OSError as error:
-        raise InputError(f"model {path!r}: its external data cannot be read: {one_line(error)}") from None
-    except TypeError:  # what onnx raises for a location that is not UTF-8
-        raise InputError(f"model {path!r}: its external data must have a file name in UTF-8") from None
-    except EncodeError:
-        raise InputError(f"model {path!r} is beyond 2 GB, the most that one ONNX file holds") from None
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise InputError(f"model {path!r} is not valid ONNX: {one_line(error)}") from None
-    return proto
-
-
-def _is(node: NodeProto, *operators: str) -> bool:
-    """Whether ``node`` is one of ONNX's own ``operators``."""
-    return node.domain in ("", "ai.onnx") and node.op_type in operators
-
-
-def _name(node: NodeProto) -> str:
-    return node.name or next(iter(node.output), "")
-
-
-def _title(node: NodeProto) -> str:
-    """How messages call a node: by its name, or else by its output."""
-    return f"node {_name(node)!r}"
 
 
 def _attribute(node: NodeProto, name: str, default: int) -> int:
@@ -135,9 +98,9 @@ class _Scope:
         constants: dict[str, TensorProto | None] = {tensor.name: tensor for tensor in getattr(graph, "initializer", ())}
         dequantisers: dict[str, NodeProto] = {}
         for node in graph.node:
-            if _is(node, "DequantizeLinear"):
+            if is_operator(node, "DequantizeLinear"):
                 dequantisers[node.output[0]] = node
-            elif _is(node, "Constant"):
+            elif is_operator(node, "Constant"):
                 constants[node.output[0]] = next(
                     (value.t for value in node.attribute if value.type == AttributeProto.TENSOR), None
                 )
@@ -195,18 +158,18 @@ def _found(proto: ModelProto, path: str) -> list[_Weights]:
     scopes = [pair for graph in (proto.graph, *proto.functions) for pair in _graphs(graph, empty)]
     for graph, scope in scopes:
         for node in graph.node:
-            place = WEIGHTS[node.op_type] if _is(node, *WEIGHTS) else None
+            place = WEIGHTS[node.op_type] if is_operator(node, *WEIGHTS) else None
             if place is not None:
                 weights = _weights(node, node.input[place], scope)
                 first = found.setdefault(id(weights.tensor), weights)
                 if not np.array_equal(first.zero, weights.zero):
                     raise InputError(
-                        f"{_title(node)}: weight {node.input[place]!r} is shared with {_title(first.node)}, "
+                        f"{title_of(node)}: weight {node.input[place]!r} is shared with {title_of(first.node)}, "
                         f"and must have the same zero point in both"
                     )
             for position, name in enumerate(node.input):
-                if position != place and not (position == 0 and _is(node, "DequantizeLinear")):
-                    others[id(scope.stored(name)[0])] = f"read by {_title(node)} ({node.op_type})"
+                if position != place and not (position == 0 and is_operator(node, "DequantizeLinear")):
+                    others[id(scope.stored(name)[0])] = f"read by {title_of(node)} ({node.op_type})"
         for output in graph.output:
             name = output if isinstance(output, str) else output.name
             others[id(scope.stored(name)[0])] = f"the output {name!r} of the graph"
@@ -215,7 +178,7 @@ def _found(proto: ModelProto, path: str) -> list[_Weights]:
     for key, weights in found.items():
         if key in others:
             raise InputError(
-                f"{_title(weights.node)}: weight {weights.tensor.name!r} is {others[key]} as well, "
+                f"{title_of(weights.node)}: weight {weights.tensor.name!r} is {others[key]} as well, "
                 f"and weights to prune must serve convolutions only"
             )
     return list(found.values())
@@ -223,7 +186,7 @@ def _found(proto: ModelProto, path: str) -> list[_Weights]:
 
 def _weights(node: NodeProto, name: str, scope: _Scope) -> _Weights:
     """The weights that ``node`` reads as ``name``."""
-    title = f"{_title(node)}: weight {name!r}"
+    title = f"{title_of(node)}: weight {name!r}"
     tensor, behind = scope.stored(name)
     if tensor is None:
         raise InputError(
