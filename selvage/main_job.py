@@ -36,8 +36,8 @@ CHANNELS = {
     "GAN_Deconv2": (28, 2),
     "GAN_Deconv3": (32, 2),
     "GAN_Deconv4": (32, 2),
-    "FCN_Deconv1": (10, 2),
-    "FCN_Deconv2": (21, 2),
+    "FCN_Deconv1": (8, 2),
+    "FCN_Deconv2": (9, 2),
 }
 SQUEEZE = 3
 # Of FCN_Deconv2, whose 568 x 568 outputs take too long here: rows of steps, and which tile.
@@ -104,8 +104,8 @@ def cases() -> list[Case]:
     for layer in transposed_layers(count=1):
         own = Case(layer.geometry, layer.weights, layer.activations, layer.format, "red")
         found += [own, replace(own, sme=SmeParameters(squeeze=SQUEEZE))]
-        # Padding-free leaves many small tiles of the widest layer, which take long to build.
-        others = ("zero-padding", "padding-free") if layer.geometry.channels < 64 else ("zero-padding",)
+        # Padding-free leaves many small tiles of the wider layers, which take long to build.
+        others = ("zero-padding", "padding-free") if layer.geometry.channels < 32 else ("zero-padding",)
         found += [replace(own, schedule=schedule) for schedule in others]
     for name in RED_LAYERS:
         layer = part(name, *CHANNELS[name])
