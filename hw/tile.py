@@ -1,6 +1,6 @@
 """A tile: arrays that share an input buffer, and everything between its streams and their pins."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from hw.shared import Library
 from hw.splice import Splice
 from hw.streams import crossbar_signature, move_layout, move_value
 from hw.tables import lookup
+from mapping.drain import lanes_used
 
 COUNTER_BITS = 48
 
@@ -30,7 +31,8 @@ class Tile(wiring.Component):
     i : activations
     o : outputs
     crossbar_k : pins of macro k
-    fetched, reads, pending, issued : with ``counters``: words accepted; OU reads of all arrays;
+    fetched, reads, conversions, pending, issued : with ``counters``: words accepted; OU reads of all arrays;
+        columns converted in them, lanes beyond a block left out;
         cycles in which some array has an OU left to read; cycles in which some array reads one
     """
 
@@ -41,7 +43,7 @@ class Tile(wiring.Component):
         self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
         self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]
         crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.engines)}
-        counters = dict.fromkeys(("fetched", "reads", "pending", "issued"), Out(COUNTER_BITS))
+        counters = dict.fromkeys(("fetched", "reads", "conversions", "pending", "issued"), Out(COUNTER_BITS))
         super().__init__(
             {
                 "i": In(stream.Signature(data.ArrayLayout(p.buffer.format.raw_bits, p.buffer.lanes))),
@@ -102,11 +104,18 @@ class Tile(wiring.Component):
     def _count(self, m: Module) -> None:
         requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.engines))]
         taken = Signal(len(requests))
+        # A tag and its request are one read; the tag names the block's column group.
+        converted = []
+        for engine, lanes in zip(self.engines, lanes_used(self.p.placement, self.p.tile, self.p.drain), strict=True):
+            tag = engine.tag
+            real = tag.valid & tag.ready & ~tag.payload.none
+            converted.append(Mux(real, lookup(lanes, tag.payload.slot), 0))
         left = Cat(engine.left for engine in self.engines)
         m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
         m.d.sync += [
             self.fetched.eq(self.fetched + (self.i.valid & self.i.ready)),
             self.reads.eq(self.reads + _ones(taken)),
+            self.conversions.eq(self.conversions + sum(converted, start=Const(0))),
             self.pending.eq(self.pending + left.any()),
             self.issued.eq(self.issued + taken.any()),
         ]

@@ -119,6 +119,21 @@ def _scattered_plan(placement: Placement, tile: Tile) -> DrainPlan:
     return DrainPlan(banks, tuple(slots), tuple(counts), tuple(addresses))
 
 
+def lanes_used(placement: Placement, tile: Tile, plan: DrainPlan) -> tuple[tuple[int, ...], ...]:
+    """Of each array, by the slot or position that a read names: lanes that hold the block's columns."""
+    if plan.addresses:
+        return tuple(tuple(sum(slot is not None for slot in own) for own in table) for table in plan.addresses)
+    found, chip = [], placement.chip
+    for array, slots, count in zip(tile.arrays, plan.slots, plan.counts, strict=True):
+        lanes = [0] * count
+        for block, first in zip(array.blocks, slots, strict=True):
+            columns, groups = len(block.outputs) * array.slices, band_groups(array, block, chip)
+            for k in range(len(block.significances) * groups):
+                lanes[first + k] = min(chip.ou_cols, columns - k % groups * chip.ou_cols)
+        found.append(tuple(lanes))
+    return tuple(found)
+
+
 def _lanes(array: Array, block: Block, local: dict[tuple[int, int], int], chip: Chip) -> list[tuple[int | None, ...]]:
     """Addresses of a block's positions."""
     start, columns = block.column % chip.ou_cols, len(block.outputs) * array.slices

@@ -3,7 +3,7 @@
 from hw.parameters import TileParameters
 from hw.tile import COUNTER_BITS, Tile
 
-COUNTERS = ("fetched", "reads", "pending", "issued")
+COUNTERS = ("fetched", "reads", "conversions", "pending", "issued")
 
 
 def request_bits(p: TileParameters) -> int:
