@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from mapping.placement import Placement, row_groups
+from spec.layer import Layer
 
 
 @dataclass(frozen=True)
 class StaticCounts:
-    """OU reads, converted columns, driven word lines, cells read; cells that are occupied at all."""
+    """OU reads, converted columns, driven word lines, cells read."""
 
     reads: int
     conversions: int
@@ -31,6 +32,12 @@ class StaticCounts:
         return cls(reads, conversions, driven, cells)
 
 
+def table_bits(layer: Layer) -> tuple[int, int]:
+    """Of a kernel's output id; of a pattern block's mask, channel and number of kernels."""
+    channel, output = (max(1, (count - 1).bit_length()) for count in (layer.channels, layer.outputs))
+    return output, layer.kernel[0] * layer.kernel[1] + channel + output + 1
+
+
 def index_bits(placement: Placement) -> int:
     """Bits of the tables that reordered kernels and row lists need; 0 where the order is the layer's.
 
@@ -40,9 +47,8 @@ def index_bits(placement: Placement) -> int:
     if placement.mapping not in ("pattern", "sre"):
         return 0
     layer = placement.layer
-    channel, output = (max(1, (count - 1).bit_length()) for count in (layer.channels, layer.outputs))
+    output, mask = table_bits(layer)
     row = max(1, (layer.kernel[0] * layer.kernel[1] * layer.channels - 1).bit_length())
-    mask = layer.kernel[0] * layer.kernel[1] + channel + output + 1
     total = 0
     for tile in placement.tiles:
         for block in (block for array in tile.arrays if array.polarity > 0 for block in array.blocks):

@@ -69,6 +69,16 @@ class LogicalArray:
         return Array(tuple(blocks), polarity, stored, self.slices)
 
 
+def check_signs_apart(mapping: str, chip: Chip, schedule: str, *, why: str = "") -> None:
+    """`InputError` where a mapping that leaves zero cells out cannot be: offset encoding, padding-free."""
+    if chip.encoding != "differential":
+        raise InputError(
+            f"mapping {mapping} needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}{why}"
+        )
+    if schedule == "padding-free":
+        raise InputError(f"mapping {mapping} needs the red or zero-padding schedule, not padding-free")
+
+
 def weight_offset(weights: Integers, chip: Chip) -> int:
     """What is added to every weight of a layer before it is stored: 0 unless the encoding is offset.
 

@@ -9,12 +9,12 @@ others of its height: they stand on the same word lines and are read in differen
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, log2
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.packing import LogicalArray, Piece, cut_tiles, slices_of, stored_weights
+from mapping.counts import table_bits
+from mapping.packing import LogicalArray, Piece, check_signs_apart, cut_tiles, slices_of, stored_weights
 from mapping.placement import Integers, Placement
 from mapping.rows import RowSet, row_sets
 from mapping.schedule import choose, sweep_of, taps_of
@@ -72,9 +72,7 @@ class PatternCounts:
 
 def index_bits(layer: Layer, blocks: list[PatternBlock]) -> int:
     """Storage of the tables: an output id for each kernel; mask, channel and number of kernels for each block."""
-    output = max(1, ceil(log2(max(2, layer.outputs))))
-    channel = max(1, ceil(log2(max(2, layer.channels))))
-    each = layer.kernel[0] * layer.kernel[1] + channel + output + 1
+    output, each = table_bits(layer)
     return sum(len(block.columns) * output + each for block in blocks)
 
 
@@ -106,14 +104,11 @@ def place_pattern(
 
 def check_pattern(chip: Chip, schedule: str, *, slices: int) -> None:
     """`InputError` when patterns cannot be mapped so: ``slices`` cells of a weight side by side."""
-    if chip.encoding != "differential":
-        raise InputError(f"mapping pattern needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}")
+    check_signs_apart("pattern", chip, schedule)
     if chip.ou_cols % slices:
         raise InputError(
             f"mapping pattern needs ou_cols = {chip.ou_cols} to be a multiple of the {slices} cells of a weight"
         )
-    if schedule == "padding-free":
-        raise InputError("mapping pattern needs the red or zero-padding schedule, not padding-free")
 
 
 def _piece(rows: RowSet, place: Placed, chip: Chip) -> Piece:
@@ -139,16 +134,9 @@ def pattern_blocks(sets: list[RowSet], chip: Chip) -> list[PatternBlock]:
             parts = np.split(order, np.flatnonzero(np.diff(number[channel][order])) + 1)
             for columns in parts:
                 taps = np.flatnonzero(patterns[number[channel, columns[0]]])
-                # A pattern higher than an array would be two blocks; kernels are lower.
-                blocks += (
-                    [
-                        PatternBlock(index, channel, own, columns)
-                        for own in np.array_split(taps, -(-len(taps) // chip.rows))
-                        if len(own)
-                    ]
-                    if len(taps)
-                    else []
-                )
+                # A pattern that is higher than an array is several blocks; a deleted kernel is none.
+                for first in range(0, len(taps), chip.rows):
+                    blocks.append(PatternBlock(index, channel, taps[first : first + chip.rows], columns))
     if not blocks:
         return [PatternBlock(0, 0, np.zeros(1, np.int64), np.zeros(1, np.int64))]
     return blocks

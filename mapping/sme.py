@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.sme import quantise, squeezed
-from mapping.packing import LogicalArray, Piece, cut_tiles, split_even
+from mapping.packing import LogicalArray, Piece, check_signs_apart, cut_tiles, split_even
 from mapping.placement import Integers, Placement
 from mapping.rows import RowSet, kernel_view, row_sets, taps_by_phase
 from mapping.schedule import choose, sweep_of, taps_of
@@ -43,8 +43,8 @@ class SmeParameters:
     compact: bool = False
     sort: bool = False
 
-    def check(self, chip: Chip) -> None:
-        """`InputError` when ``chip`` cannot have weights like these."""
+    def check(self, chip: Chip, schedule: str = "auto") -> None:
+        """`InputError` when ``chip`` cannot have weights like these, or planes the schedule."""
         bits = chip.weight_bits
         if not 1 <= self.significant_bits <= bits:
             raise InputError(
@@ -54,11 +54,7 @@ class SmeParameters:
             raise InputError(f"--squeeze {self.squeeze} is outside 0 .. {bits - 1}, below weight_bits = {bits}")
         if self.squeeze % chip.cell_bits:
             raise InputError(f"--squeeze {self.squeeze} is no multiple of cell_bits = {chip.cell_bits}")
-        if chip.encoding != "differential":
-            raise InputError(
-                f"mapping sme needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}: "
-                f"offset codes fill the top planes"
-            )
+        check_signs_apart("sme", chip, schedule, why=": offset codes fill the top planes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +95,8 @@ def place_sme(
 
     Raises `InputError` for parameters that the chip, or a schedule that the layer cannot have.
     """
-    parameters.check(chip)
     schedule = choose(layer, schedule)
-    if schedule == "padding-free":
-        raise InputError("mapping sme needs the red or zero-padding schedule, not padding-free")
+    parameters.check(chip, schedule)
     codes = quantise(weights, chip.weight_bits, parameters.significant_bits)
     blocks, effective = _blocks(layer, codes, chip, schedule, parameters)
     groups: dict[tuple, list[LogicalArray]] = {}
@@ -253,8 +247,7 @@ def _piece(
     block: _ColumnBlock, polarity: int, rows: Integers, bits: list[int], whole: int, chip: Chip, *, sort: bool
 ) -> Piece:
     """Some rows of a column block: a band for each plane that begins at ``bits``, or ``whole`` slices."""
-    by_word, offsets, channels = block.rows.order(chip.lanes)
-    place = np.argsort(by_word)[rows]
+    tap, channel = np.divmod(rows, block.rows.weights.shape[1])
     magnitudes, digit = np.maximum(block.codes[rows] * polarity, 0), 2**chip.cell_bits - 1
     if whole:
         cells = (magnitudes[:, :, None] >> np.arange(whole) * chip.cell_bits & digit).reshape(len(rows), -1)
@@ -267,8 +260,8 @@ def _piece(
     shift = int(block.shifts[rows[0]]) if sort else 0
     return Piece(
         shelf=(),
-        offsets=offsets[place],
-        channels=channels[place],
+        offsets=np.array(block.rows.taps)[tap],
+        channels=block.rows.first + channel,
         outputs=block.rows.outputs,
         cells={polarity: cells.astype(np.uint8)},
         shifts=None if sort else block.shifts[rows],

@@ -6,12 +6,11 @@ each the rows whose cells are all zero are dropped and the others pushed up. Col
 
 import numpy as np
 
-from mapping.packing import LogicalArray, Piece, cut_tiles, slices_of, split_even, stored_weights
+from mapping.packing import LogicalArray, Piece, check_signs_apart, cut_tiles, slices_of, split_even, stored_weights
 from mapping.placement import Integers, Placement
 from mapping.rows import RowSet, row_sets
 from mapping.schedule import choose, sweep_of, taps_of
 from spec.chip import Chip
-from spec.errors import InputError
 from spec.layer import InputFormat, Layer
 
 
@@ -29,10 +28,7 @@ def place_sre(
     `InputError`: offset encoding, which stores no zero; padding-free.
     """
     schedule = choose(layer, schedule)
-    if chip.encoding != "differential":
-        raise InputError(f"mapping sre needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}")
-    if schedule == "padding-free":
-        raise InputError("mapping sre needs the red or zero-padding schedule, not padding-free")
+    check_signs_apart("sre", chip, schedule)
     sweep, taps = sweep_of(layer, schedule), taps_of(layer, schedule)
     arrays = [
         array

@@ -12,6 +12,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.packing import check_signs_apart
 from mapping.pattern import PatternCounts, pattern_blocks, shelves
 from mapping.rows import row_sets
 from mapping.schedule import choose, sweep_of, taps_of
@@ -115,8 +116,7 @@ def prunable(layer: Layer) -> bool:
 
 def check_pruned(layers: list[Layer], chip: Chip, pruning: Pruning, slices: int) -> None:
     """`InputError` when `count_pruned` cannot be asked this."""
-    if chip.encoding != "differential":
-        raise InputError(f"mapping pattern needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}")
+    check_signs_apart("pattern", chip, "auto")
     if slices < 1 or chip.ou_cols % slices:
         raise InputError(f"--cells-per-weight {slices} does not divide ou_cols = {chip.ou_cols} of chip {chip.name}")
     if not any(map(prunable, layers)):

@@ -49,14 +49,14 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
     else:
         reads = np.repeat(dense, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=1)
     images, steps = codes.shape[0], reads.shape[1]
-    cycles = _Timeline(placement, tile).run(reads, images)
-    words = load_plan(placement, tile).words
+    timeline = _Timeline(placement, tile)
+    cycles = timeline.run(reads, images)
     return TileCycles(
         cycles=cycles,
         reads=int((reads * weights[:, None]).sum()),
         dense_reads=int(np.dot(dense[:, 0], weights)) * steps,
         busiest=int(reads.max(axis=0).sum()),
-        fetched=images * placement.layer.height * placement.layer.width * words,
+        fetched=images * placement.layer.height * placement.layer.width * timeline.words,
         steps=steps,
     )
 
@@ -153,7 +153,7 @@ class _Timeline:
     def __init__(self, placement: Placement, tile: Tile) -> None:
         self.placement = placement
         plan = load_plan(placement, tile)
-        self.load = len(plan.reads)
+        self.load, self.words = len(plan.reads), plan.words
         self.drain = drain_plan(placement, tile)
         self.source = _Source(placement, tile, plan.words)
         self.sink = _Overlap(placement, self.drain) if placement.sweep.overlap else None
