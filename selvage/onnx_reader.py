@@ -1,0 +1,143 @@
+"""What is known while an ONNX graph is read: values by name, and the network's nodes so far."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from golden.requantize import dequantise, quantise
+from selvage.onnx_nodes import UNQUANTISED, error, map_shape
+from selvage.onnx_read import is_operator, title_of
+from selvage.onnx_static import Shape, Static
+from selvage.onnx_values import Constant, Function, Head, Host, Joined, Map, Pending, Shape3, Weights
+from spec.errors import InputError
+from spec.graph import Node, Table, Tensor
+
+Value = Constant | Weights | Head | Map | Host | Pending
+Values = list[Value | None]
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+MATRICES = (*CONVOLUTIONS, "Gemm", "MatMul")
+POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")
+MAPS = (*CONVOLUTIONS, *POOLS, "Resize", "BatchNormalization")  # their first input is a map
+
+
+class NoScale(InputError):
+    """A result is read as a map, and has no scale; ``node`` made it."""
+
+    def __init__(self, node: NodeProto, message: str) -> None:
+        super().__init__(str(error(node, message)))
+        self.node = node
+
+
+class Reader:
+    """``values`` by ONNX's names, ``nodes``, ``inputs`` and ``tensors`` of the network so far."""
+
+    def __init__(self, static: Static) -> None:
+        self.static = static
+        self.values: dict[str, Value] = {}
+        self.nodes: list[Node] = []
+        self.inputs: dict[str, Tensor] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.tables: dict[str, Table] = {}
+        self.made: dict[object, Tensor] = {}
+        self.wanted = wanted_shapes(static)
+
+    def settled(self, node: NodeProto, value: Value | None) -> Map:
+        """The map that a node reads. `NoScale`: the value is none, and can become none."""
+        if isinstance(value, Map):
+            return value
+        if isinstance(value, Head):
+            raise error(node, f"operator {node.op_type!r} reads floats without a scale; {UNQUANTISED}")
+        if isinstance(value, Function | Joined):
+            same = self.without_scale(value)
+            if same is not None:
+                return Map(self.emitted((value.start,), value, same), real=True)
+        if isinstance(value, Pending):
+            title = f"no QuantizeLinear stands behind operator {value.origin.op_type!r}"
+            raise NoScale(value.origin, f"{title}, and {title_of(node)} reads its result; {UNQUANTISED}")
+        raise error(node, f"operator {node.op_type!r} reads a constant where a map is needed")
+
+    def without_scale(self, value: Pending) -> Tensor | None:
+        """The tensor of a result whose scale can be that of its source, where no QuantizeLinear says one."""
+        if not isinstance(value, Function | Joined):
+            return None
+        sources = value.sources if isinstance(value, Joined) else (value.source,)
+        first = sources[0]
+        if any(other.scale != first.scale or other.format != first.format for other in sources):
+            return None
+        to = Tensor(value.start, value.shape, first.scale, first.format)
+        if isinstance(value, Function) and (dequantise(quantise(value.values, to), to) != value.values).any():
+            return None
+        return to
+
+    def emitted(self, key: object, value: Pending, to: Tensor) -> Tensor:
+        """The codes of a pending value, by nodes that make them, or those made for the same ``key`` before."""
+        if key not in self.made:
+            for node in value.nodes(to):
+                self.add(node)
+            self.made[key] = to
+        return self.made[key]
+
+    def add(self, node: Node) -> None:
+        """One more node; behind a name that is taken already stands that of its tensor."""
+        if any(other.name == node.name for other in self.nodes):
+            node = replace(node, name=f"{node.name}/{node.output.name}")
+        self.nodes.append(node)
+        self.tensors[node.output.name] = node.output
+        if isinstance(node, Table):
+            self.tables[node.output.name] = node
+
+    def onnx_shape(self, name: str, node: NodeProto) -> Shape:
+        """ONNX's shape of a name that a node reads or makes."""
+        shape = self.static.shapes.get(name)
+        if shape is None:
+            raise error(node, f"the shape of {name!r} depends on values that are not constant")
+        return shape
+
+    def shape_read(self, node: NodeProto) -> Shape3:
+        """(C, H, W) of a node's first input as ONNX sees it."""
+        return map_shape(node, self.onnx_shape(node.input[0], node))
+
+    def shape_made(self, node: NodeProto) -> Shape3:
+        """(C, H, W) of a node's result as ONNX sees it."""
+        return map_shape(node, self.onnx_shape(node.output[0], node))
+
+    def as_map(self, node: NodeProto, value: Value | None) -> Tensor:
+        """The tensor of a map that a node reads pixel by pixel. `InputError`: ONNX sees it in another shape."""
+        tensor = self.settled(node, value).tensor
+        if tensor.shape != self.shape_read(node):
+            raise error(node, f"it reads {tensor.shape} reshaped to {self.shape_read(node)}, and maps keep their shape")
+        return tensor
+
+    def constant(self, node: NodeProto, value: Value | None, what: str) -> NDArray:
+        """The numbers of a constant input."""
+        if not isinstance(value, Constant | Weights):
+            raise error(node, f"its {what} must be constant")
+        return value.array
+
+
+def wanted_shapes(static: Static) -> dict[str, Shape3]:
+    """(C, H, W) in which each tensor is read as a map in the end, for those that are."""
+    wanted: dict[str, Shape3] = {}
+    for node in reversed(static.graph.node):
+        behind = next((wanted[name] for name in node.output if name in wanted), None)
+        for position, name in enumerate(node.input):
+            shape = static.shapes.get(name)
+            if shape is None or name in static.constants or len(shape) < 2:
+                continue
+            as_it_is = len(shape) in (3, 4)
+            if as_it_is and is_operator(node, *MAPS) and position == 0:
+                wanted[name] = map_shape(node, shape)
+            elif as_it_is and is_operator(node, "Concat"):
+                wanted.setdefault(name, map_shape(node, shape))
+            elif behind and not is_operator(node, *MATRICES, *MAPS) and math.prod(shape[1:]) == math.prod(behind):
+                wanted.setdefault(name, behind)
+    return wanted
+
+
+def small(array: NDArray | None) -> bool:
+    """Whether a constant is one number, or none."""
+    return array is None or np.size(array) == 1

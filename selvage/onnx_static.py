@@ -1,0 +1,248 @@
+"""An ONNX model made ready for import: checked, one form of quantisation, every shape known, constants folded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx.inliner
+from numpy.typing import NDArray
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
+
+from selvage.layer_file import one_line
+from selvage.onnx_normal import normalise
+from selvage.onnx_read import complete, is_operator, read_proto, title_of
+from spec.errors import InputError
+
+OLDEST = 10  # the first with QuantizeLinear
+RANDOM = ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout")
+SHAPING = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout")
+
+Shape = tuple[int, ...]
+
+
+class DequantizeLinear(DequantizeLinear_19):
+    """Of opsets below 19 too, for which ONNX's reference has none."""
+
+    op_domain = ""
+
+    def _run(self, *inputs: NDArray, axis: int = 1, **newer: object) -> tuple[NDArray]:
+        return super()._run(*inputs, axis=axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Static:
+    """A model without operators on codes, its sizes fixed.
+
+    ``graph`` holds the nodes that remain when constants are folded; ``constants`` their values by name,
+    ``shapes`` the shape of each tensor, ``batch`` first. ``each``: the model can only be evaluated in
+    batches of ``batch``, because its shapes say so. ``inputs`` and ``outputs`` are the model's own.
+    """
+
+    path: str
+    graph: GraphProto
+    opsets: tuple[onnx.OperatorSetIdProto, ...]
+    constants: dict[str, NDArray]
+    shapes: dict[str, Shape]
+    batch: int
+    each: bool
+    inputs: tuple[ValueInfoProto, ...]
+    outputs: tuple[str, ...]
+
+    def evaluator(
+        self, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]
+    ) -> ReferenceEvaluator:
+        """ONNX's own evaluation of some nodes; `InputError`: it lacks an operator."""
+        used = {name for node in nodes for name in node.input} - set(inputs)
+        constants = {name: array for name, array in self.constants.items() if name in used}
+        return evaluator(nodes, inputs, outputs, constants, self.opsets)
+
+
+def evaluator(
+    nodes: Sequence[NodeProto],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    constants: dict[str, NDArray],
+    opsets: Sequence[onnx.OperatorSetIdProto],
+) -> ReferenceEvaluator:
+    """Evaluates ``nodes`` in their order. `InputError`: one is of an operator without a reference."""
+    graph = helper.make_graph(
+        nodes,
+        "part",
+        [ValueInfoProto(name=name) for name in inputs],
+        [ValueInfoProto(name=name) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    old = any(item.domain in ("", "ai.onnx") and item.version < 19 for item in opsets)
+    try:
+        model = helper.make_model(graph, opset_imports=opsets)
+        return ReferenceEvaluator(model, new_ops=[DequantizeLinear] if old else [])
+    except Exception as error:  # onnx raises what comes to hand
+        raise InputError(f"{title_of(nodes[0])}: it cannot be evaluated: {one_line(error)}") from None
+
+
+def evaluate(node: NodeProto, arrays: Sequence[NDArray], opsets: Sequence[onnx.OperatorSetIdProto]) -> list[NDArray]:
+    """Outputs of one node for its inputs, those that it names. `InputError`: it has none."""
+    names = [name for name in node.input if name]
+    feeds = dict(zip(names, arrays, strict=True))
+    run = evaluator([node], list(feeds), [name for name in node.output if name], {}, opsets)
+    try:
+        with np.errstate(all="ignore"):
+            return [np.asarray(value) for value in run.run(None, feeds)]
+    except Exception as error:  # as above
+        raise InputError(f"{title_of(node)}: it cannot be evaluated: {one_line(error)}") from None
+
+
+def read_static(path: str, shape: Shape | None) -> Static:
+    """The model in the ONNX file ``path``; ``shape`` settles free sides of its input."""
+    proto = read_proto(path)
+    if not proto.graph.node:
+        raise InputError(f"model {path!r} holds no operator")
+    _check_opset(proto, path)
+    _check_order(proto.graph)
+    complete(proto, path)
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
+    normalise(proto.graph)
+    constant_names = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [info for info in proto.graph.input if info.name not in constant_names]
+    free = _settle(inputs, shape)
+    batch = inputs[0].type.tensor_type.shape.dim[0].dim_value
+    shaped = any(is_operator(node, "Shape") for node in proto.graph.node)
+    outputs = tuple(info.name for info in proto.graph.output)
+    shapes, constants = _fold(proto, path)
+    opsets = tuple(proto.opset_import)
+    return Static(path, proto.graph, opsets, constants, shapes, batch, shaped or not free, tuple(inputs), outputs)
+
+
+def _check_opset(proto: ModelProto, path: str) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    versions = [item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")]
+    if versions and not OLDEST <= versions[0] <= newest:
+        raise InputError(f"model {path!r} has opset {versions[0]}, and {OLDEST} to {newest} are supported")
+
+
+def _check_order(graph: GraphProto) -> None:
+    """`InputError` when a node reads what one behind it makes."""
+    made = {name for node in graph.node for name in node.output if name}
+    known: set[str] = set()
+    for node in graph.node:
+        for name in node.input:
+            if name in made and name not in known:
+                raise InputError(
+                    f"{title_of(node)}: it reads {name!r} before that is made; the graph must have no cycle"
+                )
+        known.update(node.output)
+
+
+def _settle(inputs: list[ValueInfoProto], shape: Shape | None) -> bool:
+    """Fix every free side of the inputs in place, the batch at 1; whether the batch was free.
+
+    `InputError`: a side is free and ``shape`` does not say it, or says other than the model.
+    """
+    if not inputs:
+        raise InputError("the model has no input")
+    free_batch = True
+    for info in inputs:
+        title = f"input {info.name!r}"
+        if not info.type.HasField("tensor_type") or not info.type.tensor_type.HasField("shape"):
+            raise InputError(f"{title} must be a tensor of known rank")
+        dims = info.type.tensor_type.shape.dim
+        if not 2 <= len(dims) <= 4:
+            raise InputError(f"{title} has rank {len(dims)}, and 2 to 4 are supported, the batch first")
+        if shape is not None and len(shape) != len(dims):
+            raise InputError(f"--shape {','.join(map(str, shape))} has {len(shape)} sides, and {title} has {len(dims)}")
+        for axis, dim in enumerate(dims):
+            if dim.HasField("dim_value"):
+                if axis and shape is not None and shape[axis] != dim.dim_value:
+                    raise InputError(f"--shape has {shape[axis]} on axis {axis}, and {title} has {dim.dim_value}")
+            elif axis and shape is None:
+                name = f" ({dim.dim_param})" if dim.dim_param else ""
+                raise InputError(f"{title} has a free side on axis {axis}{name}, and --shape must settle it")
+            free_batch &= bool(axis) or not dim.HasField("dim_value")
+            if not dim.HasField("dim_value"):
+                dim.dim_value = shape[axis] if axis and shape else 1
+            if dim.dim_value < 1:
+                raise InputError(f"{title} has a side of {dim.dim_value}, and sides must be at least 1")
+    if len({info.type.tensor_type.shape.dim[0].dim_value for info in inputs}) > 1:
+        raise InputError("the model's inputs have different batches")
+    return free_batch
+
+
+def _fold(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str, NDArray]]:
+    """Shapes and constants by name; nodes that only make constants are taken out of ``proto``.
+
+    A DequantizeLinear of a constant, and what only moves its values about, stays: weights need their codes.
+    """
+    for info in proto.graph.output:
+        info.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    constants = {tensor.name: _array(tensor) for tensor in proto.graph.initializer}
+    shapes: dict[str, Shape] = {}
+    folded = True
+    while folded:
+        shapes = _shapes(proto, path)
+        folded = _fold_once(proto, shapes, constants)
+    return shapes | {name: array.shape for name, array in constants.items()}, constants
+
+
+def _fold_once(proto: ModelProto, shapes: dict[str, Shape], constants: dict[str, NDArray]) -> bool:
+    """Take out every node whose result is known; whether there was one."""
+    kept: list[NodeProto] = []
+    found: dict[str, NDArray] = {}
+    for node in proto.graph.node:
+        values = _known(node, shapes, constants, proto.opset_import)
+        if values is None:
+            kept.append(node)
+            continue
+        names = [name for name in node.output if name]
+        found |= dict(zip(names, values, strict=True))
+        constants |= found
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in found.items())
+    return bool(found)
+
+
+def _known(
+    node: NodeProto,
+    shapes: dict[str, Shape],
+    constants: dict[str, NDArray],
+    opsets: Sequence[onnx.OperatorSetIdProto],
+) -> list[NDArray] | None:
+    """What a node makes, if that is the same for all inputs of the model."""
+    graphs = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+    if node.op_type in RANDOM or any(item.type in graphs for item in node.attribute):
+        return None
+    names = [name for name in node.input if name]
+    if is_operator(node, "Shape") and names[0] in shapes:
+        return evaluate(node, [np.zeros(shapes[names[0]], np.bool_)], opsets)
+    if not is_operator(node, "Constant") and (not names or is_operator(node, "DequantizeLinear")):
+        return None
+    if any(name not in constants for name in names):
+        return None
+    return evaluate(node, [constants[name] for name in names], opsets)
+
+
+def _shapes(proto: ModelProto, path: str) -> dict[str, Shape]:
+    """Shape of each tensor whose sides ONNX can infer."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
+        raise InputError(f"model {path!r} has shapes that do not fit: {one_line(error)}") from None
+    found = {}
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        kind = info.type.tensor_type
+        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            found[info.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    return found
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray:
+    """A constant's values; `InputError`: it holds other than it says."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"initializer {tensor.name!r} cannot be read: {one_line(error)}") from None

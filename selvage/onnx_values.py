@@ -1,0 +1,312 @@
+"""What the names in an ONNX graph stand for while it is read.
+
+A `Map` is there: codes of a tensor of the network. A pending value is a result that the model computes in real
+numbers and that becomes codes at the QuantizeLinear behind it; only then its node can be made.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from golden.requantize import all_codes, dequantise, quantise
+from spec.errors import InputError
+from spec.graph import LINEAR, Activation, Add, Concat, Integers, Matrix, Node, Pool, Resize, Table, Tensor
+from spec.layer import Layer
+
+Shape3 = tuple[int, int, int]
+MOST_BIAS = 2**31 - 1
+LARGEST_WEIGHT = 127  # of a normalisation that becomes a layer of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """Numbers as they are."""
+
+    array: NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Constant codes, zero point subtracted, and the scale of each, of one shape."""
+
+    codes: Integers
+    scale: NDArray[np.float32]
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        return (self.codes * self.scale).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What the host makes of the model's inputs: floats, or codes as they come in."""
+
+    integer: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Codes of a tensor, or what they are worth. ONNX may see it in another shape of the same order."""
+
+    tensor: Tensor
+    real: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Host:
+    """A result that only the host can compute, and why."""
+
+    node: NodeProto
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A result in real numbers, ``shape`` (C, H, W), of the node ``name``; ``start`` is ONNX's name of it.
+
+    That is its name before any activation.
+    """
+
+    origin: NodeProto
+    name: str
+    shape: Shape3
+    start: str
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        """The nodes that make the codes of ``to``, in their order."""
+        raise NotImplementedError
+
+    def activated(self, activation: Activation) -> "Pending | None":
+        """The same with an activation behind, if there is a node for that."""
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Sums(Pending):
+    """Of a layer on crossbars; ``bias`` (M,) in units of sums, not rounded yet."""
+
+    source: Tensor
+    layer: Layer
+    weights: Integers
+    bias: NDArray[np.float64]
+    weight_scale: NDArray[np.float32]
+    activation: Activation = LINEAR
+
+    @property
+    def unit(self) -> NDArray[np.float64]:
+        """(M,): what one of a sum is worth."""
+        return (np.float32(self.source.scale) * self.weight_scale).astype(np.float64)
+
+    def matrix(self, to: Tensor, raw: bool = False) -> Matrix:
+        """The node; a dense layer whose outputs become a map is a transposed convolution of a 1x1 map."""
+        given: dict[str, Any] = {"weights": self.weights, "weight_scale": self.weight_scale, "layer": self.layer}
+        if not (np.abs(self.bias) < MOST_BIAS).all():
+            raise InputError(
+                f"node {self.name!r}: its bias holds {np.abs(self.bias).max():g} units of a sum, beyond 32 bits"
+            )
+        bias = np.rint(self.bias).astype(np.int64)
+        if self.layer.op == "dense" and self.shape != (self.layer.outputs, 1, 1):
+            size = self.shape[1:]
+            given = {
+                "layer": Layer(
+                    name=self.layer.name,
+                    op="conv_transpose",
+                    channels=self.layer.channels,
+                    outputs=self.shape[0],
+                    kernel=size,
+                    stride=size,
+                ),
+                "weights": self.weights.reshape(-1, *self.shape),
+                "weight_scale": one_a_channel(self.weight_scale.reshape(self.shape)),
+            }
+            bias = one_a_channel(bias.reshape(self.shape))
+        activation = LINEAR if raw else self.activation
+        return Matrix(
+            name=self.name, inputs=(self.source.name,), output=to, bias=bias, activation=activation, raw=raw, **given
+        )
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        return [self.matrix(to)]
+
+    def activated(self, activation: Activation) -> "Sums | None":
+        both = composed(self.activation, activation)
+        return None if both is None else replace(self, activation=both)
+
+    def scaled(self, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> "Sums":
+        """What is ``factor`` (M,) times this and ``shift`` (M,) more."""
+        scale = (self.weight_scale * factor).astype(np.float32)
+        unit = np.float32(self.source.scale).astype(np.float64) * scale
+        fits = np.abs(unit) > 0
+        with np.errstate(all="ignore"):
+            bias = self.bias + shift / unit
+            fits &= np.isfinite(bias) & (np.abs(bias) < MOST_BIAS)
+        if fits.all():
+            return replace(self, weight_scale=scale, bias=bias)
+        # A channel that is as good as constant: no weights, and a unit fine enough for its value.
+        weights = kept_outputs(self.layer, self.weights, fits)
+        value = shift + np.where(factor == 0, 0, self.bias * self.unit * factor)
+        fine = np.abs(value) / 2**20 / np.float64(np.float32(self.source.scale))
+        fine = np.where(value == 0, self.weight_scale, fine)
+        scale = np.where(fits, scale, fine).astype(np.float32)
+        unit = np.float32(self.source.scale).astype(np.float64) * scale
+        return replace(self, weights=weights, weight_scale=scale, bias=np.where(fits, bias, value / unit))
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Pending):
+    """``factor`` (C,) times a map and ``shift`` (C,) more: a layer of one weight a channel."""
+
+    source: Tensor
+    factor: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    activation: Activation = LINEAR
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        channels, height, width = self.source.shape
+        given = {"channels": channels, "outputs": channels, "groups": channels, "height": height, "width": width}
+        layer = Layer(name=self.name, op="conv", **given)
+        pairs = zip(self.factor, self.shift, strict=True)
+        weights = np.array([one_weight(self.source, to, *pair) for pair in pairs], np.int64)
+        codes, scale = weights.reshape(layer.weight_shape), (1 / weights).astype(np.float32)
+        zeros = np.zeros(channels)
+        plain = Sums(self.origin, self.name, self.shape, self.start, self.source, layer, codes, zeros, scale)
+        return replace(plain.scaled(self.factor, self.shift), activation=self.activation).nodes(to)
+
+    def activated(self, activation: Activation) -> "Affine | None":
+        both = composed(self.activation, activation)
+        return None if both is None else replace(self, activation=both)
+
+
+def one_weight(source: Tensor, to: Tensor, factor: float, shift: float) -> int:
+    """The weight, 1 to 127, whose rounded bias gives most codes of ``source`` the right code of ``to``."""
+    unit = factor * float(np.float32(source.scale))
+    if unit == 0 or not abs(shift / unit) < 2**24:
+        return 1  # as good as constant
+    codes, (low, high) = all_codes(source.format) - source.format.zero_point, to.format.raw_range
+    tried, scale, zero = np.arange(1, LARGEST_WEIGHT + 1), float(np.float32(to.scale)), to.format.zero_point
+    bias = np.rint(shift / unit * tried)
+    steps = (codes * tried[:, None] + bias[:, None]) * (unit / tried / scale)[:, None]
+    wanted = np.clip(np.rint((codes * unit + shift) / scale) + zero, low, high)
+    wrong = (np.clip(np.rint(steps) + zero, low, high) != wanted).sum(axis=1)
+    return int(tried[np.lexsort((np.abs(bias / tried - shift / unit), wrong))[0]])
+
+
+@dataclass(frozen=True, eq=False)
+class Plus(Pending):
+    """Of two maps."""
+
+    sources: tuple[Tensor, Tensor]
+    activation: Activation = LINEAR
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        inputs = tuple(tensor.name for tensor in self.sources)
+        return [Add(name=self.name, inputs=inputs, output=to, activation=self.activation)]
+
+    def activated(self, activation: Activation) -> "Plus | None":
+        both = composed(self.activation, activation)
+        return None if both is None or both.slope != 1 else replace(self, activation=both)
+
+
+@dataclass(frozen=True, eq=False)
+class Mean(Pending):
+    """Of the windows of a map."""
+
+    source: Tensor
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        given = {"kernel": self.kernel, "stride": self.stride, "pads": self.pads}
+        return [Pool(name=self.name, inputs=(self.source.name,), output=to, kind="average", **given)]
+
+
+@dataclass(frozen=True, eq=False)
+class Joined(Pending):
+    """Channels of several maps."""
+
+    sources: tuple[Tensor, ...]
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        return [Concat(name=self.name, inputs=tuple(tensor.name for tensor in self.sources), output=to)]
+
+
+@dataclass(frozen=True, eq=False)
+class Function(Pending):
+    """``values`` for each code of ``source``, the smallest first."""
+
+    source: Tensor
+    operator: str
+    values: NDArray[np.float32]
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        entries = quantise(self.values, to)
+        return [Table(name=self.name, inputs=(self.source.name,), output=to, function=self.operator, entries=entries)]
+
+
+@dataclass(frozen=True, eq=False)
+class Followed(Pending):
+    """The greatest of windows, or an enlargement: codes can be made before it as well as behind it."""
+
+    before: Pending
+    geometry: dict[str, Any]
+
+    def nodes(self, to: Tensor) -> list[Node]:
+        inner = replace(to, name=f"{to.name}/{self.before.name}", shape=self.before.shape)
+        return [*self.before.nodes(inner), moving_node(self.name, inner, to, self.geometry)]
+
+    def activated(self, activation: Activation) -> "Followed | None":
+        before = self.before.activated(activation) if activation.slope >= 0 else None
+        return None if before is None else replace(self, before=before)
+
+
+def moving_node(name: str, source: Tensor, to: Tensor, geometry: dict[str, Any]) -> Node:
+    """A `Pool` of maxima or a `Resize`, whichever the keys of ``geometry`` are of."""
+    kind = Resize if "factor" in geometry else Pool
+    return kind(name=name, inputs=(source.name,), output=to, **geometry)
+
+
+def composed(first: Activation, then: Activation) -> Activation | None:
+    """Both one after the other, where that is one again."""
+    if then.slope != 1:
+        return then if first == LINEAR else None
+    low = min(max(first.low, then.low), then.high)
+    return Activation(first.slope, low, max(min(first.high, then.high), low))
+
+
+def kept_outputs(layer: Layer, weights: Integers, kept: NDArray[np.bool_]) -> Integers:
+    """The weights, those of outputs that are not ``kept`` (M,) at 0."""
+    if layer.op == "conv":
+        return weights * kept[:, None, None, None]
+    if layer.op == "dense":
+        return weights * kept
+    grouped = weights.reshape(layer.groups, -1, *weights.shape[1:]) * kept.reshape(layer.groups, 1, -1, 1, 1)
+    return grouped.reshape(weights.shape)
+
+
+def one_a_channel(values: NDArray) -> NDArray:
+    """(C,) of (C, H, W) where the pixels of a channel are equal."""
+    return values[:, 0, 0].copy() if (values == values[:, :1, :1]).all() else values
+
+
+def roots(value: Map | Function, tables: dict[str, Table]) -> list[str]:
+    """Tensors that a value is a function of, the nearest first."""
+    names = [value.tensor.name if isinstance(value, Map) else value.source.name]
+    while names[-1] in tables:
+        names.append(tables[names[-1]].inputs[0])
+    return names
+
+
+def values_of(value: Map | Function, root: Tensor, tables: dict[str, Table]) -> NDArray[np.float32]:
+    """Real values for each code of ``root``, one of the `roots`."""
+    path = roots(value, tables)
+    codes, numbers = all_codes(root.format), root.format
+    for name in reversed(path[: path.index(root.name)]):
+        codes = tables[name].entries[codes - numbers.raw_range[0]]
+        numbers = tables[name].output.format
+    if isinstance(value, Map):
+        return dequantise(codes, value.tensor)
+    return value.values[codes - numbers.raw_range[0]]
