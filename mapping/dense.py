@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapping.packing import Piece, cut_tiles, pack_arrays, slices_of, split_even, stored_weights, weight_offset
 from mapping.placement import Integers, Placement, Tile
@@ -11,6 +12,8 @@ from mapping.schedule import Tap, choose, sweep_of, taps_of
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import InputFormat, Layer
+
+_Part = list[tuple[RowSet, Integers]]  # row sets, and which of their columns
 
 
 def place_dense(
@@ -29,6 +32,40 @@ def place_dense(
     the reads, ``1/fold`` of the column circuits. ``dynamic``: see `mapping.placement.Placement`. Raises
     `InputError` for a schedule or fold that the layer cannot have.
     """
+    placement, _ = _placed(layer, weights, chip, input_format, schedule, fold, dynamic, alike=False)
+    return placement
+
+
+def dense_kinds(
+    layer: Layer,
+    chip: Chip,
+    *,
+    input_format: InputFormat,
+    schedule: str = "auto",
+    fold: int = 1,
+    dynamic: bool = False,
+) -> tuple[Placement, list[int]]:
+    """The tiles of `place_dense` that differ in more than which channels of the output they hold, empty cells.
+
+    For counting without weights: a `Placement` with one tile of each kind, and how many there are of it in the
+    whole. Tiles of a kind have the same structure, window and rows, so the same reads and cycles.
+    """
+    nothing = np.broadcast_to(np.int16(0), layer.weight_shape)
+    return _placed(layer, nothing, chip, input_format, schedule, fold, dynamic, alike=True)
+
+
+def _placed(
+    layer: Layer,
+    weights: NDArray,
+    chip: Chip,
+    input_format: InputFormat,
+    schedule: str,
+    fold: int,
+    dynamic: bool,
+    *,
+    alike: bool,
+) -> tuple[Placement, list[int]]:
+    """The placement; with ``alike`` one tile for all that are alike. Beside it how often each stands there."""
     schedule = choose(layer, schedule)
     sweep = sweep_of(layer, schedule)
     _check_fold(fold, schedule, len(sweep.phases), chip)
@@ -36,16 +73,30 @@ def place_dense(
     offset = weight_offset(weights, chip)
     sets = [row_sets(layer, weights, taps, sweep, group) for group in range(layer.groups)]
     tiles: list[Tile] = []
+    times: list[int] = []
     if layer.groups > 1 and _fits_one_array(layer, taps, schedule, chip):
         pieces = [piece for rows in sets for piece in _pieces(rows, chip, fold, offset)]
         arrays = pack_arrays(pieces, chip, share=True)
         tiles = cut_tiles([[array] for array in arrays], chip)
+        times = [1] * len(tiles)
     else:
         for rows in sets:
-            for part in _column_parts(rows, chip, len(taps) if sweep.overlap else 0):
-                arrays = pack_arrays(_pieces(part, chip, fold, offset), chip, share=False)
+            parts: dict[object, list[_Part]] = {}
+            for index, part in enumerate(_column_parts(rows, chip, len(taps) if sweep.overlap else 0)):
+                parts.setdefault(_likeness(part, layer.outputs) if alike else index, []).append(part)
+            for same in parts.values():
+                chosen = [r.chosen(columns) for r, columns in same[0]]
+                arrays = pack_arrays(_pieces(chosen, chip, fold, offset), chip, share=False)
                 tiles += cut_tiles([[array] for array in arrays], chip)
-    return Placement(layer, chip, input_format, schedule, "dense", fold, offset, sweep, tuple(tiles), dynamic)
+                times += [len(same)] * (len(tiles) - len(times))
+    return Placement(layer, chip, input_format, schedule, "dense", fold, offset, sweep, tuple(tiles), dynamic), times
+
+
+def _likeness(part: _Part, outputs: int) -> tuple:
+    """What the tiles of a part have of its output ids: phases, and which channels are the same or follow."""
+    ids = np.concatenate([rows.outputs[columns] for rows, columns in part])
+    rank = np.unique(ids % outputs, return_inverse=True)[1]
+    return tuple(len(columns) for _, columns in part), (ids // outputs).tobytes(), rank.tobytes()
 
 
 def _check_fold(fold: int, schedule: str, phases: int, chip: Chip) -> None:
@@ -69,7 +120,7 @@ def _chunks(rows: RowSet, chip: Chip, fold: int) -> int:
     return -(-rows.rows // (chip.rows // fold))
 
 
-def _column_parts(rows: list[RowSet], chip: Chip, overlap: int) -> Iterator[list[RowSet]]:
+def _column_parts(rows: list[RowSet], chip: Chip, overlap: int) -> Iterator[_Part]:
     """The columns that the same tiles hold: as many blocks as fit beside all rows, at least one.
 
     ``overlap`` is the number of taps whose columns stand side by side (padding-free), or 0.
@@ -84,10 +135,10 @@ def _column_parts(rows: list[RowSet], chip: Chip, overlap: int) -> Iterator[list
     blocks = split_even(outputs, -(-outputs // width))
     for first in range(0, len(blocks), each):
         chosen = np.concatenate(blocks[first : first + each])
-        yield [r.chosen(chosen) for r in rows]
+        yield [(r, chosen) for r in rows]
 
 
-def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator[list[RowSet]]:
+def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator[_Part]:
     """Padding-free: ``each`` blocks of at most ``width`` columns; a block holds channels with all taps.
 
     Where a block cannot hold all taps of a channel, a channel takes several blocks. Columns stay in
@@ -100,7 +151,7 @@ def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator
     if taps > width:
         blocks = [part for block in blocks for part in np.array_split(block, -(-taps // width))]
     for first in range(0, len(blocks), each):
-        yield [rows.chosen(block) for block in blocks[first : first + each]]
+        yield [(rows, block) for block in blocks[first : first + each]]
 
 
 def _pieces(part: list[RowSet], chip: Chip, fold: int, offset: int) -> list[Piece]:

@@ -7,6 +7,7 @@ side or, with planes of a weight in several bands of the array, the more signifi
 Arrays that share an output form a bank; their sums add in the same cycle.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from mapping.placement import Array, Block, Placement, Tile, band_groups, column_groups
@@ -117,6 +118,26 @@ def _scattered_plan(placement: Placement, tile: Tile) -> DrainPlan:
     ordered = {(output,): segments[output] for output in sorted(segments)}
     banks = tuple(_bank(group, placement, tile) for group in _connected(ordered))
     return DrainPlan(banks, tuple(slots), tuple(counts), tuple(addresses))
+
+
+def drain_cycles(placement: Placement, tile: Tile) -> int:
+    """``drain_plan(placement, tile).length``, of a scattered tile without the plan."""
+    if not tile.scattered:
+        return drain_plan(placement, tile).length
+    rounds: dict[int, int] = {}  # by output: significances that an array has of it, at most
+    joined = list(range(len(tile.arrays)))  # the bank of each array
+    owner: dict[int, int] = {}  # by output: an array that holds it
+    for index, array in enumerate(tile.arrays):
+        pairs = {(block.significances[0], output) for block in array.blocks for output in block.outputs.tolist()}
+        for output, many in Counter(output for _, output in pairs).items():
+            rounds[output] = max(many, rounds.get(output, 0))
+            old, new = joined[owner.setdefault(output, index)], joined[index]
+            if old != new:
+                joined = [new if bank == old else bank for bank in joined]
+    totals: Counter[int] = Counter()
+    for output, many in rounds.items():
+        totals[joined[owner[output]]] += many
+    return max(totals.values()) * -(-tile.slices // placement.chip.ou_cols)
 
 
 def lanes_used(placement: Placement, tile: Tile, plan: DrainPlan) -> tuple[tuple[int, ...], ...]:
@@ -260,3 +281,16 @@ def beat_outputs(placement: Placement, tile: Tile, plan: DrainPlan) -> list[list
         if any(output is not None for output in ids):
             beats.append(ids)
     return beats
+
+
+def leaving_outputs(placement: Placement, tile: Tile, plan: DrainPlan) -> list[list[int | None]]:
+    """`beat_outputs` of a step; with overlap of an output block, whose beats leave once its sums are whole."""
+    beats, sweep = beat_outputs(placement, tile, plan), placement.sweep
+    if not sweep.overlap:
+        return beats
+
+    def final(ids: list[int | None]) -> bool:
+        y, x = sweep.phases[ids[0] // placement.layer.outputs]
+        return y < sweep.block[0] and x < sweep.block[1]
+
+    return [ids for ids in beats if final(ids)]

@@ -8,6 +8,7 @@ no handshake, and the number of cycles of a step's load is a constant of the til
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapping.placement import Array, Placement, Tile
 
@@ -46,14 +47,36 @@ class LoadPlan:
 
 def load_plan(placement: Placement, tile: Tile) -> LoadPlan:
     """The shortest plan that reads every needed word once; it gathers where that is `SHORTER`."""
-    turning, gathering = (_plan(placement, tile, gather=gather) for gather in (False, True))
+    turning = _plan(placement, tile, gather=False)
+    if len(turning.reads) < SHORTER * len(set(turning.reads)):  # gathering reads each word once at least
+        return turning
+    gathering = _plan(placement, tile, gather=True)
     return gathering if len(gathering.reads) * SHORTER <= len(turning.reads) else turning
 
 
+def load_cycles(placement: Placement, tile: Tile) -> int:
+    """``len(load_plan(placement, tile).reads)``, without the moves."""
+    lanes, words = words_of(tile, placement)
+    turning, gathering = (np.zeros(len(tile.offsets) * words, np.int64) for _ in range(2))
+    distinct = {tuple((block.row, block.window.tobytes()) for block in array.blocks): array for array in tile.arrays}
+    for array in distinct.values():
+        pixel, word, group, rotation, *_ = _table(array, tile.channels, lanes, placement.group_rows).T
+        groups = int(group.max()) + 1
+        at = (pixel * words + word) * groups + group
+        for most, moves, each in ((turning, at * lanes + rotation, groups * lanes), (gathering, at, groups)):
+            np.maximum(most, np.bincount(np.unique(moves) // each, minlength=len(most)), out=most)
+    turns, gathers = int(turning.sum()), int(gathering.sum())
+    return gathers if gathers * SHORTER <= turns else turns
+
+
+def words_of(tile: Tile, placement: Placement) -> tuple[int, int]:
+    """Activations of a word, and words of a pixel: as few as hold the tile's channels, and no wider than need be."""
+    words = -(-tile.channels // placement.chip.lanes)
+    return -(-tile.channels // words), words
+
+
 def _plan(placement: Placement, tile: Tile, *, gather: bool) -> LoadPlan:
-    chip = placement.chip
-    words = -(-tile.channels // chip.lanes)
-    lanes = -(-tile.channels // words)
+    lanes, words = words_of(tile, placement)
     distinct: dict[tuple, dict[tuple[int, int], list[LoadMove]]] = {}
     per_array = []
     for array in tile.arrays:
@@ -76,17 +99,11 @@ def _moves(
     array: Array, channels: int, lanes: int, group_rows: int, *, gather: bool
 ) -> dict[tuple[int, int], list[LoadMove]]:
     """Per (pixel, word): the moves that bring it to the array's rows."""
-    table, group = [], 0
-    for block in array.blocks:
-        row = np.arange(block.rows)
-        pixel, channel = np.divmod(block.window, channels)
-        word, lane = np.divmod(channel, lanes)
-        place = row % group_rows
-        rotation = np.zeros_like(row) if gather else (place - lane) % lanes
-        table.append(np.stack([pixel, word, group + row // group_rows, rotation, place, lane], axis=1))
-        group += -(-block.rows // group_rows)
+    table = _table(array, channels, lanes, group_rows)
+    if gather:
+        table[:, 3] = 0
     rows: dict[tuple[int, ...], dict[int, int]] = {}  # per move: lane of each row
-    for *key, place, lane in np.concatenate(table).tolist():
+    for *key, place, lane in table.tolist():
         rows.setdefault(tuple(key), {})[place] = lane
     moves: dict[tuple[int, int], list[LoadMove]] = {}
     for (pixel, word, index, rotation), own in sorted(rows.items(), key=lambda item: item[0]):
@@ -94,3 +111,16 @@ def _moves(
         chosen = tuple(own.get(place, 0) for place in range(group_rows)) if gather else ()
         moves.setdefault((pixel, word), []).append(LoadMove(index, rotation, mask, chosen))
     return moves
+
+
+def _table(array: Array, channels: int, lanes: int, group_rows: int) -> NDArray[np.int64]:
+    """Of each row: pixel, word, row group of the array, rotation, place in the group, lane."""
+    table, group = [], 0
+    for block in array.blocks:
+        row = np.arange(block.rows)
+        pixel, channel = np.divmod(block.window, channels)
+        word, lane = np.divmod(channel, lanes)
+        place = row % group_rows
+        table.append(np.stack([pixel, word, group + row // group_rows, (place - lane) % lanes, place, lane], axis=1))
+        group += -(-block.rows // group_rows)
+    return np.concatenate(table)

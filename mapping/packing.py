@@ -52,21 +52,22 @@ class LogicalArray:
     def polarities(self) -> list[int]:
         return sorted({polarity for piece in self.pieces for polarity in piece.cells}, reverse=True)
 
-    def bind(self, pixels: dict, first: int, channels: int, chip: Chip) -> list[Array]:
-        """The arrays of each polarity, their rows bound to a tile's window."""
-        return [self._array(polarity, pixels, first, channels, chip) for polarity in self.polarities]
-
-    def _array(self, polarity: int, pixels: dict, first: int, channels: int, chip: Chip) -> Array:
-        blocks, stored = [], np.zeros((chip.rows, chip.columns), np.uint8)
-        for piece, (row, column) in zip(self.pieces, self.corners, strict=True):
-            if polarity not in piece.cells:
-                continue
-            pixel = np.array([pixels[y, x] for y, x in piece.offsets.tolist()])
-            window = pixel * channels + piece.channels - first
+    def bind(self, pixels: list[Integers], first: int, channels: int, chip: Chip) -> list[Array]:
+        """The arrays of each polarity, their rows bound to a tile's window; ``pixels`` of each piece's rows."""
+        blocks = []
+        for piece, pixel, (row, column) in zip(self.pieces, pixels, self.corners, strict=True):
             shifts = np.zeros(piece.rows, np.int64) if piece.shifts is None else piece.shifts
+            window = pixel * channels + piece.channels - first
             blocks.append(Block(row, column, window, shifts, piece.outputs, piece.significances))
-            stored[row : row + piece.rows, column : column + piece.columns] = piece.cells[polarity]
-        return Array(tuple(blocks), polarity, stored, self.slices)
+        return [self._array(polarity, blocks, chip) for polarity in self.polarities]
+
+    def _array(self, polarity: int, blocks: list[Block], chip: Chip) -> Array:
+        stored = np.zeros((chip.rows, chip.columns), np.uint8)
+        own = [(piece, block) for piece, block in zip(self.pieces, blocks, strict=True) if polarity in piece.cells]
+        for piece, block in own:
+            cells = piece.cells[polarity]
+            stored[block.row : block.row + piece.rows, block.column : block.column + cells.shape[1]] = cells
+        return Array(tuple(block for _, block in own), polarity, stored, self.slices)
 
 
 def check_signs_apart(mapping: str, chip: Chip, schedule: str, *, why: str = "") -> None:
@@ -165,7 +166,14 @@ def _tile(arrays: list[LogicalArray], chip: Chip) -> Tile:
     pieces = [piece for array in arrays for piece in array.pieces]
     first = min(int(piece.channels.min()) for piece in pieces)
     channels = max(int(piece.channels.max()) for piece in pieces) + 1 - first
-    offsets = np.unique(np.concatenate([piece.offsets for piece in pieces]), axis=0)
-    pixels = {(int(y), int(x)): index for index, (y, x) in enumerate(offsets)}
-    bound = [crossbar for array in arrays for crossbar in array.bind(pixels, first, channels, chip)]
-    return Tile(first, channels, tuple(pixels), tuple(bound), chip.ou_cols)
+    every = np.concatenate([piece.offsets for piece in pieces])
+    low, wide = every.min(axis=0), int(np.ptp(every[:, 1])) + 1
+    keys, pixel = np.unique((every - low) @ [wide, 1], return_inverse=True)  # in order of rows, then columns
+    offsets = (np.stack(np.divmod(keys, wide), axis=1) + low).tolist()
+    pixels = iter(np.split(pixel, np.cumsum([piece.rows for piece in pieces])[:-1]))
+    bound = [
+        crossbar
+        for array in arrays
+        for crossbar in array.bind([next(pixels) for _ in array.pieces], first, channels, chip)
+    ]
+    return Tile(first, channels, tuple((y, x) for y, x in offsets), tuple(bound), chip.ou_cols)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.drain import DrainPlan, drain_plan
-from mapping.load import load_plan
+from mapping.drain import DrainPlan, drain_cycles, drain_plan
+from mapping.load import load_cycles, words_of
 from mapping.placement import Array, Placement, Tile
 from sim.machine import ou_reads, window_bands
 
@@ -41,9 +41,10 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
     every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
     dense = np.array([ou_reads(placement, array, every, skip=False) for array in kinds])
     if skip or placement.dynamic:
+        narrow = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
         bands = [
             np.stack([ou_reads(placement, array, windows, skip=skip) for array in kinds])
-            for windows in window_bands(placement, tile, codes)
+            for windows in window_bands(placement, tile, narrow)
         ]
         reads = np.concatenate(bands, axis=1)
     else:
@@ -59,6 +60,28 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
         fetched=images * placement.layer.height * placement.layer.width * timeline.words,
         steps=steps,
     )
+
+
+def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = True) -> int:
+    """Cycles that ``tile`` takes at least, whatever the activations: from its plans alone, in no time.
+
+    Every step loads, reads and drains in its turn, and the slowest of the three does so one step after the other.
+    """
+    reads = 1
+    if not skip:
+        nothing = np.zeros((1, len(tile.offsets) * tile.channels), np.int64)
+        reads = max(int(ou_reads(placement, array, nothing, skip=False)[0]) for array in distinct_arrays(tile)[0])
+    load, drain = load_cycles(placement, tile), drain_cycles(placement, tile)
+    steps = images * placement.sweep.steps[0] * placement.sweep.steps[1]
+    # With overlap the last beats of a drain may stay inside.
+    once = load + reads + (0 if placement.sweep.overlap else drain)
+    fill = LOAD_TO_READ + CODE_TO_SUM + DRAIN_TO_BEAT - 1  # a step without reads in its last array
+    return once + (steps - 1) * max(load, reads, drain) + fill
+
+
+def _word_type(bits: int) -> type[np.unsignedinteger]:
+    """The narrowest that holds the low ``bits`` of a number: reads depend on no others."""
+    return next(kind for kind in (np.uint8, np.uint16, np.uint32, np.uint64) if np.dtype(kind).itemsize * 8 >= bits)
 
 
 def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:
@@ -116,14 +139,18 @@ class _Source:
 
     def until(self, cycle: int) -> None:
         """Accept words in cycles before ``cycle``."""
-        taken = max(0, min(cycle - self.next, self.allowed - self.count))
-        self.count += taken
-        if taken:
-            self.last = self.next + taken - 1
-        self.next = max(cycle, self.next + taken)
+        taken = min(cycle - self.next, self.allowed - self.count)
+        if taken > 0:
+            self.count += taken
+            self.next += taken
+            self.last = self.next - 1
+        if self.next < cycle:
+            self.next = cycle
 
     def present(self, step: int, cycle: int) -> int:
         """First cycle from ``cycle``, the step's first, in which its pixels are in the buffer."""
+        if self.count == self.total:
+            return cycle
         need = self.need[step]
         self.until(cycle)
         if need > self.count:
@@ -152,50 +179,59 @@ class _Timeline:
 
     def __init__(self, placement: Placement, tile: Tile) -> None:
         self.placement = placement
-        plan = load_plan(placement, tile)
-        self.load, self.words = len(plan.reads), plan.words
-        self.drain = drain_plan(placement, tile)
-        self.source = _Source(placement, tile, plan.words)
-        self.sink = _Overlap(placement, self.drain) if placement.sweep.overlap else None
+        self.load, self.words = load_cycles(placement, tile), words_of(tile, placement)[1]
+        self.drain = drain_cycles(placement, tile)
+        self.source = _Source(placement, tile, self.words)
+        self.sink = _Overlap(placement, drain_plan(placement, tile)) if placement.sweep.overlap else None
 
     def run(self, reads: Integers, images: int) -> int:
-        kinds, steps = reads.shape
+        reads = binding(reads)
+        steps = reads.shape[1]
         latency = READ_TO_PINS + self.placement.chip.read_latency
-        per_image = steps // images
-        spent = np.maximum(reads, 1).T.tolist()
-        empty = (reads == 0).T.tolist()
-        ends = [[-1] * kinds for _ in range(2)]  # last read of the last two steps, per kind
-        popped = [-1] * kinds
-        drained = [-(10**9)] * 2
+        per_image, load, drain = steps // images, self.load, self.drain
+        some_empty = (reads == 0).any(axis=0).tolist()
+        before = last = [0] * len(reads)  # first cycle after the last read, of the last two steps, per kind
+        popped = [-1] * len(reads)  # cycle in which the last tag left each queue; empty: it is as the reads were
+        drained, drained_last = -(10**9), -(10**9)
         step_start, out = 0, 0
-        for step in range(steps):
+        for step, own in enumerate(np.maximum(reads, 1).T.tolist()):
             at = step % per_image
             if step and at == 0:
                 step_start = self.source.restart(step_start)
-            free = max(ends[0]) + 1 if step >= 2 else 0
-            begin = max(self.source.present(at, step_start), free)
-            load_end = begin + self.load - 1
-            step_start = load_end + 1
-            ready = max(load_end + LOAD_TO_READ, drained[0] + 1)
-            now = []
-            complete = 0
-            for kind in range(kinds):
-                end = max(ends[1][kind] + 1, ready) + spent[step][kind] - 1
-                now.append(end)
-                if empty[step][kind]:
-                    popped[kind] = max(end + 1, popped[kind] + 1)
-                else:
-                    popped[kind] = end + latency
-                complete = max(complete, popped[kind] + CODE_TO_SUM)
-            ends = [ends[1], now]
-            first = max(complete, drained[1] + 1)
-            if self.sink:
-                last, out = self.sink.step(first, step)
+            step_start = max(self.source.present(at, step_start), max(before)) + load
+            ready = max(step_start - 1 + LOAD_TO_READ, drained + 1)
+            now = [(free if free > ready else ready) + count for free, count in zip(last, own, strict=True)]
+            if some_empty[step]:
+                popped = [
+                    free - 1 + latency if count else max(free, tag + 1)
+                    for free, count, tag in zip(
+                        now, reads[:, step].tolist(), popped or [free - 1 + latency for free in last], strict=True
+                    )
+                ]
+                complete = max(popped) + CODE_TO_SUM
             else:
-                last = first + self.drain.length - 1
-                out = last + DRAIN_TO_BEAT
-            drained = [drained[1], last]
-        return out + 1
+                popped = []
+                complete = max(now) - 1 + latency + CODE_TO_SUM
+            before, last = last, now
+            first = max(complete, drained_last + 1)
+            drained = drained_last
+            if self.sink:
+                drained_last, out = self.sink.step(first, step)
+            else:
+                drained_last = first + drain - 1
+        return (out if self.sink else drained_last + DRAIN_TO_BEAT) + 1
+
+
+def binding(reads: Integers) -> Integers:
+    """Rows of ``reads`` (kinds, steps) that time can depend on: each once; one alone if no other exceeds it.
+
+    An array that never reads less than another never ends, nor completes, a step before it.
+    """
+    top = reads.max(axis=0)
+    for own in reads:
+        if np.array_equal(own, top):
+            return own[None]
+    return np.array(list({own.tobytes(): own for own in reads}.values()))
 
 
 class _Overlap:

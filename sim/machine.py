@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.placement import Array, Block, Placement, Tile, band_groups, row_groups
+from mapping.placement import Array, Block, Placement, Tile, band_groups, column_groups
 from sim.crossbar import Crossbar
 
 Integers = NDArray[np.int64]
@@ -26,10 +26,13 @@ def step_windows(placement: Placement, tile: Tile, codes: Integers, rows: slice 
         inside = (between == 0) & (index >= 0) & (index < sweep.size[axis])
         axes.append((np.clip(index, 0, sweep.size[axis] - 1), inside))
     (lines, rows_inside), (columns, columns_inside) = axes
-    inside = rows_inside[:, None, :] & columns_inside[None, :, :]
-    # (N, C, steps y, steps x, pixels) -> (N, steps y, steps x, pixels, C)
-    picked = own[:, :, lines[:, None, :], columns[None, :, :]] * inside
-    return picked.transpose(0, 2, 3, 4, 1).reshape(codes.shape[0] * inside.shape[0] * inside.shape[1], -1)
+    # In memory the steps of one window index are neighbours: `ou_reads` takes one index after the other.
+    windows = np.zeros((len(tile.offsets), tile.channels, len(codes), len(lines), len(columns)), codes.dtype)
+    for pixel, window in enumerate(windows):
+        to_rows, to_columns = np.flatnonzero(rows_inside[:, pixel]), np.flatnonzero(columns_inside[:, pixel])
+        picked = own[:, :, lines[to_rows, pixel, None], columns[to_columns, pixel]]
+        window[:, :, to_rows[:, None], to_columns] = picked.swapaxes(0, 1)
+    return windows.reshape(len(tile.offsets) * tile.channels, -1).T
 
 
 def window_bands(placement: Placement, tile: Tile, codes: Integers, entries: int = 2**23) -> Iterator[Integers]:
@@ -43,19 +46,22 @@ def window_bands(placement: Placement, tile: Tile, codes: Integers, entries: int
 
 def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
     """OU reads of an array in each step: (steps,)."""
-    bits, total = placement.planes(array), np.zeros(len(windows), np.int64)
-    for group in row_groups(array, placement):
-        block = array.blocks[group.block]
-        start = group.row - block.row
-        own = slice(start, start + group.count)
-        if placement.dynamic:
-            shifted = windows[:, block.window[own]] << block.shifts[own]
-            total += formed_reads(shifted, bits, placement.chip.ou_rows, skip=skip) * group.column_groups
+    bits, each, total = placement.planes(array), placement.group_rows, np.zeros(len(windows), np.int64)
+    for block in array.blocks:
+        columns, groups = column_groups(array, block, placement.chip), -(-block.rows // each)
+        if not skip and not placement.dynamic:
+            total += bits * groups * columns
             continue
-        shifted = windows[:, block.window[own]] << block.shifts[own] if skip else None
-        driven = np.bitwise_or.reduce(shifted & (2**bits - 1), axis=1) if skip else None
-        planes = np.bitwise_count(driven).astype(np.int64) if skip else bits
-        total += planes * group.column_groups
+        driven = np.zeros((groups * each, len(windows)), windows.dtype)
+        driven[: block.rows] = windows.T[block.window]
+        if block.shifts.any():
+            driven[: block.rows] <<= block.shifts[:, None].astype(driven.dtype)
+        if placement.dynamic:
+            own = driven[: block.rows].T
+            total += formed_reads(own, bits, placement.chip.ou_rows, skip=skip) * columns
+        else:
+            ones = np.bitwise_or.reduce(driven.reshape(groups, each, -1), axis=1) & (2**bits - 1)
+            total += np.bitwise_count(ones).sum(axis=0, dtype=np.int64) * columns
     return total
 
 
@@ -63,7 +69,7 @@ def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> 
     """(steps,) OUs that hold the driving rows of ``values`` (steps, rows), over all input planes (SRE)."""
     total = np.zeros(len(values), np.int64)
     for plane in range(planes):
-        ones = (values >> plane & 1).sum(axis=1)
+        ones = (values >> plane & 1).sum(axis=1, dtype=np.int64)
         total += np.maximum(-(-ones // ou_rows), 0 if skip else 1)
     return total
 
