@@ -8,21 +8,12 @@ from amaranth.lib.wiring import In, Out
 from hw.parameters import TileParameters
 from hw.splice import beat_layout
 from hw.tables import count_up, lookup
-from mapping.drain import beat_outputs
+from mapping.drain import leaving_outputs
 
 
 def output_layout(p: TileParameters) -> data.StructLayout:
     """Raw accumulators of one beat, which of them exist, and whether the image ends with it."""
     return data.StructLayout({**beat_layout(p).members, "last": 1})
-
-
-def overlap_grid(p: TileParameters) -> tuple[int, int]:
-    """Rows and columns of output blocks that hold every output pixel and every step."""
-    sweep = p.placement.sweep
-    return tuple(
-        max(steps, -(-(crop + size) // block))
-        for steps, crop, size, block in zip(sweep.steps, sweep.crop, sweep.output, sweep.block, strict=True)
-    )
 
 
 class OutputStage(wiring.Component):
@@ -45,7 +36,7 @@ class OutputStage(wiring.Component):
         m = Module()
         p, sweep = self.p, self.p.placement.sweep
         beats = output_beats(p)
-        grid = overlap_grid(p) if sweep.overlap else sweep.steps
+        grid = sweep.grid
         beat = Signal(range(max(2, len(beats))))
         column = Signal(range(max(2, grid[1])))
         row = Signal(range(max(2, grid[0])))
@@ -78,7 +69,7 @@ class OutputStage(wiring.Component):
         block, crop, size = sweep.block[axis], sweep.crop[axis], sweep.output[axis]
         low = [max(0, -(-(crop - phase) // block)) for phase in phases]
         high = [(crop + size - 1 - phase) // block + 1 for phase in phases]
-        last = (overlap_grid(self.p) if sweep.overlap else sweep.steps)[axis]
+        last = sweep.grid[axis]
         above = at >= lookup(low, beat) if any(low) else Const(1)
         below = at < lookup([max(0, h) for h in high], beat) if min(high) < last else Const(1)
         return above & below
@@ -86,16 +77,7 @@ class OutputStage(wiring.Component):
 
 def output_beats(p: TileParameters) -> list[list[int | None]]:
     """Output ids of the beats that leave the tile in one step; with overlap, in one output block."""
-    beats = beat_outputs(p.placement, p.tile, p.drain)
-    if not p.placement.sweep.overlap:
-        return beats
-    block, m = p.placement.sweep.block, p.placement.layer.outputs
-
-    def final(ids: list[int | None]) -> bool:
-        y, x = p.placement.sweep.phases[ids[0] // m]
-        return y < block[0] and x < block[1]
-
-    return [ids for ids in beats if final(ids)]
+    return leaving_outputs(p.placement, p.tile, p.drain)
 
 
 class OverlapAdd(wiring.Component):
@@ -114,7 +96,7 @@ class OverlapAdd(wiring.Component):
         first = p.drain.banks[0].beats
         outputs = [beat.outputs[0] for beat in first if beat.last]
         channels = sorted({output % m for output in outputs})
-        self.grid = overlap_grid(p)
+        self.grid = sweep.grid
         self.positions = [(*sweep.phases[o // m], channels.index(o % m)) for o in outputs]
         self.final = [int(y < sweep.block[0] and x < sweep.block[1]) for y, x, _ in self.positions]
         tall = max(y for y, _, _ in self.positions) + 1

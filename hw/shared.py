@@ -1,6 +1,7 @@
 """A module that is emitted once and instantiated wherever it is needed."""
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable
 
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import wiring
@@ -31,14 +32,18 @@ class Library:
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
         self.components: dict[str, wiring.Component] = {}
+        self._counts: Counter[str] = Counter()
         self._names: dict[tuple[type, Hashable], str] = {}
 
     def instance(self, kind: type, parameters: Hashable, name: str) -> Shared:
         """A `Shared` of ``kind(parameters)``; the first one of its parameters names the module."""
-        key = (kind, parameters)
+        return self.shared((kind, parameters), lambda: kind(parameters), name)
+
+    def shared(self, key: Hashable, make: Callable[[], wiring.Component], name: str) -> Shared:
+        """A `Shared` of what ``make`` returned when ``key`` was first seen."""
         if key not in self._names:
             name = f"{self.prefix}{name}"
-            count = sum(known.startswith(f"{name}_") for known in self.components)
-            self._names[key] = f"{name}_{count}"
-            self.components[self._names[key]] = kind(parameters)
+            self._counts[name] += 1
+            self._names[key] = f"{name}_{self._counts[name] - 1}"
+            self.components[self._names[key]] = make()
         return Shared(self.components[self._names[key]], self._names[key])

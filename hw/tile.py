@@ -23,8 +23,8 @@ class Tile(wiring.Component):
 
     Streams words of activations (`hw.buffer.InputBuffer`) into the arrays' engines and beats of sums
     (`hw.output.output_layout`) out; images follow each other without a signal between them.
-    Engines, accumulators and the input buffer are modules of ``library``, each emitted once, their
-    names beginning with ``prefix``.
+    Engines, accumulators and the input buffer are modules of ``library``, each emitted once; of one of its own,
+    their names begin with ``prefix``.
 
     Members
     -------
@@ -36,9 +36,9 @@ class Tile(wiring.Component):
         cycles in which some array has an OU left to read; cycles in which some array reads one
     """
 
-    def __init__(self, parameters: TileParameters, *, prefix: str = "") -> None:
+    def __init__(self, parameters: TileParameters, *, prefix: str = "", library: Library | None = None) -> None:
         self.p = p = parameters
-        self.library = Library(prefix)
+        self.library = library or Library(prefix)
         self.buffer = self.library.instance(InputBuffer, p.buffer, "input_buffer")
         self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
         self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]

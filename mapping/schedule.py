@@ -41,6 +41,20 @@ class Sweep:
     overlap: bool = False
     phases: tuple[tuple[int, int], ...] = ((0, 0),)
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of output blocks that leave: the steps; with overlap what holds every output pixel too."""
+        if not self.overlap:
+            return self.steps
+        sides = zip(self.steps, self.crop, self.output, self.block, strict=True)
+        rows, columns = (max(steps, -(-(crop + size) // block)) for steps, crop, size, block in sides)
+        return rows, columns
+
+    @property
+    def raster(self) -> bool:
+        """Whether outputs leave in raster order: blocks of one pixel, all of which exist."""
+        return self.block == (1, 1) and self.crop == (0, 0) and self.grid == self.output
+
 
 def choose(layer: Layer, schedule: str) -> str:
     """The schedule that ``auto`` means, or ``schedule`` itself when the layer can have it."""

@@ -11,6 +11,7 @@ from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert
 from mapping.placement import Placement
+from mapping.placement import Tile as PlacedTile
 from selvage.files import check_writable, npy_bytes, write_whole
 
 
@@ -72,22 +73,27 @@ def _describe(p: TileParameters, module: str) -> dict:
             "bits": p.buffer.format.raw_bits,
         },
         "output": {"bits": p.output_width, "beats": output_beats(p)},
-        "arrays": [
-            {
-                "polarity": array.polarity,
-                "slices": array.slices,
-                "blocks": [
-                    {
-                        "row": block.row,
-                        "column": block.column,
-                        "window": block.window.tolist(),
-                        "shifts": block.shifts.tolist(),
-                        "outputs": block.outputs.tolist(),
-                        "significances": block.significances,
-                    }
-                    for block in array.blocks
-                ],
-            }
-            for array in p.tile.arrays
-        ],
+        "arrays": describe_arrays(p.tile),
     }
+
+
+def describe_arrays(tile: PlacedTile) -> list[dict]:
+    """Where the weights lie in each array."""
+    return [
+        {
+            "polarity": array.polarity,
+            "slices": array.slices,
+            "blocks": [
+                {
+                    "row": block.row,
+                    "column": block.column,
+                    "window": block.window.tolist(),
+                    "shifts": block.shifts.tolist(),
+                    "outputs": block.outputs.tolist(),
+                    "significances": block.significances,
+                }
+                for block in array.blocks
+            ],
+        }
+        for array in tile.arrays
+    ]

@@ -10,10 +10,13 @@ import typer
 
 from mapping.sme import SmeParameters
 from selvage.bundle import write_bundle
+from selvage.compile_network import NetworkOptions
 from selvage.exits import leave
 from selvage.files import check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.network import PREFIX, Synthetic, check_network, count_network
+from selvage.network_command import compile_to, is_network, model_network, simulate_network
+from selvage.options import shape_of
 from selvage.prune import prune_file
 from selvage.pruned_network import Pruning, check_pruned, count_pruned
 from selvage.run import (
@@ -42,7 +45,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 ModelFile = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="an ONNX file of one operator, a layer TOML, or (model) shapes:NAME"),
+    typer.Argument(metavar="MODEL", help="an ONNX file, a layer TOML, or (model) shapes:NAME"),
 ]
 ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML file")]
 InputFile = Annotated[Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout")]
@@ -67,6 +70,8 @@ Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
 Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTKWave save file")]
 Seed = Annotated[int, typer.Option(help="draws the activations when there is no --input")]
 Json = Annotated[Path | None, typer.Option("--json", help="where the JSON report goes, - for the output")]
+Shape = Annotated[str | None, typer.Option(help="networks: shape of the input where sides are free, such as 1,3,32,32")]
+Pipeline = Annotated[bool, typer.Option("--pipeline", help="networks: all layers at work at once, in one simulation")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
 
 
@@ -88,6 +93,31 @@ def _switch(name: str, value: str) -> bool:
     if value not in ("on", "off"):
         raise InputError(f"--{name} {value!r} is neither on nor off")
     return value == "on"
+
+
+def _network(options: Options, shape: str | None) -> NetworkOptions:
+    """Options of a whole network. `InputError`: one that a network cannot have."""
+    if options.fold != 1:
+        raise InputError(f"--fold {options.fold} is for a single layer, and this model is a network")
+    if options.waves:
+        raise InputError(f"--waves {options.waves} is for a single layer, and this model is a network")
+    return NetworkOptions(
+        schedule=options.schedule,
+        mapping=options.mapping,
+        skip=options.ou_skip,
+        dynamic=options.dynamic,
+        sme=options.sme,
+        simulator=options.simulator,
+        seed=options.seed,
+        lossless=options.lossless,
+        shape=shape_of(shape),
+    )
+
+
+def _no_network(shape: str | None, *, pipeline: bool = False) -> None:
+    """`InputError` for an option of networks."""
+    if shape is not None or pipeline:
+        raise InputError(f"{'--shape' if shape else '--pipeline'} is for networks, and this model is a single layer")
 
 
 def _sme(
@@ -148,6 +178,8 @@ def sim_command(
     seed: Seed = 0,
     json_file: Json = None,
     lossless: Lossless = False,
+    shape: Shape = None,
+    pipeline: Pipeline = False,
 ) -> None:
     """Run MODEL through RTL and compare every output with the golden model."""
     started = time.monotonic()
@@ -161,7 +193,13 @@ def sim_command(
         raise InputError(f"--output and --json are both {output_file}")
     if waves:
         check_folder(waves, f"--waves {waves}")
-    model, _, compiled, shape = _prepare(model_file, chip, input_file, options)
+    if is_network(model_file):
+        how = _network(options, shape)
+        content, match = simulate_network(model_file, chip, input_file, output_file, how, pipeline=pipeline)
+        _emit(content, json_file)
+        raise typer.Exit(0 if match else 1)
+    _no_network(shape, pipeline=pipeline)
+    model, _, compiled, sides = _prepare(model_file, chip, input_file, options)
     foretold = foretell(compiled, options)
     parameters = tile_parameters(compiled, options)
     with progress() as bar:
@@ -175,7 +213,7 @@ def sim_command(
     if line.distance:
         console.print(f"the ADC clipped: outputs are up to {line.distance} away from the truth")
     if output_file:
-        write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), shape)))
+        write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), sides)))
     _emit(summary([line], simulator, started), json_file)
     raise typer.Exit(0 if line.match else 1)
 
@@ -204,6 +242,7 @@ def model_command(
     kernel_sparsity: KernelSparsity = 0.44,
     weights_per_kernel: PerKernel = 3.5,
     cells_per_weight: CellsPerWeight = 1,
+    shape: Shape = None,
 ) -> None:
     """Cycles, reads and crossbars of MODEL from the cycle model alone."""
     started = time.monotonic()
@@ -227,6 +266,10 @@ def model_command(
         return
     if (drawn, Pruning(patterns, kernel_sparsity, weights_per_kernel)) != (Synthetic(seed=seed), Pruning()):
         raise InputError("--weights, --sparsity, --patterns and their like are for shapes:NAME: this model has weights")
+    if is_network(model_file):
+        _emit(model_network(model_file, chip, input_file, _network(options, shape)), json_file)
+        return
+    _no_network(shape)
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     line = report(compiled, foretell(compiled, options), None)
     console.print(layer_table([line]))
@@ -271,6 +314,66 @@ def prune_command(
         [n.name, f"{n.weights:,}", f"{n.kept:,}", f"{n.kernels:,}", f"{n.deleted:,}", str(n.patterns)] for n in nodes
     ]
     console.print(table_of("pruned", ("node", "weights", "kept", "kernels", "deleted", "patterns"), rows))
+
+
+@app.command("quantize")
+def quantize_command(
+    model_file: Annotated[str, typer.Argument(metavar="MODEL", help="a float ONNX file")],
+    calibration: Annotated[str, typer.Option(help="images in the shape of the model's input, .npy of floats")],
+    out: Annotated[Path, typer.Option("--out", help="where the quantised ONNX file goes")],
+    form: Annotated[str, typer.Option(help="qdq or qoperator")] = "qdq",
+    per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="scales of the weights")] = True,
+    activations: Annotated[str, typer.Option(help="uint8 or int8")] = "uint8",
+    method: Annotated[str, typer.Option(help="minmax, entropy or percentile")] = "minmax",
+    shape: Annotated[str | None, typer.Option(help="of the input, such as 1,3,32,32, where sides are free")] = None,
+    json_file: Json = None,
+) -> None:
+    """Quantise the float MODEL to eight bits by onnxruntime, its ranges from images."""
+    from selvage.quantize import QuantizeOptions, quantize_file  # here, for onnxruntime is slow to load
+
+    check_writable(json_file if str(json_file) != "-" else None)
+    if json_file and json_file.resolve() == out.resolve():
+        raise InputError(f"--out and --json are both {out}")
+    options = QuantizeOptions(form, per_channel, activations, method, shape_of(shape))
+    content = quantize_file(model_file, calibration, out, options)
+    rows = [[name, str(count), "eight bits"] for name, count in content["operators"].items()]
+    rows += [[name, str(count), "float"] for name, count in content["in_float"].items()]
+    console.print(table_of("quantised", ("operator", "nodes", "computed in"), rows))
+    if content["distance"] is not None:
+        ratio = "" if content["sqnr_db"] is None else f", SQNR {content['sqnr_db']:.1f} dB"
+        most, mean = content["distance"], content["mean_distance"]
+        console.print(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
+    if content["agreement"] is not None:
+        console.print(f"integer outputs that are the same: {content['agreement']:.2%}")
+    console.print(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
+    _emit(content, json_file)
+
+
+@app.command("compile")
+def compile_command(
+    model_file: Annotated[str, typer.Argument(metavar="MODEL", help="a quantised ONNX file")],
+    chip: ChipName = "ou9x8",
+    out: Annotated[Path, typer.Option("--out", help="folder of the network's files")] = Path("build/network"),
+    input_file: InputFile = None,
+    schedule: Schedule = "auto",
+    mapping: Mapping = "auto",
+    squeeze: Squeeze = None,
+    significant_bits: Significant = None,
+    compact: Compact = "off",
+    sort_rows: SortRows = "off",
+    rounding: Rounding = "round",
+    ou_skip: Skip = "on",
+    dynamic_ou: Dynamic = "off",
+    seed: Seed = 0,
+    lossless: Lossless = False,
+    shape: Shape = None,
+) -> None:
+    """Place the network MODEL on a chip and write its Verilog, cells, names and report."""
+    sme = _sme(squeeze, significant_bits, compact, sort_rows, rounding)
+    skip, dynamic = _switch("ou-skip", ou_skip), _switch("dynamic-ou", dynamic_ou)
+    options = Options(schedule, mapping, 1, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
+    paths = compile_to(model_file, chip, input_file, out, _network(options, shape))
+    console.print(f"{len(paths)} files in {out}")
 
 
 @app.command("verilog")

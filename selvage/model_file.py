@@ -23,6 +23,7 @@ __all__ = [
     "input_format",
     "input_shape",
     "load_model",
+    "open_npy",
     "read_input",
     "to_maps",
 ]
@@ -39,12 +40,12 @@ def load_model(path: str, shape: tuple[int, ...] | None = None) -> Model:
 
 def input_shape(path: str) -> tuple[int, ...]:
     """Shape of the array in an .npy file, without reading its values."""
-    return _open_npy(path).shape
+    return open_npy(path).shape
 
 
 def read_input(model: Model, path: str) -> NDArray[np.int64]:
     """Activations from an .npy file in ONNX's layout: (N, C, H, W), (N, C, L), or (..., C) dense."""
-    array, what = _open_npy(path), f"input {path!r}"
+    array, what = open_npy(path), f"input {path!r}"
     expected = tuple("N" if side is None else side for side in model.input_shape)
     rule = f"{model.layer.name!r} takes ({', '.join(map(str, expected))})"
     if array.ndim != len(expected):
@@ -57,7 +58,7 @@ def read_input(model: Model, path: str) -> NDArray[np.int64]:
     return integers(np.asarray(array), what)
 
 
-def _open_npy(path: str) -> NDArray:
+def open_npy(path: str) -> NDArray:
     """The array in an .npy file, its values still on disk."""
     try:
         return np.lib.format.open_memmap(path, mode="r")

@@ -38,6 +38,7 @@ class Chip(BaseModel):
         description="negative weights: magnitudes in a P and an N array, or offset by 2**(weight_bits-1) in one",
     )
     arrays_per_tile: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="arrays that share one input buffer")
+    tiles: Positive | None = Field(None, description="tiles of the chip; none: as many as a network takes")
     lanes: Annotated[int, Field(ge=1, le=256)] = Field(
         16, description="most activations in one word of the input buffer"
     )

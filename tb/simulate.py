@@ -18,7 +18,7 @@ import numpy as np
 from cocotb_tools.runner import get_runner
 from numpy.typing import NDArray
 
-from hw.output import output_beats, overlap_grid
+from hw.output import output_beats
 from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert, write_if_changed
@@ -105,7 +105,7 @@ def run_tile(
     ``stalls`` are the fields of `tb.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
     once and starts anew. Raises `SimulationError`, which names the log.
     """
-    grid = overlap_grid(p) if p.placement.sweep.overlap else p.placement.sweep.steps
+    grid = p.placement.sweep.grid
     run = Path(tempfile.mkdtemp(prefix="run_", dir=image.where))
     fields = {
         "chip": p.chip.model_dump(),
@@ -203,7 +203,7 @@ def collect(p: TileParameters, beats: list[int], images: int) -> NDArray[np.int6
     """Outputs (N, M, OH, OW) from a tile's beats: each existing value to the pixel its id names."""
     sweep, width = p.placement.sweep, p.output_width
     order = output_beats(p)
-    grid = overlap_grid(p) if sweep.overlap else sweep.steps
+    grid = sweep.grid
     y = np.zeros((images, p.placement.layer.outputs, *sweep.output), np.int64)
     count = len(order[0])
     mask = 2**width - 1

@@ -1,0 +1,204 @@
+"""A layer on crossbars, from a stream of codes to a stream of codes: its tiles and its output stage."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.collector import Collector, CollectorParameters
+from hw.maps import Fork, Packer, PackerParameters, codes_layout
+from hw.parameters import TileParameters
+from hw.raster import RasterBuffer, RasterParameters
+from hw.requantizer import Requantizer, RequantizerParameters
+from hw.shared import Library
+from hw.streams import crossbar_signature
+from hw.tile import Tile
+from mapping.network import LayerStage
+
+
+@dataclass(frozen=True, eq=False)
+class LayerParameters:
+    """A layer of a network: ``lanes`` channels of a word that enters, ``leaving`` of one that leaves.
+
+    ``queued``: whether the first lines of the next image wait in a queue while the tiles finish this one.
+    ``direct``: every tile has an input of its own, of words as it takes them.
+    """
+
+    stage: LayerStage
+    lanes: int
+    leaving: int
+    queued: bool = True
+    skip: bool = True
+    direct: bool = False
+
+    @cached_property
+    def tiles(self) -> tuple[TileParameters, ...]:
+        placement = self.stage.placement
+        return tuple(TileParameters(placement, tile, self.skip, counters=False) for tile in placement.tiles)
+
+    @cached_property
+    def collector(self) -> CollectorParameters:
+        plan = self.stage.leaving.plan(self.leaving)
+        return CollectorParameters(plan, tuple(p.output_width for p in self.tiles))
+
+    @property
+    def output_bits(self) -> int:
+        """Of one code that leaves."""
+        return self.stage.output.format.raw_bits if self.stage.requantization else self.collector.sum_width
+
+    @cached_property
+    def requantizer(self) -> RequantizerParameters | None:
+        if not self.stage.requantization:
+            return None
+        m = self.stage.placement.layer.outputs
+        return RequantizerParameters(
+            self.stage.requantization, self.collector.sum_width, self.leaving, m, self.output_bits
+        )
+
+    @cached_property
+    def raster(self) -> RasterParameters | None:
+        """None where outputs leave in raster order by themselves."""
+        sweep, m = self.stage.placement.sweep, self.stage.placement.layer.outputs
+        if sweep.raster:
+            return None
+        words = m // self.leaving
+        return RasterParameters(
+            sweep.grid, sweep.block, sweep.crop, sweep.output, (1, 1), words, self.leaving, self.output_bits
+        )
+
+    @cached_property
+    def packers(self) -> tuple[PackerParameters, ...]:
+        """What the tiles take, each once."""
+        return tuple(dict.fromkeys(self.packer(p) for p in self.tiles))
+
+    def packer(self, p: TileParameters) -> PackerParameters:
+        """Of one tile."""
+        bits, channels = p.buffer.format.raw_bits, self.stage.placement.layer.channels
+        return PackerParameters(channels, self.lanes, p.tile.first_channel, p.tile.channels, p.buffer.lanes, bits)
+
+    def queue(self, packer: PackerParameters) -> int:
+        """Words that wait before the tiles of ``packer``: the lines of their first row of steps."""
+        if not self.queued:
+            return 0
+        return max(p.buffer.depth for p in self.tiles if self.packer(p) == packer)
+
+    @property
+    def buffer_bits(self) -> int:
+        """Of the input buffers, the queues before them, the step stores and the raster buffer."""
+        inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
+        queues = sum(self.queue(own) * own.packed * own.bits for own in self.packers)
+        return inputs + queues + self.collector.bits + (self.raster.buffer_bits if self.raster else 0)
+
+
+class CrossbarLayer(wiring.Component):
+    """Codes in raster order in, codes in raster order out; images follow each other.
+
+    Members
+    -------
+    i : codes as they come, ``lanes`` channels a word; ``i_k``, words of tile k, where they are direct
+    o : codes, or sums where the layer is not requantised
+    crossbar_k : pins of its macros, tile by tile
+    beats : a beat of tile k leaves
+    """
+
+    def __init__(self, parameters: LayerParameters, library: Library) -> None:
+        self.p = p = parameters
+        # Tiles of equal structure are one module.
+        self.tiles = [
+            library.shared((Tile, own.structure), lambda own=own: Tile(own, library=library), "tile") for own in p.tiles
+        ]
+        self.engines = [engine for own in p.tiles for engine in own.engines]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(self.engines)}
+        bits = p.tiles[0].buffer.format.raw_bits
+        inputs = {"i": In(stream.Signature(codes_layout(bits, p.lanes)))}
+        if p.direct:
+            own = [stream.Signature(codes_layout(bits, tile.buffer.lanes)) for tile in p.tiles]
+            inputs = {f"i_{k}": In(signature) for k, signature in enumerate(own)}
+        super().__init__(
+            {
+                **inputs,
+                "o": Out(stream.Signature(codes_layout(p.output_bits, p.leaving))),
+                **crossbars,
+                "beats": Out(len(p.tiles)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        m.submodules.collector = collector = Collector(p.collector)
+        direct = [wiring.flipped(getattr(self, f"i_{k}")) for k in range(len(p.tiles))] if p.direct else None
+        words = direct or self._inputs(m)
+        crossbar = 0
+        for k, (own, tile) in enumerate(zip(p.tiles, self.tiles, strict=True)):
+            m.submodules[f"tile_{k}"] = tile
+            wiring.connect(m, words[k], tile.i)
+            store = getattr(collector, f"i_{k}")
+            m.d.comb += [
+                store.valid.eq(tile.o.valid),
+                store.payload.eq(tile.o.payload["values"]),
+                tile.o.ready.eq(store.ready),
+                self.beats[k].eq(tile.o.valid & tile.o.ready),
+            ]
+            for index in range(len(own.engines)):
+                pins = getattr(self, f"crossbar_{crossbar}")
+                wiring.connect(m, getattr(tile, f"crossbar_{index}"), wiring.flipped(pins))
+                crossbar += 1
+        leaves = collector.o
+        if p.requantizer:
+            m.submodules.requantizer = requantizer = Requantizer(p.requantizer)
+            wiring.connect(m, leaves, requantizer.i)
+            leaves = requantizer.o
+        if p.raster:
+            m.submodules.raster_buffer = raster = RasterBuffer(p.raster)
+            m.d.comb += [
+                raster.i.valid.eq(leaves.valid),
+                raster.i.payload.as_value().eq(leaves.payload.as_value()),
+                leaves.ready.eq(raster.i.ready),
+            ]
+            leaves = raster.o
+        m.d.comb += [
+            self.o.valid.eq(leaves.valid),
+            self.o.payload.as_value().eq(leaves.payload.as_value()),
+            leaves.ready.eq(self.o.ready),
+        ]
+        return m
+
+    def _inputs(self, m: Module) -> list[stream.Interface]:
+        """The stream of each tile: packed once for all that take the same channels."""
+        p = self.p
+        m.submodules.fork = fork = Fork(self.i.payload.shape(), len(p.packers))
+        wiring.connect(m, wiring.flipped(self.i), fork.i)
+        packed = {}
+        for k, own in enumerate(p.packers):
+            source = getattr(fork, f"o_{k}")
+            if own.needed:
+                m.submodules[f"packer_{k}"] = packer = Packer(own)
+                wiring.connect(m, source, packer.i)
+                source = packer.o
+            source = queue(m, f"queue_{k}", source, p.queue(own))
+            readers = [index for index, tile in enumerate(p.tiles) if p.packer(tile) == own]
+            m.submodules[f"tiles_{k}"] = tiles = Fork(source.payload.shape(), len(readers))
+            wiring.connect(m, source, tiles.i)
+            packed |= {index: getattr(tiles, f"o_{n}") for n, index in enumerate(readers)}
+        return [packed[index] for index in range(len(p.tiles))]
+
+
+def queue(m: Module, name: str, source: stream.Interface, depth: int) -> stream.Interface:
+    """``source`` behind a queue of ``depth`` words in a memory; itself for 0."""
+    if not depth:
+        return source
+    layout: data.ArrayLayout = source.payload.shape()
+    m.submodules[name] = words = fifo.SyncFIFOBuffered(width=layout.size, depth=max(2, depth))
+    behind = stream.Signature(layout).create(path=(name,))
+    m.d.comb += [
+        words.w_en.eq(source.valid),
+        words.w_data.eq(Cat(source.payload.as_value())),
+        source.ready.eq(words.w_rdy),
+        behind.valid.eq(words.r_rdy),
+        behind.payload.as_value().eq(words.r_data),
+        words.r_en.eq(behind.ready),
+    ]
+    return behind

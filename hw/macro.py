@@ -1,0 +1,127 @@
+"""The crossbar macro as plain Verilog: ideal, its cells read from a file."""
+
+from hw.parameters import EngineParameters
+
+CROSSBAR = """\
+// An ideal crossbar behind its pins. A request drives word lines and names a column group; LATENCY cycles after it is
+// accepted come the group's codes, lane 0 lowest: levels of each column's driven cells, at most 2**ADC_BITS - 1.
+// CELLS names a file of one line for each word line, column 0 lowest, CELL_BITS each, as $readmemh reads it.
+module crossbar #(
+  parameter ROWS = 128,
+  parameter COLUMNS = 128,
+  parameter CELL_BITS = 1,
+  parameter OU_COLS = 8,
+  parameter GROUP_BITS = 4,
+  parameter ADC_BITS = 4,
+  parameter SUM_BITS = 4, // of one lane's sum before the ADC, at least ADC_BITS
+  parameter LATENCY = 1,
+  parameter CELLS = "cells.hex"
+) (
+  input clk,
+  input rst,
+  input request__valid,
+  output request__ready,
+  input [GROUP_BITS + ROWS - 1:0] request__payload,
+  output codes__valid,
+  input codes__ready,
+  output [OU_COLS * ADC_BITS - 1:0] codes__payload
+);
+  localparam PLACES = 1 << $clog2(LATENCY + 4); // of reads under way, more than the periphery asks for
+
+  reg [COLUMNS * CELL_BITS - 1:0] cells [0:ROWS - 1];
+  reg [OU_COLS * SUM_BITS - 1:0] levels [0:(ROWS << GROUP_BITS) - 1];
+  integer r, c;
+  initial begin
+    $readmemh(CELLS, cells);
+    for (r = 0; r < ROWS << GROUP_BITS; r = r + 1) levels[r] = {OU_COLS * SUM_BITS{1'b0}};
+    for (r = 0; r < ROWS; r = r + 1)
+      for (c = 0; c < COLUMNS; c = c + 1)
+        levels[(r << GROUP_BITS) + c / OU_COLS][(c % OU_COLS) * SUM_BITS +: CELL_BITS] =
+          cells[r][c * CELL_BITS +: CELL_BITS];
+  end
+
+  wire [ROWS - 1:0] wordlines = request__payload[ROWS - 1:0];
+  wire [GROUP_BITS - 1:0] column_group = request__payload[ROWS +: GROUP_BITS];
+
+  // Rows driven by the request before this one: column groups follow each other on the same word lines.
+  reg [ROWS - 1:0] known;
+  integer driven [0:ROWS - 1];
+  integer count;
+  initial count = 0;
+  initial known = {ROWS{1'b0}};
+  function [OU_COLS * ADC_BITS - 1:0] converted(input [ROWS - 1:0] lines, input [GROUP_BITS - 1:0] group);
+    reg [OU_COLS * SUM_BITS - 1:0] total;
+    reg [ROWS - 1:0] rest;
+    integer row, lane;
+    begin
+      if (lines != known) begin
+        known = lines;
+        count = 0;
+        rest = lines;
+        while (rest != 0) begin
+          driven[count] = $clog2(rest & ~(rest - 1'b1)); // the lowest
+          count = count + 1;
+          rest = rest & (rest - 1'b1);
+        end
+      end
+      total = 0;
+      for (row = 0; row < count; row = row + 1) total = total + levels[(driven[row] << GROUP_BITS) + group];
+      if (SUM_BITS == ADC_BITS) converted = total;
+      else
+        for (lane = 0; lane < OU_COLS; lane = lane + 1)
+          if (total[lane * SUM_BITS +: SUM_BITS] >> ADC_BITS != 0)
+            converted[lane * ADC_BITS +: ADC_BITS] = {ADC_BITS{1'b1}};
+          else
+            converted[lane * ADC_BITS +: ADC_BITS] = total[lane * SUM_BITS +: ADC_BITS];
+    end
+  endfunction
+
+  // Codes that wait, oldest first.
+  reg [OU_COLS * ADC_BITS - 1:0] queue [0:PLACES - 1];
+  reg [$clog2(PLACES) - 1:0] first, free;
+  assign request__ready = 1'b1;
+  assign codes__valid = first != free;
+  assign codes__payload = queue[first];
+  wire arrives;
+  always @(posedge clk)
+    if (rst) begin
+      first <= 0;
+      free <= 0;
+    end else begin
+      if (codes__valid && codes__ready) first <= first + 1'b1;
+      if (arrives) free <= free + 1'b1;
+    end
+  generate
+    if (LATENCY == 1) begin : at_once
+      assign arrives = request__valid;
+      always @(posedge clk) if (request__valid) queue[free] <= converted(wordlines, column_group);
+    end else begin : delayed
+      reg [LATENCY - 2:0] under_way;
+      reg [OU_COLS * ADC_BITS - 1:0] line [0:LATENCY - 2];
+      integer k;
+      assign arrives = under_way[LATENCY - 2];
+      always @(posedge clk) begin
+        if (request__valid) line[0] <= converted(wordlines, column_group);
+        for (k = 1; k < LATENCY - 1; k = k + 1) line[k] <= line[k - 1];
+        under_way <= rst ? 0 : under_way << 1 | request__valid;
+        if (arrives) queue[free] <= line[LATENCY - 2];
+      end
+    end
+  endgenerate
+endmodule
+"""
+
+
+def macro_parameters(p: EngineParameters, cell_bits: int, latency: int) -> dict[str, int]:
+    """Parameters of `CROSSBAR` for the array of an engine."""
+    largest = p.ou_rows * (2**cell_bits - 1)
+    return {
+        "ROWS": p.rows,
+        "COLUMNS": p.columns,
+        "CELL_BITS": cell_bits,
+        "OU_COLS": p.ou_cols,
+        "GROUP_BITS": p.column_group_bits,
+        "ADC_BITS": p.adc_bits,
+        "SUM_BITS": max(p.adc_bits, largest.bit_length()),
+        "LATENCY": latency,
+    }

@@ -1,0 +1,193 @@
+"""A whole network: its layers and the small stages between them, all at work on successive images."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.layer import CrossbarLayer, LayerParameters, queue
+from hw.maps import AddMaps, AddParameters, CodeTable, ConcatMaps, ConcatParameters, Fork, TableParameters, codes_layout
+from hw.parameters import EngineParameters
+from hw.pool import Pool, PoolParameters
+from hw.raster import RasterBuffer, RasterParameters
+from hw.shared import Library
+from hw.streams import crossbar_signature
+from mapping.network import AddStage, ConcatStage, LayerStage, NetworkPlan, PoolStage, ResizeStage, Stage, TableStage
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkParameters:
+    """A network; ``skip`` leaves out OUs that drive nothing.
+
+    ``direct``: of a network of one layer; each tile has an input of its own.
+    """
+
+    plan: NetworkPlan
+    skip: bool = True
+    direct: bool = False
+
+    @cached_property
+    def layers(self) -> dict[str, LayerParameters]:
+        """Parameters of the layers on crossbars, by name."""
+        lanes, entering = self.plan.lanes, {tensor.name for tensor in self.plan.inputs}
+        return {
+            stage.name: LayerParameters(
+                stage,
+                lanes[stage.sources[0].name],
+                lanes[stage.output.name],
+                queued=stage.sources[0].name not in entering,
+                skip=self.skip,
+                direct=self.direct,
+            )
+            for stage in self.plan.layers
+        }
+
+    @cached_property
+    def engines(self) -> list[EngineParameters]:
+        """Of every macro, in the order of the network's pins."""
+        return [
+            engine for stage in self.plan.layers for tile in self.layers[stage.name].tiles for engine in tile.engines
+        ]
+
+    def bits(self, name: str) -> int:
+        """Of a code of a tensor that leaves its stage."""
+        made = {stage.output.name: stage for stage in self.plan.stages}
+        stage = made.get(name)
+        if isinstance(stage, LayerStage):
+            return self.layers[stage.name].output_bits
+        return next(
+            t.format.raw_bits for t in [*self.plan.inputs, *(s.output for s in made.values())] if t.name == name
+        )
+
+    @cached_property
+    def inputs(self) -> list[tuple[int, int]]:
+        """Bits and lanes of a word of each input."""
+        if self.direct:
+            (layer,) = self.layers.values()
+            return [(tile.buffer.format.raw_bits, tile.buffer.lanes) for tile in layer.tiles]
+        return [(tensor.format.raw_bits, self.plan.lanes[tensor.name]) for tensor in self.plan.inputs]
+
+    @cached_property
+    def outputs(self) -> list[tuple[int, int]]:
+        """Bits and lanes of a word of each output."""
+        return [(self.bits(tensor.name), self.plan.lanes[tensor.name]) for tensor in self.plan.outputs]
+
+    def buffer_bits(self, stage: Stage) -> int:
+        """Of all memories of a stage that hold activations or sums, the queues before it among them."""
+        lanes = self.plan.lanes
+        queues = sum(
+            self.plan.depths[stage.name, k] * lanes[source.name] * source.format.raw_bits
+            for k, source in enumerate(stage.sources)
+        )
+        match stage:
+            case LayerStage():
+                return queues + self.layers[stage.name].buffer_bits
+            case PoolStage() | ResizeStage():
+                return queues + self.make(stage, Library()).p.buffer_bits
+        return queues
+
+    def make(self, stage: Stage, library: Library) -> wiring.Component:
+        """The component of one stage, with ``i`` or ``i_k`` and ``o``."""
+        lanes, output = self.plan.lanes[stage.output.name], stage.output
+        shape, bits = stage.sources[0].shape, output.format.raw_bits
+        words = [source.shape[0] // lanes for source in stage.sources]
+        numbers = [source.format for source in stage.sources]
+        match stage:
+            case LayerStage():
+                return CrossbarLayer(self.layers[stage.name], library)
+            case PoolStage(node=node):
+                sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
+                window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
+                return Pool(
+                    PoolParameters(**window, **sides, source=numbers[0], bits=bits, requantization=stage.requantization)
+                )
+            case TableStage():
+                return CodeTable(TableParameters(stage.entries, numbers[0], bits, lanes))
+            case AddStage():
+                return AddMaps(AddParameters(stage.factors, tuple(numbers), stage.requantization, bits, lanes))
+            case ConcatStage():
+                return ConcatMaps(ConcatParameters(tuple(words), bits, lanes))
+            case ResizeStage():
+                return RasterBuffer(
+                    RasterParameters(shape[1:], (1, 1), (0, 0), shape[1:], stage.factor, words[0], lanes, bits)
+                )
+        raise TypeError(f"stage {stage.name!r} is of no known kind")
+
+
+class Network(wiring.Component):
+    """Codes of images in, codes out, all stages at work at once; images follow each other without a signal.
+
+    Members
+    -------
+    i_k : tensor k of the network's inputs, raster order, channels of a pixel in order; direct, words of tile k
+    o_k : tensor k of its outputs, likewise
+    crossbar_k : pins of every macro: layer by layer, tile by tile
+    beats : of every tile in that order, that a beat of sums leaves it
+    words : of every stage, that a word leaves it
+    """
+
+    def __init__(self, parameters: NetworkParameters) -> None:
+        self.p = p = parameters
+        self.library = Library()
+        self.stages = [p.make(stage, self.library) for stage in p.plan.stages]
+        tiles = sum(len(own.tiles) for own in p.layers.values())
+        inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}
+        outputs = {f"o_{k}": Out(_stream(*word)) for k, word in enumerate(p.outputs)}
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.engines)}
+        super().__init__(
+            {**inputs, **outputs, **crossbars, "beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        plan = self.p.plan
+        entering = [] if self.p.direct else plan.inputs
+        made = {tensor.name: wiring.flipped(getattr(self, f"i_{k}")) for k, tensor in enumerate(entering)}
+        for k, (stage, component) in enumerate(zip(plan.stages, self.stages, strict=True)):
+            m.submodules[f"stage_{k}"] = component
+            made[stage.output.name] = component.o
+            m.d.comb += self.words[k].eq(component.o.valid & component.o.ready)
+        self._macros(m)
+        for k in range(len(self.p.inputs) if self.p.direct else 0):
+            wiring.connect(m, wiring.flipped(getattr(self, f"i_{k}")), getattr(self.stages[0], f"i_{k}"))
+        for index, (name, source) in enumerate(made.items()):
+            readers = self._readers(m, name)
+            m.submodules[f"fork_{index}"] = fork = Fork(source.payload.shape(), len(readers))
+            wiring.connect(m, source, fork.i)
+            for k, (reader, depth) in enumerate(readers):
+                behind = queue(m, f"queue_{index}_{k}", getattr(fork, f"o_{k}"), depth)
+                m.d.comb += [
+                    reader.valid.eq(behind.valid),
+                    reader.payload.eq(behind.payload),
+                    behind.ready.eq(reader.ready),
+                ]
+        return m
+
+    def _readers(self, m: Module, name: str) -> list[tuple[stream.Interface, int]]:
+        """Who takes a tensor, and how many words may wait before it."""
+        plan, found = self.p.plan, []
+        at = {stage.name: component for stage, component in zip(plan.stages, self.stages, strict=True)}
+        for stage, source in plan.readers(name):
+            single = len(stage.sources) == 1
+            found.append((getattr(at[stage.name], "i" if single else f"i_{source}"), plan.depths[stage.name, source]))
+        leaving = [k for k, tensor in enumerate(plan.outputs) if tensor.name == name]
+        return [*found, *((getattr(self, f"o_{k}"), 0) for k in leaving)]
+
+    def _macros(self, m: Module) -> None:
+        """Pins of the macros and strobes of the tiles, in order."""
+        crossbar = tile = 0
+        for component in self.stages:
+            if not isinstance(component, CrossbarLayer):
+                continue
+            for k in range(len(component.engines)):
+                pins = wiring.flipped(getattr(self, f"crossbar_{crossbar + k}"))
+                wiring.connect(m, getattr(component, f"crossbar_{k}"), pins)
+            count = len(component.tiles)
+            m.d.comb += self.beats[tile : tile + count].eq(component.beats)
+            crossbar, tile = crossbar + len(component.engines), tile + count
+
+
+def _stream(bits: int, lanes: int) -> stream.Signature:
+    return stream.Signature(codes_layout(bits, lanes))

@@ -1,0 +1,192 @@
+"""A quantised network on a chip: its stages, what passes between them, and the buffers of what waits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from golden.network import matrix_requantization, mean_requantization, moved, sum_factors
+from golden.requantize import all_codes
+from mapping.collect import Leaving
+from mapping.load import words_of
+from mapping.placement import Placement
+from spec.errors import InputError
+from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Resize, Table, Tensor
+from spec.requantization import Requantization
+
+WIDEST = 16  # most channels of a word between stages
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One node of the network in gateware; ``sources`` and ``output`` are tensors."""
+
+    name: str
+    sources: tuple[Tensor, ...]
+    output: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStage(Stage):
+    """A layer on crossbars; its sums leave as they are without ``requantization``."""
+
+    placement: Placement
+    requantization: Requantization | None
+
+    @cached_property
+    def leaving(self) -> Leaving:
+        """What its tiles yield."""
+        return Leaving(self.placement)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolStage(Stage):
+    """Largest or mean of a window; the mean is requantised."""
+
+    node: Pool
+    requantization: Requantization | None
+
+
+@dataclass(frozen=True, eq=False)
+class TableStage(Stage):
+    """A code for each code, the smallest first."""
+
+    entries: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AddStage(Stage):
+    """The sum of two maps, each times its factor, requantised."""
+
+    factors: tuple[int, ...]
+    requantization: Requantization
+
+
+@dataclass(frozen=True, eq=False)
+class ConcatStage(Stage):
+    """Channels one map after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResizeStage(Stage):
+    """Each pixel ``factor`` times, rows and columns."""
+
+    factor: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkPlan:
+    """All stages in an order in which data flows; ``outputs`` leave."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    stages: tuple[Stage, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def layers(self) -> tuple[LayerStage, ...]:
+        """The stages on crossbars."""
+        return tuple(stage for stage in self.stages if isinstance(stage, LayerStage))
+
+    def readers(self, name: str) -> list[tuple[Stage, int]]:
+        """Stages that read tensor ``name``, and as which of their sources."""
+        return [(s, k) for s in self.stages for k, source in enumerate(s.sources) if source.name == name]
+
+    @cached_property
+    def lanes(self) -> dict[str, int]:
+        """Channels of a word of each tensor: a power of two that its maker yields and all its readers take."""
+        tensors = [*self.inputs, *(stage.output for stage in self.stages)]
+        lanes = dict.fromkeys((tensor.name for tensor in tensors), WIDEST)
+        for tensor in tensors:
+            while tensor.shape[0] % lanes[tensor.name]:
+                lanes[tensor.name] //= 2
+        before = None
+        while before != lanes:
+            before = dict(lanes)
+            for stage in self.stages:
+                self._agree(stage, lanes)
+        return lanes
+
+    @staticmethod
+    def _agree(stage: Stage, lanes: dict[str, int]) -> None:
+        names = [*(source.name for source in stage.sources), stage.output.name]
+        if not isinstance(stage, LayerStage):
+            # What does not gather channels passes words on as wide as they come.
+            lanes.update(dict.fromkeys(names, min(lanes[name] for name in names)))
+            return
+        lanes[stage.output.name] = min(lanes[stage.output.name], stage.leaving.lanes)
+        for tile in stage.placement.tiles:
+            # A tile takes whole words.
+            for number in (tile.first_channel, tile.channels, words_of(tile, stage.placement)[0]):
+                while number % lanes[names[0]]:
+                    lanes[names[0]] //= 2
+
+    @cached_property
+    def depths(self) -> dict[tuple[str, int], int]:
+        """Words that wait before a stage that joins streams, by (stage, source); 0 where none need to.
+
+        All of an image, and what the stages of the longer way hold of later ones: so the fork never waits for the join.
+        """
+        held: dict[str, float] = {tensor.name: 0.0 for tensor in self.inputs}  # images between input and tensor
+        depths: dict[tuple[str, int], int] = {}
+        for stage in self.stages:
+            longest = max(held[source.name] for source in stage.sources)
+            for k, source in enumerate(stage.sources):
+                late = longest - held[source.name]
+                words = source.numbers // self.lanes[source.name]
+                depths[stage.name, k] = -(-int((1 + late) * words * 16) // 16) if late else 0
+            held[stage.output.name] = longest + self._held(stage)
+        return depths
+
+    @staticmethod
+    def _held(stage: Stage) -> float:
+        """Images between a stage's input and output at most."""
+        if isinstance(stage, LayerStage | PoolStage):
+            kernel = stage.placement.layer.extent[0] if isinstance(stage, LayerStage) else stage.node.kernel[0]
+            return min(2.0, 2 * (kernel + 1) / stage.sources[0].shape[1])
+        return 1 / 16
+
+
+def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPlan:
+    """Stages of ``graph``, its layers placed as ``placements`` say by node name.
+
+    `InputError`: a factor of a requantisation is beyond what the output stage holds.
+    """
+    tensors, stages = graph.tensors, []
+    for node in graph.nodes:
+        try:
+            stages += _stages(node, [tensors[name] for name in node.inputs], placements)
+        except InputError as error:
+            raise InputError(f"node {node.name!r}: {error}") from None
+    return NetworkPlan(graph.name, graph.inputs, tuple(stages), tuple(tensors[name] for name in graph.outputs))
+
+
+def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement]) -> list[Stage]:
+    own = (node.name, tuple(sources), node.output)
+    match node:
+        case Matrix():
+            how = None if node.raw else matrix_requantization(node, sources[0])
+            return [LayerStage(*own, placements[node.name], how)]
+        case Pool():
+            return [PoolStage(*own, node, mean_requantization(node, sources[0]) if node.kind == "average" else None)]
+        case Table():
+            return [TableStage(*own, tuple(node.entries.tolist()))]
+        case Add():
+            return [AddStage(*own, *sum_factors(node, sources))]
+        case Concat():
+            tables = [_table(node, k, source) for k, source in enumerate(sources)]
+            before = [stage for stage in tables if isinstance(stage, Stage)]
+            sources = [stage.output if isinstance(stage, Stage) else stage for stage in tables]
+            return [*before, ConcatStage(node.name, tuple(sources), node.output)]
+        case Resize():
+            return [ResizeStage(*own, node.factor)]
+    raise TypeError(f"node {node.name!r} is of no known kind")
+
+
+def _table(node: Concat, k: int, source: Tensor) -> Stage | Tensor:
+    """A source of a concatenation as codes of its output: through a table where scales differ."""
+    codes = all_codes(source.format)
+    entries = moved(codes[None, :], source, node.output)[0]
+    if (entries == codes).all():
+        return source
+    to = replace(node.output, name=f"{node.output.name}.{k}", shape=source.shape)
+    return TableStage(f"{node.name}.{k}", (source,), to, tuple(entries.tolist()))

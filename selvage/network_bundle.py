@@ -1,0 +1,113 @@
+"""The files of a compiled network: Verilog, cells, names, report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from hw.network import NetworkParameters
+from mapping.network import NetworkPlan
+from mapping.placement import Tile
+from selvage.bundle import describe_arrays
+from selvage.compile_network import CompiledNetwork, NetworkOptions
+from selvage.files import check_writable, write_whole
+from selvage.run_network import Part, parts
+from tb.job import pack_words
+from tb.plain import entering_words, hex_lines, network_verilog
+
+
+def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path, report: str) -> list[Path]:
+    """Write a compiled network to ``out``; returns the files. The same bytes for the same input.
+
+    ``network.v``, the ideal macro ``crossbar.v`` and a bench ``bench.v`` that plays ``input_k.hex`` into it, with
+    ``cells_k.hex`` of every macro. Where the chip does not hold all layers at once, a folder with such files for each
+    node, of a node that takes several passes for each pass. ``placement.json`` names everything; ``report.json``.
+    """
+    check_writable(out / "report.json")
+    contents: dict[str, bytes] = {"report.json": report.encode()}
+    room, need = compiled.chip.tiles, sum(len(placed.tiles) for placed in compiled.placements.values())
+    if room is None or need <= room:
+        p = NetworkParameters(compiled.plan, skip=options.skip)
+        contents |= _design(p, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs], "")
+        contents["placement.json"] = _placement(compiled, p.plan)
+    else:
+        for index, node in enumerate(compiled.graph.nodes):
+            for number, part in enumerate(parts(compiled, node, options)):
+                folder = f"node_{index}_{number}/" if len(parts(compiled, node, options)) > 1 else f"node_{index}/"
+                contents |= _part(compiled, part, folder)
+    for name, content in contents.items():
+        path = out / name
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
+    return [out / name for name in contents]
+
+
+def _part(compiled: CompiledNetwork, part: Part, folder: str) -> dict[str, bytes]:
+    files = _design(part.parameters, part.inputs, folder)
+    return files | {f"{folder}placement.json": _placement(compiled, part.plan)}
+
+
+def _design(p: NetworkParameters, inputs: list, folder: str) -> dict[str, bytes]:
+    """Sources, cells and one image's words."""
+    files = {f"{folder}{name}": text.encode() for name, text in network_verilog(p).items()}
+    tiles: list[Tile] = [tile for stage in p.plan.layers for tile in stage.placement.tiles]
+    for index, array in enumerate(array for tile in tiles for array in tile.arrays):
+        bits = p.plan.layers[0].placement.chip.cell_bits
+        raw = pack_words(np.asarray(array.cells, np.int64), bits)
+        files[f"{folder}cells_{index}.hex"] = hex_lines(raw, array.cells.shape[1] * bits).encode()
+    for index, text in enumerate(entering_words(p, [codes[:1] for codes in inputs])):
+        files[f"{folder}input_{index}.hex"] = text.encode()
+    return files
+
+
+def _placement(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
+    """What each stage is, where its tensors come from, and where the weights lie."""
+    macro, stages = 0, []
+    for index, stage in enumerate(plan.stages):
+        entry = {
+            "stage": f"stage_{index}",
+            "node": stage.name,
+            "kind": type(stage).__name__.removesuffix("Stage").lower(),
+            "sources": [source.name for source in stage.sources],
+            "output": stage.output.name,
+        }
+        own = {layer.name: layer for layer in plan.layers}.get(stage.name)
+        if own:
+            arrays = [len(tile.arrays) for tile in own.placement.tiles]
+            entry |= {
+                "mapping": own.placement.mapping,
+                "schedule": own.placement.schedule,
+                "layer": own.placement.layer.model_dump(),
+                "first_crossbar": macro,
+                "tiles": [
+                    {"first_channel": t.first_channel, "channels": t.channels, "arrays": describe_arrays(t)}
+                    for t in own.placement.tiles
+                ],
+            }
+            macro += sum(arrays)
+        stages.append(entry)
+    tensors = {t.name: t for t in [*plan.inputs, *(stage.output for stage in plan.stages)]}
+    content = {
+        "network": plan.name,
+        "chip": compiled.chip.model_dump(),
+        "tensors": {
+            name: {
+                "shape": tensor.shape,
+                "bits": tensor.format.raw_bits,
+                "signed": tensor.format.raw_signed,
+                "zero_point": tensor.format.zero_point,
+                "scale": np.asarray(tensor.scale, np.float64).tolist(),
+                "lanes": plan.lanes[name],
+            }
+            for name, tensor in tensors.items()
+        },
+        "inputs": [tensor.name for tensor in plan.inputs],
+        "outputs": [tensor.name for tensor in plan.outputs],
+        "queues": [
+            {"stage": stage, "source": source, "words": depth}
+            for (stage, source), depth in plan.depths.items()
+            if depth
+        ],
+        "stages": stages,
+    }
+    return (json.dumps(content, indent=1) + "\n").encode()

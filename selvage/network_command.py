@@ -1,0 +1,189 @@
+"""What the commands do with a whole network: sim, model and compile."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from selvage.compile_network import CompiledNetwork, NetworkOptions, compile_network
+from selvage.files import npy_bytes, write_whole
+from selvage.model_file import open_npy
+from selvage.network_bundle import write_network
+from selvage.onnx_file import OPERATORS
+from selvage.onnx_read import is_operator, read_proto
+from selvage.run_network import Flow, NodeReport, foretell_node, parts, run_nodes, run_pipeline, slowest_layer
+from selvage.tables import console, progress, table_of, verdict
+from spec.chip import Chip, load_chip
+from spec.errors import InputError
+
+
+def is_network(path: str) -> bool:
+    """Whether ``path`` is an ONNX file of more than one operator, or of one that no single layer is."""
+    if Path(path).suffix == ".toml":
+        return False
+    nodes: list[NodeProto] = [node for node in read_proto(path).graph.node if not is_operator(node, "Constant")]
+    return len(nodes) > 1 or any(not is_operator(node, *OPERATORS) for node in nodes)
+
+
+def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> tuple[CompiledNetwork, Chip]:
+    """The network, placed; its layers' choices are told."""
+    loaded = load_chip(chip)
+    images = None if input_file is None else np.asarray(open_npy(str(input_file)))
+    with progress() as bar:
+        task = bar.add_task("placing", total=None)
+        compiled = compile_network(path, loaded, images, options, lambda: bar.advance(task))
+    if compiled.warning:
+        console.print(f"warning: {compiled.warning}")
+    return compiled, loaded
+
+
+def tell(compiled: CompiledNetwork) -> None:
+    """What `auto` chose and why, and what the host does and why."""
+    for name, choice in compiled.choices.items():
+        if choice.note:
+            console.print(f"{name}: {choice.note}", markup=False)
+    for node in compiled.imported.host:
+        console.print(f"host: {node.operator} {node.name!r} {node.why}", markup=False)
+
+
+def node_table(reports: list[NodeReport]) -> object:
+    """One row a node."""
+    heads = ("node", "kind", "mapping", "output", "RTL cycles", "foretold", "OU reads", "crossbars", "tiles", "buffers")
+
+    def number(value: int | None) -> str:
+        return "-" if value is None else f"{value:,}"
+
+    rows = [
+        [
+            r.name,
+            r.kind,
+            " ".join(dict.fromkeys(word for word in (r.mapping, r.schedule) if word)) or "-",
+            " x ".join(map(str, r.shape)),
+            number(r.cycles),
+            number(r.cycles_model),
+            number(r.reads if r.reads is not None else r.reads_model),
+            f"{r.crossbars:,}",
+            f"{r.tiles:,}" + (f" in {r.passes} passes" if r.passes > 1 else ""),
+            f"{r.buffer_bits:,}",
+            verdict(r.match),
+        ]
+        for r in reports
+    ]
+    return table_of("selvage", (*heads, "verdict"), rows)
+
+
+def simulate_network(
+    path: str, chip: str, input_file: Path | None, output_file: Path | None, options: NetworkOptions, *, pipeline: bool
+) -> tuple[dict, bool]:
+    """`selvage sim` of a network: what goes into the JSON report, and whether everything matched."""
+    started = time.monotonic()
+    compiled, loaded = prepare(path, chip, input_file, options)
+    tell(compiled)
+    outputs = compiled.imported.leave(compiled.codes)
+    check_outputs(outputs, output_file)
+    flow, reports = None, []
+    if pipeline:
+        with progress() as bar:
+            task = bar.add_task("all layers", total=2)
+            flow = run_pipeline(compiled, options, lambda: bar.advance(task))
+        reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
+        console.print(node_table(reports))
+        tell_flow(flow)
+    else:
+        with progress() as bar:
+            ticks: dict[str, Callable[[], None]] = {}
+            for node in compiled.graph.nodes:
+                task = bar.add_task(node.name, total=len(parts(compiled, node, options)))
+                ticks[node.name] = lambda task=task: bar.advance(task)
+            reports = run_nodes(compiled, options, ticks)
+        console.print(node_table(reports))
+    match = flow.match if flow else all(r.match for r in reports)
+    if output_file:
+        _write(outputs, output_file)
+    return report_of(compiled, loaded, reports, flow, options, started), match
+
+
+def model_network(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> dict:
+    """`selvage model` of a network: its JSON report."""
+    started = time.monotonic()
+    compiled, loaded = prepare(path, chip, input_file, options)
+    tell(compiled)
+    reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
+    console.print(node_table(reports))
+    bound, slowest = slowest_layer(compiled, options)
+    console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
+    return report_of(compiled, loaded, reports, None, options, started)
+
+
+def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options: NetworkOptions) -> list[Path]:
+    """`selvage compile`: the network's files."""
+    started = time.monotonic()
+    compiled, loaded = prepare(path, chip, input_file, options)
+    tell(compiled)
+    reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
+    console.print(node_table(reports))
+    content = report_of(compiled, loaded, reports, None, options, started)
+    del content["seconds"]  # the same input gives the same bytes
+    return write_network(compiled, options, out, json.dumps(content, indent=1) + "\n")
+
+
+def tell_flow(flow: Flow) -> None:
+    """Throughput and latency of a pipeline."""
+    console.print(
+        f"latency {flow.latency:,} cycles; {flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest "
+        f"layer allows ({flow.slowest}, {flow.bound:,.1f} alone); outputs {verdict(flow.match)}",
+        markup=False,
+    )
+
+
+def check_outputs(outputs: dict[str, NDArray], output_file: Path | None) -> None:
+    """`InputError` before the run, when the file cannot hold what the model has."""
+    if output_file and len(outputs) > 1 and output_file.suffix != ".npz":
+        raise InputError(f"--output {output_file} must end in .npz: the model has the outputs {', '.join(outputs)}")
+
+
+def _write(outputs: dict[str, NDArray], path: Path) -> None:
+    if path.suffix == ".npz":
+        buffer = BytesIO()
+        np.savez(buffer, **outputs)
+        write_whole(path, buffer.getvalue())
+    else:
+        write_whole(path, npy_bytes(next(iter(outputs.values()))))
+
+
+def report_of(
+    compiled: CompiledNetwork,
+    chip: Chip,
+    reports: list[NodeReport],
+    flow: Flow | None,
+    options: NetworkOptions,
+    started: float,
+) -> dict:
+    """The JSON report."""
+    known = [flow.match] if flow else [r.match for r in reports if r.match is not None]
+    cycles = [r.cycles if r.cycles is not None else r.cycles_model for r in reports]
+    return {
+        "match": all(known) if known else None,
+        "simulator": options.simulator if known else "model",
+        "seconds": round(time.monotonic() - started, 3),
+        "network": compiled.graph.name,
+        "chip": chip.name,
+        "images": compiled.images,
+        "cycles": sum(c for c in cycles if c is not None),
+        "crossbars": sum(r.crossbars for r in reports),
+        "tiles": sum(r.tiles for r in reports),
+        "reads": sum(r.reads_model or 0 for r in reports),
+        "buffer_bits": sum(r.buffer_bits for r in reports),
+        "pipeline": None if flow is None else {**asdict(flow), "share": flow.share},
+        "nodes": [asdict(r) for r in reports],
+        "candidates": {
+            name: [asdict(candidate) for candidate in choice.candidates] for name, choice in compiled.choices.items()
+        },
+        "host": [asdict(node) for node in compiled.imported.host],
+    }

