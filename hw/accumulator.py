@@ -15,6 +15,11 @@ def sums_layout(p: AccumulatorParameters) -> data.ArrayLayout:
     return data.ArrayLayout(signed(p.width), p.lanes + bool(p.driven_bits))
 
 
+def codes_layout(p: AccumulatorParameters) -> data.ArrayLayout:
+    """Codes of one read, or differences of those of two arrays."""
+    return data.ArrayLayout(signed(p.code_bits) if p.differences else p.code_bits, p.lanes)
+
+
 class Accumulator(wiring.Component):
     """Adds the codes of one array, shifted by their input plane, for this step while the last drains.
 
@@ -39,7 +44,7 @@ class Accumulator(wiring.Component):
         super().__init__(
             {
                 "tag": In(stream.Signature(tag)),
-                "codes": In(stream.Signature(data.ArrayLayout(p.code_bits, p.lanes))),
+                "codes": In(stream.Signature(codes_layout(p))),
                 "slot": In(p.slot_bits),
                 "sums": Out(sums_layout(p)),
                 "complete": Out(1),

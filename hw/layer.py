@@ -109,8 +109,8 @@ class CrossbarLayer(wiring.Component):
         self.tiles = [
             library.shared((Tile, own.structure), lambda own=own: Tile(own, library=library), "tile") for own in p.tiles
         ]
-        self.engines = [engine for own in p.tiles for engine in own.engines]
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(self.engines)}
+        self.macros = [macro for own in p.tiles for macro in own.macros]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(self.macros)}
         bits = p.tiles[0].buffer.format.raw_bits
         inputs = {"i": In(stream.Signature(codes_layout(bits, p.lanes)))}
         if p.direct:
@@ -142,7 +142,7 @@ class CrossbarLayer(wiring.Component):
                 tile.o.ready.eq(store.ready),
                 self.beats[k].eq(tile.o.valid & tile.o.ready),
             ]
-            for index in range(len(own.engines)):
+            for index in range(len(own.macros)):
                 pins = getattr(self, f"crossbar_{crossbar}")
                 wiring.connect(m, getattr(tile, f"crossbar_{index}"), wiring.flipped(pins))
                 crossbar += 1

@@ -45,10 +45,10 @@ class NetworkParameters:
         }
 
     @cached_property
-    def engines(self) -> list[EngineParameters]:
-        """Of every macro, in the order of the network's pins."""
+    def macros(self) -> list[EngineParameters]:
+        """The engine of every macro, in the order of the network's pins."""
         return [
-            engine for stage in self.plan.layers for tile in self.layers[stage.name].tiles for engine in tile.engines
+            engine for stage in self.plan.layers for tile in self.layers[stage.name].tiles for engine in tile.macros
         ]
 
     def bits(self, name: str) -> int:
@@ -135,7 +135,7 @@ class Network(wiring.Component):
         tiles = sum(len(own.tiles) for own in p.layers.values())
         inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}
         outputs = {f"o_{k}": Out(_stream(*word)) for k, word in enumerate(p.outputs)}
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.engines)}
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
         super().__init__(
             {**inputs, **outputs, **crossbars, "beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
         )
@@ -181,12 +181,12 @@ class Network(wiring.Component):
         for component in self.stages:
             if not isinstance(component, CrossbarLayer):
                 continue
-            for k in range(len(component.engines)):
+            for k in range(len(component.macros)):
                 pins = wiring.flipped(getattr(self, f"crossbar_{crossbar + k}"))
                 wiring.connect(m, getattr(component, f"crossbar_{k}"), pins)
             count = len(component.tiles)
             m.d.comb += self.beats[tile : tile + count].eq(component.beats)
-            crossbar, tile = crossbar + len(component.engines), tile + count
+            crossbar, tile = crossbar + len(component.macros), tile + count
 
 
 def _stream(bits: int, lanes: int) -> stream.Signature:

@@ -63,7 +63,7 @@ class BufferParameters:
 
 @dataclass(frozen=True)
 class EngineParameters:
-    """One array engine. Engines with equal parameters are the same module."""
+    """The engine of one array or of a pair. Engines with equal parameters are the same module."""
 
     rows: int
     columns: int
@@ -107,6 +107,7 @@ class AccumulatorParameters:
 
     lanes: int
     code_bits: int
+    differences: bool  # codes are signed: those of a P less those of an N array
     width: int  # of one sum
     slots: int
     addresses: Addresses  # slot of each lane by position, of scattered outputs; empty without
@@ -164,7 +165,7 @@ class TileParameters:
             )
             for bank in self.drain.banks
         )
-        polarities = tuple(array.polarity for array in self.tile.arrays)
+        polarities = tuple((array.polarity, array.paired) for array in self.tile.readers)
         parts = (self.buffer, self.engines, self.accumulators, self.load.moves, self.output_width)
         return (*parts, banks, polarities, self.tile.slices, self.placement.weight_offset, self.counters)
 
@@ -185,7 +186,7 @@ class TileParameters:
     def engines(self) -> tuple[EngineParameters, ...]:
         chip, found = self.chip, []
         rotations = {move.rotation for own in self.load.moves for move in own if move}
-        for array, slots in zip(self.tile.arrays, self.drain.slots, strict=True):
+        for array, slots in zip(self.tile.readers, self.drain.slots, strict=True):
             groups = row_groups(array, self.placement)
             found.append(
                 EngineParameters(
@@ -211,17 +212,23 @@ class TileParameters:
         return tuple(found)
 
     @cached_property
+    def macros(self) -> tuple[EngineParameters, ...]:
+        """Of each array, the engine that reads it."""
+        return tuple(engine for engine, own in zip(self.engines, self.tile.read_together, strict=True) for _ in own)
+
+    @cached_property
     def accumulators(self) -> tuple[AccumulatorParameters, ...]:
         chip, numbers, found = self.chip, self.placement.format, []
-        addresses = self.drain.addresses or ((),) * len(self.tile.arrays)
-        for array, slots, own in zip(self.tile.arrays, self.drain.counts, addresses, strict=True):
+        addresses = self.drain.addresses or ((),) * len(self.tile.readers)
+        for array, slots, own in zip(self.tile.readers, self.drain.counts, addresses, strict=True):
             ranges = [slot_range(self.placement, array, scattered=self.tile.scattered)]
             if self.placement.weight_offset:
                 ranges.append(slot_range(self.placement, array, reference=True))
             found.append(
                 AccumulatorParameters(
                     lanes=chip.ou_cols,
-                    code_bits=chip.adc_bits,
+                    code_bits=chip.adc_bits + array.paired,
+                    differences=array.paired,
                     width=max(r.width for r in ranges),
                     slots=slots,
                     addresses=own,

@@ -86,7 +86,7 @@ class BankSum(wiring.Component):
             takes_part = lookup(self._table(lambda b, k=k: int(b.slots[k] is not None)), self.beat)
             part = sums[lane] if isinstance(takes_part, Const) and takes_part.value else Mux(takes_part, sums[lane], 0)
             part = self._at_significance(part, k)
-            total = total + part if self.p.tile.arrays[index].polarity > 0 else total - part
+            total = total + part if self.p.tile.readers[index].polarity > 0 else total - part
         return total
 
     def _turn(self, m: Module, lanes: list[Signal]) -> list[Value]:

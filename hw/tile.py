@@ -8,6 +8,7 @@ from hw.accumulator import Accumulator
 from hw.buffer import InputBuffer
 from hw.engine import ArrayEngine
 from hw.output import OutputStage, OverlapAdd, output_layout
+from hw.pair import Pair
 from hw.parameters import TileParameters
 from hw.shared import Library
 from hw.splice import Splice
@@ -42,7 +43,7 @@ class Tile(wiring.Component):
         self.buffer = self.library.instance(InputBuffer, p.buffer, "input_buffer")
         self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
         self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.engines)}
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
         counters = dict.fromkeys(("fetched", "reads", "conversions", "pending", "issued"), Out(COUNTER_BITS))
         super().__init__(
             {
@@ -77,11 +78,18 @@ class Tile(wiring.Component):
     def _array(
         self, m: Module, k: int, engine: wiring.Component, accumulator: wiring.Component, splice: Splice
     ) -> None:
-        """Everything of array ``k``."""
-        crossbar = getattr(self, f"crossbar_{k}")
+        """Everything of reader ``k``."""
         wiring.connect(m, engine.tag, accumulator.tag)
-        wiring.connect(m, engine.crossbar.request, wiring.flipped(crossbar.request))
-        wiring.connect(m, wiring.flipped(crossbar.codes), accumulator.codes)
+        crossbars = [getattr(self, f"crossbar_{index}") for index in self.p.tile.read_together[k]]
+        if len(crossbars) == 1:
+            wiring.connect(m, engine.crossbar.request, wiring.flipped(crossbars[0].request))
+            wiring.connect(m, wiring.flipped(crossbars[0].codes), accumulator.codes)
+        else:
+            m.submodules[f"pair_{k}"] = pair = Pair(self.p.engines[k])
+            wiring.connect(m, engine.crossbar.request, pair.request)
+            wiring.connect(m, pair.codes, accumulator.codes)
+            for index, crossbar in enumerate(crossbars):
+                wiring.connect(m, getattr(pair, f"crossbar_{index}"), wiring.flipped(crossbar))
         m.d.comb += [
             engine.load.valid.eq(self.buffer.load.valid),
             engine.load.last.eq(self.buffer.load.last),
@@ -96,20 +104,21 @@ class Tile(wiring.Component):
         ]
 
     def _move(self, k: int) -> Value:
-        """The load plan's move of array ``k`` in the buffer's present cycle."""
+        """The load plan's move of reader ``k`` in the buffer's present cycle."""
         own = self.p.engines[k]
         moves = [move_value(own, move) for move in self.p.load.moves[k]]
         return lookup(moves, self.buffer.index, width=move_layout(own).size)
 
     def _count(self, m: Module) -> None:
-        requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.engines))]
+        requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.p.macros))]
         taken = Signal(len(requests))
         # A tag and its request are one read; the tag names the block's column group.
         converted = []
-        for engine, lanes in zip(self.engines, lanes_used(self.p.placement, self.p.tile, self.p.drain), strict=True):
+        used = lanes_used(self.p.placement, self.p.tile, self.p.drain)
+        for engine, lanes, own in zip(self.engines, used, self.p.tile.read_together, strict=True):
             tag = engine.tag
             real = tag.valid & tag.ready & ~tag.payload.none
-            converted.append(Mux(real, lookup(lanes, tag.payload.slot), 0))
+            converted.append(Mux(real, lookup([len(own) * count for count in lanes], tag.payload.slot), 0))
         left = Cat(engine.left for engine in self.engines)
         m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
         m.d.sync += [

@@ -84,7 +84,7 @@ def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
         return _scattered_plan(placement, tile)
     slots, counts = [], []
     segments: dict[tuple[int, ...], _Segment] = {}
-    for index, array in enumerate(tile.arrays):
+    for index, array in enumerate(tile.readers):
         own, count = _slots(array, placement)
         per_band = {slot_key(block): band_groups(array, block, placement.chip) for block in array.blocks}
         slots.append(tuple(own[slot_key(block)] for block in array.blocks))
@@ -102,7 +102,7 @@ def _scattered_plan(placement: Placement, tile: Tile) -> DrainPlan:
     """Every output is a segment of its own; each lane of an array adds to any of them."""
     segments: dict[int, _Segment] = {}
     slots, counts, addresses = [], [], []
-    for index, array in enumerate(tile.arrays):
+    for index, array in enumerate(tile.readers):
         keys = sorted({(block.significances[0], int(o)) for block in array.blocks for o in block.outputs})
         local = {key: slot for slot, key in enumerate(keys)}
         for (significance, output), slot in local.items():
@@ -125,9 +125,9 @@ def drain_cycles(placement: Placement, tile: Tile) -> int:
     if not tile.scattered:
         return drain_plan(placement, tile).length
     rounds: dict[int, int] = {}  # by output: significances that an array has of it, at most
-    joined = list(range(len(tile.arrays)))  # the bank of each array
+    joined = list(range(len(tile.readers)))  # the bank of each array
     owner: dict[int, int] = {}  # by output: an array that holds it
-    for index, array in enumerate(tile.arrays):
+    for index, array in enumerate(tile.readers):
         pairs = {(block.significances[0], output) for block in array.blocks for output in block.outputs.tolist()}
         for output, many in Counter(output for _, output in pairs).items():
             rounds[output] = max(many, rounds.get(output, 0))
@@ -141,11 +141,11 @@ def drain_cycles(placement: Placement, tile: Tile) -> int:
 
 
 def lanes_used(placement: Placement, tile: Tile, plan: DrainPlan) -> tuple[tuple[int, ...], ...]:
-    """Of each array, by the slot or position that a read names: lanes that hold the block's columns."""
+    """Of each reader, by the slot or position that a read names: lanes that hold the block's columns."""
     if plan.addresses:
         return tuple(tuple(sum(slot is not None for slot in own) for own in table) for table in plan.addresses)
     found, chip = [], placement.chip
-    for array, slots, count in zip(tile.arrays, plan.slots, plan.counts, strict=True):
+    for array, slots, count in zip(tile.readers, plan.slots, plan.counts, strict=True):
         lanes = [0] * count
         for block, first in zip(array.blocks, slots, strict=True):
             columns, groups = len(block.outputs) * array.slices, band_groups(array, block, chip)

@@ -35,7 +35,7 @@ class LoadPlan:
 
     Neighbouring rows of dense blocks are neighbouring channels, so a rotation of the word serves them. Rows
     of a list, or of a pattern, are any channels: such a plan *gathers*, each row its own lane.
-    ``reads[t]`` is (pixel, word) read in cycle t; ``moves[a][t]`` what array a takes, or None.
+    ``reads[t]`` is (pixel, word) read in cycle t; ``moves[a][t]`` what reader a takes, or None.
     """
 
     lanes: int  # activations of a word
@@ -58,7 +58,7 @@ def load_cycles(placement: Placement, tile: Tile) -> int:
     """``len(load_plan(placement, tile).reads)``, without the moves."""
     lanes, words = words_of(tile, placement)
     turning, gathering = (np.zeros(len(tile.offsets) * words, np.int64) for _ in range(2))
-    distinct = {tuple((block.row, block.window.tobytes()) for block in array.blocks): array for array in tile.arrays}
+    distinct = {tuple((block.row, block.window.tobytes()) for block in array.blocks): array for array in tile.readers}
     for array in distinct.values():
         pixel, word, group, rotation, *_ = _table(array, tile.channels, lanes, placement.group_rows).T
         groups = int(group.max()) + 1
@@ -79,7 +79,7 @@ def _plan(placement: Placement, tile: Tile, *, gather: bool) -> LoadPlan:
     lanes, words = words_of(tile, placement)
     distinct: dict[tuple, dict[tuple[int, int], list[LoadMove]]] = {}
     per_array = []
-    for array in tile.arrays:
+    for array in tile.readers:
         key = tuple((block.row, block.window.tobytes()) for block in array.blocks)
         if key not in distinct:
             distinct[key] = _moves(array, tile.channels, lanes, placement.group_rows, gather=gather)

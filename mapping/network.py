@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 
 from golden.network import matrix_requantization, mean_requantization, moved, sum_factors
@@ -125,16 +126,27 @@ class NetworkPlan:
         """Words that wait before a stage that joins streams, by (stage, source); 0 where none need to.
 
         All of an image, and what the stages of the longer way hold of later ones: so the fork never waits for the join.
+        Ways that hold the same may still need different pixels before they yield one. Where neither differs, a
+        concatenation's maps may come word by word from one fork, and it takes a whole pixel of one before the next.
         """
         held: dict[str, float] = {tensor.name: 0.0 for tensor in self.inputs}  # images between input and tensor
+        lag = dict.fromkeys(held, Fraction())  # of these, what it needs before it yields
         depths: dict[tuple[str, int], int] = {}
         for stage in self.stages:
             longest = max(held[source.name] for source in stage.sources)
+            last = max(lag[source.name] for source in stage.sources)
+            waits = False  # whether a source before this one has no queue
             for k, source in enumerate(stage.sources):
-                late = longest - held[source.name]
+                late = max(longest - held[source.name], float(last - lag[source.name]))
                 words = source.numbers // self.lanes[source.name]
-                depths[stage.name, k] = -(-int((1 + late) * words * 16) // 16) if late else 0
+                depth = -(-int((1 + late) * words * 16) // 16) if late else 0
+                if isinstance(stage, ConcatStage) and not depth:
+                    pixel = source.shape[0] // self.lanes[source.name]
+                    depth = pixel if waits and pixel > 1 else 0
+                    waits = True
+                depths[stage.name, k] = depth
             held[stage.output.name] = longest + self._held(stage)
+            lag[stage.output.name] = last + self._lag(stage)
         return depths
 
     @staticmethod
@@ -144,6 +156,20 @@ class NetworkPlan:
             kernel = stage.placement.layer.extent[0] if isinstance(stage, LayerStage) else stage.node.kernel[0]
             return min(2.0, 2 * (kernel + 1) / stage.sources[0].shape[1])
         return 1 / 16
+
+    @staticmethod
+    def _lag(stage: Stage) -> Fraction:
+        """Images of its input below the one an output pixel lies in, that it takes to make the pixel."""
+        lines = Fraction()
+        if isinstance(stage, LayerStage):
+            sweep = stage.placement.sweep
+            below = max(row for tile in stage.placement.tiles for row, _ in tile.offsets)
+            cropped = Fraction(sweep.crop[0] * sweep.stride[0], sweep.block[0])
+            whole = 0 if sweep.raster else sweep.stride[0]
+            lines = (below + cropped + whole) / sweep.insert[0]
+        elif isinstance(stage, PoolStage):
+            lines = Fraction(stage.node.kernel[0] - 1 - stage.node.pads[0])
+        return lines / stage.sources[0].shape[1]
 
 
 def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPlan:

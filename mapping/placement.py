@@ -33,6 +33,12 @@ class Block:
     def rows(self) -> int:
         return len(self.window)
 
+    def alike(self, other: "Block") -> bool:
+        """Whether both stand in the same place, for the same inputs and outputs."""
+        same = (self.row, self.column, self.significances) == (other.row, other.column, other.significances)
+        lists = ((self.window, other.window), (self.shifts, other.shifts), (self.outputs, other.outputs))
+        return same and all(a is b or np.array_equal(a, b) for a, b in lists)
+
 
 @dataclass(frozen=True, eq=False)
 class Array:
@@ -42,11 +48,18 @@ class Array:
     polarity: int  # +1 or -1: how its codes enter the sum
     cells: NDArray[np.uint8]  # (rows, columns), each below 2**cell_bits
     slices: int  # cells of one weight side by side in a band
+    paired: bool = False  # of a reader: the array after it is read with it, and its codes subtracted
 
     @property
     def shift(self) -> int:
         """The largest shift of a row's input."""
         return max(int(block.shifts.max()) for block in self.blocks)
+
+    def alike(self, other: "Array") -> bool:
+        """Whether both take the same inputs to the same outputs."""
+        if self.slices != other.slices or len(self.blocks) != len(other.blocks):
+            return False
+        return all(own.alike(block) for own, block in zip(self.blocks, other.blocks, strict=True))
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,23 @@ class Tile:
     def slices(self) -> int:
         """Of all its arrays."""
         return self.arrays[0].slices
+
+    @cached_property
+    def read_together(self) -> tuple[tuple[int, ...], ...]:
+        """Arrays that one engine reads: a P and an N array that differ in their cells alone, else one by itself."""
+        found: list[tuple[int, ...]] = []
+        for index, array in enumerate(self.arrays):
+            before = self.arrays[index - 1]
+            if index and found[-1] == (index - 1,) and array.polarity == -before.polarity and array.alike(before):
+                found[-1] = (index - 1, index)
+            else:
+                found.append((index,))
+        return tuple(found)
+
+    @cached_property
+    def readers(self) -> tuple[Array, ...]:
+        """What the engines read: the first array of each of `read_together`, ``paired`` where there is another."""
+        return tuple(replace(self.arrays[own[0]], paired=len(own) > 1) for own in self.read_together)
 
     @cached_property
     def scattered(self) -> bool:

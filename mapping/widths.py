@@ -59,9 +59,8 @@ def _output_codes(placement: Placement, array: Array) -> Counter[tuple[int, int]
 
 def slot_range(placement: Placement, array: Array, *, reference: bool = False, scattered: bool = False) -> Range:
     """Of one lane's sum over all reads of a step: codes, or with ``reference`` driven word lines."""
-    if scattered:
-        return input_range(placement, array).times(max(_output_codes(placement, array).values()))
-    return input_range(placement, array).times(max(_codes(placement, array, reference=reference).values()))
+    codes = _output_codes(placement, array) if scattered else _codes(placement, array, reference=reference)
+    return _of_pair(array, input_range(placement, array).times(max(codes.values())))
 
 
 def spliced_range(placement: Placement, array: Array, *, scattered: bool = False) -> Range:
@@ -74,14 +73,19 @@ def spliced_range(placement: Placement, array: Array, *, scattered: bool = False
         for (_, outputs, significances), codes in _codes(placement, array, reference=False).items():
             per_output[outputs] += sum(codes << significance for significance in significances)
     weight = sum(2 ** (k * placement.chip.cell_bits) for k in range(array.slices))
-    return input_range(placement, array).times(max(per_output.values()) * weight)
+    return _of_pair(array, input_range(placement, array).times(max(per_output.values()) * weight))
+
+
+def _of_pair(array: Array, own: Range) -> Range:
+    """What one array reaches, less what the other of a pair does."""
+    return own + -own if array.paired else own
 
 
 def bank_range(placement: Placement, tile: Tile, bank: Bank) -> Range:
     """Of the sum over all arrays of a bank, all slices and, with offset encoding, the reference."""
     total = Range()
     for index in bank.arrays:
-        array = tile.arrays[index]
+        array = tile.readers[index]
         spliced = spliced_range(placement, array, scattered=tile.scattered)
         total += spliced if array.polarity > 0 else -spliced
         if placement.weight_offset:

@@ -19,7 +19,7 @@ def write_save_file(p: TileParameters, fst: Path) -> Path:
     engine = _filter(folder / "engine_states.txt", ENGINE_STATES)
     buffer = _filter(folder / "buffer_states.txt", BUFFER_STATES)
     lines = [f'[dumpfile] "{fst.resolve()}"', "[timestart] 0", *_input(p, buffer)]
-    for index in range(len(p.engines)):
+    for index in range(len(p.macros)):
         lines += _array(p, index, engine)
     lines += _output(p)
     path = fst.with_suffix(".gtkw")
@@ -70,13 +70,15 @@ def _input(p: TileParameters, names: Path) -> list[str]:
 
 
 def _array(p: TileParameters, index: int, names: Path) -> list[str]:
-    own, walker = p.engines[index], f"engine_{index}.shared.walker"
+    own = p.macros[index]
+    reader = next(k for k, arrays in enumerate(p.tile.read_together) if index in arrays)
+    walker = f"engine_{reader}.shared.walker"
     pins = f"crossbar_{index}"
     return _group(
         f"array {index}",
         [
             _state(f"array {index}", f"{walker}.have", f"{walker}.request__valid", names),
-            _bits(f"engine_{index}.shared.rows.pending", len(own.groups)),
+            _bits(f"engine_{reader}.shared.rows.pending", len(own.groups)),
             _bits(f"{walker}.planes", own.planes),
             *_stream(f"{pins}__request", "payload", own.rows + own.column_group_bits),
             *_stream(f"{pins}__codes", "payload", own.ou_cols * own.adc_bits),

@@ -20,7 +20,7 @@ CODE_TO_SUM = 2
 def reads_of(case: Case) -> list[dict[str, int]]:
     """All reads that a step may make of the array: slot, plane, largest code and most driven rows."""
     p = case.parameters
-    array, chip, found = p.tile.arrays[case.array], p.chip, []
+    array, chip, found = p.tile.readers[case.array], p.chip, []
     for group in row_groups(array, p.placement):
         most = min(group.count * (2**chip.cell_bits - 1), 2**chip.adc_bits - 1)
         for plane in range(p.placement.planes(array)):
@@ -51,12 +51,13 @@ class Steps:
         kind = self.rng.choice(["some", "some", "few", "none", "lowest", "highest"])
         self.rng.shuffle(reads)
         top = self.p.planes - 1
-        if kind in ("lowest", "highest"):
+        if kind in ("lowest", "highest") and not self.p.differences:
             negative = kind == "lowest" and self.p.signed
             reads = [r for r in reads if not self.p.signed or (r["plane"] == top) == negative]
         else:
-            share = {"some": len(reads), "few": 3, "none": 0}[kind]
-            reads = reads[: self.rng.randint(min(1, share), share)]
+            share = {"few": 3, "none": 0}.get(kind, len(reads))
+            least = share if kind in ("lowest", "highest") else min(1, share)
+            reads = reads[: self.rng.randint(least, share)]
         self.sums.append({})
         for k, read in enumerate(reads):
             self._read(step, read, kind, k == len(reads) - 1)
@@ -66,15 +67,17 @@ class Steps:
     def _read(self, step: int, read: dict[str, int], kind: str, last: bool) -> None:
         full = kind in ("lowest", "highest")
         most, rows = read["most"], read["rows"]
-        codes = [most if full else self.rng.randint(0, most) for _ in range(self.p.lanes)]
-        driven = (rows if full else self.rng.randint(0, rows)) if self.p.driven_bits else 0
-        tag = {"slot": read["slot"], "plane": read["plane"], "driven": driven, "last": int(last), "none": 0}
-        self._tag(step, tag)
-        self.codes.append(pack(codes, self.p.code_bits))
-        self.tag_of.append(len(self.tags) - 1)
         weight = 2 ** read["plane"]
         if self.p.signed and read["plane"] == self.p.planes - 1:
             weight = -weight
+        least = -most if self.p.differences else 0
+        end = least if self.p.differences and (kind == "lowest") == (weight > 0) else most
+        codes = [end if full else self.rng.randint(least, most) for _ in range(self.p.lanes)]
+        driven = (rows if full else self.rng.randint(0, rows)) if self.p.driven_bits else 0
+        tag = {"slot": read["slot"], "plane": read["plane"], "driven": driven, "last": int(last), "none": 0}
+        self._tag(step, tag)
+        self.codes.append(pack([code % 2**self.p.code_bits for code in codes], self.p.code_bits))
+        self.tag_of.append(len(self.tags) - 1)
         parts = [*codes, driven] if self.p.driven_bits else codes
         sums = self.sums[step].setdefault(read["slot"], [0] * len(parts))
         self.sums[step][read["slot"]] = [s + weight * part for s, part in zip(sums, parts, strict=True)]

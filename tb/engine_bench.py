@@ -35,7 +35,7 @@ def step_values(bench: Bench, p: TileParameters, steps: int) -> NDArray[np.int64
 def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any]]:
     """Requests (word lines, column group) and tags of one step, in order."""
     p = case.parameters
-    chip, array = p.chip, p.tile.arrays[case.array]
+    chip, array = p.chip, p.tile.readers[case.array]
     requests, tags = [], []
     for group in row_groups(array, p.placement):
         block = array.blocks[group.block]

@@ -16,7 +16,7 @@ def harness(p: TileParameters, tile: Tile) -> str:
 
     ``pins`` is all that a bench looks at in every cycle, one read for the simulator.
     """
-    n, request, codes = len(p.engines), request_bits(p), p.chip.ou_cols * p.chip.adc_bits
+    n, request, codes = len(p.macros), request_bits(p), p.chip.ou_cols * p.chip.adc_bits
     width = p.buffer.lanes * p.buffer.format.raw_bits
     out = tile.o.payload.shape().size
     pins = []

@@ -183,7 +183,7 @@ def _numbers(text: str, bits: int, lanes: int) -> Integers:
 def _bench(p: NetworkParameters) -> str:
     """Module ``bench``: sources and sinks that never pause, counters, macros."""
     entering, leaving = words_of_image(p)
-    tiles, stages, macros = sum(len(own.tiles) for own in p.layers.values()), len(p.plan.stages), len(p.engines)
+    tiles, stages, macros = sum(len(own.tiles) for own in p.layers.values()), len(p.plan.stages), len(p.macros)
     parts, pins = [], [".clk(clk)", ".rst(rst)", ".beats(beats)", ".words(words)"]
     for k, ((bits, lanes), words) in enumerate(zip(p.inputs, entering, strict=True)):
         parts.append(_SOURCE.format(k=k, top=bits * lanes - 1, words=words))
@@ -192,7 +192,7 @@ def _bench(p: NetworkParameters) -> str:
         parts.append(_SINK.format(k=k, top=bits * lanes - 1, words=words))
         pins += [f".o_{k}__payload(o_{k})", f".o_{k}__valid(o_valid_{k})", f".o_{k}__ready(1'b1)"]
     stage = p.plan.layers[0] if macros else None
-    for k, engine in enumerate(p.engines):
+    for k, engine in enumerate(p.macros):
         chip = stage.placement.chip
         values = macro_parameters(engine, chip.cell_bits, chip.read_latency)
         own = ", ".join(f".{name}({value})" for name, value in values.items())

@@ -23,7 +23,7 @@ def random_sums(bench: Bench, p: TileParameters) -> Sums:
     rng = bench.rng
     end = rng.choice(["", "", "low", "high"])
     found: Sums = []
-    for array, own, slots in zip(p.tile.arrays, p.accumulators, p.drain.slots, strict=True):
+    for array, own, slots in zip(p.tile.readers, p.accumulators, p.drain.slots, strict=True):
         reach = slot_range(p.placement, array)
         # The far end of an output is where arrays that subtract are at their other end.
         ends = {"": (reach.low, reach.high), "low": (reach.low,) * 2, "high": (reach.high,) * 2}
@@ -46,7 +46,7 @@ def _add_reference(bench: Bench, p: TileParameters, array: Any, slots: tuple[int
 def outputs_of(p: TileParameters, sums: Sums) -> dict[int, int]:
     """Every output of the tile: its slices at their significance, its arrays with their sign."""
     chip, totals = p.chip, {}
-    for array, slots, own in zip(p.tile.arrays, p.drain.slots, sums, strict=True):
+    for array, slots, own in zip(p.tile.readers, p.drain.slots, sums, strict=True):
         for first, block in dict(zip(slots, array.blocks, strict=True)).items():
             for weight, output in enumerate(block.outputs.tolist()):
                 value = 0

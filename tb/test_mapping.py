@@ -84,7 +84,7 @@ def test_plans_cover_every_row_and_output(chip: str) -> None:
     placement = place(layer, chip)
     for tile in placement.tiles:
         plan = load_plan(placement, tile)
-        for array, moves in zip(tile.arrays, plan.moves, strict=True):
+        for array, moves in zip(tile.readers, plan.moves, strict=True):
             written = {(move.group, row) for move in moves if move for row in range(16 * 32) if move.rows >> row & 1}
             groups = row_groups(array, placement)
             assert written == {(g, row) for g, group in enumerate(groups) for row in range(group.count)}

@@ -102,6 +102,7 @@ def test_cells_and_lanes_have_one_owner(chip: str, name: str, schedule: str) -> 
     placement = place_pattern(layer, weights, own, input_format=UINT8, schedule=schedule)
     for tile in placement.tiles:
         plan = drain_plan(placement, tile)
+        reader = {array: index for index, own in enumerate(tile.read_together) for array in own}
         for index, array in enumerate(tile.arrays):
             owners = np.zeros(array.cells.shape, int)
             for number, block in enumerate(array.blocks):
@@ -112,7 +113,7 @@ def test_cells_and_lanes_have_one_owner(chip: str, name: str, schedule: str) -> 
                 assert start % array.slices == 0 and (start == 0 or start + end - block.column <= own.ou_cols)
                 owners[block.row : block.row + block.rows, block.column : end] += 1
                 if tile.scattered:
-                    lanes_of_block(plan, index, number, array, block, own)
+                    lanes_of_block(plan, reader[index], number, array, block, own)
             assert owners.max() == 1
             assert not array.cells[owners == 0].any()
     stored, times = stored_weights(placement)
@@ -278,12 +279,13 @@ def conversions(placement: Placement) -> int:
     total = 0
     for tile in placement.tiles:
         plan = drain_plan(placement, tile)
+        reader = {array: index for index, own in enumerate(tile.read_together) for array in own}
         for index, array in enumerate(tile.arrays):
             for group in row_groups(array, placement):
                 block, columns = array.blocks[group.block], len(array.blocks[group.block].outputs) * array.slices
                 if tile.scattered:
-                    first = plan.slots[index][group.block]
-                    lanes = plan.addresses[index][first : first + group.column_groups]
+                    first = plan.slots[reader[index]][group.block]
+                    lanes = plan.addresses[reader[index]][first : first + group.column_groups]
                     assert sum(slot is not None for position in lanes for slot in position) == columns
                 total += columns * len(block.significances)
     return total

@@ -1,0 +1,68 @@
+"""Two arrays behind one engine: the same reads of both, the codes of one less those of the other."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.parameters import EngineParameters
+from hw.streams import crossbar_signature, request_layout
+
+
+class Pair(wiring.Component):
+    """Gives each request to both macros and joins their codes, whenever each is ready. No cycle, a read a cycle.
+
+    A weight's magnitude stands in one of two arrays, the other holds zero there, so both take the same inputs to the
+    same outputs, and one engine and one accumulator serve for both.
+
+    Members
+    -------
+    request : of the engine
+    crossbar_0, crossbar_1 : pins of the macros
+    codes : of macro 0 less those of macro 1
+    """
+
+    def __init__(self, parameters: EngineParameters) -> None:
+        self.p = p = parameters
+        differences = data.ArrayLayout(signed(p.adc_bits + 1), p.ou_cols)
+        super().__init__(
+            {
+                "request": In(stream.Signature(request_layout(p))),
+                "crossbar_0": Out(crossbar_signature(p)),
+                "crossbar_1": Out(crossbar_signature(p)),
+                "codes": Out(stream.Signature(differences)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        macros = (self.crossbar_0, self.crossbar_1)
+        has = Signal(2)  # the request in hand already
+        takes = Signal(2)
+        m.d.comb += takes.eq(has | Cat(macro.request.ready for macro in macros))
+        m.d.comb += self.request.ready.eq(takes.all())
+        with m.If(self.request.valid):
+            m.d.sync += has.eq(Mux(takes.all(), 0, takes))
+        values, there = [], []
+        for k, macro in enumerate(macros):
+            full = Signal(name=f"full_{k}")
+            kept = Signal(data.ArrayLayout(self.p.adc_bits, self.p.ou_cols), name=f"kept_{k}")
+            # Ready whatever the other macro does: codes that come first are kept.
+            m.d.comb += [
+                macro.request.valid.eq(self.request.valid & ~has[k]),
+                macro.request.payload.eq(self.request.payload),
+                macro.codes.ready.eq(~full),
+            ]
+            there.append(macro.codes.valid | full)
+            m.d.sync += full.eq(there[k] & ~(self.codes.valid & self.codes.ready))
+            with m.If(~full):
+                m.d.sync += kept.eq(macro.codes.payload)
+            values.append(Mux(full, kept.as_value(), macro.codes.payload.as_value()))
+        bits = self.p.adc_bits
+        first, second = ([value.word_select(lane, bits) for lane in range(self.p.ou_cols)] for value in values)
+        m.d.comb += [
+            self.codes.valid.eq(there[0] & there[1]),
+            self.codes.payload.as_value().eq(
+                Cat((own - other)[: bits + 1] for own, other in zip(first, second, strict=True))
+            ),
+        ]
+        return m
