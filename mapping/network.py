@@ -125,9 +125,9 @@ class NetworkPlan:
     def depths(self) -> dict[tuple[str, int], int]:
         """Words that wait before a stage that joins streams, by (stage, source); 0 where none need to.
 
-        All of an image, and what the stages of the longer way hold of later ones: so the fork never waits for the join.
-        Ways that hold the same may still need different pixels before they yield one. Where neither differs, a
-        concatenation's maps may come word by word from one fork, and it takes a whole pixel of one before the next.
+        All of an image, so that the fork never waits for the join for ever, and as much as the longer way lags behind.
+        Ways that hold the same may still need different pixels before they yield one. A concatenation's maps may come
+        word by word from one fork, and it takes a whole pixel of one before the next: so a pixel of each waits.
         """
         held: dict[str, float] = {tensor.name: 0.0 for tensor in self.inputs}  # images between input and tensor
         lag = dict.fromkeys(held, Fraction())  # of these, what it needs before it yields
@@ -135,15 +135,13 @@ class NetworkPlan:
         for stage in self.stages:
             longest = max(held[source.name] for source in stage.sources)
             last = max(lag[source.name] for source in stage.sources)
-            waits = False  # whether a source before this one has no queue
             for k, source in enumerate(stage.sources):
                 late = max(longest - held[source.name], float(last - lag[source.name]))
                 words = source.numbers // self.lanes[source.name]
                 depth = -(-int((1 + late) * words * 16) // 16) if late else 0
-                if isinstance(stage, ConcatStage) and not depth:
-                    pixel = source.shape[0] // self.lanes[source.name]
-                    depth = pixel if waits and pixel > 1 else 0
-                    waits = True
+                pixel = source.shape[0] // self.lanes[source.name]
+                if isinstance(stage, ConcatStage) and k and pixel > 1:
+                    depth = max(depth, pixel)
                 depths[stage.name, k] = depth
             held[stage.output.name] = longest + self._held(stage)
             lag[stage.output.name] = last + self._lag(stage)
@@ -151,11 +149,16 @@ class NetworkPlan:
 
     @staticmethod
     def _held(stage: Stage) -> float:
-        """Images between a stage's input and output at most."""
-        if isinstance(stage, LayerStage | PoolStage):
-            kernel = stage.placement.layer.extent[0] if isinstance(stage, LayerStage) else stage.node.kernel[0]
-            return min(2.0, 2 * (kernel + 1) / stage.sources[0].shape[1])
-        return 1 / 16
+        """Images that a stage lags behind what enters it: the lines its first outputs need, and one under way."""
+        if isinstance(stage, LayerStage):
+            layer = stage.placement.layer
+            transposed = layer.op == "conv_transpose"
+            lines = -(-layer.extent[0] // layer.stride[0]) if transposed else layer.extent[0] - layer.pads[0]
+        elif isinstance(stage, PoolStage):
+            lines = stage.node.kernel[0] - stage.node.pads[0]
+        else:
+            lines = 0
+        return min(1.0, (max(lines, 0) + 1) / stage.sources[0].shape[1])
 
     @staticmethod
     def _lag(stage: Stage) -> Fraction:

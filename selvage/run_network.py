@@ -13,7 +13,8 @@ from hw.network import NetworkParameters
 from mapping.network import LayerStage, NetworkPlan, plan_network
 from mapping.placement import Placement
 from selvage.compile_network import CompiledNetwork, NetworkOptions, Tick
-from sim.cycles import TileCycles, tile_cycles
+from sim.cycles import TileCycles
+from sim.layer import layer_cycles
 from spec.errors import InputError
 from spec.graph import Matrix, Node
 from tb.plain import Run, build_network, run_network
@@ -140,7 +141,8 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         return NodeReport(**common, **nothing, **blank, cycles=cycles, match=match)
     placement, passes = compiled.placements[node.name], compiled.passes(node.name)
     codes = compiled.codes[node.inputs[0]] - placement.format.zero_point
-    foretold = [[tile_cycles(placement, tile, codes, skip=options.skip) for tile in tiles] for tiles in passes]
+    words = words_of_step(compiled, node)
+    foretold = [layer_cycles(placement, tiles, codes, words, skip=options.skip) for tiles in passes]
     if len(passes) > 1:
         common["where"] = f"rtl in {len(passes)} passes; the host adds their sums and requantises them"
     return NodeReport(
@@ -197,8 +199,9 @@ def check_fits(compiled: CompiledNetwork) -> None:
         need = len(compiled.placements[node.name].tiles)
         if need > room:
             raise InputError(
-                f"node {node.name!r} needs {need} tiles and {room} of tiles = {compiled.chip.tiles} on chip "
-                f"{compiled.chip.name} are left: the layers of a pipeline stand on the chip side by side"
+                f"node {node.name!r} needs {need} tile{'s' if need > 1 else ''}, and {room} of tiles = "
+                f"{compiled.chip.tiles} on chip {compiled.chip.name} are left: the layers of a pipeline stand on the "
+                "chip side by side"
             )
         room -= need
 
@@ -219,6 +222,13 @@ def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
     return Flow(done[0], per_image, bound, slowest, match)
 
 
+def words_of_step(compiled: CompiledNetwork, node: Matrix) -> int:
+    """Words that the collector of a layer reads for one step."""
+    placement = compiled.placements[node.name]
+    sweep = placement.sweep
+    return sweep.block[0] * sweep.block[1] * placement.layer.outputs // compiled.plan.lanes[node.output.name]
+
+
 def slowest_layer(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
     """Cycles of an image in the layer that takes most alone, over the images that `flow` measures, and its name."""
     found = []
@@ -227,10 +237,8 @@ def slowest_layer(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[f
     for node in compiled.graph.matrices:
         placement = compiled.placements[node.name]
         codes = compiled.codes[node.inputs[0]] - placement.format.zero_point
-        own = []
-        for tile in placement.tiles:
-            whole = tile_cycles(placement, tile, codes, skip=options.skip).cycles
-            start = tile_cycles(placement, tile, codes[:first], skip=options.skip).cycles if first else 0
-            own.append((whole - start) / (count - first))
-        found.append((max(own), node.name))
+        how = {"words": words_of_step(compiled, node), "skip": options.skip}
+        whole = max(tile.cycles for tile in layer_cycles(placement, placement.tiles, codes, **how))
+        start = first and max(tile.cycles for tile in layer_cycles(placement, placement.tiles, codes[:first], **how))
+        found.append(((whole - start) / (count - first), node.name))
     return max(found)

@@ -5,7 +5,8 @@ of ``hw``. All times are clock cycles; cycle 0 is the first after reset, in whic
 offered. The source always offers, the sink always accepts, the macro answers after ``read_latency``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,12 @@ class TileCycles:
 
 def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> TileCycles:
     """Cycles and reads of ``tile`` for activations ``codes`` (N, C, H, W), zero point subtracted."""
+    counts, reads = tile_reads(placement, tile, codes, skip=skip)
+    return replace(counts, cycles=Timeline(placement, tile).run(reads, codes.shape[0]))
+
+
+def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> tuple[TileCycles, Integers]:
+    """All counts but the cycles, and the OU reads (kinds, steps) of each kind of array."""
     kinds, weights = distinct_arrays(tile)
     every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
     dense = np.array([ou_reads(placement, array, every, skip=False) for array in kinds])
@@ -50,16 +57,15 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
     else:
         reads = np.repeat(dense, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=1)
     images, steps = codes.shape[0], reads.shape[1]
-    timeline = _Timeline(placement, tile)
-    cycles = timeline.run(reads, images)
-    return TileCycles(
-        cycles=cycles,
+    counts = TileCycles(
+        cycles=0,
         reads=int((reads * weights[:, None]).sum()),
         dense_reads=int(np.dot(dense[:, 0], weights)) * steps,
         busiest=int(reads.max(axis=0).sum()),
-        fetched=images * placement.layer.height * placement.layer.width * timeline.words,
+        fetched=images * placement.layer.height * placement.layer.width * words_of(tile, placement)[1],
         steps=steps,
     )
+    return counts, reads
 
 
 def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = True) -> int:
@@ -174,26 +180,40 @@ class _Source:
         return start
 
 
-class _Timeline:
+class Timeline:
     """Runs the steps of a tile one after the other; arrays are vectors."""
 
     def __init__(self, placement: Placement, tile: Tile) -> None:
-        self.placement = placement
-        self.load, self.words = load_cycles(placement, tile), words_of(tile, placement)[1]
-        self.drain = drain_cycles(placement, tile)
-        self.source = _Source(placement, tile, self.words)
-        self.sink = _Overlap(placement, drain_plan(placement, tile)) if placement.sweep.overlap else None
+        self.placement, self.tile = placement, tile
+        self.load, self.drain = load_cycles(placement, tile), drain_cycles(placement, tile)
+        self.source = _Source(placement, tile, words_of(tile, placement)[1])
 
     def run(self, reads: Integers, images: int) -> int:
+        """Cycles of a tile whose beats are taken at once; ``reads`` (kinds, steps)."""
+        overlap = self.placement.sweep.overlap
+        sink = _Overlap(self.placement, drain_plan(self.placement, self.tile)) if overlap else None
+        drains, out = self.drains(reads, images), 0
+        first = next(drains)
+        for step in range(reads.shape[1]):
+            last = first + self.drain - 1
+            last, out = sink.step(first, step) if sink else (last, last + DRAIN_TO_BEAT)
+            first = drains.send(last)
+        return out + 1
+
+    def drains(self, reads: Integers, images: int) -> Generator[int, int, None]:
+        """Of each step the first cycle in which its drain could begin; is sent the one of its last slot read.
+
+        After the last step it yields once more, the cycle after the last drain.
+        """
         reads = binding(reads)
         steps = reads.shape[1]
         latency = READ_TO_PINS + self.placement.chip.read_latency
-        per_image, load, drain = steps // images, self.load, self.drain
+        per_image, load = steps // images, self.load
         some_empty = (reads == 0).any(axis=0).tolist()
         before = last = [0] * len(reads)  # first cycle after the last read, of the last two steps, per kind
         popped = [-1] * len(reads)  # cycle in which the last tag left each queue; empty: it is as the reads were
         drained, drained_last = -(10**9), -(10**9)
-        step_start, out = 0, 0
+        step_start = 0
         for step, own in enumerate(np.maximum(reads, 1).T.tolist()):
             at = step % per_image
             if step and at == 0:
@@ -213,13 +233,8 @@ class _Timeline:
                 popped = []
                 complete = max(now) - 1 + latency + CODE_TO_SUM
             before, last = last, now
-            first = max(complete, drained_last + 1)
-            drained = drained_last
-            if self.sink:
-                drained_last, out = self.sink.step(first, step)
-            else:
-                drained_last = first + drain - 1
-        return (out if self.sink else drained_last + DRAIN_TO_BEAT) + 1
+            drained, drained_last = drained_last, (yield max(complete, drained_last + 1))
+        yield drained_last + 1
 
 
 def binding(reads: Integers) -> Integers:
