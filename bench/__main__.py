@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import cells, corners, networks, random_draws, red_layers, sme, sparse, speed
+from bench import cells, corners, networks, random_draws, red_layers, requantize, sme, sparse, speed, trained
 from bench.report import Figure, emit, figures
 from examples.red_layers import RED_LAYERS
 
@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         sme.summary(),
         sparse.summary(),
         networks.summary(),
+        requantize.summary(),
+        *([] if a.quick else [trained.summary(), trained.one_digit()]),
         *([cells.summary()] if shutil.which("yosys") else []),
         speed.summary(speed.available()),
     ]
