@@ -12,7 +12,8 @@ from hw.network import NetworkParameters
 from mapping.network import NetworkPlan, plan_network
 from mapping.placement import Placement, Tile
 from mapping.sme import SmeParameters
-from selvage.choose import Candidate, choose
+from selvage.choose import Candidate
+from selvage.choose_asked import choose_asked
 from selvage.onnx_graph import Imported, load_graph
 from spec.chip import Chip
 from spec.errors import InputError
@@ -92,6 +93,8 @@ def compile_network(
     ``tick`` is called once for each node. Raises `InputError`, which names the node.
     """
     imported = load_graph(path, options.shape)
+    if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
+        raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
     warning = _clips(chip, options)
     codes = imported.enter(images) if images is not None else draw_codes(imported.graph, options.seed)
     graph, placements, choices = imported.graph, {}, {}
@@ -102,7 +105,7 @@ def compile_network(
             own = codes[node.inputs[0]] - sources[0].format.zero_point
             try:
                 _check_weights(node, chip)
-                found = choose(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
+                found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
             except InputError as error:
                 raise InputError(f"node {node.name!r}: {error}") from None
             placements[node.name], choices[node.name] = found.placement, Choice(found.note, found.candidates)
@@ -138,13 +141,12 @@ def _check_weights(node: Matrix, chip: Chip) -> None:
 
 
 def _how(node: Matrix, options: NetworkOptions, numbers: object) -> dict:
-    """What `choose` is asked."""
+    """What `choose_asked` is asked."""
     transposed = node.layer.op == "conv_transpose" and options.schedule != "auto"
-    mapping = "sme" if options.mapping == "auto" and options.sme else options.mapping
     return {
         "input_format": numbers,
         "schedules": [options.schedule] if transposed else None,
-        "mappings": None if mapping == "auto" else [mapping],
+        "mapping": options.mapping,
         "dynamic": (options.dynamic,),
         "skip": options.skip,
         "sme": options.sme,

@@ -1,4 +1,7 @@
-"""`selvage model shapes:NAME`: a known network with synthetic weights, counted layer by layer."""
+"""`selvage model shapes:NAME`: a known network without its weights, counted layer by layer.
+
+Planes depend on weights, so weights are drawn for them. Where all is dense none are, and cycles are counted too.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 from golden.sme import full_scale, quantise
 from mapping.dense import dense_crossbars
 from mapping.sme import SmeParameters, sme_crossbars, worth
+from selvage.network_cycles import Activations, model_network
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import Layer
@@ -62,7 +66,7 @@ class LayerCount:
     weights: int
     crossbars: int
     crossbars_dense: dict[str, int]
-    sqnr_db: float | None  # None: nothing is lost but the rounding to weight_bits, or nothing was drawn
+    sqnr_db: float | None  # None: nothing was drawn, or nothing is lost
     note: str
 
 
@@ -76,6 +80,11 @@ def check_network(chip: Chip, mapping: str, sme: SmeParameters | None) -> None:
         (sme or SmeParameters()).check(chip)
 
 
+def has_planes(mapping: str, sme: SmeParameters | None) -> bool:
+    """Whether some layer may be mapped by planes."""
+    return mapping == "sme" or sme is not None
+
+
 def count_network(
     layers: list[Layer],
     chip: Chip,
@@ -87,16 +96,18 @@ def count_network(
     """Arrays of every layer and of all, beside those of dense mappings; weight error over all layers.
 
     ``mapping``: ``sme`` maps every layer by planes, ``auto`` those that gain by it when ``sme`` is given,
-    ``dense`` none.
+    ``dense`` none, and then no weights are drawn.
     The error is of the weights as they are computed with, against those drawn, each layer at full
     scale: signal and noise of all layers, each weighted by its own power, add up.
     """
     check_network(chip, mapping, sme)
-    mapping = "dense" if mapping == "auto" and sme is None else mapping
+    drawn = has_planes(mapping, sme)
+    mapping = mapping if drawn else "dense"
     sme = sme or SmeParameters()
     lines, signal, noise = [], 0.0, 0.0
     for index, layer in enumerate(layers):
-        line, powers = _count_layer(layer, synthetic.draw(layer, index), chip, mapping, sme)
+        weights = synthetic.draw(layer, index) if drawn else None
+        line, powers = _count_layer(layer, weights, chip, mapping, sme)
         lines.append(line)
         signal, noise = signal + powers[0], noise + powers[1]
         tick()
@@ -109,10 +120,31 @@ def count_network(
         "sqnr_db": decibels(signal, noise),
         "chip": chip.name,
         "mapping": mapping,
-        "sme": asdict(sme) if mapping != "dense" else None,
-        "synthetic": asdict(synthetic),
+        "sme": asdict(sme) if drawn else None,
+        "synthetic": asdict(synthetic) if drawn else None,
         "layers": [asdict(line) for line in lines],
     }
+
+
+def count_cycles(
+    layers: list[Layer],
+    chip: Chip,
+    activations: Activations,
+    *,
+    skip: bool,
+    dynamic: bool = False,
+    tick: Callable[[], None] = lambda: None,
+) -> dict:
+    """`count_network` of the dense mapping with what `model_network` counts, of every layer and of all.
+
+    ``crossbars`` are those of the placement, which may be some more than the plain formula of ``crossbars_dense``.
+    """
+    counts = count_network(layers, chip, "dense", None, Synthetic())
+    cycles = model_network(layers, chip, activations=activations, skip=skip, dynamic=dynamic, tick=tick)
+    lines = [own | more for own, more in zip(counts["layers"], cycles["layers"], strict=True)]
+    dense, total = counts["crossbars_dense"], cycles["crossbars"]
+    ratios = {name: round(count / total, 4) for name, count in dense.items()}
+    return counts | cycles | {"ratios": ratios, "layers": lines}
 
 
 def decibels(signal: float, noise: float) -> float | None:
@@ -121,27 +153,26 @@ def decibels(signal: float, noise: float) -> float | None:
 
 
 def _count_layer(
-    layer: Layer, weights: NDArray, chip: Chip, mapping: str, sme: SmeParameters
+    layer: Layer, weights: NDArray | None, chip: Chip, mapping: str, sme: SmeParameters
 ) -> tuple[LayerCount, tuple[float, float]]:
-    """One layer's line, and the powers of its weights and of their error."""
-    dense = dense_crossbars(layer, chip, bits=chip.weight_bits, cell_bits=chip.cell_bits, polarities=chip.polarities)
-    note, found = "", None
-    if mapping != "dense":
-        scale = full_scale(weights, chip.weight_bits, sme.significant_bits)
-        codes = quantise(weights, chip.weight_bits, sme.significant_bits, scale)
-        found = (*sme_crossbars(layer, codes, chip, sme), scale)
-        if mapping == "auto" and not worth(found[0], dense):
-            note, found = f"kept dense: planes gain too little, {found[0]} arrays instead of {dense}", None
-    chosen = "sme" if found else "dense"
-    if found is None:
-        scale = full_scale(weights, chip.weight_bits, chip.weight_bits)
-        found = dense, quantise(weights, chip.weight_bits, chip.weight_bits, scale), scale
-    count, effective, scale = found
-    error = weights - effective * np.float32(scale)
-    signal, noise = (float(np.square(part, dtype=np.float64).sum()) for part in (weights, error))
+    """One layer's line, and the powers of its weights and of their error; without ``weights`` all is dense."""
     baselines = {
         name: dense_crossbars(layer, chip, bits=bits, cell_bits=cell, polarities=polarities)
         for name, (bits, cell, polarities) in BASELINES.items()
     }
-    line = LayerCount(layer.name, layer.op, chosen, weights.size, count, baselines, decibels(signal, noise), note)
+    size = int(np.prod(layer.weight_shape))
+    dense = dense_crossbars(layer, chip, bits=chip.weight_bits, cell_bits=chip.cell_bits, polarities=chip.polarities)
+    if weights is None:
+        return LayerCount(layer.name, layer.op, "dense", size, dense, baselines, None, ""), (0.0, 0.0)
+    note, chosen = "", "sme"
+    scale = full_scale(weights, chip.weight_bits, sme.significant_bits)
+    codes = quantise(weights, chip.weight_bits, sme.significant_bits, scale)
+    count, effective = sme_crossbars(layer, codes, chip, sme)
+    if mapping == "auto" and not worth(count, dense):
+        note, chosen = f"kept dense: planes gain too little, {count} arrays instead of {dense}", "dense"
+        scale = full_scale(weights, chip.weight_bits, chip.weight_bits)
+        count, effective = dense, quantise(weights, chip.weight_bits, chip.weight_bits, scale)
+    error = weights - effective * np.float32(scale)
+    signal, noise = (float(np.square(part, dtype=np.float64).sum()) for part in (weights, error))
+    line = LayerCount(layer.name, layer.op, chosen, size, count, baselines, decibels(signal, noise), note)
     return line, (signal, noise)

@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from selvage.compile_network import CompiledNetwork, NetworkOptions, compile_network
-from selvage.files import npy_bytes, write_whole
+from selvage.files import check_writable, npy_bytes, write_whole
 from selvage.model_file import open_npy
 from selvage.network_bundle import write_network
 from selvage.onnx_file import OPERATORS
 from selvage.onnx_read import is_operator, read_proto
-from selvage.run_network import Flow, NodeReport, foretell_node, parts, run_nodes, run_pipeline, slowest_layer
+from selvage.run_network import (
+    Flow,
+    NodeReport,
+    check_fits,
+    foretell_node,
+    parts,
+    run_nodes,
+    run_pipeline,
+    slowest_layer,
+)
 from selvage.tables import console, progress, table_of, verdict
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
@@ -35,7 +44,7 @@ def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptio
     """The network, placed; its layers' choices are told."""
     loaded = load_chip(chip)
     images = None if input_file is None else np.asarray(open_npy(str(input_file)))
-    with progress() as bar:
+    with progress(transient=True) as bar:  # an error is one line
         task = bar.add_task("placing", total=None)
         compiled = compile_network(path, loaded, images, options, lambda: bar.advance(task))
     if compiled.warning:
@@ -84,9 +93,11 @@ def simulate_network(
     """`selvage sim` of a network: what goes into the JSON report, and whether everything matched."""
     started = time.monotonic()
     compiled, loaded = prepare(path, chip, input_file, options)
-    tell(compiled)
     outputs = compiled.imported.leave(compiled.codes)
     check_outputs(outputs, output_file)
+    if pipeline:
+        check_fits(compiled)
+    tell(compiled)
     flow, reports = None, []
     if pipeline:
         with progress() as bar:
@@ -104,8 +115,10 @@ def simulate_network(
             reports = run_nodes(compiled, options, ticks)
         console.print(node_table(reports))
     match = flow.match if flow else all(r.match for r in reports)
-    if output_file:
+    if output_file and match:
         _write(outputs, output_file)
+    elif output_file:
+        console.print(f"{output_file} is not written, for the outputs are not those of the golden model", markup=False)
     return report_of(compiled, loaded, reports, flow, options, started), match
 
 
@@ -124,6 +137,9 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
 def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options: NetworkOptions) -> list[Path]:
     """`selvage compile`: the network's files."""
     started = time.monotonic()
+    check_writable(out / "report.json")
+    if Path(path).suffix == ".toml":
+        raise InputError(f"model {path!r} is a single layer, and compile is for networks: see selvage verilog")
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]

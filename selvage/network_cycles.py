@@ -106,17 +106,18 @@ def model_network(
     *,
     activations: Activations | None = None,
     skip: bool = True,
+    dynamic: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> dict:
     """Exact counts of every layer and of all: `sim.cycles.tile_cycles` of each tile, one image, ``auto`` schedule.
 
     Totals are sums over layers, as if each had its own arrays and ran after the one before; the largest tile
-    is that of any layer. ``skip``: OUs that drive nothing are left out.
+    is that of any layer. ``skip``: OUs that drive nothing are left out; ``dynamic``: OUs of the rows that drive.
     """
     activations = activations or Activations()
-    lines = []
+    lines, numbers = [], activations.numbers(chip)
     for index, layer in enumerate(layers):
-        lines.append(model_layer(layer, chip, activations.draw(layer, index, chip), activations.numbers(chip), skip))
+        lines.append(model_layer(layer, chip, activations.draw(layer, index, chip), numbers, skip, dynamic=dynamic))
         tick()
     totals = ("cycles", "ou_reads", "ou_skipped", "steps", "fetched", "crossbars", "tiles")
     return {
@@ -126,14 +127,17 @@ def model_network(
         "chip": chip.name,
         "mapping": "dense",
         "ou_skip": skip,
-        "activations": {**asdict(activations), "bits": activations.numbers(chip).bits},
+        "dynamic_ou": dynamic,
+        "activations": {**asdict(activations), "bits": numbers.bits},
         "layers": [asdict(line) for line in lines],
     }
 
 
-def model_layer(layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool) -> LayerCycles:
+def model_layer(
+    layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
+) -> LayerCycles:
     """One layer with activations ``codes`` (N, C, H, W), zero point subtracted."""
-    placement, times = dense_kinds(layer, chip, input_format=numbers)
+    placement, times = dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic)
     found = [tile_cycles(placement, tile, codes, skip=skip) for tile in placement.tiles]
     known: dict[tuple, BufferBits] = {}
     bits = []

@@ -17,11 +17,9 @@ from golden.sme import sqnr_db
 from hw.parameters import TileParameters
 from mapping.counts import StaticCounts, index_bits
 from mapping.dense import place_dense
-from mapping.pattern import place_pattern
-from mapping.pattern_planes import place_pattern_planes
 from mapping.placement import Placement
-from mapping.sme import SmeParameters, place_sme, worth
-from mapping.sre import place_sre
+from mapping.sme import SmeParameters
+from selvage.choose_asked import choose_asked
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import write_save_file
 from sim.cycles import TileCycles, tile_cycles
@@ -36,8 +34,6 @@ Integers = NDArray[np.int64]
 Tick = Callable[[], None]
 
 MAPPINGS = ("auto", "dense", "sme", "pattern", "sre")
-SPARSE_MAPPINGS = {"pattern": place_pattern, "sre": place_sre}
-SPARSE = 0.3  # share of zero weights from which `auto` tries the mappings that leave them out
 INSTALL = "Icarus Verilog is not installed: install the package iverilog (apt-get install iverilog)"
 
 
@@ -128,48 +124,45 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Co
         )
         if options.lossless:
             raise InputError(f"--lossless: {warning}")
-    placement, weights, dense, note = place(model, chip, numbers, options)
-    return Compiled(model, placement, to_maps(model, x), weights, dense, warning, note)
+    maps = to_maps(model, x)
+    placement, weights, dense, note = place(model, chip, numbers, maps - numbers.zero_point, options)
+    return Compiled(model, placement, maps, weights, dense, warning, note)
 
 
 def place(
-    model: Model, chip: Chip, numbers: InputFormat, options: Options
+    model: Model, chip: Chip, numbers: InputFormat, codes: Integers, options: Options
 ) -> tuple[Placement, Integers, Placement, str]:
-    """The placement, the weights it stands for, the dense mapping, why ``auto`` chose it.
+    """The placement, the weights it stands for, the dense mapping on the same schedule, why ``auto`` chose it.
 
-    ``auto`` maps by planes only when asked for significant bits or a squeeze, for weights change by it,
-    and by patterns or row lists when many weights are zero and that takes fewer OU reads.
+    What mapping and schedule leave open is chosen by the cycle model for the first image of ``codes`` (N, C, H, W),
+    zero point subtracted; planes are taken only as `choose_asked` says, for weights change by them. Folding is
+    for dense arrays on the schedule that has phases.
     """
     layer, weights = model.layer, model.weights
-    how = {"input_format": numbers, "schedule": options.schedule, "dynamic": options.dynamic}
-    if options.mapping == "dense" or (options.mapping == "auto" and options.fold != 1 and options.sme is None):
-        placement = place_dense(layer, weights, chip, fold=options.fold, **how)
-        return placement, weights, placement, ""
-    if options.fold != 1:
+    how = {"input_format": numbers, "dynamic": options.dynamic}
+    if options.fold != 1 and (options.mapping not in ("auto", "dense") or options.sme):
         raise InputError(f"--fold {options.fold} needs the dense mapping: others do not share rows")
-    dense = place_dense(layer, weights, chip, **how)
-    if options.mapping == "pattern" and options.sme:
-        both, effective = place_pattern_planes(layer, weights, chip, parameters=options.sme, **how)
-        return both, effective.astype(np.int64), dense, ""
-    if options.mapping in SPARSE_MAPPINGS:
-        return SPARSE_MAPPINGS[options.mapping](layer, weights, chip, **how), weights, dense, ""
-    if options.mapping == "sme" or options.sme:
-        sliced, effective = place_sme(layer, weights, chip, parameters=options.sme or SmeParameters(), **how)
-        if options.mapping == "sme" or worth(sliced.crossbars, dense.crossbars):
-            return sliced, effective.astype(np.int64), dense, ""
-        note = f"kept dense: planes gain too little, {sliced.crossbars} arrays instead of {dense.crossbars}"
-        return dense, weights, dense, note
-    return *_sparsest(dense, weights, how), dense, ""
-
-
-def _sparsest(dense: Placement, weights: Integers, how: dict) -> tuple[Placement, Integers]:
-    """Of the mappings that leave zero weights out, or the dense one, that of fewest OU reads."""
-    chip, found = dense.chip, [dense]
-    if (weights == 0).mean() >= SPARSE and chip.encoding == "differential" and not dense.sweep.overlap:
-        if chip.ou_cols % chip.slices == 0:
-            found.append(place_pattern(dense.layer, weights, chip, **how))
-        found.append(place_sre(dense.layer, weights, chip, **how))
-    return min(found, key=lambda placed: StaticCounts.of(placed).reads), weights
+    settled = layer.op != "conv_transpose" or options.schedule != "auto"
+    if options.fold != 1 or (options.mapping == "dense" and settled):
+        placement = place_dense(layer, weights, chip, schedule=options.schedule, fold=options.fold, **how)
+        return placement, weights, placement, ""
+    chosen = choose_asked(
+        layer,
+        weights,
+        chip,
+        codes,
+        input_format=numbers,
+        mapping=options.mapping,
+        schedules=None if options.schedule == "auto" else [options.schedule],
+        dynamic=(options.dynamic,),
+        skip=options.ou_skip,
+        sme=options.sme,
+    )
+    placement = chosen.placement
+    if placement.mapping == "dense":
+        return placement, weights, placement, chosen.note
+    dense = place_dense(layer, weights, chip, schedule=placement.schedule, **how)
+    return placement, chosen.weights, dense, chosen.note
 
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:

@@ -14,10 +14,11 @@ from selvage.run import LayerReport
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
 
 
-def progress() -> Progress:
-    """A bar for each layer, on the error stream."""
+def progress(*, transient: bool = False) -> Progress:
+    """A bar for each layer, on the error stream; ``transient``: it leaves nothing behind, in no log either."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)
+    silent = transient and not console.is_terminal
+    return Progress(*columns, console=console, transient=transient, disable=silent)
 
 
 def verdict(match: bool | None) -> str:
@@ -72,3 +73,20 @@ def network_table(content: dict) -> Table:
     )
     rows.append(["dense over all", "", "", *[f"{ratio:.2f}x" for ratio in content["ratios"].values()], "", ""])
     return table_of("crossbars", ("layer", "mapping", "crossbars", *names, "SQNR dB", "note"), rows)
+
+
+def cycle_table(content: dict) -> Table:
+    """One row a layer: what the cycle model counts of one image; memories in bits."""
+    heads = ("steps", "cycles", "ou_reads", "ou_skipped", "tiles", "crossbars")
+    buffers = ("input", "rows", "sums")
+    rows = [
+        [
+            line["name"],
+            line["schedule"],
+            *(f"{line[name]:,}" for name in heads),
+            *(f"{line['buffer_bits'][name]:,}" for name in buffers),
+        ]
+        for line in [*content["layers"], {**content, "name": "all", "schedule": ""}]
+    ]
+    named = ("steps", "cycles", "OU reads", "skipped", "tiles", "crossbars")
+    return table_of("cycles of one image", ("layer", "schedule", *named, *(f"{name} bits" for name in buffers)), rows)

@@ -1,0 +1,94 @@
+"""The commands that are for whole networks alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selvage.cli_options import (
+    ChipName,
+    Compact,
+    Dynamic,
+    InputFile,
+    Json,
+    Lossless,
+    Mapping,
+    Rounding,
+    Schedule,
+    Seed,
+    Shape,
+    Significant,
+    Skip,
+    SortRows,
+    Squeeze,
+    check_is_file,
+    emit,
+    network_options,
+    sme_of,
+    switch,
+)
+from selvage.files import check_writable
+from selvage.network_command import compile_to
+from selvage.options import shape_of
+from selvage.run import Options
+from selvage.tables import console, table_of
+from spec.errors import InputError
+
+
+def quantize_command(
+    model_file: Annotated[str, typer.Argument(metavar="MODEL", help="a float ONNX file")],
+    calibration: Annotated[str, typer.Option(help="images in the shape of the model's input, .npy of floats")],
+    out: Annotated[Path, typer.Option("--out", help="where the quantised ONNX file goes")],
+    form: Annotated[str, typer.Option(help="qdq or qoperator")] = "qdq",
+    per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="scales of the weights")] = True,
+    activations: Annotated[str, typer.Option(help="uint8 or int8")] = "uint8",
+    method: Annotated[str, typer.Option(help="minmax, entropy or percentile")] = "minmax",
+    shape: Annotated[str | None, typer.Option(help="of the input, such as 1,3,32,32, where sides are free")] = None,
+    json_file: Json = None,
+) -> None:
+    """Quantise the float MODEL to eight bits by onnxruntime, its ranges from images."""
+    from selvage.quantize import QuantizeOptions, quantize_file  # here, for onnxruntime is slow to load
+
+    check_writable(json_file if str(json_file) != "-" else None)
+    if json_file and json_file.resolve() == out.resolve():
+        raise InputError(f"--out and --json are both {out}")
+    options = QuantizeOptions(form, per_channel, activations, method, shape_of(shape))
+    content = quantize_file(model_file, calibration, out, options)
+    rows = [[name, str(count), "eight bits"] for name, count in content["operators"].items()]
+    rows += [[name, str(count), "float"] for name, count in content["in_float"].items()]
+    console.print(table_of("quantised", ("operator", "nodes", "computed in"), rows))
+    if content["distance"] is not None:
+        ratio = "" if content["sqnr_db"] is None else f", SQNR {content['sqnr_db']:.1f} dB"
+        most, mean = content["distance"], content["mean_distance"]
+        console.print(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
+    if content["agreement"] is not None:
+        console.print(f"integer outputs that are the same: {content['agreement']:.2%}")
+    console.print(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
+    emit(content, json_file)
+
+
+def compile_command(
+    model_file: Annotated[str, typer.Argument(metavar="MODEL", help="a quantised ONNX file")],
+    chip: ChipName = "ou9x8",
+    out: Annotated[Path, typer.Option("--out", help="folder of the network's files")] = Path("build/network"),
+    input_file: InputFile = None,
+    schedule: Schedule = "auto",
+    mapping: Mapping = "auto",
+    squeeze: Squeeze = None,
+    significant_bits: Significant = None,
+    compact: Compact = "off",
+    sort_rows: SortRows = "off",
+    rounding: Rounding = "round",
+    ou_skip: Skip = "on",
+    dynamic_ou: Dynamic = "off",
+    seed: Seed = 0,
+    lossless: Lossless = False,
+    shape: Shape = None,
+) -> None:
+    """Place the network MODEL on a chip and write its Verilog, cells, names and report."""
+    sme = sme_of(squeeze, significant_bits, compact, sort_rows, rounding)
+    skip, dynamic = switch("ou-skip", ou_skip), switch("dynamic-ou", dynamic_ou)
+    options = Options(schedule, mapping, 1, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
+    check_is_file(model_file)
+    paths = compile_to(model_file, chip, input_file, out, network_options(options, shape))
+    console.print(f"{len(paths)} files in {out}")

@@ -1,0 +1,121 @@
+"""Options of the commands: their words, and what is made of them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mapping.sme import SmeParameters
+from selvage.compile_network import NetworkOptions
+from selvage.files import write_whole
+from selvage.network import PREFIX
+from selvage.options import shape_of
+from selvage.run import Options
+from spec.errors import InputError
+
+ModelFile = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="an ONNX file, a layer TOML, or (model) shapes:NAME"),
+]
+ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML file")]
+InputFile = Annotated[Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout")]
+OutputFile = Annotated[Path | None, typer.Option("--output", help="where the outputs go, .npy; .npz for several")]
+Schedule = Annotated[
+    str,
+    typer.Option(help="of a transposed convolution: red, zero-padding, padding-free, or auto, that of fewest cycles"),
+]
+Mapping = Annotated[
+    str,
+    typer.Option(help="auto (fewest cycles), dense, sme, pattern (with planes when squeezed), sre"),
+]
+Squeeze = Annotated[int | None, typer.Option(help="sme: top bit planes to empty")]
+Significant = Annotated[int | None, typer.Option("--significant-bits", help="sme: of each weight, 3 unless given")]
+Compact = Annotated[str, typer.Option(help="sme: on or off: drop the rows that are empty in a plane")]
+SortRows = Annotated[str, typer.Option("--sort-rows", help="sme: on or off: one shift a block, after the ADC")]
+Patterns = Annotated[int, typer.Option(help="shapes with pattern: kinds of kernels, the empty one included")]
+KernelSparsity = Annotated[float, typer.Option("--kernel-sparsity", help="share of the kernels that is deleted")]
+PerKernel = Annotated[float, typer.Option("--weights-per-kernel", help="shapes with pattern: of a kept kernel")]
+CellsPerWeight = Annotated[int, typer.Option("--cells-per-weight", help="shapes with pattern")]
+Rounding = Annotated[str, typer.Option(help="sme: round or truncate what is squeezed out")]
+Weights = Annotated[str, typer.Option(help="shapes with planes: gauss, laplace or t4, synthetic weights")]
+Zeros = Annotated[float, typer.Option(help="shapes: share of the activations that is zero")]
+Sparsity = Annotated[float, typer.Option(help="shapes with planes: share of the weights that is pruned")]
+Skip = Annotated[str, typer.Option("--ou-skip", help="on or off: leave out OUs that drive nothing")]
+Dynamic = Annotated[str, typer.Option("--dynamic-ou", help="on or off: OUs of the rows that drive, adjacent or not")]
+Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
+Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
+Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTKWave save file")]
+Seed = Annotated[int, typer.Option(help="draws the activations when there is no --input")]
+Json = Annotated[Path | None, typer.Option("--json", help="where the JSON report goes, - for the output")]
+Shape = Annotated[str | None, typer.Option(help="networks: shape of the input where sides are free, such as 1,3,32,32")]
+Pipeline = Annotated[bool, typer.Option("--pipeline", help="networks: all layers at work at once, in one simulation")]
+Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
+
+
+def check_is_file(model: str) -> None:
+    """`InputError` for shapes, which no command but one takes."""
+    if model.startswith(PREFIX):
+        raise InputError(f"{model!r} has shapes alone: it is for selvage model")
+
+
+def switch(name: str, value: str) -> bool:
+    """Of ``on`` or ``off``. `InputError`: it is neither."""
+    if value not in ("on", "off"):
+        raise InputError(f"--{name} {value!r} is neither on nor off")
+    return value == "on"
+
+
+def network_options(options: Options, shape: str | None) -> NetworkOptions:
+    """Options of a whole network. `InputError`: one that a network cannot have."""
+    if options.fold != 1:
+        raise InputError(f"--fold {options.fold} is for a single layer, and this model is a network")
+    if options.waves:
+        raise InputError(f"--waves {options.waves} is for a single layer, and this model is a network")
+    return NetworkOptions(
+        schedule=options.schedule,
+        mapping=options.mapping,
+        skip=options.ou_skip,
+        dynamic=options.dynamic,
+        sme=options.sme,
+        simulator=options.simulator,
+        seed=options.seed,
+        lossless=options.lossless,
+        shape=shape_of(shape),
+    )
+
+
+def check_no_network(shape: str | None, *, pipeline: bool = False) -> None:
+    """`InputError` for an option of networks."""
+    if shape is not None or pipeline:
+        raise InputError(
+            f"{'--shape' if shape is not None else '--pipeline'} is for networks, and this model is a single layer"
+        )
+
+
+def sme_of(
+    squeeze: int | None, significant: int | None, compact: str, sort_rows: str, rounding: str
+) -> SmeParameters | None:
+    """Of the options; None where none of them is given."""
+    if rounding not in ("round", "truncate"):
+        raise InputError(f"--rounding {rounding!r} is neither round nor truncate")
+    given = SmeParameters(
+        significant_bits=3 if significant is None else significant,
+        squeeze=squeeze or 0,
+        truncate=rounding == "truncate",
+        compact=switch("compact", compact),
+        sort=switch("sort-rows", sort_rows),
+    )
+    return None if squeeze is None and significant is None and given == SmeParameters() else given
+
+
+def emit(content: dict, where: Path | None) -> None:
+    """The JSON report, to a file or for ``-`` to the standard output."""
+    text = json.dumps(content, indent=2) + "\n"
+    if where is None:
+        return
+    if str(where) == "-":
+        sys.stdout.write(text)
+    else:
+        write_whole(where, text.encode())
