@@ -33,10 +33,9 @@ def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> I
     """Output codes (N, C, H, W) of one node, of the ``codes`` of its input ``tensors``."""
     match node:
         case Matrix():
-            sums = evaluate(node.layer, codes[0] - tensors[0].format.zero_point, node.weights)
-            if node.raw:
-                return sums + (node.bias if node.bias.ndim == 3 else node.bias[:, None, None])
-            return requantize(sums, matrix_requantization(node, tensors[0]))
+            return of_sums(
+                node, tensors[0], evaluate(node.layer, codes[0] - tensors[0].format.zero_point, node.weights)
+            )
         case Pool(kind="max"):
             return _windows(node, codes[0], tensors[0].format.raw_range[0]).max(axis=(-2, -1))
         case Pool():
@@ -52,6 +51,13 @@ def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> I
         case Resize():
             return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
     raise TypeError(f"node {node.name!r} is of no known kind")
+
+
+def of_sums(node: Matrix, source: Tensor, sums: Integers) -> Integers:
+    """Output codes of a layer's sums (N, M, OH, OW), without its bias yet."""
+    if node.raw:
+        return sums + (node.bias if node.bias.ndim == 3 else node.bias[:, None, None])
+    return requantize(sums, matrix_requantization(node, source))
 
 
 def matrix_requantization(node: Matrix, source: Tensor) -> Requantization:

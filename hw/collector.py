@@ -86,8 +86,8 @@ class StepStore(wiring.Component):
 class Collector(wiring.Component):
     """Adds the tiles' shares of each output; words leave in raster order of the step's output block.
 
-    A word leaves two cycles after all tiles have finished its step and the word before it has left the
-    memories: one word a cycle, across steps.
+    A step's first word leaves three cycles after the last beat of it was taken, or follows the word before it: one
+    word a cycle, across steps.
 
     Members
     -------

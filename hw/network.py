@@ -16,6 +16,17 @@ from hw.shared import Library
 from hw.streams import crossbar_signature
 from mapping.network import AddStage, ConcatStage, LayerStage, NetworkPlan, PoolStage, ResizeStage, Stage, TableStage
 
+COMPONENTS = {
+    PoolParameters: Pool,
+    TableParameters: CodeTable,
+    AddParameters: AddMaps,
+    ConcatParameters: ConcatMaps,
+    RasterParameters: RasterBuffer,
+}
+StageParameters = (
+    LayerParameters | PoolParameters | TableParameters | AddParameters | ConcatParameters | RasterParameters
+)
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkParameters:
@@ -76,44 +87,40 @@ class NetworkParameters:
 
     def buffer_bits(self, stage: Stage) -> int:
         """Of all memories of a stage that hold activations or sums, the queues before it among them."""
-        lanes = self.plan.lanes
         queues = sum(
-            self.plan.depths[stage.name, k] * lanes[source.name] * source.format.raw_bits
+            self.plan.depths[stage.name, k] * self.plan.lanes[source.name] * source.format.raw_bits
             for k, source in enumerate(stage.sources)
         )
+        return queues + getattr(self.parameters(stage), "buffer_bits", 0)
+
+    def parameters(self, stage: Stage) -> StageParameters:
+        """Of the component of one stage."""
+        lanes, output = self.plan.lanes[stage.output.name], stage.output
+        shape, bits = stage.sources[0].shape, output.format.raw_bits
+        words = tuple(source.shape[0] // lanes for source in stage.sources)
+        numbers = tuple(source.format for source in stage.sources)
         match stage:
             case LayerStage():
-                return queues + self.layers[stage.name].buffer_bits
-            case PoolStage() | ResizeStage():
-                return queues + self.make(stage, Library()).p.buffer_bits
-        return queues
+                return self.layers[stage.name]
+            case PoolStage(node=node, requantization=how):
+                sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
+                window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
+                return PoolParameters(**window, **sides, source=numbers[0], bits=bits, requantization=how)
+            case TableStage():
+                return TableParameters(stage.entries, numbers[0], bits, lanes)
+            case AddStage():
+                return AddParameters(stage.factors, numbers, stage.requantization, bits, lanes)
+            case ConcatStage():
+                return ConcatParameters(words, bits, lanes)
+            case ResizeStage():
+                side = shape[1:]
+                return RasterParameters(side, (1, 1), (0, 0), side, stage.factor, words[0], lanes, bits)
+        raise TypeError(f"stage {stage.name!r} is of no known kind")
 
     def make(self, stage: Stage, library: Library) -> wiring.Component:
         """The component of one stage, with ``i`` or ``i_k`` and ``o``."""
-        lanes, output = self.plan.lanes[stage.output.name], stage.output
-        shape, bits = stage.sources[0].shape, output.format.raw_bits
-        words = [source.shape[0] // lanes for source in stage.sources]
-        numbers = [source.format for source in stage.sources]
-        match stage:
-            case LayerStage():
-                return CrossbarLayer(self.layers[stage.name], library)
-            case PoolStage(node=node):
-                sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
-                window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
-                return Pool(
-                    PoolParameters(**window, **sides, source=numbers[0], bits=bits, requantization=stage.requantization)
-                )
-            case TableStage():
-                return CodeTable(TableParameters(stage.entries, numbers[0], bits, lanes))
-            case AddStage():
-                return AddMaps(AddParameters(stage.factors, tuple(numbers), stage.requantization, bits, lanes))
-            case ConcatStage():
-                return ConcatMaps(ConcatParameters(tuple(words), bits, lanes))
-            case ResizeStage():
-                return RasterBuffer(
-                    RasterParameters(shape[1:], (1, 1), (0, 0), shape[1:], stage.factor, words[0], lanes, bits)
-                )
-        raise TypeError(f"stage {stage.name!r} is of no known kind")
+        own = self.parameters(stage)
+        return CrossbarLayer(own, library) if isinstance(own, LayerParameters) else COMPONENTS[type(own)](own)
 
 
 class Network(wiring.Component):

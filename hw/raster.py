@@ -50,8 +50,8 @@ class RasterParameters:
 class RasterBuffer(wiring.Component):
     """Two rows of blocks: one is read line by line while the other is written block by block.
 
-    What lies outside of the map is left out; a line that does costs a cycle. A word leaves two cycles after its
-    row of blocks is whole and the word before it has left the memory: one word a cycle.
+    What lies outside of the map is left out; a line that does costs a cycle. The first word of a row of blocks
+    leaves two cycles after its last word came, or follows the word before it: one word a cycle.
     """
 
     def __init__(self, parameters: RasterParameters) -> None:

@@ -25,7 +25,8 @@ class RequantizerParameters:
     @property
     def pixels(self) -> int:
         """Whose biases and factors differ: those of a map that a dense layer makes, else one for all."""
-        return max(len(self.requantization.bias) // self.channels, 1)
+        r = self.requantization
+        return max(len(r.bias) // self.channels, len(r.factors) // self.channels, 1)
 
     @property
     def words(self) -> int:

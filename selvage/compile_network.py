@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.network import evaluate_node
+from golden.network import evaluate_node, of_sums
 from hw.network import NetworkParameters
 from mapping.network import NetworkPlan, plan_network
 from mapping.placement import Placement, Tile
@@ -15,6 +15,7 @@ from mapping.sme import SmeParameters
 from selvage.choose import Candidate
 from selvage.choose_asked import choose_asked
 from selvage.onnx_graph import Imported, load_graph
+from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.graph import Graph, Matrix
@@ -56,7 +57,7 @@ class CompiledNetwork:
     chip: Chip
     placements: dict[str, Placement]
     choices: dict[str, Choice]
-    codes: dict[str, Integers]  # (N, C, H, W) by tensor, from the golden model
+    codes: dict[str, Integers]  # (N, C, H, W) by tensor, from the golden model; of crossbars that clip, theirs
     warning: str = ""
 
     @cached_property
@@ -111,13 +112,17 @@ def compile_network(
             placements[node.name], choices[node.name] = found.placement, Choice(found.note, found.candidates)
             node = replace(node, weights=found.weights)
         nodes.append(node)
-        codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
+        if warning and isinstance(node, Matrix):
+            # What clips is known to the crossbars alone: golden goes on with their sums.
+            codes[node.output.name] = of_sums(node, sources[0], run_crossbars(found.placement, own))
+        else:
+            codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
         tick()
     return CompiledNetwork(imported, replace(graph, nodes=tuple(nodes)), chip, placements, choices, codes, warning)
 
 
 def _clips(chip: Chip, options: NetworkOptions) -> str:
-    """What is to be said of a chip whose codes can clip. `InputError`: the network's golden model cannot follow it."""
+    """What is to be said of a chip whose codes can clip. `InputError`: that was not to be."""
     if chip.adc_bits >= chip.lossless_adc_bits:
         return ""
     message = (

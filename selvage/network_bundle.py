@@ -35,11 +35,20 @@ def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path,
             for number, part in enumerate(parts(compiled, node, options)):
                 folder = f"node_{index}_{number}/" if len(parts(compiled, node, options)) > 1 else f"node_{index}/"
                 contents |= _part(compiled, part, folder)
+    for path in stale(out):
+        if path.relative_to(out).as_posix() not in contents:
+            path.unlink()
     for name, content in contents.items():
         path = out / name
         if not path.exists() or path.read_bytes() != content:
             write_whole(path, content)
     return [out / name for name in contents]
+
+
+def stale(out: Path) -> list[Path]:
+    """Numbered files of a network that was compiled to ``out`` before."""
+    names = ("cells_*.hex", "input_*.hex", "node_*/*.*")
+    return [path for name in names for path in out.glob(name) if (out / "report.json").is_file()]
 
 
 def _part(compiled: CompiledNetwork, part: Part, folder: str) -> dict[str, bytes]:

@@ -77,7 +77,7 @@ def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Pat
             "--binary",
             "--timing",
             "-CFLAGS",
-            "-std=gnu++20 -fcoroutines",
+            "-std=gnu++20 -fcoroutines -O1",
             "-O3",
             "-Wno-fatal",
             "-Wno-WIDTH",
