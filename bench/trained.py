@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ from examples.digits.network import held_out as digits
 from examples.digits_gan.layers import GENERATOR, noise
 from examples.segmenter.data import held_out as canvases
 from selvage.compile_network import NetworkOptions, compile_network
-from selvage.run_network import Flow, run_pipeline
+from selvage.run_network import Flow, NodeReport, run_nodes, run_pipeline
 from spec.chip import load_chip
 from tb.simulate import BUILD
 
@@ -48,7 +49,7 @@ class Result:
     match: bool  # every output of RTL is golden's
     accuracy: float | None
     accuracy_onnxruntime: float | None
-    equal: float  # share of outputs that are onnxruntime's
+    equal: float  # share of outputs that are onnxruntime's to a hundred thousandth
     latency: int
     per_image: float
     bound: float
@@ -90,7 +91,7 @@ def run(network: Network, chip: str, images: int, simulator: str) -> Result:
         images=len(x),
         accuracy=accuracies[0],
         accuracy_onnxruntime=accuracies[1],
-        equal=float((own == truth).mean()),
+        equal=float(np.isclose(own, truth, rtol=0, atol=1e-5).mean()),
         share=flow.share,
         seconds=round(time.monotonic() - started, 1),
         **asdict(flow),
@@ -126,14 +127,21 @@ def summary(chip: str = CHIP, images: int = IMAGES, simulator: str = "verilator"
 def one_digit(chip: str = CHIP) -> dict:
     """One digit through the whole classifier under Icarus, Verilog and its compilation included."""
     shutil.rmtree(BUILD / "plain_icarus", ignore_errors=True)
-    (network,) = [own for own in networks() if own.name == CLASSIFIER.stem]
-    result = run(network, chip, 1, "icarus")
+    started = time.monotonic()
+    compiled = compile_network(str(CLASSIFIER), load_chip(chip), digits()[0][:1], NetworkOptions(), _nothing)
+    found = run_nodes(compiled, NetworkOptions(), {node.name: _nothing for node in compiled.graph.nodes})
     own = [
-        Figure("classifier: one digit equal to golden", int(result.match), "==", 1),
-        Figure("classifier: seconds of one digit, Icarus", result.seconds, "<=", 20),
+        Figure(
+            "classifier: nodes of one digit that are golden's, cycles the model's", _matches(found), "==", len(found)
+        ),
+        Figure("classifier: seconds of one digit, Icarus", round(time.monotonic() - started, 1), "<=", 20),
     ]
-    figures("One digit", own)
-    return {"benchmark": "one digit", "chip": chip, **asdict(result), "targets": [figure.as_dict() for figure in own]}
+    figures("One digit, node by node", own)
+    return {"benchmark": "one digit", "chip": chip, "targets": [figure.as_dict() for figure in own]}
+
+
+def _matches(found: list[NodeReport]) -> int:
+    return sum(report.match for report in found)
 
 
 def main(argv: list[str] | None = None) -> int:

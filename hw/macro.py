@@ -43,68 +43,82 @@ module crossbar #(
   wire [ROWS - 1:0] wordlines = request__payload[ROWS - 1:0];
   wire [GROUP_BITS - 1:0] column_group = request__payload[ROWS +: GROUP_BITS];
 
-  // Rows driven by the request before this one: column groups follow each other on the same word lines.
-  reg [ROWS - 1:0] known;
-  integer driven [0:ROWS - 1];
-  integer count;
-  initial count = 0;
-  initial known = {ROWS{1'b0}};
-  function [OU_COLS * ADC_BITS - 1:0] converted(input [ROWS - 1:0] lines, input [GROUP_BITS - 1:0] group);
-    reg [OU_COLS * SUM_BITS - 1:0] total;
-    reg [ROWS - 1:0] rest;
-    integer row, lane;
-    begin
-      if (lines != known) begin
-        known = lines;
-        count = 0;
-        rest = lines;
-        while (rest != 0) begin
-          driven[count] = $clog2(rest & ~(rest - 1'b1)); // the lowest
-          count = count + 1;
-          rest = rest & (rest - 1'b1);
-        end
-      end
-      total = 0;
-      for (row = 0; row < count; row = row + 1) total = total + levels[(driven[row] << GROUP_BITS) + group];
-      if (SUM_BITS == ADC_BITS) converted = total;
-      else
-        for (lane = 0; lane < OU_COLS; lane = lane + 1)
-          if (total[lane * SUM_BITS +: SUM_BITS] >> ADC_BITS != 0)
-            converted[lane * ADC_BITS +: ADC_BITS] = {ADC_BITS{1'b1}};
-          else
-            converted[lane * ADC_BITS +: ADC_BITS] = total[lane * SUM_BITS +: ADC_BITS];
-    end
-  endfunction
-
   // Codes that wait, oldest first.
   reg [OU_COLS * ADC_BITS - 1:0] queue [0:PLACES - 1];
   reg [$clog2(PLACES) - 1:0] first, free;
   assign request__ready = 1'b1;
   assign codes__valid = first != free;
   assign codes__payload = queue[first];
-  wire arrives;
-  always @(posedge clk)
-    if (rst) begin
-      first <= 0;
-      free <= 0;
-    end else begin
-      if (codes__valid && codes__ready) first <= first + 1'b1;
-      if (arrives) free <= free + 1'b1;
+
+  // Rows driven by the request before this one: column groups follow each other on the same word lines.
+  reg [ROWS - 1:0] known, rest;
+  reg [31:0] driven [0:ROWS - 1]; // where the row's levels begin
+  reg [OU_COLS * SUM_BITS - 1:0] total;
+  reg [OU_COLS * ADC_BITS - 1:0] code;
+  integer count, row, lane;
+  initial count = 0;
+  initial known = {ROWS{1'b0}};
+  task convert;
+    begin
+      if (wordlines != known) begin
+        known = wordlines;
+        rest = wordlines;
+        count = 0;
+        while (rest != 0) begin
+          driven[count] = $clog2(rest & ~(rest - 1'b1)) << GROUP_BITS; // the lowest
+          count = count + 1;
+          rest = rest & (rest - 1'b1);
+        end
+      end
+      total = 0;
+      for (row = 0; row < count; row = row + 1)
+        total = total + levels[driven[row] + {{32 - GROUP_BITS{1'b0}}, column_group}];
+      if (SUM_BITS == ADC_BITS) code = total;
+      else
+        for (lane = 0; lane < OU_COLS; lane = lane + 1)
+          if (total[lane * SUM_BITS +: SUM_BITS] >> ADC_BITS != 0)
+            code[lane * ADC_BITS +: ADC_BITS] = {ADC_BITS{1'b1}};
+          else
+            code[lane * ADC_BITS +: ADC_BITS] = total[lane * SUM_BITS +: ADC_BITS];
     end
+  endtask
+
   generate
     if (LATENCY == 1) begin : at_once
-      assign arrives = request__valid;
-      always @(posedge clk) if (request__valid) queue[free] <= converted(wordlines, column_group);
+      wire moves = rst | request__valid | codes__valid;
+      always @(posedge clk)
+        if (moves)
+          if (rst) begin
+            first <= 0;
+            free <= 0;
+          end else begin
+            if (request__valid) begin
+              convert;
+              queue[free] <= code;
+              free <= free + 1'b1;
+            end
+            if (codes__valid && codes__ready) first <= first + 1'b1;
+          end
     end else begin : delayed
       reg [LATENCY - 2:0] under_way;
       reg [OU_COLS * ADC_BITS - 1:0] line [0:LATENCY - 2];
+      wire arrives = under_way[LATENCY - 2];
       integer k;
-      assign arrives = under_way[LATENCY - 2];
       always @(posedge clk) begin
-        if (request__valid) line[0] <= converted(wordlines, column_group);
+        if (request__valid) begin
+          convert;
+          line[0] <= code;
+        end
         for (k = 1; k < LATENCY - 1; k = k + 1) line[k] <= line[k - 1];
         under_way <= rst ? 0 : under_way << 1 | request__valid;
         if (arrives) queue[free] <= line[LATENCY - 2];
+        if (rst) begin
+          first <= 0;
+          free <= 0;
+        end else begin
+          if (arrives) free <= free + 1'b1;
+          if (codes__valid && codes__ready) first <= first + 1'b1;
+        end
       end
     end
   endgenerate
