@@ -27,7 +27,12 @@ class CollectorParameters:
     def bits(self) -> int:
         """Of all memories: two steps of every tile."""
         each = zip(self.plan.beats, self.plan.values, self.widths, strict=True)
-        return sum(2 ** (beats - 1).bit_length() * 2 * values * width for beats, values, width in each)
+        return sum((2 << beat_bits(beats)) * values * width for beats, values, width in each)
+
+
+def beat_bits(beats: int) -> int:
+    """Of the number of a beat of a step."""
+    return max(1, (beats - 1).bit_length())
 
 
 class StepStore(wiring.Component):
@@ -43,7 +48,7 @@ class StepStore(wiring.Component):
 
     def __init__(self, beats: int, layout: data.ArrayLayout) -> None:
         self.beats, self.layout = beats, layout
-        self.beat_bits = max(1, (beats - 1).bit_length())
+        self.beat_bits = beat_bits(beats)
         super().__init__(
             {
                 "i": In(stream.Signature(layout)),
