@@ -84,11 +84,21 @@ class LayerParameters:
             return 0
         return max(p.buffer.depth for p in self.tiles if self.packer(p) == packer)
 
+    def ahead(self, p: TileParameters) -> int:
+        """Words that wait before one tile: the lines that other tiles need for a step, and it has no room for yet.
+
+        The collector holds a tile a few steps ahead of the others, and these must not lack lines meanwhile.
+        """
+        lowest = [max(row for row, _, _ in own.buffer.reads) for own in (p, *self.tiles)]
+        lines = -(-(max(lowest) - lowest[0]) // p.buffer.sweep.insert[0])
+        return (lines + 1) * p.buffer.pitch if lines else 0
+
     @property
     def buffer_bits(self) -> int:
         """Of the input buffers, the queues before them, the step stores and the raster buffer."""
         inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
         queues = sum(self.queue(own) * own.packed * own.bits for own in self.packers)
+        queues += sum(self.ahead(p) * p.buffer.lanes * p.buffer.format.raw_bits for p in self.tiles)
         return inputs + queues + self.collector.bits + (self.raster.buffer_bits if self.raster else 0)
 
 
@@ -182,7 +192,8 @@ class CrossbarLayer(wiring.Component):
             readers = [index for index, tile in enumerate(p.tiles) if p.packer(tile) == own]
             m.submodules[f"tiles_{k}"] = tiles = Fork(source.payload.shape(), len(readers))
             wiring.connect(m, source, tiles.i)
-            packed |= {index: getattr(tiles, f"o_{n}") for n, index in enumerate(readers)}
+            for n, index in enumerate(readers):
+                packed[index] = queue(m, f"ahead_{index}", getattr(tiles, f"o_{n}"), p.ahead(p.tiles[index]))
         return [packed[index] for index in range(len(p.tiles))]
 
 

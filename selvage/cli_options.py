@@ -20,7 +20,9 @@ ModelFile = Annotated[
     typer.Argument(metavar="MODEL", help="an ONNX file, a layer TOML, or (model) shapes:NAME"),
 ]
 ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML file")]
-InputFile = Annotated[Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout")]
+InputFile = Annotated[
+    Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout; .npz for several inputs")
+]
 OutputFile = Annotated[Path | None, typer.Option("--output", help="where the outputs go, .npy; .npz for several")]
 Schedule = Annotated[
     str,

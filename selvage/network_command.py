@@ -2,6 +2,8 @@
 
 import json
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from io import BytesIO
@@ -13,6 +15,7 @@ from onnx import NodeProto
 
 from selvage.compile_network import CompiledNetwork, NetworkOptions, compile_network
 from selvage.files import check_writable, npy_bytes, write_whole
+from selvage.layer_file import UNREADABLE, one_line
 from selvage.model_file import open_npy
 from selvage.network_bundle import write_network
 from selvage.onnx_file import OPERATORS
@@ -30,6 +33,7 @@ from selvage.run_network import (
 from selvage.tables import console, progress, table_of, verdict
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
+from tb.plain import MOST_IMAGES
 
 
 def is_network(path: str) -> bool:
@@ -40,13 +44,28 @@ def is_network(path: str) -> bool:
     return len(nodes) > 1 or any(not is_operator(node, *OPERATORS) for node in nodes)
 
 
+def read_images(path: Path) -> NDArray | dict[str, NDArray]:
+    """What the model's one input is given, an .npy; an .npz has an array for each of several inputs."""
+    if path.suffix != ".npz":
+        return np.asarray(open_npy(str(path)))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError as error:
+        raise InputError(f"input {str(path)!r} cannot be read: {error.strerror or error}") from None
+    except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"input {str(path)!r} is not an .npz of arrays of numbers: {one_line(error)}") from None
+
+
 def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> tuple[CompiledNetwork, Chip]:
     """The network, placed; its layers' choices are told."""
     loaded = load_chip(chip)
-    images = None if input_file is None else np.asarray(open_npy(str(input_file)))
+    images = None if input_file is None else read_images(input_file)
     with progress(transient=True) as bar:  # an error is one line
         task = bar.add_task("placing", total=None)
         compiled = compile_network(path, loaded, images, options, lambda: bar.advance(task))
+    if compiled.images > MOST_IMAGES:
+        raise InputError(f"--input holds {compiled.images} images, and a run takes {MOST_IMAGES} at most")
     if compiled.warning:
         console.print(f"warning: {compiled.warning}")
     return compiled, loaded
@@ -130,7 +149,8 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
     console.print(node_table(reports))
     bound, slowest = slowest_layer(compiled, options)
-    console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
+    if loaded.tiles is None or sum(r.tiles for r in reports) <= loaded.tiles:
+        console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
     return report_of(compiled, loaded, reports, None, options, started)
 
 
@@ -151,11 +171,11 @@ def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options
 
 def tell_flow(flow: Flow) -> None:
     """Throughput and latency of a pipeline."""
-    console.print(
-        f"latency {flow.latency:,} cycles; {flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest "
-        f"layer allows ({flow.slowest}, {flow.bound:,.1f} alone); outputs {verdict(flow.match)}",
-        markup=False,
-    )
+    rate = "throughput needs two images or more"
+    if flow.per_image:
+        rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest layer allows"
+    alone = f"{flow.slowest}, {flow.bound:,.1f} alone"
+    console.print(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}", markup=False)
 
 
 def check_outputs(outputs: dict[str, NDArray], output_file: Path | None) -> None:

