@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 JOBS := $(shell nproc)
 
-.PHONY: sim test bench wave lint setup icarus clean
+.PHONY: sim test bench wave verilog lint setup icarus clean
 
 sim: setup
 	@$(PYTHON) -m selvage.main_job
@@ -18,6 +18,9 @@ bench: setup
 
 wave: setup
 	@$(PYTHON) -m selvage.wave_job
+
+verilog: setup
+	@$(VENV)/bin/selvage verilog examples/digits/classifier.onnx --out build/verilog
 
 lint: setup
 	@$(VENV)/bin/ruff check .

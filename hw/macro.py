@@ -74,12 +74,13 @@ module crossbar #(
       for (row = 0; row < count; row = row + 1)
         total = total + levels[driven[row] + {{32 - GROUP_BITS{1'b0}}, column_group}];
       if (SUM_BITS == ADC_BITS) code = total;
-      else
-        for (lane = 0; lane < OU_COLS; lane = lane + 1)
+      else begin
+        for (lane = 0; lane < OU_COLS; lane = lane + 1) begin
           if (total[lane * SUM_BITS +: SUM_BITS] >> ADC_BITS != 0)
             code[lane * ADC_BITS +: ADC_BITS] = {ADC_BITS{1'b1}};
-          else
-            code[lane * ADC_BITS +: ADC_BITS] = total[lane * SUM_BITS +: ADC_BITS];
+          else code[lane * ADC_BITS +: ADC_BITS] = total[lane * SUM_BITS +: ADC_BITS];
+        end
+      end
     end
   endtask
 
@@ -87,7 +88,7 @@ module crossbar #(
     if (LATENCY == 1) begin : at_once
       wire moves = rst | request__valid | codes__valid;
       always @(posedge clk)
-        if (moves)
+        if (moves) begin
           if (rst) begin
             first <= 0;
             free <= 0;
@@ -99,6 +100,7 @@ module crossbar #(
             end
             if (codes__valid && codes__ready) first <= first + 1'b1;
           end
+        end
     end else begin : delayed
       reg [LATENCY - 2:0] under_way;
       reg [OU_COLS * ADC_BITS - 1:0] line [0:LATENCY - 2];

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from selvage.bundle import write_bundle
 from selvage.cli_network import compile_command, quantize_command
 from selvage.cli_options import (
     CellsPerWeight,
@@ -51,7 +50,7 @@ from selvage.exits import leave
 from selvage.files import check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.network import PREFIX
-from selvage.network_command import is_network, model_network, simulate_network
+from selvage.network_command import is_network, model_network, prepare, simulate_network, tell
 from selvage.prune import prune_file
 from selvage.run import (
     Compiled,
@@ -69,6 +68,7 @@ from selvage.run import (
     work,
 )
 from selvage.tables import console, layer_table, progress, table_of
+from selvage.verilog_bundle import write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 
@@ -249,19 +249,25 @@ def verilog_command(
     fold: Fold = 1,
     seed: Seed = 0,
     lossless: Lossless = False,
+    shape: Shape = None,
 ) -> None:
-    """Write the Verilog of MODEL's tiles, and a JSON of names beside it."""
+    """Write MODEL as Verilog for any flow: design, macro, self-test, scripts, names."""
     sme = sme_of(squeeze, significant_bits, compact, sort_rows, rounding)
     skip, dynamic = switch("ou-skip", ou_skip), switch("dynamic-ou", dynamic_ou)
     options = Options(schedule, mapping, fold, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_is_file(model_file)
     if is_network(model_file):
-        raise InputError(f"model {model_file!r} is a network, and verilog is for single layers: see selvage compile")
-    _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
-    if compiled.note:
-        console.print(f"{compiled.model.layer.name}: {compiled.note}", markup=False)
-    for path in write_bundle(compiled.placement, compiled.weights, out, skip=options.ou_skip):
-        console.print(str(path))
+        how = network_options(options, shape)
+        network, _ = prepare(model_file, chip, input_file, how)
+        tell(network)
+        paths = write_verilog_bundle(network, how, out)
+    else:
+        check_no_network(shape)
+        _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
+        if compiled.note:
+            console.print(f"{compiled.model.layer.name}: {compiled.note}", markup=False)
+        paths = write_layer_bundle(compiled, options.ou_skip, out)
+    console.print(f"{len(paths)} files in {out}")
 
 
 @app.command("schema")

@@ -29,7 +29,7 @@ def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path,
     if room is None or need <= room:
         p = NetworkParameters(compiled.plan, skip=options.skip)
         contents |= _design(p, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs], "")
-        contents["placement.json"] = _placement(compiled, p.plan)
+        contents["placement.json"] = placement_json(compiled, p.plan)
     else:
         for index, node in enumerate(compiled.graph.nodes):
             for number, part in enumerate(parts(compiled, node, options)):
@@ -53,7 +53,7 @@ def stale(out: Path) -> list[Path]:
 
 def _part(compiled: CompiledNetwork, part: Part, folder: str) -> dict[str, bytes]:
     files = _design(part.parameters, part.inputs, folder)
-    return files | {f"{folder}placement.json": _placement(compiled, part.plan)}
+    return files | {f"{folder}placement.json": placement_json(compiled, part.plan)}
 
 
 def _design(p: NetworkParameters, inputs: list, folder: str) -> dict[str, bytes]:
@@ -69,7 +69,7 @@ def _design(p: NetworkParameters, inputs: list, folder: str) -> dict[str, bytes]
     return files
 
 
-def _placement(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
+def placement_json(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
     """What each stage is, where its tensors come from, and where the weights lie."""
     macro, stages = 0, []
     for index, stage in enumerate(plan.stages):

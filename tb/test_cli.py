@@ -74,18 +74,20 @@ def test_verilog_is_the_same_text_twice_and_icarus_takes_it(tmp_path: Path) -> N
     for out in ("a", "b"):
         run = selvage("verilog", SMALL, "--chip", "tiny", "--out", out, cwd=tmp_path)
         assert run.returncode == 0, run.stderr
-    files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert "names.json" in files and "tile_0.v" in files
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert {"names.json", "rtl.f", "selftest.f"} <= {path.name for path in files}
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    sources = [str(path) for path in (tmp_path / "a").glob("*.v")]
     lint = subprocess.run(
-        ["iverilog", "-g2005", "-Wall", "-o", str(tmp_path / "t"), *sources],
+        ["iverilog", "-g2005", "-Wall", "-f", "selftest.f", "-o", "t"],
         capture_output=True,
         text=True,
         check=False,
+        cwd=tmp_path / "a",
     )
-    assert lint.returncode == 0 and not lint.stderr, lint.stderr
+    assert lint.returncode == 0 and not lint.stdout + lint.stderr, lint.stderr
+    test = subprocess.run(["vvp", "t"], capture_output=True, text=True, check=True, cwd=tmp_path / "a")
+    assert test.stdout.splitlines()[-1] == "PASS"
 
 
 def test_waves(tmp_path: Path) -> None:

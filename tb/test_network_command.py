@@ -220,7 +220,6 @@ BAD = [
     (("compile",), ["net.onnx", "--out", "/proc/net"], "output /proc/net/report.json cannot be written"),
     (("compile",), ["net.onnx", "--out", "net.onnx"], "output net.onnx/report.json cannot be written"),
     (("compile",), [SMALL], "is a single layer, and compile is for networks: see selvage verilog"),
-    (("verilog",), ["net.onnx"], "is a network, and verilog is for single layers: see selvage compile"),
     (("model",), ["net.onnx", "--zeros", "0.9"], "are for shapes:NAME: this model has weights"),
     (("model",), ["shapes:resnet18", "--zeros", "1.5"], "--zeros 1.5 is outside 0 .. 1"),
     (("model",), ["shapes:resnet18", "--zeros", "0.9", "--squeeze", "3"], "--zeros is for cycles"),

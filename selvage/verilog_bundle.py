@@ -1,0 +1,315 @@
+"""The bundle of `selvage verilog`: modules, macros, a self-test and flow files, whole or not at all."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden.network import evaluate_node
+from golden.requantize import requantize
+from hw.flow import Design, Port, constraints, file_lists, fusesoc, librelane, top_text, yosys_script
+from hw.macro_views import Macro, gds, lef, liberty, macros_of, model, stub
+from hw.modules import ModuleFile, convert_modules
+from hw.network import Network, NetworkParameters
+from mapping.network import NetworkPlan, plan_network
+from selvage.bundle import describe_arrays
+from selvage.compile_network import CompiledNetwork, NetworkOptions
+from selvage.files import check_writable, write_whole
+from selvage.network_bundle import placement_json
+from selvage.run import Compiled
+from selvage.run_network import Part, parts
+from sim.machine import run as run_crossbars
+from spec.chip import Chip
+from spec.graph import Graph, Matrix, Tensor
+from spec.layer import InputFormat
+from tb.job import pack_words
+from tb.macro_proof import macro_proof
+from tb.plain import entering_words, hex_lines, words_of_image
+from tb.selftest import Stream, selftest
+
+Integers = NDArray[np.int64]
+IMAGES = 2  # that the self-test plays at most
+
+
+def write_verilog_bundle(compiled: CompiledNetwork, options: NetworkOptions, out: Path) -> list[Path]:
+    """Write a network's bundle to ``out``; returns the files. The same bytes for the same input.
+
+    Where the chip does not hold all layers at once there is a bundle for each node, of a node that takes several
+    passes for each pass, in a folder of its own.
+    """
+    check_writable(out / "names.json")
+    room, need = compiled.chip.tiles, sum(len(placed.tiles) for placed in compiled.placements.values())
+    contents: dict[str, bytes] = {}
+    if room is None or need <= room:
+        p = NetworkParameters(compiled.plan, skip=options.skip)
+        inputs = [compiled.codes[tensor.name][:IMAGES] for tensor in compiled.graph.inputs]
+        expected = expected_codes(compiled.graph, compiled.plan, inputs)
+        contents |= bundle_files(p, inputs, [expected[name] for name in compiled.graph.outputs])
+        contents["placement.json"] = placement_json(compiled, p.plan)
+    for index, node in enumerate(compiled.graph.nodes if not contents else ()):
+        own = parts(compiled, node, options)
+        for number, part in enumerate(own):
+            folder = f"node_{index}_{number}/" if len(own) > 1 else f"node_{index}/"
+            files = part_files(compiled, part) | {"placement.json": placement_json(compiled, part.plan)}
+            contents |= {f"{folder}{name}": content for name, content in files.items()}
+    return write_files(contents, out)
+
+
+def write_layer_bundle(compiled: Compiled, skip: bool, out: Path) -> list[Path]:
+    """The bundle of a single layer, as a network of one node whose sums leave."""
+    check_writable(out / "names.json")
+    graph, codes = layer_graph(compiled)
+    plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
+    p = NetworkParameters(plan, skip=skip, direct=True)
+    inputs = [codes[:IMAGES]]
+    expected = expected_codes(graph, plan, inputs)
+    contents = bundle_files(p, inputs, [expected[name] for name in graph.outputs])
+    contents["placement.json"] = _layer_placement_json(compiled)
+    return write_files(contents, out)
+
+
+def layer_graph(compiled: Compiled) -> tuple[Graph, Integers]:
+    """A single layer as a network of one node, its sums raw and without its bias, and the codes that enter it."""
+    layer, placement = compiled.placement.layer, compiled.placement
+    maps, scale = compiled.maps, np.ones(layer.outputs, np.float32)
+    source = Tensor("x", tuple(maps.shape[1:]), 1.0, placement.format)
+    sums = Tensor("y", (layer.outputs, *layer.output_size), scale, InputFormat(raw_bits=32, raw_signed=True))
+    node = Matrix(
+        name="layer",
+        inputs=("x",),
+        output=sums,
+        layer=layer,
+        weights=compiled.weights,
+        bias=np.zeros(layer.outputs, np.int64),
+        weight_scale=scale,
+        raw=True,
+    )
+    return Graph("layer", (source,), (node,), ("y",)), maps
+
+
+def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) -> dict[str, Integers]:
+    """What leaves the gateware, by tensor: the golden model's codes, but sums as the crossbars and their ADCs yield
+    them, and raw sums without the bias that the host adds."""
+    found = {tensor.name: codes for tensor, codes in zip(graph.inputs, inputs, strict=True)}
+    tensors = graph.tensors
+    layers = {stage.name: stage for stage in plan.layers}
+    leaving = {}
+    for node in graph.nodes:
+        sources = [tensors[name] for name in node.inputs]
+        stage = layers.get(node.name)
+        if stage is None or stage.placement.chip.adc_bits >= stage.placement.chip.lossless_adc_bits:
+            made = evaluate_node(node, sources, [found[name] for name in node.inputs])
+            bias = _bias(node)
+        else:
+            made, bias = run_crossbars(stage.placement, found[node.inputs[0]] - sources[0].format.zero_point), 0
+            if stage.requantization:
+                made = requantize(made, stage.requantization)
+        found[node.output.name] = made
+        leaving[node.output.name] = made - bias
+    return found | leaving
+
+
+def _bias(node: object) -> Integers | int:
+    if not isinstance(node, Matrix) or not node.raw:
+        return 0
+    return node.bias if node.bias.ndim == 3 else node.bias[:, None, None]
+
+
+def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
+    """The bundle of one node, or of one pass of it."""
+    p, inputs = part.parameters, [codes[:IMAGES] for codes in part.inputs]
+    if len(p.plan.layers) == 1 and len(compiled.passes(part.node.name)) > 1:
+        (stage,) = p.plan.layers
+        expected = run_crossbars(stage.placement, inputs[0] - stage.placement.format.zero_point)
+    else:
+        graph = compiled.graph.only(part.node)
+        expected = expected_codes(graph, p.plan, inputs)[part.node.output.name]
+    return bundle_files(p, inputs, [expected])
+
+
+def generator() -> str:
+    """Name and version."""
+    try:
+        return f"selvage {version('selvage')}"
+    except PackageNotFoundError:
+        return "selvage"
+
+
+def bundle_files(
+    p: NetworkParameters, inputs: Sequence[Integers], expected: Sequence[Integers], name: str = "network"
+) -> dict[str, bytes]:
+    """All files of a bundle but the placement, for images (N, C, H, W) of codes and what must leave."""
+    network = Network(p)
+    notes = {
+        f"{name}.stage_{k}": f"{type(stage).__name__.removesuffix('Stage').lower()} {stage.name!r}."
+        for k, stage in enumerate(p.plan.stages)
+    }
+    made = generator()
+    modules = convert_modules(network, name, network.library.components, generator=made, notes=notes)
+    chip = p.plan.layers[0].placement.chip if p.plan.layers else None
+    kinds, each = macros_of(p.macros, chip.cell_bits, chip.read_latency) if chip else ([], [])
+    design = Design(
+        name=name,
+        rtl=tuple(f"rtl/{own.name}.v" for own in modules),
+        ports=_ports(p),
+        macros=tuple(each),
+        version=made.partition(" ")[2] or "0",
+        inputs=tuple(
+            [f"selftest/input_{k}.hex" for k in range(len(p.inputs))]
+            + [f"selftest/expected_{k}.hex" for k in range(len(p.outputs))]
+        ),
+    )
+    texts = {f"rtl/{own.name}.v": own.text for own in modules}
+    if each:
+        texts[f"rtl/{design.top}.v"] = top_text(design, made)
+    texts |= file_lists(design)
+    texts["synth.ys"] = yosys_script(design)
+    texts["constraints.sdc"] = constraints(design)
+    texts["config.yaml"] = librelane(design)
+    texts[f"{name}.core"] = fusesoc(design)
+    texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
+    texts |= _selftest_files(p, design, inputs, expected)
+    contents = {path: text.encode() for path, text in texts.items()}
+    for kind in kinds:
+        contents |= _macro_files(kind, chip)
+    for k, cells in enumerate(_cells(p)):
+        raw = pack_words(np.asarray(cells, np.int64), chip.cell_bits)
+        contents[f"macro/cells_{k}.hex"] = hex_lines(raw, cells.shape[1] * chip.cell_bits).encode()
+    return contents
+
+
+def _ports(p: NetworkParameters) -> tuple[Port, ...]:
+    ports = [Port("clk", False), Port("rst", False)]
+    for prefix, words, output in (("i", p.inputs, False), ("o", p.outputs, True)):
+        for k, (bits, lanes) in enumerate(words):
+            ports += [
+                Port(f"{prefix}_{k}__payload", output, bits * lanes),
+                Port(f"{prefix}_{k}__valid", output),
+                Port(f"{prefix}_{k}__ready", not output),
+            ]
+    return (*ports, *(Port(name, True, bits) for name, bits in _strobes(p)))
+
+
+def _strobes(p: NetworkParameters) -> list[tuple[str, int]]:
+    return [("beats", max(1, sum(len(own.tiles) for own in p.layers.values()))), ("words", len(p.plan.stages))]
+
+
+def _cells(p: NetworkParameters) -> list[NDArray]:
+    return [array.cells for stage in p.plan.layers for tile in stage.placement.tiles for array in tile.arrays]
+
+
+def _macro_files(macro: Macro, chip: Chip) -> dict[str, bytes]:
+    texts = {
+        f"macro/{macro.name}_stub.v": stub(macro),
+        f"macro/{macro.name}.v": model(macro),
+        f"macro/{macro.name}.lib": liberty(macro),
+        f"macro/{macro.name}.lef": lef(macro),
+        **{f"macro/{name}": text for name, text in macro_proof(macro, chip).items()},
+    }
+    return {path: text.encode() for path, text in texts.items()} | {f"macro/{macro.name}.gds": gds(macro)}
+
+
+def _selftest_files(
+    p: NetworkParameters, design: Design, inputs: Sequence[Integers], expected: Sequence[Integers]
+) -> dict[str, str]:
+    entering, leaving = words_of_image(p)
+    sources = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.inputs, entering, strict=True)]
+    sinks = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.outputs, leaving, strict=True)]
+    texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, len(inputs[0]), _strobes(p))}
+    texts |= {f"selftest/input_{k}.hex": text for k, text in enumerate(entering_words(p, inputs))}
+    for k, (codes, (bits, lanes)) in enumerate(zip(expected, p.outputs, strict=True)):
+        raw = pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, lanes), bits)
+        texts[f"selftest/expected_{k}.hex"] = hex_lines(raw, bits * lanes)
+    return texts
+
+
+def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFile]) -> dict:
+    """What each module, pin and macro is, and where in the design."""
+    places = [
+        {"node": stage.name, "tile": tile, "array": array}
+        for stage in p.plan.layers
+        for tile, own in enumerate(stage.placement.tiles)
+        for array in range(len(own.arrays))
+    ]
+    return {
+        "top": design.top,
+        "periphery": design.name,
+        "generator": generator(),
+        "modules": {own.name: {"file": f"rtl/{own.name}.v", "places": list(own.origins)} for own in modules},
+        "inputs": _streams("i", p, p.inputs, p.plan.inputs),
+        "outputs": _streams("o", p, p.outputs, p.plan.outputs),
+        "stages": {f"stage_{k}": stage.name for k, stage in enumerate(p.plan.stages)},
+        "crossbars": [
+            {
+                "instance": f"crossbar_{k}",
+                "macro": macro.name,
+                "cells": path,
+                "node": node,
+                "tile": tile,
+                "array": array,
+            }
+            for k, (macro, path, (node, tile, array)) in enumerate(
+                zip(design.macros, design.cells, places, strict=True)
+            )
+        ],
+    }
+
+
+def _streams(
+    prefix: str, p: NetworkParameters, words: Sequence[tuple[int, int]], tensors: Sequence[Tensor]
+) -> list[dict]:
+    """Raster order, channels of a pixel in order, the first lane lowest."""
+    shared = p.direct and prefix == "i"  # every tile takes its channels of the one tensor
+    return [
+        {
+            "pins": f"{prefix}_{k}",
+            "tensor": tensors[0 if shared else k].name,
+            "shape": list(tensors[0 if shared else k].shape),
+            "bits": bits,
+            "lanes": lanes,
+        }
+        for k, (bits, lanes) in enumerate(words)
+    ]
+
+
+def _layer_placement_json(compiled: Compiled) -> bytes:
+    """Where the weights of a single layer lie."""
+    placement = compiled.placement
+    content = {
+        "layer": placement.layer.model_dump(),
+        "chip": placement.chip.model_dump(),
+        "schedule": placement.schedule,
+        "mapping": placement.mapping,
+        "tiles": [
+            {"first_channel": own.first_channel, "channels": own.channels, "arrays": describe_arrays(own)}
+            for own in placement.tiles
+        ],
+    }
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
+    """All of them, each whole, after all have been made; what is there with the same bytes is left alone.
+
+    Modules of an earlier bundle that this one has not are removed: ``rtl/*.v`` is the design.
+    """
+    stale = [path for path in _earlier(out / "names.json") if path not in contents]
+    for path, content in contents.items():
+        if not (out / path).exists() or (out / path).read_bytes() != content:
+            write_whole(out / path, content)
+    for path in stale:
+        (out / path).unlink(missing_ok=True)
+    return [out / path for path in contents]
+
+
+def _earlier(names: Path) -> list[str]:
+    """Files of the modules in a ``names.json``."""
+    try:
+        found = [str(own["file"]) for own in json.loads(names.read_text())["modules"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return [path for path in found if re.fullmatch(r"rtl/\w+\.v", path)]

@@ -1,0 +1,107 @@
+"""Runs inside the simulator: what the host of a shell does, whatever the bus."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge
+
+from hw.registers import Code, State
+from tb.bench_run import told
+
+TOLD = told()
+ADDRESSES = TOLD["addresses"]
+COMMANDS = {"start": 1, "stop": 2, "abort": 4, "load": 8, "next_failed": 16}
+DONE, ERROR, LOADED = 1, 2, 4
+
+
+def write_blank() -> None:
+    """Cells that are unknown before they are programmed."""
+    digits = -(-TOLD["width"] // 4)
+    Path("blank.hex").write_text(f"{'x' * digits}\n" * TOLD["rows"])
+
+
+class Host:
+    """Registers by name. Subclasses have ``write(address, value)``, whether it was accepted, and ``read(address)``, the
+    value or None."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut, self.rng = dut, random.Random(cocotb.RANDOM_SEED)
+        dut._log.info("seed %d", cocotb.RANDOM_SEED)
+        Clock(dut.clk, 10, unit="ns").start()
+
+    async def write(self, address: int, value: int) -> bool:
+        raise NotImplementedError
+
+    async def read(self, address: int) -> int | None:
+        raise NotImplementedError
+
+    async def reset(self, cycles: int = 3) -> None:
+        self.dut.rst.value = 1
+        await ClockCycles(self.dut.clk, cycles)
+        self.dut.rst.value = 0
+        await RisingEdge(self.dut.clk)
+
+    async def put(self, name: str, value: int) -> bool:
+        return await self.write(ADDRESSES[name], value)
+
+    async def get(self, name: str) -> int:
+        value = await self.read(ADDRESSES[name])
+        assert value is not None, f"{name} cannot be read"
+        return value
+
+    async def command(self, name: str) -> bool:
+        return await self.put("control", COMMANDS[name])
+
+    async def state(self) -> State:
+        return State(await self.get("status") & 7)
+
+    async def interrupt(self, patience: int = 20_000) -> int:
+        """Waits for the line; what raised it, cleared."""
+        for _ in range(patience):
+            if self.dut.interrupt_request.value == 1:
+                break
+            await RisingEdge(self.dut.clk)
+        else:
+            raise AssertionError(f"no interrupt, state {(await self.state()).name}")
+        raised = await self.get("interrupt_status")
+        self.code = Code(await self.get("status") >> 8 & 31)
+        assert await self.put("interrupt_status", raised)
+        return raised
+
+    async def error(self) -> Code:
+        """Waits for an error and nothing else; its code."""
+        assert await self.interrupt() == ERROR
+        return self.code
+
+    async def load(self, words: list[int] | None = None) -> int:
+        """Load an image, the good one unless told; what interrupted."""
+        assert await self.command("load")
+        words = TOLD["image"] if words is None else words
+        for word in words[:-1]:
+            assert await self.put("load_word", word)
+        assert await self.put("load_last", words[-1])
+        return await self.interrupt()
+
+    async def ready(self, enable: int = DONE | ERROR | LOADED) -> None:
+        """Reset, interrupts enabled, cells loaded."""
+        await self.reset()
+        assert await self.put("interrupt_enable", enable)
+        assert await self.load() == LOADED
+        assert await self.state() == State.READY
+
+    async def start(self, images: int) -> None:
+        assert await self.put("images", images)
+        assert await self.command("start")
+
+    async def counters(self) -> tuple[int, int]:
+        """Cycles and reads of the run."""
+        pairs = [[await self.get(f"{name}_{half}") for half in ("low", "high")] for name in ("cycles", "reads")]
+        return tuple(low | high << 32 for low, high in pairs)
+
+    def sane(self) -> None:
+        """What the harness saw all along."""
+        assert self.dut.conflict.value == 0, "a macro was programmed while one computed"
+        assert self.dut.unstable.value == 0, "something that was offered changed before it was taken"

@@ -1,0 +1,51 @@
+"""The programmer of cells, and its images."""
+
+from dataclasses import asdict
+from zlib import crc32
+
+import pytest
+
+from hw.programming import Programmer, ProgrammingParameters, cell_image
+from hw.verilog import convert
+from tb.bench_run import run_bench
+
+CASES = {
+    "one_cell": ProgrammingParameters(macros=1, rows=1, columns=1, cell_bits=1, kept=2),
+    "words": ProgrammingParameters(macros=2, rows=5, columns=37, cell_bits=2, kept=4),
+    "exact": ProgrammingParameters(macros=3, rows=4, columns=8, cell_bits=4, kept=8),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_programmer(name: str) -> None:
+    p = CASES[name]
+    text = convert(Programmer(p), "dut")
+    assert run_bench(f"programming_{name}", {"dut.v": text}, "dut", "tb.programming_bench", asdict(p)) == 7
+
+
+def test_image() -> None:
+    """By hand: two rows of three two-bit cells."""
+    p = ProgrammingParameters(macros=1, rows=2, columns=3, cell_bits=2)
+    words = cell_image(p, [[[1, 2, 3], [0, 0, 1]]])
+    assert words[:-1] == [0x43564C53, 0x01020001, 0x00030002, 0b111001, 0b010000]
+    assert words[-1] == crc32(b"SLVC\x01\x00\x02\x01\x02\x00\x03\x00\x39\x00\x00\x00\x10\x00\x00\x00")
+
+
+@pytest.mark.parametrize(
+    ("macros", "message"),
+    [
+        ([], "1 macros, not 0"),
+        ([[[0, 0]]], "2 rows of 2 cells"),
+        ([[[0, 0, 0], [0, 0]]], "2 rows of 2 cells"),
+        ([[[0, 0], [0, 2]]], "from 0 to 1"),
+    ],
+)
+def test_image_refuses(macros: list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cell_image(ProgrammingParameters(macros=1, rows=2, columns=2, cell_bits=1), macros)
+
+
+@pytest.mark.parametrize(("name", "value"), [("macros", 0), ("rows", 2**16), ("cell_bits", 9), ("kept", 1)])
+def test_parameters_refuse(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=name):
+        ProgrammingParameters(**{"macros": 1, "rows": 2, "columns": 2, "cell_bits": 1, name: value})

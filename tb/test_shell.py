@@ -1,0 +1,187 @@
+"""Shells of a small network: its outputs through each bus, and what they refuse."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from amaranth.hdl import Shape
+
+from hw.axi import FrameParameters
+from hw.macro import CROSSBAR, macro_parameters
+from hw.network import NetworkParameters
+from hw.programmable import PROGRAMMABLE
+from hw.programming import cell_image
+from hw.registers import RegisterParameters, register_views
+from hw.shell import Shell, ShellParameters
+from hw.verilog import convert
+from tb.bench_run import run_bench
+from tb.job import pack_words
+from tb.small_networks import RELU, SmallNetwork
+
+STABLE = """\
+  reg [{top}:0] before_{k};
+  always @(posedge clk) begin
+    if (!rst && before_{k}[0] && {{{values}, {valid}}} !== before_{k}) unstable = 1'b1;
+    before_{k} <= rst || {ready} ? {width}'d0 : {{{values}, {valid}}};
+  end
+"""
+HARNESS = """\
+`timescale 1ns/1ps
+module harness({pins});
+{declarations}
+  output reg conflict = 1'b0, unstable = 1'b0;
+  output reg [31:0] reads = 0;
+  integer k;
+  wire [{macros} - 1:0] reading, programming;
+  always @(posedge clk) if (!rst) begin
+    if (reading != 0 && programming != 0) conflict = 1'b1;
+    for (k = 0; k < {macros}; k = k + 1) reads = reads + reading[k];
+  end
+{parts}
+  shell shell (
+    {connections}
+  );
+endmodule
+"""
+MACRO = """\
+  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
+  wire [{request}:0] request__payload_{k};
+  wire [{codes}:0] codes__payload_{k};
+  wire program__request__valid_{k}, program__request__ready_{k}, program__cells__valid_{k}, program__cells__ready_{k};
+  wire [{program}:0] program__request__payload_{k};
+  wire [{row}:0] program__cells__payload_{k};
+  assign reading[{k}] = request__valid_{k} && request__ready_{k};
+  assign programming[{k}] = program__request__valid_{k};
+  programmable_crossbar #({parameters}) macro_{k} (.clk(clk), .rst(rst),
+    {pins}
+  );
+"""
+
+
+def small_network() -> SmallNetwork:
+    """Two inputs, two outputs: raw sums behind two layers, and words of 64 bits."""
+    n = SmallNetwork.on("tiny", 12, images=3)
+    x, y = n.input(3, 4, 3), n.input(8, 4, 3)
+    a = n.layer(x, 2, kernel=(2, 2), pads=(1, 1, 0, 0), activation=RELU)
+    return n.leaves(n.layer(a, 2, kernel=(2, 1), raw=True), n.pool(y, "max", (2, 2)))
+
+
+@cache
+def shell(bus: str) -> tuple[SmallNetwork, ShellParameters, dict[str, str]]:
+    """The network, its shell, and all sources."""
+    network = small_network()
+    p = ShellParameters(NetworkParameters(network.plan), bus=bus)
+    made = Shell(p)
+    text = convert(made, "shell", made.modules)
+    sources = {"shell.v": text, "crossbar.v": CROSSBAR, "programmable.v": PROGRAMMABLE, "harness.v": harness(p, made)}
+    return network, p, sources
+
+
+def harness(p: ShellParameters, made: Shell) -> str:
+    """Module ``harness``: the shell, its macros, and what they saw."""
+    pins, declarations, connections = ["clk", "rst"], ["  input clk, rst;"], [".clk(clk)", ".rst(rst)"]
+    for name, member in made.signature.members.items():
+        if member.is_signature:
+            continue
+        width = Shape.cast(member.shape).width
+        pins.append(name)
+        declarations.append(f"  {'input' if member.flow.name == 'In' else 'output'} [{width - 1}:0] {name};")
+        connections.append(f".{name}({name})")
+    streams = [f"m_axis_{k}_t" for k in range(len(p.outputs))] if p.bus == "axi" else []
+    channels = [(own, ["data", "last"]) for own in streams]
+    channels += [("s_axil_b", ["resp"]), ("s_axil_r", ["data", "resp"])] if p.bus == "axi" else []
+    parts = []
+    for k, (own, members) in enumerate(channels):
+        values = [f"{own}{member}" for member in members]
+        width = 1 + sum(Shape.cast(made.signature.members[name].shape).width for name in values)
+        fields = {"values": ", ".join(values), "valid": f"{own}valid", "ready": f"{own}ready"}
+        parts.append(STABLE.format(k=k, top=width - 1, width=width, **fields))
+    chip = p.network.plan.layers[0].placement.chip
+    for k, engine in enumerate(p.network.macros):
+        own = macro_parameters(engine, chip.cell_bits, chip.read_latency)
+        own["ROW_BITS"] = row_bits = max(1, (p.programming.rows - 1).bit_length())
+        names = [f"{port}__{name}" for port in ("request", "codes") for name in ("valid", "ready", "payload")]
+        program = [
+            f"program__{port}__{name}" for port in ("request", "cells") for name in ("valid", "ready", "payload")
+        ]
+        widths = {
+            "request": engine.rows + engine.column_group_bits - 1,
+            "codes": engine.ou_cols * engine.adc_bits - 1,
+            "program": p.programming.width + row_bits,
+            "row": p.programming.width - 1,
+        }
+        given = ", ".join(f".{name}({value})" for name, value in own.items())
+        inner = ",\n    ".join(f".{name}({name}_{k})" for name in (*names, *program))
+        parts.append(MACRO.format(k=k, parameters=given, pins=inner, **widths))
+        connections += [f".crossbar_{k}__{name}({name}_{k})" for name in names]
+        connections += [f".program_{k}__{name[9:]}({name}_{k})" for name in program]
+    return HARNESS.format(
+        pins=", ".join([*pins, "conflict", "unstable", "reads"]),
+        declarations="\n".join(declarations),
+        macros=len(p.network.macros),
+        parts="\n".join(parts),
+        connections=",\n    ".join(connections),
+    )
+
+
+def words_of(codes: Any, frame: FrameParameters) -> list[list[int]]:
+    """Words of each image."""
+    raw = pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, frame.lanes), frame.bits)
+    size = frame.data_bits // 8
+    words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
+    return [words[k : k + frame.words] for k in range(0, len(words), frame.words)]
+
+
+def fields(network: SmallNetwork, p: ShellParameters) -> dict[str, Any]:
+    """What the bench is told."""
+    plan = network.plan
+    expected = dict(network.codes)
+    for node in network.nodes:
+        if getattr(node, "raw", False):  # the host adds the bias
+            expected[node.output.name] = expected[node.output.name] - node.bias[:, None, None]
+    cells = [array.cells.tolist() for layer in plan.layers for tile in layer.placement.tiles for array in tile.arrays]
+    return {
+        "image": cell_image(p.programming, cells),
+        "addresses": p.registers.addresses,
+        "inputs": [words_of(network.codes[t.name], own) for t, own in zip(plan.inputs, p.inputs, strict=True)],
+        "outputs": [words_of(expected[t.name], own) for t, own in zip(plan.outputs, p.outputs, strict=True)],
+        "parts": [[-(-own.data_bits // 32) for own in side] for side in (p.inputs, p.outputs)],
+        "rows": p.programming.rows,
+        "width": p.programming.width,
+    }
+
+
+@pytest.mark.parametrize(("bus", "bench", "tests"), [("axi", "shell", 16), ("wishbone", "wishbone", 5)])
+def test_shell(bus: str, bench: str, tests: int) -> None:
+    network, p, sources = shell(bus)
+    assert {own.data_bits - own.width for own in p.outputs} != {0}, "no output needs padding"
+    assert max(own.data_bits for own in p.inputs) > 32 < max(own.data_bits for own in p.outputs), "no word has parts"
+    assert run_bench(f"shell_{bus}", sources, "harness", f"tb.{bench}_bench", fields(network, p)) == tests
+
+
+def test_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bytes again; header and page know the registers of the design and no others."""
+    p = RegisterParameters(macros=3, rows=16, columns=20, cell_bits=2, inputs=2, queues=True)
+    views = register_views(p)
+    monkeypatch.setattr("time.time", lambda: 12345678901.0)
+    assert views == register_views(p)
+    header = views["selvage.h"].decode()
+    assert "SELVAGE__CHIP__MACROS_reset 0x3" in header and "DATA_IN" in header
+    assert "DATA_IN" not in register_views(RegisterParameters(1, 1, 1, 1))["selvage.h"].decode()
+    assert b"#define SELVAGE_CODE_CHECKSUM 10" in views["selvage_codes.h"]
+    assert "html/index.html" in views and sum(map(len, views.values())) < 2**21
+    assert p.addresses["data_in_1"] == 0x84
+
+
+@pytest.mark.parametrize(("name", "value"), [("macros", 0), ("cell_bits", 9), ("inputs", 17), ("retries", 256)])
+def test_register_parameters_refuse(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=name):
+        RegisterParameters(**{"macros": 1, "rows": 1, "columns": 1, "cell_bits": 1, name: value})
+
+
+def test_shell_refuses() -> None:
+    network = small_network()
+    with pytest.raises(ValueError, match="'axi' or 'wishbone'"):
+        ShellParameters(NetworkParameters(network.plan), bus="apb")
+    with pytest.raises(ValueError, match="direct"):
+        ShellParameters(NetworkParameters(network.plan, direct=True))
