@@ -67,6 +67,8 @@ from selvage.run import (
     tile_parameters,
     work,
 )
+from selvage.run_network import check_fits
+from selvage.shell_bundle import check_bus, write_shell
 from selvage.tables import console, layer_table, progress, table_of
 from selvage.verilog_bundle import write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
@@ -250,19 +252,26 @@ def verilog_command(
     seed: Seed = 0,
     lossless: Lossless = False,
     shape: Shape = None,
+    bus: Annotated[str | None, typer.Option(help="networks: a shell for axi or wishbone too, in OUT/shell")] = None,
 ) -> None:
     """Write MODEL as Verilog for any flow: design, macro, self-test, scripts, names."""
     sme = sme_of(squeeze, significant_bits, compact, sort_rows, rounding)
     skip, dynamic = switch("ou-skip", ou_skip), switch("dynamic-ou", dynamic_ou)
     options = Options(schedule, mapping, fold, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_is_file(model_file)
+    check_bus(bus)
     if is_network(model_file):
         how = network_options(options, shape)
         network, _ = prepare(model_file, chip, input_file, how)
+        if bus:
+            check_fits(network)
         tell(network)
         paths = write_verilog_bundle(network, how, out)
+        paths += write_shell(network, how, bus, out / "shell") if bus else []
     else:
         check_no_network(shape)
+        if bus:
+            raise InputError(f"--bus {bus} is for networks, and this model is a single layer")
         _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
         if compiled.note:
             console.print(f"{compiled.model.layer.name}: {compiled.note}", markup=False)

@@ -219,6 +219,13 @@ BAD = [
     (("sim",), ["net.onnx", "--output", "/proc/y.npy"], "output /proc/y.npy cannot be written"),
     (("compile",), ["net.onnx", "--out", "/proc/net"], "output /proc/net/report.json cannot be written"),
     (("compile",), ["net.onnx", "--out", "net.onnx"], "output net.onnx/report.json cannot be written"),
+    (("verilog",), ["net.onnx", "--bus", "ahb"], "--bus 'ahb' is none of axi, wishbone"),
+    (("verilog",), [SMALL, "--bus", "axi"], "--bus axi is for networks, and this model is a single layer"),
+    (
+        ("verilog",),
+        ["net.onnx", "--bus", "axi", "--chip", "one.toml"],
+        "node 'second' needs 1 tile, and 0 of tiles = 1",
+    ),
     (("compile",), [SMALL], "is a single layer, and compile is for networks: see selvage verilog"),
     (("model",), ["net.onnx", "--zeros", "0.9"], "are for shapes:NAME: this model has weights"),
     (("model",), ["shapes:resnet18", "--zeros", "1.5"], "--zeros 1.5 is outside 0 .. 1"),
@@ -233,6 +240,19 @@ BAD = [
     (("model",), ["shapes:resnet18", "--mapping", "sre"], "--mapping 'sre' is none of auto, dense, sme, pattern"),
     (("model",), ["shapes:resnet18", "--shape", "1,3"], "--shape is for a model that has weights"),
 ]
+
+
+@pytest.mark.parametrize("bus", ["axi", "wishbone"])
+def test_a_bundle_with_a_shell(selvage: Called, files: Path, tmp_path: Path, bus: str) -> None:
+    status, _, errors = selvage("verilog", "net.onnx", "--chip", "tiny", "--bus", bus, "--out", tmp_path)
+    assert status == 0, errors
+    shell = tmp_path / "shell"
+    assert {"registers.rdl", "selvage.h", "selvage_codes.h"} <= {path.name for path in (shell / "registers").iterdir()}
+    command = ["iverilog", "-g2005", "-Wall", "-s", "shell", "-f", "shell.f", "-o", "t"]
+    run = subprocess.run(command, cwd=shell, capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and not run.stdout + run.stderr
+    words = (shell / "cells.hex").read_text().split()
+    assert len(words) > 100 and all(len(word) == 8 for word in words)
 
 
 @pytest.mark.parametrize(

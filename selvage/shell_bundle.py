@@ -1,0 +1,48 @@
+"""The files of a network's bus shell: its modules, register views, and the image that programs its cells."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hw.modules import convert_modules
+from hw.network import NetworkParameters
+from hw.programming import cell_image
+from hw.registers import register_views
+from hw.shell import Shell, ShellParameters
+from selvage.compile_network import CompiledNetwork, NetworkOptions
+from selvage.files import check_writable
+from selvage.run_network import check_fits
+from selvage.verilog_bundle import generator, write_files
+from spec.errors import InputError
+
+BUSES = ("axi", "wishbone")
+
+
+def check_bus(bus: str | None) -> None:
+    """`InputError` for a bus that there is no shell for."""
+    if bus is not None and bus not in BUSES:
+        raise InputError(f"--bus {bus!r} is none of {', '.join(BUSES)}")
+
+
+def write_shell(compiled: CompiledNetwork, options: NetworkOptions, bus: str, out: Path) -> list[Path]:
+    """Write the shell of a network to ``out``; returns the files. The same bytes for the same input.
+
+    ``shell.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers
+    and HTML pages; ``cells.hex`` the words that a host loads (`hw.programming.cell_image`). `InputError`: the chip does
+    not hold the network at once.
+    """
+    check_writable(out / "shell.f")
+    check_fits(compiled)
+    p = ShellParameters(NetworkParameters(compiled.plan, skip=options.skip), bus)
+    shell = Shell(p)
+    modules = convert_modules(shell, "shell", shell.modules, generator=generator())
+    cells = (array.cells for stage in compiled.plan.layers for tile in stage.placement.tiles for array in tile.arrays)
+    image = cell_image(p.programming, (own.tolist() for own in cells))
+    contents = {f"rtl/{module.name}.v": module.text.encode() for module in modules}
+    contents["shell.f"] = _lines(f"rtl/{module.name}.v" for module in modules)
+    contents["cells.hex"] = _lines(f"{word:08x}" for word in image)
+    contents |= {f"registers/{name}": content for name, content in register_views(p.registers).items()}
+    return write_files(contents, out)
+
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
