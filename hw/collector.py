@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.tables import count_up, lookup
+from hw.tables import count_up, fit, lookup
 from mapping.collect import CollectPlan
 
 
@@ -137,7 +137,7 @@ class Collector(wiring.Component):
         with m.If(enable):
             totals = [sum((own[lane] for own in words), start=Const(0)) for lane in range(plan.lanes)]
             m.d.sync += [read.eq(go), late.eq(index), self.o.valid.eq(read)]
-            m.d.sync += self.o.payload.as_value().eq(Cat(_wide(total, self.p.sum_width) for total in totals))
+            m.d.sync += self.o.payload.as_value().eq(Cat(fit(total, self.p.sum_width) for total in totals))
         return m
 
     def _word(self, k: int, store: StepStore, index: Value) -> list[Value]:
@@ -151,8 +151,3 @@ class Collector(wiring.Component):
             return [Const(0)] * plan.lanes
         chosen = chosen if isinstance(has, Const) else Mux(has, chosen, 0)
         return [chosen[lane * width : (lane + 1) * width].as_signed() for lane in range(plan.lanes)]
-
-
-def _wide(value: Value, width: int) -> Value:
-    """With its sign, as exactly ``width`` bits."""
-    return Cat(value, value[-1].replicate(max(0, width - len(value))))[:width]

@@ -8,12 +8,12 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.collector import Collector, CollectorParameters
-from hw.maps import Fork, Packer, PackerParameters, codes_layout
+from hw.maps import Packer, PackerParameters, codes_layout
 from hw.parameters import TileParameters
 from hw.raster import RasterBuffer, RasterParameters
 from hw.requantizer import Requantizer, RequantizerParameters
 from hw.shared import Library
-from hw.streams import crossbar_signature
+from hw.streams import Fork, crossbar_signature
 from hw.tile import Tile
 from mapping.network import LayerStage
 

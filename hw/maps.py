@@ -23,28 +23,6 @@ def less_zero_point(code: Value, numbers: InputFormat) -> Value:
     return (code.as_signed() if numbers.raw_signed else code) - numbers.zero_point
 
 
-class Fork(wiring.Component):
-    """One stream to ``count`` readers, each of which takes a word when it can. No cycle."""
-
-    def __init__(self, layout: data.ArrayLayout, count: int) -> None:
-        self.count = count
-        outputs = {f"o_{k}": Out(stream.Signature(layout)) for k in range(count)}
-        super().__init__({"i": In(stream.Signature(layout)), **outputs})
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        outputs = [getattr(self, f"o_{k}") for k in range(self.count)]
-        has = Signal(self.count)  # the word in hand already
-        takes = Signal(self.count)
-        m.d.comb += takes.eq(has | Cat(o.ready for o in outputs))
-        m.d.comb += self.i.ready.eq(takes.all())
-        for k, o in enumerate(outputs):
-            m.d.comb += [o.valid.eq(self.i.valid & ~has[k]), o.payload.eq(self.i.payload)]
-        with m.If(self.i.valid):
-            m.d.sync += has.eq(Mux(self.i.ready, 0, takes))
-        return m
-
-
 @dataclass(frozen=True)
 class PackerParameters:
     """Of a stream of ``channels`` a pixel, ``lanes`` a word, the ``own`` channels from ``first``, ``packed`` a word."""

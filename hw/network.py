@@ -8,12 +8,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.layer import CrossbarLayer, LayerParameters, queue
-from hw.maps import AddMaps, AddParameters, CodeTable, ConcatMaps, ConcatParameters, Fork, TableParameters, codes_layout
+from hw.maps import AddMaps, AddParameters, CodeTable, ConcatMaps, ConcatParameters, TableParameters, codes_layout
 from hw.parameters import EngineParameters
 from hw.pool import Pool, PoolParameters
 from hw.raster import RasterBuffer, RasterParameters
 from hw.shared import Library
-from hw.streams import crossbar_signature
+from hw.streams import Fork, crossbar_signature
 from mapping.network import AddStage, ConcatStage, LayerStage, NetworkPlan, PoolStage, ResizeStage, Stage, TableStage
 
 COMPONENTS = {

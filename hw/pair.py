@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
-from hw.streams import crossbar_signature, request_layout
+from hw.streams import Fork, crossbar_signature, request_layout
 
 
 class Pair(wiring.Component):
@@ -36,22 +36,15 @@ class Pair(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         macros = (self.crossbar_0, self.crossbar_1)
-        has = Signal(2)  # the request in hand already
-        takes = Signal(2)
-        m.d.comb += takes.eq(has | Cat(macro.request.ready for macro in macros))
-        m.d.comb += self.request.ready.eq(takes.all())
-        with m.If(self.request.valid):
-            m.d.sync += has.eq(Mux(takes.all(), 0, takes))
+        m.submodules.fork = fork = Fork(request_layout(self.p), 2)
+        wiring.connect(m, wiring.flipped(self.request), fork.i)
         values, there = [], []
         for k, macro in enumerate(macros):
             full = Signal(name=f"full_{k}")
             kept = Signal(data.ArrayLayout(self.p.adc_bits, self.p.ou_cols), name=f"kept_{k}")
             # Ready whatever the other macro does: codes that come first are kept.
-            m.d.comb += [
-                macro.request.valid.eq(self.request.valid & ~has[k]),
-                macro.request.payload.eq(self.request.payload),
-                macro.codes.ready.eq(~full),
-            ]
+            wiring.connect(m, getattr(fork, f"o_{k}"), wiring.flipped(macro.request))
+            m.d.comb += macro.codes.ready.eq(~full)
             there.append(macro.codes.valid | full)
             m.d.sync += full.eq(there[k] & ~(self.codes.valid & self.codes.ready))
             with m.If(~full):

@@ -1,5 +1,6 @@
 """Layouts and signatures of what passes between components."""
 
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -53,3 +54,25 @@ def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayo
             "none": 1,  # no read: the step needs none from this array
         }
     )
+
+
+class Fork(wiring.Component):
+    """One stream to ``count`` readers, each of which takes a word when it can. No cycle."""
+
+    def __init__(self, layout: ShapeLike, count: int) -> None:
+        self.count = count
+        outputs = {f"o_{k}": Out(stream.Signature(layout)) for k in range(count)}
+        super().__init__({"i": In(stream.Signature(layout)), **outputs})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        outputs = [getattr(self, f"o_{k}") for k in range(self.count)]
+        has = Signal(self.count)  # the word in hand already
+        takes = Signal(self.count)
+        m.d.comb += takes.eq(has | Cat(o.ready for o in outputs))
+        m.d.comb += self.i.ready.eq(takes.all())
+        for k, o in enumerate(outputs):
+            m.d.comb += [o.valid.eq(self.i.valid & ~has[k]), o.payload.eq(self.i.payload)]
+        with m.If(self.i.valid):
+            m.d.sync += has.eq(Mux(self.i.ready, 0, takes))
+        return m

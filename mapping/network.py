@@ -9,7 +9,7 @@ from golden.network import matrix_requantization, mean_requantization, moved, su
 from golden.requantize import all_codes
 from mapping.collect import Leaving
 from mapping.load import words_of
-from mapping.placement import Placement
+from mapping.placement import Array, Placement
 from spec.errors import InputError
 from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Resize, Table, Tensor
 from spec.requantization import Requantization
@@ -87,6 +87,11 @@ class NetworkPlan:
     def layers(self) -> tuple[LayerStage, ...]:
         """The stages on crossbars."""
         return tuple(stage for stage in self.stages if isinstance(stage, LayerStage))
+
+    @property
+    def arrays(self) -> list[Array]:
+        """Of all layers, tile by tile: the order of the macros at a network's pins."""
+        return [array for stage in self.layers for tile in stage.placement.tiles for array in tile.arrays]
 
     def readers(self, name: str) -> list[tuple[Stage, int]]:
         """Stages that read tensor ``name``, and as which of their sources."""

@@ -1,6 +1,14 @@
 """Where the weights of a placement lie, for the files that name them."""
 
-from mapping.placement import Tile
+from mapping.placement import Placement, Tile
+
+
+def describe_tiles(placement: Placement) -> list[dict]:
+    """The channels that each tile takes, and its arrays."""
+    return [
+        {"first_channel": own.first_channel, "channels": own.channels, "arrays": describe_arrays(own)}
+        for own in placement.tiles
+    ]
 
 
 def describe_arrays(tile: Tile) -> list[dict]:

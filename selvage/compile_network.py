@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.layer import evaluate
 from golden.network import evaluate_node, of_sums
 from hw.network import NetworkParameters
 from mapping.network import NetworkPlan, plan_network
@@ -15,6 +16,8 @@ from mapping.sme import SmeParameters
 from selvage.choose import Candidate
 from selvage.choose_asked import choose_asked
 from selvage.onnx_graph import Imported, load_graph
+from sim.cycles import TileCycles
+from sim.layer import layer_cycles
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
@@ -81,6 +84,27 @@ class CompiledNetwork:
         each = self.chip.tiles or len(tiles)
         return [tiles[k : k + each] for k in range(0, len(tiles), each)]
 
+    @cached_property
+    def fits(self) -> bool:
+        """Whether the chip holds all layers at once."""
+        room = self.chip.tiles
+        return room is None or sum(len(placed.tiles) for placed in self.placements.values()) <= room
+
+    def cycles(self, node: Matrix, tiles: tuple[Tile, ...], images: int, *, skip: bool) -> list[TileCycles]:
+        """Of some of a layer's tiles side by side, for the first ``images``; counted once."""
+        key = (tiles, images, skip)
+        if key not in self._cycles:
+            placement = self.placements[node.name]
+            codes = self.codes[node.inputs[0]][:images] - placement.format.zero_point
+            sweep = placement.sweep
+            words = sweep.block[0] * sweep.block[1] * placement.layer.outputs // self.plan.lanes[node.output.name]
+            self._cycles[key] = layer_cycles(placement, tiles, codes, words, skip=skip)
+        return self._cycles[key]
+
+    @cached_property
+    def _cycles(self) -> dict[tuple, list[TileCycles]]:
+        return {}
+
     @property
     def images(self) -> int:
         return len(next(iter(self.codes.values())))
@@ -112,13 +136,22 @@ def compile_network(
             placements[node.name], choices[node.name] = found.placement, Choice(found.note, found.candidates)
             node = replace(node, weights=found.weights)
         nodes.append(node)
-        if warning and isinstance(node, Matrix):
-            # What clips is known to the crossbars alone: golden goes on with their sums.
-            codes[node.output.name] = of_sums(node, sources[0], run_crossbars(found.placement, own))
+        if isinstance(node, Matrix):
+            codes[node.output.name] = of_sums(node, sources[0], layer_sums(node, placements[node.name], own))
         else:
             codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
         tick()
     return CompiledNetwork(imported, replace(graph, nodes=tuple(nodes)), chip, placements, choices, codes, warning)
+
+
+def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:
+    """Sums (N, M, OH, OW) of a layer for ``codes``, zero point subtracted.
+
+    The golden ones; where the ADC can clip those of the crossbars, which alone know what is lost.
+    """
+    if placement.chip.adc_bits < placement.chip.lossless_adc_bits:
+        return run_crossbars(placement, codes)
+    return evaluate(node.layer, codes, node.weights)
 
 
 def _clips(chip: Chip, options: NetworkOptions) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         Path(name).unlink(missing_ok=True)
         raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+
+
+def write_changed(contents: Mapping[str, bytes], out: Path) -> list[Path]:
+    """Write files by their path in ``out``, each whole; what is there with the same bytes is left alone."""
+    for name, content in contents.items():
+        path = out / name
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
+    return [out / name for name in contents]
 
 
 def npy_bytes(array: NDArray[np.int64]) -> bytes:

@@ -94,7 +94,7 @@ def load_layer(path: str) -> Model:
 
 def _read_weights(path: Path, layer: Layer, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """Weights of shape ``layer.weight_shape`` and bias (M,), or ``None``, of an .npz."""
-    arrays = _read_npz(path, what)
+    arrays = read_npz(path, what)
     for name in arrays:
         if name not in ("w", "b"):
             raise InputError(f"{what} has an unknown array {name!r}: 'w' and 'b' are read")
@@ -107,7 +107,7 @@ def _read_weights(path: Path, layer: Layer, what: str) -> tuple[NDArray[np.int64
     return weights, integers(arrays["b"], f"{what}: 'b'") if "b" in arrays else None
 
 
-def _read_npz(path: Path, what: str) -> dict[str, NDArray]:
+def read_npz(path: Path, what: str) -> dict[str, NDArray]:
     """Arrays of an .npz; `InputError` when it is none or holds Python objects."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -7,13 +7,11 @@ import numpy as np
 
 from hw.network import NetworkParameters
 from mapping.network import NetworkPlan
-from mapping.placement import Tile
-from selvage.bundle import describe_arrays
+from selvage.bundle import describe_tiles
 from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.files import check_writable, write_whole
-from selvage.run_network import Part, parts
-from tb.job import pack_words
-from tb.plain import entering_words, hex_lines, network_verilog
+from selvage.files import check_writable, write_changed
+from selvage.run_network import node_parts
+from tb.plain import cell_lines, entering_words, network_verilog
 
 
 def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path, report: str) -> list[Path]:
@@ -25,24 +23,18 @@ def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path,
     """
     check_writable(out / "report.json")
     contents: dict[str, bytes] = {"report.json": report.encode()}
-    room, need = compiled.chip.tiles, sum(len(placed.tiles) for placed in compiled.placements.values())
-    if room is None or need <= room:
+    if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
         contents |= _design(p, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs], "")
         contents["placement.json"] = placement_json(compiled, p.plan)
     else:
-        for index, node in enumerate(compiled.graph.nodes):
-            for number, part in enumerate(parts(compiled, node, options)):
-                folder = f"node_{index}_{number}/" if len(parts(compiled, node, options)) > 1 else f"node_{index}/"
-                contents |= _part(compiled, part, folder)
+        for folder, part in node_parts(compiled, options):
+            contents |= _design(part.parameters, part.inputs, folder)
+            contents[f"{folder}placement.json"] = placement_json(compiled, part.plan)
     for path in stale(out):
         if path.relative_to(out).as_posix() not in contents:
             path.unlink()
-    for name, content in contents.items():
-        path = out / name
-        if not path.exists() or path.read_bytes() != content:
-            write_whole(path, content)
-    return [out / name for name in contents]
+    return write_changed(contents, out)
 
 
 def stale(out: Path) -> list[Path]:
@@ -51,19 +43,11 @@ def stale(out: Path) -> list[Path]:
     return [path for name in names for path in out.glob(name) if (out / "report.json").is_file()]
 
 
-def _part(compiled: CompiledNetwork, part: Part, folder: str) -> dict[str, bytes]:
-    files = _design(part.parameters, part.inputs, folder)
-    return files | {f"{folder}placement.json": placement_json(compiled, part.plan)}
-
-
 def _design(p: NetworkParameters, inputs: list, folder: str) -> dict[str, bytes]:
     """Sources, cells and one image's words."""
     files = {f"{folder}{name}": text.encode() for name, text in network_verilog(p).items()}
-    tiles: list[Tile] = [tile for stage in p.plan.layers for tile in stage.placement.tiles]
-    for index, array in enumerate(array for tile in tiles for array in tile.arrays):
-        bits = p.plan.layers[0].placement.chip.cell_bits
-        raw = pack_words(np.asarray(array.cells, np.int64), bits)
-        files[f"{folder}cells_{index}.hex"] = hex_lines(raw, array.cells.shape[1] * bits).encode()
+    for index, text in enumerate(cell_lines(p.plan)):
+        files[f"{folder}cells_{index}.hex"] = text.encode()
     for index, text in enumerate(entering_words(p, [codes[:1] for codes in inputs])):
         files[f"{folder}input_{index}.hex"] = text.encode()
     return files
@@ -88,10 +72,7 @@ def placement_json(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
                 "schedule": own.placement.schedule,
                 "layer": own.placement.layer.model_dump(),
                 "first_crossbar": macro,
-                "tiles": [
-                    {"first_channel": t.first_channel, "channels": t.channels, "arrays": describe_arrays(t)}
-                    for t in own.placement.tiles
-                ],
+                "tiles": describe_tiles(own.placement),
             }
             macro += sum(arrays)
         stages.append(entry)

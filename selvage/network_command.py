@@ -2,8 +2,6 @@
 
 import json
 import time
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from io import BytesIO
@@ -15,7 +13,7 @@ from onnx import NodeProto
 
 from selvage.compile_network import CompiledNetwork, NetworkOptions, compile_network
 from selvage.files import check_writable, npy_bytes, write_whole
-from selvage.layer_file import UNREADABLE, one_line
+from selvage.layer_file import read_npz
 from selvage.model_file import open_npy
 from selvage.network_bundle import write_network
 from selvage.onnx_file import OPERATORS
@@ -25,7 +23,6 @@ from selvage.run_network import (
     NodeReport,
     check_fits,
     foretell_node,
-    parts,
     run_nodes,
     run_pipeline,
     slowest_layer,
@@ -48,13 +45,7 @@ def read_images(path: Path) -> NDArray | dict[str, NDArray]:
     """What the model's one input is given, an .npy; an .npz has an array for each of several inputs."""
     if path.suffix != ".npz":
         return np.asarray(open_npy(str(path)))
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except OSError as error:
-        raise InputError(f"input {str(path)!r} cannot be read: {error.strerror or error}") from None
-    except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"input {str(path)!r} is not an .npz of arrays of numbers: {one_line(error)}") from None
+    return read_npz(path, f"input {str(path)!r}")
 
 
 def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> tuple[CompiledNetwork, Chip]:
@@ -129,7 +120,8 @@ def simulate_network(
         with progress() as bar:
             ticks: dict[str, Callable[[], None]] = {}
             for node in compiled.graph.nodes:
-                task = bar.add_task(node.name, total=len(parts(compiled, node, options)))
+                passes = compiled.passes(node.name) if node.name in compiled.placements else [()]
+                task = bar.add_task(node.name, total=len(passes))
                 ticks[node.name] = lambda task=task: bar.advance(task)
             reports = run_nodes(compiled, options, ticks)
         console.print(node_table(reports))
@@ -149,7 +141,7 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
     console.print(node_table(reports))
     bound, slowest = slowest_layer(compiled, options)
-    if loaded.tiles is None or sum(r.tiles for r in reports) <= loaded.tiles:
+    if compiled.fits:
         console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
     return report_of(compiled, loaded, reports, None, options, started)
 

@@ -1,6 +1,7 @@
 """A compiled network through RTL: node by node side by side, or all its layers at work at once."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,6 @@ from mapping.network import LayerStage, NetworkPlan, plan_network
 from mapping.placement import Placement
 from selvage.compile_network import CompiledNetwork, NetworkOptions, Tick
 from sim.cycles import TileCycles
-from sim.layer import layer_cycles
 from spec.errors import InputError
 from spec.graph import Matrix, Node
 from tb.plain import Run, build_network, run_network
@@ -77,8 +77,7 @@ class Part:
 
     def run(self) -> Run:
         p = self.parameters
-        cells = [array.cells for stage in self.plan.layers for t in stage.placement.tiles for array in t.arrays]
-        return run_network(p, build_network(p, simulator=self.simulator), self.inputs, cells)
+        return run_network(p, build_network(p, simulator=self.simulator), self.inputs)
 
 
 def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> list[Part]:
@@ -98,20 +97,28 @@ def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> lis
     return found
 
 
+def node_parts(compiled: CompiledNetwork, options: NetworkOptions) -> Iterator[tuple[str, Part]]:
+    """All nodes' simulations, each with a folder of its own for files: ``node_3/``, of several passes ``node_3_0/``."""
+    for index, node in enumerate(compiled.graph.nodes):
+        own = parts(compiled, node, options)
+        for number, part in enumerate(own):
+            yield (f"node_{index}_{number}/" if len(own) > 1 else f"node_{index}/"), part
+
+
 def run_nodes(compiled: CompiledNetwork, options: NetworkOptions, tick: dict[str, Tick]) -> list[NodeReport]:
     """Every node through RTL on the codes that the golden model gives it; ``tick`` by node, once a pass."""
-    todo = [(node, part) for node in compiled.graph.nodes for part in parts(compiled, node, options)]
+    todo = [part for _, part in node_parts(compiled, options)]
     done: dict[int, Run] = {}
     # The longest first, so that no core is left alone with it at the end.
-    order = sorted(range(len(todo)), key=lambda k: -_size(compiled, todo[k][0]))
+    order = sorted(range(len(todo)), key=lambda k: -_size(compiled, todo[k].node))
     with ProcessPoolExecutor(os.cpu_count(), initializer=end_with_parent) as pool:
-        runs = {pool.submit(todo[k][1].run): k for k in order}
+        runs = {pool.submit(todo[k].run): k for k in order}
         for finished in as_completed(runs):
             done[runs[finished]] = finished.result()
-            tick[todo[runs[finished]][0].name]()
+            tick[todo[runs[finished]].node.name]()
     reports = []
     for node in compiled.graph.nodes:
-        own = [done[k] for k, (other, _) in enumerate(todo) if other is node]
+        own = [done[k] for k, part in enumerate(todo) if part.node is node]
         reports.append(_report(compiled, node, options, own))
     return reports
 
@@ -139,9 +146,7 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         cycles = runs[0].cycles if runs else None
         return NodeReport(**common, **nothing, **blank, cycles=cycles, match=match)
     placement, passes = compiled.placements[node.name], compiled.passes(node.name)
-    codes = compiled.codes[node.inputs[0]] - placement.format.zero_point
-    words = words_of_step(compiled, node)
-    foretold = [layer_cycles(placement, tiles, codes, words, skip=options.skip) for tiles in passes]
+    foretold = [compiled.cycles(node, tiles, compiled.images, skip=options.skip) for tiles in passes]
     if len(passes) > 1:
         common["where"] = f"rtl in {len(passes)} passes; the host adds their sums and requantises them"
     return NodeReport(
@@ -188,10 +193,9 @@ def run_pipeline(compiled: CompiledNetwork, options: NetworkOptions, tick: Tick)
     """All layers at work on successive images. `InputError`: the chip does not hold the network."""
     check_fits(compiled)
     p = NetworkParameters(compiled.plan, skip=options.skip)
-    cells = [array.cells for stage in p.plan.layers for t in stage.placement.tiles for array in t.arrays]
     built = build_network(p, simulator=options.simulator)
     tick()
-    run = run_network(p, built, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs], cells)
+    run = run_network(p, built, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs])
     tick()
     return flow(compiled, options, run)
 
@@ -227,23 +231,16 @@ def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
     return Flow(done[0], per_image, bound, slowest, match)
 
 
-def words_of_step(compiled: CompiledNetwork, node: Matrix) -> int:
-    """Words that the collector of a layer reads for one step."""
-    placement = compiled.placements[node.name]
-    sweep = placement.sweep
-    return sweep.block[0] * sweep.block[1] * placement.layer.outputs // compiled.plan.lanes[node.output.name]
-
-
 def slowest_layer(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
     """Cycles of an image in the layer that takes most alone, over the images that `flow` measures, and its name."""
     found = []
     count = compiled.images
     first = count // 2 + 1 if count > 2 else (1 if count > 1 else 0)
     for node in compiled.graph.matrices:
-        placement = compiled.placements[node.name]
-        codes = compiled.codes[node.inputs[0]] - placement.format.zero_point
-        how = {"words": words_of_step(compiled, node), "skip": options.skip}
-        whole = max(tile.cycles for tile in layer_cycles(placement, placement.tiles, codes, **how))
-        start = first and max(tile.cycles for tile in layer_cycles(placement, placement.tiles, codes[:first], **how))
+        tiles = compiled.placements[node.name].tiles
+        whole, start = (
+            max(tile.cycles for tile in compiled.cycles(node, tiles, images, skip=options.skip)) if images else 0
+            for images in (count, first)
+        )
         found.append(((whole - start) / (count - first), node.name))
     return max(found)

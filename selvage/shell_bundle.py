@@ -35,8 +35,7 @@ def write_shell(compiled: CompiledNetwork, options: NetworkOptions, bus: str, ou
     p = ShellParameters(NetworkParameters(compiled.plan, skip=options.skip), bus)
     shell = Shell(p)
     modules = convert_modules(shell, "shell", shell.modules, generator=generator())
-    cells = (array.cells for stage in compiled.plan.layers for tile in stage.placement.tiles for array in tile.arrays)
-    image = cell_image(p.programming, (own.tolist() for own in cells))
+    image = cell_image(p.programming, (array.cells.tolist() for array in compiled.plan.arrays))
     contents = {f"rtl/{module.name}.v": module.text.encode() for module in modules}
     contents["shell.f"] = _lines(f"rtl/{module.name}.v" for module in modules)
     contents["cells.hex"] = _lines(f"{word:08x}" for word in image)

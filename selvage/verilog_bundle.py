@@ -9,26 +9,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.network import evaluate_node
-from golden.requantize import requantize
+from golden.network import evaluate_node, of_sums
 from hw.flow import Design, Port, constraints, file_lists, fusesoc, librelane, top_text, yosys_script
 from hw.macro_views import Macro, gds, lef, liberty, macros_of, model, stub
 from hw.modules import ModuleFile, convert_modules
 from hw.network import Network, NetworkParameters
 from mapping.network import NetworkPlan, plan_network
-from selvage.bundle import describe_arrays
-from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.files import check_writable, write_whole
+from selvage.bundle import describe_tiles
+from selvage.compile_network import CompiledNetwork, NetworkOptions, layer_sums
+from selvage.files import check_writable, write_changed
 from selvage.network_bundle import placement_json
 from selvage.run import Compiled
-from selvage.run_network import Part, parts
+from selvage.run_network import Part, node_parts
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.graph import Graph, Matrix, Tensor
 from spec.layer import InputFormat
 from tb.job import pack_words
 from tb.macro_proof import macro_proof
-from tb.plain import entering_words, hex_lines, words_of_image
+from tb.plain import cell_lines, entering_words, hex_lines, words_of_image
 from tb.selftest import Stream, selftest
 
 Integers = NDArray[np.int64]
@@ -42,20 +41,16 @@ def write_verilog_bundle(compiled: CompiledNetwork, options: NetworkOptions, out
     passes for each pass, in a folder of its own.
     """
     check_writable(out / "names.json")
-    room, need = compiled.chip.tiles, sum(len(placed.tiles) for placed in compiled.placements.values())
     contents: dict[str, bytes] = {}
-    if room is None or need <= room:
+    if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
         inputs = [compiled.codes[tensor.name][:IMAGES] for tensor in compiled.graph.inputs]
         expected = expected_codes(compiled.graph, compiled.plan, inputs)
         contents |= bundle_files(p, inputs, [expected[name] for name in compiled.graph.outputs])
         contents["placement.json"] = placement_json(compiled, p.plan)
-    for index, node in enumerate(compiled.graph.nodes if not contents else ()):
-        own = parts(compiled, node, options)
-        for number, part in enumerate(own):
-            folder = f"node_{index}_{number}/" if len(own) > 1 else f"node_{index}/"
-            files = part_files(compiled, part) | {"placement.json": placement_json(compiled, part.plan)}
-            contents |= {f"{folder}{name}": content for name, content in files.items()}
+    for folder, part in node_parts(compiled, options) if not compiled.fits else ():
+        files = part_files(compiled, part) | {"placement.json": placement_json(compiled, part.plan)}
+        contents |= {f"{folder}{name}": content for name, content in files.items()}
     return write_files(contents, out)
 
 
@@ -99,24 +94,16 @@ def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) 
     layers = {stage.name: stage for stage in plan.layers}
     leaving = {}
     for node in graph.nodes:
-        sources = [tensors[name] for name in node.inputs]
-        stage = layers.get(node.name)
-        if stage is None or stage.placement.chip.adc_bits >= stage.placement.chip.lossless_adc_bits:
-            made = evaluate_node(node, sources, [found[name] for name in node.inputs])
-            bias = _bias(node)
-        else:
-            made, bias = run_crossbars(stage.placement, found[node.inputs[0]] - sources[0].format.zero_point), 0
-            if stage.requantization:
-                made = requantize(made, stage.requantization)
-        found[node.output.name] = made
-        leaving[node.output.name] = made - bias
+        sources, name = [tensors[name] for name in node.inputs], node.output.name
+        if not isinstance(node, Matrix):
+            found[name] = evaluate_node(node, sources, [found[source] for source in node.inputs])
+            continue
+        own = found[node.inputs[0]] - sources[0].format.zero_point
+        sums = layer_sums(node, layers[node.name].placement, own)
+        found[name] = of_sums(node, sources[0], sums)
+        if node.raw:
+            leaving[name] = sums
     return found | leaving
-
-
-def _bias(node: object) -> Integers | int:
-    if not isinstance(node, Matrix) or not node.raw:
-        return 0
-    return node.bias if node.bias.ndim == 3 else node.bias[:, None, None]
 
 
 def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
@@ -176,9 +163,8 @@ def bundle_files(
     contents = {path: text.encode() for path, text in texts.items()}
     for kind in kinds:
         contents |= _macro_files(kind, chip)
-    for k, cells in enumerate(_cells(p)):
-        raw = pack_words(np.asarray(cells, np.int64), chip.cell_bits)
-        contents[f"macro/cells_{k}.hex"] = hex_lines(raw, cells.shape[1] * chip.cell_bits).encode()
+    for k, text in enumerate(cell_lines(p.plan)):
+        contents[f"macro/cells_{k}.hex"] = text.encode()
     return contents
 
 
@@ -196,10 +182,6 @@ def _ports(p: NetworkParameters) -> tuple[Port, ...]:
 
 def _strobes(p: NetworkParameters) -> list[tuple[str, int]]:
     return [("beats", max(1, sum(len(own.tiles) for own in p.layers.values()))), ("words", len(p.plan.stages))]
-
-
-def _cells(p: NetworkParameters) -> list[NDArray]:
-    return [array.cells for stage in p.plan.layers for tile in stage.placement.tiles for array in tile.arrays]
 
 
 def _macro_files(macro: Macro, chip: Chip) -> dict[str, bytes]:
@@ -284,10 +266,7 @@ def _layer_placement_json(compiled: Compiled) -> bytes:
         "chip": placement.chip.model_dump(),
         "schedule": placement.schedule,
         "mapping": placement.mapping,
-        "tiles": [
-            {"first_channel": own.first_channel, "channels": own.channels, "arrays": describe_arrays(own)}
-            for own in placement.tiles
-        ],
+        "tiles": describe_tiles(placement),
     }
     return (json.dumps(content, indent=1) + "\n").encode()
 
@@ -298,12 +277,10 @@ def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     Modules of an earlier bundle that this one has not are removed: ``rtl/*.v`` is the design.
     """
     stale = [path for path in _earlier(out / "names.json") if path not in contents]
-    for path, content in contents.items():
-        if not (out / path).exists() or (out / path).read_bytes() != content:
-            write_whole(out / path, content)
+    written = write_changed(contents, out)
     for path in stale:
         (out / path).unlink(missing_ok=True)
-    return [out / path for path in contents]
+    return written
 
 
 def _earlier(names: Path) -> list[str]:

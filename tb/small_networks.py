@@ -177,8 +177,7 @@ class SmallNetwork:
 def simulate_plan(plan: NetworkPlan, inputs: list[Integers], *, direct: bool = False) -> Run:
     """A network through Icarus, its macros with the cells of its placements."""
     p = NetworkParameters(plan, direct=direct)
-    cells = [array.cells for stage in plan.layers for t in stage.placement.tiles for array in t.arrays]
-    return run_network(p, build_network(p), inputs, cells)
+    return run_network(p, build_network(p), inputs)
 
 
 def found_outputs(graph: Graph, run: Run) -> dict[str, Integers]:

@@ -48,8 +48,7 @@ def test_a_slow_collector_is_foretold(name: str) -> None:
     placement = place_dense(layer, weights, chip, input_format=NUMBERS)
     plan = plan_network(Graph(name, (source,), (node,), ("y",)), {"layer": placement})
     p = NetworkParameters(plan, direct=True)
-    cells = [array.cells for tile in placement.tiles for array in tile.arrays]
-    run = run_network(p, build_network(p), [x], cells)
+    run = run_network(p, build_network(p), [x])
     codes = x - NUMBERS.zero_point
     np.testing.assert_array_equal(run.outputs[0], evaluate(layer, codes, weights))
     words = plan.layers[0].leaving.plan(plan.lanes["y"]).words
