@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
+from bench.onnx_models import Tally, compare, network_files
 from bench.report import Figure, emit, figures, table
 from selvage.onnx_graph import load_graph
-from tb.onnx_models import Tally, compare
-from tb.test_requantize import network_files
 
 IMAGES = 48
 

@@ -9,11 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from bench.onnx_models import Build, Tally, compare, network_files, outputs, saved
 from golden.network import run
 from selvage.onnx_graph import Imported, load_graph
 from spec.graph import Add, Concat, Matrix, Pool, Resize, Table
-from tb.onnx_models import Build, Tally, compare, outputs, saved
-from tb.test_requantize import network_files
 
 IMAGES = 24
 UNIT = 0.0513  # scale of what enters

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from bench.onnx_models import Build, saved
 from selvage.onnx_graph import Imported, load_graph
 from spec.errors import InputError
-from tb.onnx_models import Build, saved
 from tb.test_onnx_graph import UNIT, S, codes, entered, layer, normalised
 
 Broken = Callable[[Build], object]

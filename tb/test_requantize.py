@@ -15,23 +15,15 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from bench.onnx_models import EXAMPLES, MICROSOFT, TYPES, Build, Tally, compare, network_files, saved
 from golden.requantize import dequantise, requantization, requantize, rounded
 from selvage.onnx_graph import load_graph
 from spec.graph import Activation, Tensor
 from spec.layer import InputFormat
-from tb.onnx_models import MICROSOFT, TYPES, Build, Tally, compare, saved
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 SHAPE = (8, 9, 10)
 IMAGES = 48
 Random = np.random.Generator
-
-
-def network_files() -> list[Path]:
-    """Every quantised network of the examples that is imported."""
-    files = [*EXAMPLES.glob("digits*/*.onnx"), *EXAMPLES.glob("segmenter/*.onnx"), *EXAMPLES.glob("exported/*_q*.onnx")]
-    # onnxruntime leaves transposed convolutions in float there, and does not even quantise their weights.
-    return sorted(path for path in files if not path.name.startswith("encoder_decoder") or "qdq" in path.name)
 
 
 class Case:

@@ -10,20 +10,16 @@ Run from the root of the repository: ``python -m examples.digits.train``. It tak
 import argparse
 import copy
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnx import helper
 from torch import nn
 from torch.nn import functional
 
 from examples.digits.network import CLASSIFIER, PRUNED, QuantisedLayer, held_out, known, load, logits
+from examples.exporting import Calibration, convolution, follow, max_pool, outputs, quantise, relu, save
 from golden.pattern import prune
 
 SEED = 7
@@ -96,13 +92,6 @@ def apply_masks(model: Classifier, masks: Masks) -> None:
         model.get_submodule(name).weight.mul_(mask)
 
 
-@torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float = 0.99) -> None:
-    """Moves the averaged weights a little towards the model's."""
-    for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
-
-
 def pruned(model: Classifier) -> tuple[Classifier, Masks]:
     """A copy with the kernels of `PRUNED_LAYERS` pruned, and the masks of the weights that stay."""
     model = copy.deepcopy(model)
@@ -114,85 +103,28 @@ def pruned(model: Classifier) -> tuple[Classifier, Masks]:
     return model, masks
 
 
-def convolution(name: str, source: str, layer: nn.Conv2d) -> onnx.NodeProto:
-    """The ONNX node of a convolution."""
-    return helper.make_node(
-        "Conv",
-        [source, f"{name}.weight", f"{name}.bias"],
-        [f"{name}.sum"],
-        name=name,
-        kernel_shape=layer.kernel_size,
-        strides=layer.stride,
-        pads=layer.padding * 2,
-        dilations=layer.dilation,
-        group=layer.groups,
-    )
-
-
-def max_pool(name: str, source: str) -> onnx.NodeProto:
-    """The ONNX node of a pooling that halves both sides."""
-    return helper.make_node("MaxPool", [source], [name], name=name, kernel_shape=(2, 2), strides=(2, 2))
-
-
 def export(model: Classifier, path: Path) -> None:
     """Writes the classifier as float ONNX."""
     nodes = [
         convolution("conv1", "images", model.conv1),
-        helper.make_node("Relu", ["conv1.sum"], ["conv1.relu"], name="conv1_relu"),
+        relu("conv1"),
         convolution("conv2", "conv1.relu", model.conv2),
-        helper.make_node("Relu", ["conv2.sum"], ["conv2.relu"], name="conv2_relu"),
+        relu("conv2"),
         max_pool("pool2", "conv2.relu"),
         convolution("conv3", "pool2", model.conv3),
-        helper.make_node("Relu", ["conv3.sum"], ["conv3.relu"], name="conv3_relu"),
+        relu("conv3"),
         max_pool("pool3", "conv3.relu"),
         helper.make_node("Flatten", ["pool3"], ["flat"], name="flatten"),
         helper.make_node("Gemm", ["flat", "dense.weight", "dense.bias"], ["logits"], name="dense"),
     ]
     constants = {name: value.detach().numpy() for name, value in model.named_parameters()}
     constants["dense.weight"] = constants["dense.weight"].T
-    graph = helper.make_graph(
-        nodes,
-        "digits_classifier",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 1, 8, 8])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in constants.items()],
-    )
-    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.checker.check_model(file, full_check=True)
-    onnx.save(file, path)
+    save(path, "digits_classifier", nodes, ("images", [1, 8, 8]), ("logits", [10]), constants)
 
 
-class Calibration(CalibrationDataReader):
+def calibration() -> Calibration:
     """512 digits of the training, in 8 batches of 64."""
-
-    def __init__(self) -> None:
-        self.batches: Iterator[np.ndarray] = iter(known()[0][:512].reshape(8, 64, 1, 8, 8))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"images": batch}
-
-
-def quantise(source: Path, target: Path) -> None:
-    """Writes the 8-bit model, in QuantizeLinear and DequantizeLinear nodes, of a float one."""
-    prepared = source.with_name("prepared.onnx")
-    quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
-    quantize_static(
-        prepared,
-        target,
-        Calibration(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=False,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-    )
-
-
-def scores(path: Path, images: np.ndarray) -> np.ndarray:
-    """What onnxruntime makes of images, N x 1 x 8 x 8: N x 10."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": images})[0]
+    return Calibration("images", known()[0][:512].reshape(8, 64, 1, 8, 8))
 
 
 def accuracy(found: np.ndarray, labels: np.ndarray) -> str:
@@ -207,11 +139,11 @@ def finish(name: str, model: Classifier, target: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "float.onnx"
         export(model, plain)
-        quantise(plain, target)
-        whole = scores(plain, images)
+        quantise(plain, target, calibration(), per_channel=False)
+        whole = outputs(plain, images)
     with torch.no_grad():
         exported = np.abs(model(torch.from_numpy(images)).numpy() - whole).max()
-    eight, integer = scores(target, images), logits(target, images)
+    eight, integer = outputs(target, images), logits(target, images)
     print(f"{name}, float: {accuracy(whole, labels)}; torch to ONNX, largest difference {exported:.1e}")
     print(f"{name}, 8 bits: {accuracy(eight, labels)}")
     print(f"{name}, 8 bits in integers: {accuracy(integer, labels)};", end=" ")

@@ -11,16 +11,12 @@ import copy
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnx import helper
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import euclidean_distances
@@ -29,6 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from examples.digits_gan.layers import GENERATOR, NOISE, noise
+from examples.exporting import Calibration, outputs, quantise, relu, save
 
 SEED = 7
 CALIBRATION_SEED = 1000
@@ -177,59 +174,22 @@ def export(model: Generator, path: Path) -> None:
     """Writes the generator as float ONNX."""
     nodes = [
         helper.make_node("Gemm", ["noise", "dense.weight", "dense.bias"], ["dense.sum"], name="dense"),
-        helper.make_node("Relu", ["dense.sum"], ["dense.relu"], name="dense_relu"),
+        relu("dense"),
         helper.make_node("Reshape", ["dense.relu", "map_shape"], ["map"], name="reshape"),
         upsample("up1", "map", model.up1),
-        helper.make_node("Relu", ["up1.sum"], ["up1.relu"], name="up1_relu"),
+        relu("up1"),
         upsample("up2", "up1.relu", model.up2),
-        helper.make_node("Relu", ["up2.sum"], ["up2.relu"], name="up2_relu"),
+        relu("up2"),
         upsample("up3", "up2.relu", model.up3),
         helper.make_node("Tanh", ["up3.sum"], ["image"], name="tanh"),
     ]
     constants = {**folded(model), "map_shape": np.array([-1, *START], dtype=np.int64)}
-    graph = helper.make_graph(
-        nodes,
-        "digits_generator",
-        [helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["N", NOISE])],
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 16, 16])],
-        [numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in constants.items()],
-    )
-    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.checker.check_model(file, full_check=True)
-    onnx.save(file, path)
+    save(path, "digits_generator", nodes, ("noise", [NOISE]), ("image", [1, 16, 16]), constants)
 
 
-class Calibration(CalibrationDataReader):
+def calibration() -> Calibration:
     """Noise from a fixed seed, in 8 batches of 64."""
-
-    def __init__(self) -> None:
-        self.batches: Iterator[np.ndarray] = iter(noise(512, CALIBRATION_SEED).reshape(8, 64, NOISE))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"noise": batch}
-
-
-def quantise(source: Path, target: Path) -> None:
-    """Writes the 8-bit model, in QuantizeLinear and DequantizeLinear nodes, of a float one."""
-    prepared = source.with_name("prepared.onnx")
-    quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
-    quantize_static(
-        prepared,
-        target,
-        Calibration(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=False,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-    )
-
-
-def images_of(path: Path, vectors: np.ndarray) -> np.ndarray:
-    """What a model makes of noise, N x 32: images, N x 1 x 16 x 16."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {"noise": vectors})[0]
+    return Calibration("noise", noise(512, CALIBRATION_SEED).reshape(8, 64, NOISE))
 
 
 def report(images: np.ndarray, labels: np.ndarray, made: dict[str, np.ndarray]) -> None:
@@ -284,9 +244,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "float.onnx"
         export(model, plain)
-        quantise(plain, arguments.output)
-        made = {"float generator": images_of(plain, vectors)}
-    made["8-bit generator"] = images_of(arguments.output, vectors)
+        quantise(plain, arguments.output, calibration(), per_channel=False)
+        made = {"float generator": outputs(plain, vectors)}
+    made["8-bit generator"] = outputs(arguments.output, vectors)
     difference = np.abs(made["8-bit generator"] - made["float generator"])
     with torch.no_grad():
         exported = np.abs(model(torch.from_numpy(vectors)).numpy() - made["float generator"]).max()

@@ -9,19 +9,15 @@ Everything is seeded and nothing is downloaded. Run from the root of the reposit
 import argparse
 import copy
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnx import helper
 from torch import nn
 from torch.nn import functional
 
+from examples.exporting import Calibration, convolution, follow, max_pool, outputs, quantise, relu, save
 from examples.segmenter.data import CLASSES, SIDE, canvases, held_out, known_digits
 
 SEGMENTER = Path(__file__).with_name("segmenter.onnx")
@@ -77,38 +73,6 @@ def train(steps: int) -> Segmenter:
     return average
 
 
-@torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, decay: float = 0.99) -> None:
-    """Moves the averaged weights a little towards the model's."""
-    for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
-
-
-def convolution(name: str, source: str, layer: nn.Conv2d | nn.ConvTranspose2d) -> onnx.NodeProto:
-    """The ONNX node of a convolution or a transposed one."""
-    return helper.make_node(
-        "ConvTranspose" if layer.transposed else "Conv",
-        [source, f"{name}.weight", f"{name}.bias"],
-        [f"{name}.sum"],
-        name=name,
-        kernel_shape=layer.kernel_size,
-        strides=layer.stride,
-        pads=layer.padding * 2,
-        dilations=layer.dilation,
-        group=layer.groups,
-    )
-
-
-def relu(name: str) -> onnx.NodeProto:
-    """The ONNX node of the ReLU behind a convolution."""
-    return helper.make_node("Relu", [f"{name}.sum"], [f"{name}.relu"], name=f"{name}_relu")
-
-
-def max_pool(name: str, source: str) -> onnx.NodeProto:
-    """The ONNX node of a pooling that halves both sides."""
-    return helper.make_node("MaxPool", [source], [name], name=name, kernel_shape=(2, 2), strides=(2, 2))
-
-
 def export(model: Segmenter, path: Path) -> None:
     """Writes the segmenter as float ONNX."""
     nodes = [
@@ -131,50 +95,14 @@ def export(model: Segmenter, path: Path) -> None:
         helper.make_node("Add", ["up2.sum", "score1.sum"], ["scores"], name="fuse1"),
     ]
     constants = {name: value.detach().numpy() for name, value in model.named_parameters()}
-    graph = helper.make_graph(
-        nodes,
-        "digits_segmenter",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 1, SIDE, SIDE])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", CLASSES, SIDE, SIDE])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.checker.check_model(file, full_check=True)
-    onnx.save(file, path)
+    ends = ("images", [1, SIDE, SIDE]), ("scores", [CLASSES, SIDE, SIDE])
+    save(path, "digits_segmenter", nodes, *ends, constants)
 
 
-class Calibration(CalibrationDataReader):
+def calibration() -> Calibration:
     """512 canvases of the training's digits, in 8 batches of 64."""
-
-    def __init__(self) -> None:
-        images, _ = canvases(known_digits(), 512, np.random.default_rng(CALIBRATION_SEED))
-        self.batches: Iterator[np.ndarray] = iter(images.reshape(8, 64, 1, SIDE, SIDE))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"images": batch}
-
-
-def quantise(source: Path, target: Path) -> None:
-    """Writes the 8-bit model, in QuantizeLinear and DequantizeLinear nodes, of a float one."""
-    prepared = source.with_name("prepared.onnx")
-    quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
-    quantize_static(
-        prepared,
-        target,
-        Calibration(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-    )
-
-
-def scores(path: Path, images: np.ndarray) -> np.ndarray:
-    """What onnxruntime makes of images, N x 1 x 16 x 16: N x 11 x 16 x 16."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": images})[0]
+    images, _ = canvases(known_digits(), 512, np.random.default_rng(CALIBRATION_SEED))
+    return Calibration("images", images.reshape(8, 64, 1, SIDE, SIDE))
 
 
 def quality(found: np.ndarray, labels: np.ndarray) -> str:
@@ -197,9 +125,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         plain = Path(directory) / "float.onnx"
         export(model, plain)
-        quantise(plain, arguments.output)
-        whole = scores(plain, images)
-    eight = scores(arguments.output, images)
+        quantise(plain, arguments.output, calibration(), per_channel=True)
+        whole = outputs(plain, images)
+    eight = outputs(arguments.output, images)
     with torch.no_grad():
         exported = np.abs(model(torch.from_numpy(images)).numpy() - whole).max()
     print(f"float: {quality(whole.argmax(1), labels)}; torch to ONNX, largest difference {exported:.1e}")
