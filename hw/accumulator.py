@@ -1,6 +1,6 @@
 """Shift-and-add over input planes and row groups: sums of codes per ADC lane and slot."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,7 +24,7 @@ class Accumulator(wiring.Component):
     """Adds the codes of one array, shifted by their input plane, for this step while the last drains.
 
     One memory word holds a slot's sums of all lanes, so any order of columns is free of conflicts. A
-    code is in its sum two cycles after it is accepted; one read a cycle. The first code of a slot in
+    code is in its sum four cycles after it is accepted; one read a cycle. The first code of a slot in
     a step replaces what is stored, so nothing is ever cleared. Scattered, lanes have slots of their own,
     and a memory each: a read's codes go to any outputs without a conflict. With ``driven_bits`` one more sum
     is kept: of the driven word lines, which undoes offset-encoded weights.
@@ -33,7 +33,7 @@ class Accumulator(wiring.Component):
     -------
     tag : of each read, in order (`hw.streams.tag_layout`)
     codes : of the macro
-    slot, sums : of the oldest finished step, combinational
+    slot, sums : of the oldest finished step; sums come a cycle later, and stay while ``advance`` is low
     complete : a finished step has not been drained
     drained : the oldest finished step has been drained
     """
@@ -43,9 +43,10 @@ class Accumulator(wiring.Component):
         self.tag_layout = tag = tag_layout(p.positions, p.planes, p.driven_bits)
         super().__init__(
             {
-                "tag": In(stream.Signature(tag)),
+                "tag": In(stream.Signature(tag)),  # ready from a register
                 "codes": In(stream.Signature(codes_layout(p))),
                 "slot": In(p.slot_bits),
+                "advance": In(1),
                 "sums": Out(sums_layout(p)),
                 "complete": Out(1),
                 "drained": In(1),
@@ -58,60 +59,92 @@ class Accumulator(wiring.Component):
         m.submodules.tags = tags = fifo.SyncFIFO(width=self.tag_layout.size, depth=p.latency + 2)
         tag = data.View(self.tag_layout, tags.r_data)
         m.d.comb += [
-            tags.w_en.eq(self.tag.valid),
+            tags.w_en.eq(self.tag.valid & self.tag.ready),
             tags.w_data.eq(self.tag.payload.as_value()),
-            self.tag.ready.eq(tags.w_rdy),
             self.codes.ready.eq(tags.r_rdy & ~tag.none),
             tags.r_en.eq(tags.r_rdy & (tag.none | self.codes.valid)),
         ]
-        shifted = Signal(sums_layout(p), reset_less=True)
-        here = Signal(self.tag_layout, reset_less=True)
-        valid = Signal()
+        # What the queue itself says of its room comes through a comparison; the walker needs it at once.
+        waiting, left = Signal(range(p.latency + 3)), Signal(range(p.latency + 3))
+        m.d.comb += left.eq(waiting + tags.w_en - tags.r_en)
+        m.d.sync += [waiting.eq(left), self.tag.ready.eq(left != p.latency + 2)]
         parts = [self.codes.payload[lane] for lane in range(p.lanes)]
         if p.driven_bits:
             parts.append(tag.driven)
-        top = tag.plane == p.planes - 1
-
-        def moved(part: Value) -> Value:
-            """A code at its input plane; the top plane of signed inputs subtracts."""
-            value = fit(part << tag.plane, p.width)
-            return Mux(top, -value, value)[: p.width] if p.signed else value
-
-        m.d.sync += [
-            valid.eq(tags.r_en),
-            here.eq(tag),
-            # Vectors are assigned whole: driven piece by piece, Icarus resolves them bit by bit.
-            shifted.as_value().eq(Cat(moved(part) for part in parts)),
-        ]
-        self._accumulate(m, shifted, here, valid)
+        codes = [Signal.like(part, name=f"code_{k}", reset_less=True) for k, part in enumerate(parts)]
+        here = Signal(self.tag_layout, reset_less=True)
+        valid = Signal(3)
+        last = Signal(3)
+        m.d.sync += [valid.eq(Cat(tags.r_en, valid)), here.eq(tag), last.eq(Cat(tag.last, last))]
+        m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
+        shifted = self._shifted(m, codes, here.plane)
+        m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, valid[0], self._count(m, valid & last))))
         return m
 
-    def _accumulate(self, m: Module, shifted: data.View, tag: data.View, valid: Value) -> None:
-        """Which step's sums are written and drained; the sums themselves."""
+    def _shifted(self, m: Module, codes: list[Value], plane: Value) -> Signal:
+        """Codes at their input plane, two cycles later; the top plane of signed inputs subtracts."""
         p = self.p
+        late = Signal.like(plane)
+        m.d.sync += late.eq(plane)
+        moved = []
+        for k, code in enumerate(codes):
+            own = Signal(signed(len(code) + 1) if p.signed else code.shape(), name=f"late_{k}", reset_less=True)
+            m.d.sync += own.eq(Mux(plane == p.planes - 1, -code, code) if p.signed else code)
+            moved.append(fit(own << late, p.width))
+        shifted = Signal(sums_layout(p), reset_less=True)
+        # Vectors are assigned whole: driven piece by piece, Icarus resolves them bit by bit.
+        m.d.sync += shifted.as_value().eq(Cat(moved))
+        return shifted
+
+    def _count(self, m: Module, ends: Value) -> tuple[Signal, Signal, Signal]:
+        """Banks of the step that is added to and of the one that is drained; the latter is another from the next
+        cycle on. A step that has ended waits for that; it is complete two cycles after its end."""
         bank = Signal()
         drain_bank = Signal()
         finished = Signal(2)
-        end = valid & tag.last
-        m.d.sync += [
-            bank.eq(bank ^ end),
-            drain_bank.eq(drain_bank ^ self.drained),
-            finished.eq(finished + end - self.drained),
+        left = Signal(2)
+        waits, full, turn = Signal(), Signal(), Signal()
+        m.d.comb += [
+            left.eq(finished + ends[2] - self.drained),
+            turn.eq((ends[0] | waits) & (~full | self.drained)),
         ]
-        m.d.comb += self.complete.eq(finished != 0)
-        add = valid & ~tag.none
-        if not p.addresses:
-            slot = tag.slot[: p.slot_bits]
-            lanes = range(len(shifted))
-            m.d.comb += self.sums.as_value().eq(self._sum(m, lanes, "", shifted, slot, add, bank, drain_bank))
-            return
-        parts = []
-        for lanes in self._together():
-            table = [own[lanes[0]] for own in p.addresses]
-            slot = lookup([own or 0 for own in table], tag.slot, width=p.slot_bits)
-            used = lookup([int(own is not None) for own in table], tag.slot)
-            parts.append(self._sum(m, lanes, f"_{lanes[0]}", shifted, slot, add & used, bank, drain_bank))
-        m.d.comb += self.sums.as_value().eq(Cat(*parts))
+        m.d.sync += [
+            bank.eq(bank ^ ends[0]),
+            drain_bank.eq(drain_bank ^ self.drained),
+            finished.eq(left),
+            self.complete.eq(left != 0),
+            waits.eq((ends[0] | waits) & ~turn),
+            full.eq(turn | (full & ~self.drained)),
+        ]
+        return bank, drain_bank, turn
+
+    def _sum(
+        self, m: Module, shifted: data.View, tag: data.View, valid: Value, banks: tuple[Value, Value, Value]
+    ) -> list[Value]:
+        """The memories' sums; of scattered lanes each group of them its own."""
+        p, add = self.p, valid & ~tag.none
+        bank, drain_bank, turn = banks
+        found = []
+        groups = self._together() if p.addresses else [range(len(shifted))]
+        for index, lanes in enumerate(groups):
+            m.submodules[f"sums_{index}"] = sums = SlotSums(p, len(lanes))
+            slot, used = tag.slot[: p.slot_bits], Const(1)
+            if p.addresses:
+                table = [own[lanes[0]] for own in p.addresses]
+                slot = lookup([own or 0 for own in table], tag.slot, width=p.slot_bits)
+                used = lookup([int(own is not None) for own in table], tag.slot)
+            m.d.comb += [
+                sums.add.eq(add & used),
+                sums.add_slot.eq(slot),
+                sums.add_bank.eq(bank),
+                sums.values.eq(Cat(shifted[lane] for lane in lanes)),
+                sums.slot.eq(self.slot),
+                sums.bank.eq(drain_bank),
+                sums.advance.eq(self.advance),
+                sums.turn.eq(turn),
+            ]
+            found.append(sums.sums)
+        return found
 
     def _together(self) -> list[range]:
         """Neighbouring lanes whose slots are always the same: they share a memory."""
@@ -121,39 +154,74 @@ class Accumulator(wiring.Component):
         ]
         return [range(first, last) for first, last in zip(starts, [*starts[1:], p.lanes], strict=True)]
 
-    def _sum(
-        self,
-        m: Module,
-        lanes: range,
-        name: str,
-        shifted: data.View,
-        slot: Value,
-        add: Value,
-        bank: Value,
-        drain_bank: Value,
-    ) -> Value:
-        """A memory word of some lanes: this step's is added to, the last one's is read by the splice."""
-        p = self.p
-        width = len(lanes) * p.width
-        m.submodules[f"sums{name}"] = memory = Memory(shape=width, depth=2 * 2**p.slot_bits, init=[])
+
+class SlotSums(wiring.Component):
+    """A memory of sums, a word a slot, in two banks: one is added to, the other is read by the splice.
+
+    A slot is looked up in one cycle, read in the next, added to and written in the third; one a cycle.
+
+    Members
+    -------
+    add, add_slot, add_bank : values are to be added to a slot
+    values : two cycles later
+    slot, bank, advance, sums : of the splice, see `Accumulator`
+    turn : the step that was added to, in this cycle at last, is drained from the next cycle on
+    """
+
+    def __init__(self, parameters: AccumulatorParameters, lanes: int) -> None:
+        self.p, self.lanes = parameters, lanes
+        bits = lanes * parameters.width
+        super().__init__(
+            {
+                "add": In(1),
+                "add_slot": In(parameters.slot_bits),
+                "add_bank": In(1),
+                "values": In(bits),
+                "slot": In(parameters.slot_bits),
+                "bank": In(1),
+                "advance": In(1),
+                "sums": Out(bits),
+                "turn": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p, bits, width = self.p, self.lanes * self.p.width, self.p.width
+        m.submodules.memory = memory = Memory(shape=bits, depth=2 * 2**p.slot_bits, init=[])
         write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
-        touched = [Signal(p.slots, name=f"touched{name}_{k}") for k in range(2)]
-        kept = Mux(bank, touched[1], touched[0]).bit_select(slot, 1)
-        drained_of = Mux(drain_bank, touched[1], touched[0])
-        before = data.View(data.ArrayLayout(signed(p.width), len(lanes)), old.data)
-        after = [Signal(signed(p.width + 1), name=f"after_{lane}") for lane in lanes]
-        for new, stored, lane in zip(after, before, lanes, strict=True):
-            m.d.comb += new.eq(stored + shifted[lane])
-        fresh = Cat(shifted[lane] for lane in lanes)
+        # Slots of the two steps that have been added to: others hold sums of older steps, which count as nothing.
+        adding, shown, touched = Signal(p.slots), Signal(p.slots), Signal(p.slots)
+        kept = Signal()
+        again = Signal()
+        reads = Signal()
+        stored = Signal(bits, reset_less=True)
+        after = Signal(bits)
+        place = Cat(self.add_slot, self.add_bank)
+        parts = [value.word_select(lane, width) for lane in range(self.lanes) for value in (stored, self.values)]
         m.d.comb += [
-            old.addr.eq(Cat(slot, bank)),
-            write.addr.eq(Cat(slot, bank)),
-            write.data.eq(Mux(kept, Cat(new[: p.width] for new in after), fresh)),
-            write.en.eq(add),
-            out.addr.eq(Cat(self.slot, drain_bank)),
+            after.eq(Cat((a + b)[:width] for a, b in zip(parts[::2], parts[1::2], strict=True))),
+            write.data.eq(after),
+            out.addr.eq(Cat(self.slot, self.bank)),
         ]
-        mark = Mux(add, 1 << slot, 0)
-        for k in range(2):
-            gone = self.drained & (drain_bank == k)
-            m.d.sync += touched[k].eq(Mux(gone, 0, touched[k] | Mux(bank == k, mark, 0)))
-        return Mux(drained_of.bit_select(self.slot, 1), out.data, 0)
+        m.d.sync += [
+            old.addr.eq(place),
+            reads.eq(self.add),
+            kept.eq(adding.bit_select(self.add_slot, 1)),
+            # A slot that is added to in the next cycle is not in the memory when it is read.
+            again.eq(reads & (place == old.addr)),
+            write.addr.eq(old.addr),
+            write.en.eq(reads),
+            stored.eq(Mux(again, after, Mux(kept, old.data, 0))),
+        ]
+        m.d.comb += touched.eq(adding | Mux(self.add, 1 << self.add_slot, 0))
+        m.d.sync += adding.eq(Mux(self.turn, 0, touched))
+        with m.If(self.turn):
+            m.d.sync += shown.eq(touched)
+        found = Signal(bits, reset_less=True)
+        real = Signal()
+        with m.If(self.advance):
+            m.d.sync += found.eq(out.data)
+            m.d.sync += real.eq(shown.bit_select(self.slot, 1))
+        m.d.comb += self.sums.eq(Mux(real, found, 0))
+        return m

@@ -1,168 +1,121 @@
 """Zero-skipping address generation: which word of the input buffer each cycle of a load reads."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.parameters import BufferParameters
+from hw.steps import step_layout
 from hw.tables import count_up, lookup, signed_lookup
 
+BEGIN_TO_WORD = 3  # cycles from a step's first to its first address
 
-class _Axis:
-    """Position of the steps along one axis: base = quotient * insert + remainder.
 
-    Without inserted zeros the remainder is always 0 and costs nothing.
-    """
-
-    def __init__(self, p: BufferParameters, axis: int) -> None:
-        self.p, self.axis = p, axis
-        self.insert, self.stride = p.sweep.insert[axis], p.sweep.stride[axis]
-        self.size, self.steps = p.sweep.size[axis], p.sweep.steps[axis]
-        reach = max(abs(read[axis]) for read in p.reads) + self.steps * self.stride + self.size
-        self.width = reach.bit_length() + 1
-        name = "row" if axis == 0 else "column"
-        self.quotient = Signal(self.width, name=f"{name}_quotient")
-        self.remainder = Signal(range(max(2, self.insert)), name=f"{name}_remainder")
-        self.step = Signal(range(max(2, self.steps)), name=f"{name}_step")
-
-    def next_carry(self) -> Value:
-        """Whether the quotient grows with the next step."""
-        return self.remainder == self.insert - 1 if self.insert > 1 else 1
-
-    def advance(self, m: Module, enable: Value, pitch: int, modulo: int) -> tuple[Value, Signal]:
-        """Move to the next step; returns whether this was the last, and quotient * pitch mod modulo."""
-        linear = Signal(range(max(2, modulo)), name=f"{self.quotient.name}_address")
-        last = count_up(m, self.step, self.steps, enable)
-        # With inserted zeros the base moves one position, else `stride` pixels.
-        jump = (1 if self.insert > 1 else self.stride) * pitch % modulo
-        moved = linear + jump
-        with m.If(enable):
-            if self.insert > 1:
-                m.d.sync += self.remainder.eq(Mux(self.next_carry(), 0, self.remainder + 1))
-            with m.If(self.next_carry()):
-                m.d.sync += self.quotient.eq(self.quotient + (1 if self.insert > 1 else self.stride))
-                m.d.sync += linear.eq(Mux(moved >= modulo, moved - modulo, moved))
-            with m.If(last):
-                m.d.sync += [self.quotient.eq(0), self.remainder.eq(0), linear.eq(0)]
-        return last, linear
-
-    def edge(self, pick: object) -> Value:
-        """Quotient of the window's first (``min``) or last (``max``) position at this step."""
-        quotient, remainder = self.p.edge(self.axis, pick)
-        carry = self.remainder + remainder >= self.insert if self.insert > 1 else 0
-        return self.quotient + quotient + carry
-
-    def next_edge(self) -> Value:
-        """Quotient of the window's first position at the next step of this axis."""
-        quotient, remainder = self.p.edge(self.axis, min)
-        if self.insert == 1:
-            return self.quotient + quotient + self.stride
-        return self.quotient + quotient + (self.remainder + remainder + 1 >= self.insert)
-
-    def at(self, index: Value) -> tuple[Value, Value]:
-        """Of load cycle ``index``: whether the pixel is inside the map, and the carry of the quotient."""
-        offsets = [divmod(read[self.axis], self.insert) for read in self.p.reads]
-        total = self.remainder + lookup([r for _, r in offsets], index) if self.insert > 1 else None
-        carry = total == self.insert if self.insert > 1 else 0
-        position = self.quotient + signed_lookup([q for q, _ in offsets], index) + carry
-        inside = (position >= 0) & (position < self.size)
-        return (inside & ((total == 0) | carry) if self.insert > 1 else inside), carry
+def word_layout(p: BufferParameters) -> data.StructLayout:
+    """A word to be read: its address, whether it is inside the map, its cycle of the plan, last of the step."""
+    return data.StructLayout({"address": p.address_bits, "inside": 1, "index": p.index_bits, "last": 1})
 
 
 class AddressGenerator(wiring.Component):
-    """Walks steps and, in each, the cycles of the load plan: counters and constants, no divider.
+    """Walks the cycles of the load plan of each step: counters and tables, no divider.
 
-    A step begins when ``hold`` is low. Addresses come one cycle after their cycle of the plan, one a
-    cycle. ``inside`` is low where the window reaches outside the map or meets an inserted zero: such
-    a word is not fetched and not driven.
+    A step is taken in the first cycle of its plan; one address a cycle, each three cycles after its cycle of the
+    plan. ``inside`` is low where the window reaches outside the map or meets an inserted zero: such a word is not
+    fetched and not driven.
 
     Members
     -------
-    o : address, inside, index of the plan's cycle, last of the step
-    hold : keeps the next step from beginning
-    begins : a step begins in this cycle
-    first_row, first_column, last_row, last_column : the window of the step, in pixels, not clipped
-    retires : the next row of steps no longer needs ``first_row``
-    finished : all steps of the image are done; ``restart`` begins the next image
+    i : steps, as soon as they may begin
+    valid, word : see `word_layout`; cannot be stalled
     """
 
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
-        self.y, self.x = _Axis(p, 0), _Axis(p, 1)
-        edge = signed(max(self.y.width, self.x.width) + 2)
-        super().__init__(
-            {
-                "o": Out(stream.Signature(address_layout(p))),
-                "hold": In(1),
-                "begins": Out(1),
-                "first_row": Out(edge),
-                "first_column": Out(edge),
-                "last_row": Out(edge),
-                "last_column": Out(edge),
-                "retires": Out(1),
-                "finished": Out(1),
-                "restart": In(1),
-            }
-        )
+        super().__init__({"i": In(stream.Signature(step_layout(p))), "valid": Out(1), "word": Out(word_layout(p))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        p, y, x = self.p, self.y, self.x
-        index = Signal(p.index_bits)
-        free = Signal()
+        p = self.p
+        ahead = Signal(p.index_bits)
+        waits = Signal(init=1)  # for a step: `ahead` is 0
         go = Signal()
-        m.d.comb += [
-            free.eq(~self.o.valid | self.o.ready),
-            go.eq(free & ~self.finished & ~(self.hold & (index == 0))),
-            self.begins.eq(go & (index == 0)),
-            self.first_row.eq(y.edge(min)),
-            self.last_row.eq(y.edge(max)),
-            self.first_column.eq(x.edge(min)),
-            self.last_column.eq(x.edge(max)),
-            self.retires.eq((y.next_edge() > self.first_row) & (y.next_edge() > 0)),
-        ]
-        last = count_up(m, index, len(p.reads), go)
-        row_end, column_base = x.advance(m, go & last, p.words, (x.steps * x.stride + 1) * p.words)
-        image_end, row_base = y.advance(m, go & last & row_end, p.pitch, p.depth)
-        with m.If(go & last & row_end & image_end):
-            m.d.sync += self.finished.eq(1)
-        with m.If(self.restart):
-            m.d.sync += self.finished.eq(0)
-        self._address(m, index, row_base, column_base, free, go, last)
+        step = Signal(step_layout(p))
+        index = Signal(p.index_bits)
+        last = Signal()
+        valid = Signal(BEGIN_TO_WORD)
+        m.d.comb += [self.i.ready.eq(waits), go.eq(~waits | self.i.valid), self.valid.eq(valid[-1])]
+        end = count_up(m, ahead, len(p.reads), go)
+        with m.If(go):
+            m.d.sync += waits.eq(end)
+        with m.If(self.i.valid & waits):
+            m.d.sync += step.eq(self.i.payload)
+        m.d.sync += [valid.eq(valid << 1 | go), index.eq(ahead), last.eq(end)]
+        self._address(m, ahead, step)
+        later = Signal(p.index_bits)
+        last_later = Signal()
+        m.d.sync += [later.eq(index), last_later.eq(last), self.word.index.eq(later), self.word.last.eq(last_later)]
         return m
 
-    def _address(
-        self, m: Module, index: Value, row_base: Value, column_base: Value, free: Value, go: Value, last: Value
-    ) -> None:
-        """Register the terms of the address; their sum is the output."""
+    def _address(self, m: Module, ahead: Value, step: data.View) -> None:
+        """Tables of the plan's cycle, then the terms of the address, then their sum: a register behind each."""
         p = self.p
-        (row_inside, row_carry), (column_inside, column_carry) = self.y.at(index), self.x.at(index)
+        row, row_carry, row_real = self._position(m, 0, ahead, step.row, step.row_remainder)
+        column, column_carry, column_real = self._position(m, 1, ahead, step.column, step.column_remainder)
         lines = [read[0] // p.sweep.insert[0] for read in p.reads]
-        line = lookup([q % p.rows * p.pitch for q in lines], index)
+        at = self._table(m, "line", [q % p.rows for q in lines], ahead)
         if p.sweep.insert[0] > 1:
-            line = Mux(row_carry, lookup([(q + 1) % p.rows * p.pitch for q in lines], index), line)
-        across = signed_lookup([read[1] // p.sweep.insert[1] * p.words + read[2] for read in p.reads], index)
+            at = Mux(row_carry, self._table(m, "line_below", [(q + 1) % p.rows for q in lines], ahead), at)
+        words = [read[1] // p.sweep.insert[1] * p.words + read[2] for read in p.reads]
+        across = self._table(m, "across", words, ahead)
         if p.sweep.insert[1] > 1:
-            across = across + Mux(column_carry, p.words, 0)
-        row = Signal(p.address_bits)
-        column = Signal(signed(p.address_bits + 2))
-        total = Signal(p.address_bits + 1)
-        m.d.comb += [
-            total.eq(row_base + line),
-            self.o.payload.address.eq(row + column),
+            across = Mux(column_carry, self._table(m, "across_next", [w + p.words for w in words], ahead), across)
+        line = Signal(p.address_bits)
+        word = Signal(signed(p.address_bits + 2))
+        inside = Signal()
+        m.d.sync += [
+            line.eq(lookup([k * p.pitch for k in range(p.rows)], self._line(m, step.row_base, at))),
+            word.eq(step.column_base + across),
+            inside.eq(row_real & column_real),
+            self.word.address.eq(line + word),
+            self.word.inside.eq(inside & self._in_map(row, 0) & self._in_map(column, 1)),
         ]
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(go)
-        with m.If(go):
-            m.d.sync += [
-                row.eq(Mux(total >= p.depth, total - p.depth, total)),
-                column.eq(column_base + across),
-                self.o.payload.inside.eq(row_inside & column_inside),
-                self.o.payload.index.eq(index),
-                self.o.payload.last.eq(last),
-            ]
 
+    def _line(self, m: Module, base: Value, at: Value) -> Value:
+        """Line ``at`` lines below line ``base`` of the ring: of few lines a table, which has no chain of carries."""
+        rows = self.p.rows
+        found = Signal(range(max(2, rows)))
+        if rows <= 16:
+            below = [(a + b) % rows for b in range(rows) for a in range(2 ** len(base))]
+            m.d.comb += found.eq(lookup(below, Cat(base, at)))
+            return found
+        total = Signal(range(2 * rows))
+        m.d.comb += [total.eq(base + at), found.eq(Mux(total >= rows, total - rows, total))]
+        return found
 
-def address_layout(p: BufferParameters) -> data.StructLayout:
-    """Payload of the address generator."""
-    return data.StructLayout({"address": p.address_bits, "inside": 1, "index": p.index_bits, "last": 1})
+    def _table(self, m: Module, name: str, values: list[int], ahead: Value) -> Signal:
+        """``values`` of the plan's cycle, in a register."""
+        found = signed_lookup(values, ahead) if min(values) < 0 else lookup(values, ahead)
+        entry = Signal(found.shape(), name=name)
+        m.d.sync += entry.eq(found)
+        return entry
+
+    def _position(
+        self, m: Module, axis: int, ahead: Value, quotient: Value, remainder: Value
+    ) -> tuple[Signal, Value, Value]:
+        """Pixel along an axis (a cycle later), the carry of its quotient, and whether it is no inserted zero."""
+        insert = self.p.sweep.insert[axis]
+        name = ("row", "column")[axis]
+        offsets = [divmod(read[axis], insert) for read in self.p.reads]
+        pixel = Signal(signed(len(quotient) + 1), name=f"{name}_pixel")
+        moved = self._table(m, f"{name}_quotient", [q for q, _ in offsets], ahead)
+        if insert == 1:
+            m.d.sync += pixel.eq(quotient + moved)
+            return pixel, Const(0), Const(1)
+        rest = self._table(m, f"{name}_remainder", [r for _, r in offsets], ahead)
+        total = Signal(range(2 * insert), name=f"{name}_total")
+        m.d.comb += total.eq(remainder + rest)
+        m.d.sync += pixel.eq(quotient + moved + (total == insert))
+        return pixel, total >= insert, (total == 0) | (total == insert)
+
+    def _in_map(self, pixel: Signal, axis: int) -> Value:
+        return ~pixel[-1] & (pixel[:-1] < self.p.sweep.size[axis])

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
 from hw.parameters import BufferParameters
+from hw.steps import StepGenerator, first_limit, position_layout, step_layout
 from hw.streams import load_signature
 from hw.tables import count_up
 from spec.layer import InputFormat
@@ -15,32 +16,25 @@ from spec.layer import InputFormat
 class Writer(wiring.Component):
     """Where the next word of the input stream belongs, and whether it may be written yet.
 
-    A pixel overwrites the one ``rows`` lines above it, so it waits until the window has passed that.
-
     Members
     -------
     put : a word is written now
-    may_put : the next word fits
+    may_put : the next word fits, its pixel was before ``limit`` a cycle ago; registered
     address : of the next word
-    present : every pixel of the window is in the buffer, and at least one word of the image
-    finished : the whole image is in the buffer; ``restart`` begins the next image
-    first_row .. retires : from the address generator; ``done`` when it needs no more pixels
+    position : its pixel
+    started, finished : a word, or the whole, of the image is in the buffer; ``restart`` begins the next image
     """
 
-    def __init__(self, parameters: BufferParameters, edge: object) -> None:
+    def __init__(self, parameters: BufferParameters) -> None:
         self.p = parameters
         super().__init__(
             {
                 "put": In(1),
-                "may_put": Out(1),
+                "may_put": Out(1, init=1),
                 "address": Out(parameters.address_bits),
-                "first_row": In(edge),
-                "first_column": In(edge),
-                "last_row": In(edge),
-                "last_column": In(edge),
-                "retires": In(1),
-                "done": In(1),
-                "present": Out(1),
+                "position": Out(position_layout(parameters)),
+                "limit": In(position_layout(parameters)),
+                "started": Out(1),
                 "finished": Out(1),
                 "restart": In(1),
             }
@@ -50,50 +44,101 @@ class Writer(wiring.Component):
         m = Module()
         p = self.p
         height, width = p.sweep.size
-        row = Signal(range(height + 1))
-        column = Signal(range(max(2, width)))
+        second = {"row": 1, "column": 0} if width == 1 else {"row": 0, "column": 1}
+        following = Signal(position_layout(p), init=second)  # the pixel behind `position`
         word = Signal(range(max(2, p.words)))
+        end = Signal()
+        over = Signal()
         pixel_end = count_up(m, word, p.words, self.put)
-        row_end = count_up(m, column, width, self.put & pixel_end)
+        m.d.comb += [end.eq(self.put & pixel_end), over.eq(end & (following.row == height))]
         count_up(m, self.address, p.depth, self.put)
-        with m.If(self.put & pixel_end & row_end):
-            m.d.sync += row.eq(row + 1)
-            m.d.sync += self.finished.eq(row == height - 1)
-        # A window that lies outside the map needs no pixel, but no step begins before its image does.
-        started = Signal()
+        with m.If(end):
+            m.d.sync += [self.position.eq(following), self.finished.eq(over)]
+            row_end = following.column == width - 1
+            m.d.sync += following.column.eq(Mux(row_end, 0, following.column + 1))
+            m.d.sync += following.row.eq(following.row + row_end)
+        fits, follows = (place.as_value() < self.limit.as_value() for place in (self.position, following))
+        m.d.sync += self.may_put.eq(~self.finished & ~over & Mux(end, follows, fits))
         with m.If(self.put):
-            m.d.sync += started.eq(1)
+            m.d.sync += self.started.eq(1)
         with m.If(self.restart):
-            m.d.sync += [row.eq(0), self.address.eq(0), self.finished.eq(0), started.eq(0)]
-        m.d.comb += [
-            self.present.eq(started & self._present(row, column)),
-            self.may_put.eq(~self.finished & self._fits(m, row, column)),
-        ]
+            m.d.sync += [self.position.as_value().eq(0), following.eq(following.shape().const(second))]
+            m.d.sync += [self.address.eq(0), self.started.eq(0), self.finished.eq(0), self.may_put.eq(1)]
         return m
 
-    def _present(self, row: Value, column: Value) -> Value:
-        """The window's last pixel inside the map has been passed, or none is inside."""
-        height, width = self.p.sweep.size
-        outside = (
-            (self.last_row < 0) | (self.last_column < 0) | (self.first_row >= height) | (self.first_column >= width)
-        )
-        last_row = Mux(self.last_row < height, self.last_row, height - 1)
-        last_column = Mux(self.last_column < width, self.last_column, width - 1)
-        passed = (row > last_row) | ((row == last_row) & (column > last_column))
-        return outside | self.finished | passed
 
-    def _fits(self, m: Module, row: Value, column: Value) -> Value:
-        """Registered a cycle late: a word is not overwritten in the cycle that reads it."""
-        height, width = self.p.sweep.size
-        limit_row = Signal(range(height + self.p.rows + 1), init=self.p.rows)
-        limit_column = Signal(range(width + 1))
-        low = Mux(self.first_row < 0, 0, Mux(self.first_row < height, self.first_row, height))
-        passed = Mux(self.first_column < 0, 0, Mux(self.first_column < width, self.first_column, width))
-        m.d.sync += [
-            limit_row.eq(Mux(self.done, height, low + self.p.rows)),
-            limit_column.eq(Mux(self.retires, passed, 0)),
+class Gate(wiring.Component):
+    """Lets a step begin when its pixels are in the buffer, at the earliest two cycles after the last of them came.
+
+    A window that lies outside the map needs no pixel, but no step begins before a word of its image has come.
+
+    Members
+    -------
+    i, o : steps; no cycle is lost between two steps whose pixels are there
+    position, started, written : of the `Writer`
+    hold : keeps the next step from beginning
+    limit : what may be written from the next cycle on. That follows the oldest step three cycles late: by then the
+        last word of the step before has been read
+    finished : nothing of the image is read any more; ``restart`` begins the next image
+    """
+
+    def __init__(self, parameters: BufferParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "i": In(stream.Signature(step_layout(p))),
+                "o": Out(stream.Signature(step_layout(p))),
+                "position": In(position_layout(p)),
+                "started": In(1),
+                "written": In(1),
+                "hold": In(1),
+                "limit": Out(position_layout(p), init=first_limit(p)),
+                "finished": Out(1),
+                "restart": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        here = Signal(step_layout(self.p))
+        there = Signal()
+        present = Signal()
+        over = Signal()  # the image's last step has begun
+        ends = Signal()
+        leaves = Signal()
+        m.d.comb += [
+            self.o.valid.eq(present & ~self.hold),
+            self.o.payload.eq(here),
+            leaves.eq(self.o.valid & self.o.ready),
+            self.i.ready.eq(~there | leaves),
+            ends.eq(over | (leaves & here.last)),
         ]
-        return (row < limit_row) | ((row == limit_row) & (column < limit_column))
+        m.d.sync += over.eq(ends & ~self.restart)
+        # Both comparisons are made, for which of the two steps it is, is known late.
+        passed = Mux(self.i.ready, self.i.valid & self._passed(self.i.payload), there & self._passed(here))
+        m.d.sync += present.eq(passed & self.started & ~ends)
+        with m.If(self.i.ready):
+            m.d.sync += [here.eq(self.i.payload), there.eq(self.i.valid)]
+        self._late(m, here, there, over)
+        return m
+
+    def _passed(self, step: data.View) -> Value:
+        return step.outside | self.written | (self.position.as_value() > step.need.as_value())
+
+    def _late(self, m: Module, here: data.View, there: Value, over: Value) -> None:
+        """The limit, and the end of the image, on their way past the words that are still being read."""
+        height = self.p.sweep.size[0]
+        start = self.limit.shape().const(first_limit(self.p))
+        early = Signal(position_layout(self.p), init=first_limit(self.p))
+        idle = Signal()
+        with m.If(self.o.ready & over):
+            m.d.sync += [early.row.eq(height), early.column.eq(0)]
+        with m.Elif(self.o.ready & there):
+            m.d.sync += early.eq(here.limit)
+        m.d.sync += self.limit.eq(early)
+        m.d.sync += [idle.eq(over & self.o.ready), self.finished.eq(idle)]
+        with m.If(self.restart):
+            m.d.sync += [idle.eq(0), self.finished.eq(0), early.eq(start), self.limit.eq(start)]
 
 
 class InputBuffer(wiring.Component):
@@ -102,13 +147,13 @@ class InputBuffer(wiring.Component):
     A word is ``lanes`` channels of one pixel; a pixel is ``words`` words, channels in order, the last
     word filled up with anything. Zero points are subtracted on entry. One word in and one word out a
     cycle. A step's load takes ``len(reads)`` cycles and begins when its pixels are present and
-    ``hold`` is low; data appears two cycles after.
+    ``hold`` is low; data appears five cycles after.
 
     Members
     -------
     i : activations as they come, before the zero point is subtracted
     load : the window's words, see `load_signature`
-    index : cycle of the load plan, with ``load.valid``
+    index : cycle of the load plan, one cycle before ``load.valid``
     hold : no row registers are free: the next step's load must wait
     begins : a step's load begins
     """
@@ -128,41 +173,52 @@ class InputBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
+        m.submodules.steps = steps = StepGenerator(p)
+        m.submodules.gate = gate = Gate(p)
         m.submodules.address_generator = address = AddressGenerator(p)
-        m.submodules.writer = writer = Writer(p, address.first_row.shape())
-        width = p.format.bits * p.lanes
-        m.submodules.lines = lines = Memory(shape=width, depth=p.depth, init=[])
+        m.submodules.writer = writer = Writer(p)
+        m.submodules.lines = lines = Memory(shape=p.format.bits * p.lanes, depth=p.depth, init=[])
         write, read = lines.write_port(), lines.read_port()
-        for name in ("first_row", "first_column", "last_row", "last_column", "retires"):
-            m.d.comb += getattr(writer, name).eq(getattr(address, name))
-        restart = Signal()
-        m.d.comb += [
-            restart.eq(writer.finished & address.finished),
-            writer.done.eq(address.finished),
-            writer.restart.eq(restart),
-            address.restart.eq(restart),
-            self.i.ready.eq(writer.may_put),
-            writer.put.eq(self.i.valid & self.i.ready),
+        # Words are written a cycle late: no load can ask for one so soon.
+        m.d.sync += [
             write.en.eq(writer.put),
             write.addr.eq(writer.address),
             write.data.eq(_codes(self.i.payload, p.format)),
-            address.hold.eq(self.hold | ~writer.present),
-            self.begins.eq(address.begins),
+        ]
+        wiring.connect(m, steps.o, gate.i)
+        wiring.connect(m, gate.o, address.i)
+        restart = Signal()
+        m.d.comb += [
+            restart.eq(writer.finished & gate.finished),
+            gate.restart.eq(restart),
+            writer.restart.eq(restart),
+            gate.position.eq(writer.position),
+            gate.started.eq(writer.started),
+            gate.written.eq(writer.finished),
+            gate.hold.eq(self.hold),
+            writer.limit.eq(gate.limit),
+            self.i.ready.eq(writer.may_put),
+            writer.put.eq(self.i.valid & self.i.ready),
+            self.begins.eq(gate.o.valid & gate.o.ready),
         ]
         self._read(m, address, read)
         return m
 
     def _read(self, m: Module, address: AddressGenerator, read: object) -> None:
-        inside = Signal()
-        m.d.sync += inside.eq(address.o.payload.inside)
+        """Words leave through a register, with a bit for each lane that is not zero: engines far away share both."""
+        p, inside = self.p, Signal()
+        words = [Mux(inside, read.data.word_select(lane, p.format.bits), 0) for lane in range(p.lanes)]
         m.d.comb += [
-            address.o.ready.eq(1),
-            read.en.eq(address.o.valid & address.o.payload.inside),
-            read.addr.eq(address.o.payload.address),
-            self.load.valid.eq(address.o.valid),
-            self.index.eq(address.o.payload.index),
-            self.load.last.eq(address.o.valid & address.o.payload.last),
-            self.load.data.as_value().eq(Mux(inside, read.data, 0)),
+            read.en.eq(address.valid & address.word.inside),
+            read.addr.eq(address.word.address),
+            self.index.eq(address.word.index),
+        ]
+        m.d.sync += [
+            inside.eq(address.word.inside),
+            self.load.valid.eq(address.valid),
+            self.load.last.eq(address.valid & address.word.last),
+            self.load.data.as_value().eq(Cat(words)),
+            self.load.nonzero.eq(Cat(word.any() for word in words)),
         ]
 
 

@@ -17,7 +17,7 @@ from mapping.schedule import Sweep
 from spec.layer import InputFormat
 from spec.requantization import Requantization
 
-READ_TO_WORD = 4  # cycles from a load's last word to its result in the queue, at most
+READ_TO_WORD = 8  # cycles from a load's last word to its result in the queue, at most
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import sums_layout
 from hw.parameters import TileParameters
-from hw.tables import lookup
+from hw.tables import adder_tree, levels, lookup
 from mapping.drain import Bank
 
 
@@ -16,15 +16,37 @@ def beat_layout(p: TileParameters) -> data.StructLayout:
     return data.StructLayout({"values": data.ArrayLayout(signed(p.output_width), values), "keep": values})
 
 
-class BankSum(wiring.Component):
-    """Sum over the arrays of one bank, then over the slices of a weight. Two cycles, one beat a cycle.
+def splice_latency(p: TileParameters) -> int:
+    """Cycles from a beat's slots to its outputs."""
+    return 2 + levels(arrays_deep(p)) + levels(lanes_deep(p))
 
-    Arrays that hold different planes enter the first sum at their block's significance.
+
+def arrays_deep(p: TileParameters) -> int:
+    """Most arrays that add up in one output."""
+    return max(len(bank.arrays) for bank in p.drain.banks)
+
+
+def lanes_deep(p: TileParameters) -> int:
+    """Lanes that add up in one output: those of its slices, or all where slices begin on any lane."""
+    slices, lanes = p.tile.slices, p.chip.ou_cols
+    return lanes if p.tile.scattered or lanes % slices else slices
+
+
+def beats_layout(p: TileParameters) -> data.ArrayLayout:
+    """Numbers of the beats in a pipeline of `splice_latency` stages."""
+    return data.ArrayLayout(max(1, (p.drain.length - 1).bit_length()), splice_latency(p))
+
+
+class BankSum(wiring.Component):
+    """Sum over the arrays of one bank, then over the slices of a weight: two trees of adders, a level a cycle.
+
+    Arrays that hold different planes enter the first sum at their block's significance. One beat a cycle; see
+    `splice_latency`.
 
     Members
     -------
-    sums : of each array of the bank, at the slots of beat ``beat``
-    beat : in the first cycle; ``beat_late`` the same a cycle later
+    sums : of each array of the bank, at the slots of beat ``beats[1]``, the one before
+    beats : of this cycle and the ``splice_latency`` - 1 before it
     enable : the pipeline moves
     values : outputs; complete at the last beat of a weight
     """
@@ -32,13 +54,12 @@ class BankSum(wiring.Component):
     def __init__(self, parameters: TileParameters, bank: Bank) -> None:
         self.p, self.bank = parameters, bank
         self.length = parameters.drain.length
-        self.beat_bits = max(1, (self.length - 1).bit_length())
+        self.depth = levels(arrays_deep(parameters)), levels(lanes_deep(parameters))
         sums = {f"sums_{k}": In(sums_layout(parameters.accumulators[index])) for k, index in enumerate(bank.arrays)}
         super().__init__(
             {
                 **sums,
-                "beat": In(self.beat_bits),
-                "beat_late": In(self.beat_bits),
+                "beats": In(beats_layout(parameters)),
                 "enable": In(1),
                 "values": Out(data.ArrayLayout(signed(parameters.output_width), parameters.weights)),
             }
@@ -52,49 +73,46 @@ class BankSum(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
+        over_arrays, over_lanes = self.depth
         count = p.chip.ou_cols + bool(p.placement.weight_offset)
-        width = max(p.accumulators[index].width for index in self.bank.arrays)
-        width += max(max(self._significances(k)) for k in range(len(self.bank.arrays)))
-        width += len(self.bank.arrays).bit_length()
-        lanes = [Signal(signed(width), name=f"lane_{k}") for k in range(count)]
-        with m.If(self.enable):
-            for k, lane in enumerate(lanes):
-                m.d.sync += lane.eq(self._over_arrays(k))
-        turned = self._turn(m, lanes[: p.chip.ou_cols])
-        reference: Value | int = 0
+        lanes = [self._over_arrays(m, k) for k in range(count)]
+        turned = self._turn(m, lanes[: p.chip.ou_cols], self.beats[1 + over_arrays])
+        end = self.beats[1 + over_arrays + over_lanes]
+        reference = Const(0)
         if p.placement.weight_offset:
+            kept = adder_tree(m, [lanes[-1]], self.enable, over_lanes)
             # Once for every block that holds the weights, be its slices in several slots or not.
-            starts = lookup(self._table(lambda b: int(b.slice == 0)), self.beat_late)
-            reference = Mux(starts, lanes[-1] * p.placement.weight_offset, 0)
+            starts = lookup(self._table(lambda b: int(b.slice == 0)), end)
+            reference = Mux(starts, kept * p.placement.weight_offset, 0)
         whole = all(beat.first and beat.last for beat in self.bank.beats)
-        first = Const(1) if whole else lookup(self._table(lambda b: int(b.first), 1), self.beat_late)
+        first = Const(1) if whole else lookup(self._table(lambda b: int(b.first), 1), end)
         for weight, value in enumerate(self.values):
             before = -reference if whole else Mux(first, 0, value) - reference
             with m.If(self.enable):
-                m.d.sync += value.eq(before + self._spliced(turned, weight))
+                m.d.sync += value.eq(before + self._spliced(m, turned, weight))
         return m
 
     def _significances(self, k: int) -> list[int]:
         """Of array ``k`` of the bank, beat by beat."""
         return self._table(lambda b: b.significances[k] or 0)
 
-    def _over_arrays(self, lane: int) -> Value:
+    def _over_arrays(self, m: Module, lane: int) -> Value:
         """Sum of one lane over the bank's arrays, those with a part in the beat, by polarity."""
-        total: Value = Const(0)
+        parts = []
         for k, index in enumerate(self.bank.arrays):
             sums = getattr(self, f"sums_{k}")
-            takes_part = lookup(self._table(lambda b, k=k: int(b.slots[k] is not None)), self.beat)
+            takes_part = lookup(self._table(lambda b, k=k: int(b.slots[k] is not None)), self.beats[1])
             part = sums[lane] if isinstance(takes_part, Const) and takes_part.value else Mux(takes_part, sums[lane], 0)
             part = self._at_significance(part, k)
-            total = total + part if self.p.tile.readers[index].polarity > 0 else total - part
-        return total
+            parts.append(part if self.p.tile.readers[index].polarity > 0 else -part)
+        return adder_tree(m, parts, self.enable, self.depth[0])
 
-    def _turn(self, m: Module, lanes: list[Signal]) -> list[Value]:
+    def _turn(self, m: Module, lanes: list[Value], beat: Value) -> list[Value]:
         """Lanes in order of columns: turned where a weight does not begin on lane 0."""
         amounts = sorted(set(self._table(lambda b: b.rotation)))
         if amounts == [0]:
             return lanes
-        rotation = lookup(self._table(lambda b: b.rotation), self.beat_late)
+        rotation = lookup(self._table(lambda b: b.rotation), beat)
         turned = [Signal.like(lane, name=f"turned_{k}") for k, lane in enumerate(lanes)]
         with m.Switch(rotation):
             for amount in amounts:
@@ -107,34 +125,36 @@ class BankSum(wiring.Component):
         own = {b.significances[k] for b in self.bank.beats} - {None}
         if len(own) == 1:
             return part.shift_left(own.pop())
-        return part << lookup(self._significances(k), self.beat)
+        return part << lookup(self._significances(k), self.beats[1])
 
-    def _spliced(self, lanes: list[Value], weight: int) -> Value:
+    def _spliced(self, m: Module, lanes: list[Value], weight: int) -> Value:
         """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit.
 
         Scattered, every lane has a share of the output, at the slice that the lane always holds.
         """
-        p, bits = self.p, self.p.chip.cell_bits
+        p, bits, (over_arrays, over_lanes) = self.p, self.p.chip.cell_bits, self.depth
         slices = p.tile.slices
         if p.tile.scattered:
-            return sum((lane.shift_left(k % slices * bits) for k, lane in enumerate(lanes)), start=Const(0))
+            parts = [lane.shift_left(k % slices * bits) for k, lane in enumerate(lanes)]
+            return adder_tree(m, parts, self.enable, over_lanes)
         if p.chip.ou_cols % slices == 0:
             own = lanes[weight * slices : (weight + 1) * slices]
-            return sum((lane.shift_left(k * bits) for k, lane in enumerate(own)), start=Const(0))
-        columns = lookup(self._table(lambda b: b.columns), self.beat_late)
+            return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(own)], self.enable, over_lanes)
+        columns = lookup(self._table(lambda b: b.columns), self.beats[1 + over_arrays])
         shifts = self._table(lambda b: b.slice * bits)
-        part = sum((Mux(columns > k, lane, 0).shift_left(k * bits) for k, lane in enumerate(lanes)), start=Const(0))
-        return part << lookup(shifts, self.beat_late)
+        parts = [Mux(columns > k, lane, 0).shift_left(k * bits) for k, lane in enumerate(lanes)]
+        return adder_tree(m, parts, self.enable, over_lanes) << lookup(shifts, self.beats[1 + over_arrays + over_lanes])
 
 
 class Splice(wiring.Component):
     """Drains the accumulators of a tile, all banks side by side, once every array has finished a step.
 
-    A beat is at the output two cycles after its slots are read; one beat a cycle, across steps.
+    A beat is at the output `splice_latency` cycles after its slots are read; one beat a cycle, across steps.
 
     Members
     -------
-    slot_k, sums_k, complete_k : of array k's accumulator
+    slot_k, sums_k, complete_k : of array k's accumulator; sums come a cycle after their slot
+    advance : slots are read in this cycle; else sums stay
     drained : the last slots of a step are read in this cycle
     o : whole outputs in the order of the drain plan
     """
@@ -146,15 +166,15 @@ class Splice(wiring.Component):
             members[f"slot_{k}"] = Out(own.slot_bits)
             members[f"sums_{k}"] = In(sums_layout(own))
             members[f"complete_{k}"] = In(1)
-        super().__init__({**members, "drained": Out(1), "o": Out(stream.Signature(beat_layout(p)))})
+        super().__init__({**members, "advance": Out(1), "drained": Out(1), "o": Out(stream.Signature(beat_layout(p)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, length = self.p, self.p.drain.length
-        beat_bits = max(1, (length - 1).bit_length())
-        beat, late, latest = (Signal(beat_bits, name=name) for name in ("beat", "late", "latest"))
-        summed = Signal()
-        spliced = Signal()
+        beats = Signal(beats_layout(p))
+        late = Signal.like(beats)  # a cycle later
+        beat = Signal.like(late[0])
+        busy = Signal(splice_latency(p))
         enable = Signal()
         go = Signal()
         end = Signal()
@@ -165,16 +185,18 @@ class Splice(wiring.Component):
             go.eq(complete & enable),
             end.eq(beat == length - 1),
             self.drained.eq(go & end),
-            self.o.valid.eq(spliced & lookup(whole, latest)),
+            self.advance.eq(enable),
+            self.o.valid.eq(busy[-1] & lookup(whole, late[-1])),
+            beats.as_value().eq(Cat(beat, late.as_value())),
         ]
         with m.If(go):
             m.d.sync += beat.eq(Mux(end, 0, beat + 1))
         with m.If(enable):
-            m.d.sync += [summed.eq(go), spliced.eq(summed), late.eq(beat), latest.eq(late)]
+            m.d.sync += [busy.eq(Cat(go, busy)), late.eq(beats)]
         keep = []
         for index, bank in enumerate(p.drain.banks):
             m.submodules[f"bank_{index}"] = total = BankSum(p, bank)
-            m.d.comb += [total.beat.eq(beat), total.beat_late.eq(late), total.enable.eq(enable)]
+            m.d.comb += [total.beats.eq(beats), total.enable.eq(enable)]
             for k, array in enumerate(bank.arrays):
                 slots = [b.slots[k] or 0 for b in bank.beats] + [0] * (length - len(bank.beats))
                 m.d.comb += getattr(self, f"slot_{array}").eq(lookup(slots, beat))
@@ -182,6 +204,6 @@ class Splice(wiring.Component):
             for weight in range(p.weights):
                 m.d.comb += self.o.payload.values[index * p.weights + weight].eq(total.values[weight])
             masks = [(2 ** len(b.outputs) - 1) * b.last for b in bank.beats] + [0] * (length - len(bank.beats))
-            keep.append(lookup(masks, latest, width=p.weights))
+            keep.append(lookup(masks, late[-1], width=p.weights))
         m.d.comb += self.o.payload.keep.eq(Cat(keep))
         return m

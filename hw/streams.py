@@ -11,16 +11,19 @@ from mapping.load import LoadMove
 def load_signature(lanes: int, bits: int) -> wiring.Signature:
     """Words on their way to every array: broadcast, never stalled.
 
-    ``valid`` and ``last`` (of the step; only with ``valid``) come one cycle before their ``data``.
+    ``valid`` and ``last`` (of the step; only with ``valid``) come one cycle before their ``data`` and the lanes that
+    are not zero.
     """
-    return wiring.Signature({"valid": Out(1), "last": Out(1), "data": Out(data.ArrayLayout(bits, lanes))})
+    return wiring.Signature(
+        {"valid": Out(1), "last": Out(1), "data": Out(data.ArrayLayout(bits, lanes)), "nonzero": Out(lanes)}
+    )
 
 
 def move_layout(p: EngineParameters) -> data.StructLayout:
-    """What an array does with a word (`mapping.load.LoadMove`), one cycle before the word."""
+    """What an array does with a word (`mapping.load.LoadMove`), one cycle before the word; the lanes that it takes."""
     lane = max(1, (p.lanes - 1).bit_length())
     source = {"lanes": data.ArrayLayout(lane, p.group_rows)} if p.gather else {"rotation": lane}
-    return data.StructLayout({"group": p.group_bits, **source, "rows": p.group_rows})
+    return data.StructLayout({"group": p.group_bits, **source, "rows": p.group_rows, "takes": p.lanes})
 
 
 def move_value(p: EngineParameters, move: LoadMove | None) -> int:
@@ -29,7 +32,10 @@ def move_value(p: EngineParameters, move: LoadMove | None) -> int:
         return 0
     layout = move_layout(p)
     source = {"lanes": list(move.lanes)} if p.gather else {"rotation": move.rotation}
-    return layout.const({"group": move.group, **source, "rows": move.rows}).as_value().value
+    rows = [row for row in range(p.group_rows) if move.rows >> row & 1]
+    lanes = {move.lanes[row] if p.gather else (row - move.rotation) % p.lanes for row in rows}
+    takes = sum(1 << lane for lane in lanes) if p.skip else 0
+    return layout.const({"group": move.group, **source, "rows": move.rows, "takes": takes}).as_value().value
 
 
 def request_layout(p: EngineParameters) -> data.StructLayout:

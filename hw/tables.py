@@ -43,8 +43,31 @@ def fit(value: Value, width: int) -> Value:
 
 
 def lowest_set(bits: Value) -> Value:
-    """One-hot: the lowest bit that is set, or 0."""
-    return (bits & (~bits + 1))[: len(bits)]
+    """One-hot: the lowest bit that is set, or 0. No chain of carries: of few bits a tree is faster."""
+    return Cat(bits[k] & ~bits[:k].any() if k else bits[0] for k in range(len(bits)))
+
+
+def lowest_index(bits: Value) -> Value:
+    """Index of the lowest bit that is set, found in fours of fours; of some bit when there is none."""
+    if len(bits) == 1:
+        return Const(0, 1)
+    if len(bits) == 2:
+        return ~bits[0]
+    if len(bits) <= 4:
+        return Cat(~bits[0] & (bits[1] | ~bits[2]), ~bits[0] & ~bits[1])
+    fours = [bits[k : k + 4] for k in range(0, len(bits), 4)]
+    high = lowest_index(Cat(four.any() for four in fours))
+    low = Cat(fit(lowest_index(four), 2) for four in fours).word_select(high, 2)
+    return Cat(low, high)[: (len(bits) - 1).bit_length()]
+
+
+def at_most_one(bits: Value) -> Value:
+    """Whether no more than one bit is set: a tree, for a sum of them would be a chain."""
+    pairs = [(bit, Const(0, 1)) for bit in bits]
+    while len(pairs) > 1:
+        halves = zip(pairs[::2], [*pairs[1::2], (Const(0, 1), Const(0, 1))], strict=False)
+        pairs = [(a | b, more_a | more_b | (a & b)) for (a, more_a), (b, more_b) in halves]
+    return ~pairs[0][1]
 
 
 def first_set(m: Module, bits: Value, count: int) -> Value:
@@ -60,13 +83,20 @@ def first_set(m: Module, bits: Value, count: int) -> Value:
     return bits & ~rest
 
 
-def encode(onehot: Value) -> Value:
-    """Index of the only set bit of ``onehot``; 0 when there is none."""
-    width = max(1, (len(onehot) - 1).bit_length())
-    return Cat(
-        Cat(onehot[k] for k in range(len(onehot)) if k >> bit & 1).any() if len(onehot) > 1 else Const(0, 1)
-        for bit in range(width)
-    )
+def levels(count: int) -> int:
+    """Of a tree of ``count`` leaves whose nodes have two branches."""
+    return (count - 1).bit_length()
+
+
+def adder_tree(m: Module, terms: Sequence[Value], enable: Value, depth: int) -> Value:
+    """Sum of ``terms``, ``depth`` cycles later: a register behind each level of adders, which moves with ``enable``."""
+    for _ in range(depth):
+        sums = [own + other for own, other in zip(terms[::2], terms[1::2], strict=False)]
+        sums += terms[len(sums) * 2 :]
+        terms = [Signal(value.shape(), name="partial", reset_less=True) for value in sums]
+        with m.If(enable):
+            m.d.sync += [register.eq(value) for register, value in zip(terms, sums, strict=True)]
+    return sum(terms[1:], start=terms[0])
 
 
 def count_up(m: Module, counter: Signal, limit: int, enable: ValueLike) -> Value:

@@ -90,21 +90,23 @@ class Tile(wiring.Component):
             wiring.connect(m, pair.codes, accumulator.codes)
             for index, crossbar in enumerate(crossbars):
                 wiring.connect(m, getattr(pair, f"crossbar_{index}"), wiring.flipped(crossbar))
+        m.d.sync += engine.move.eq(self._move(k))
         m.d.comb += [
             engine.load.valid.eq(self.buffer.load.valid),
             engine.load.last.eq(self.buffer.load.last),
             engine.load.data.eq(self.buffer.load.data),
-            engine.move.eq(self._move(k)),
+            engine.load.nonzero.eq(self.buffer.load.nonzero),
             engine.begins.eq(self.buffer.begins),
             engine.drained.eq(splice.drained),
             accumulator.drained.eq(splice.drained),
+            accumulator.advance.eq(splice.advance),
             accumulator.slot.eq(getattr(splice, f"slot_{k}")),
             getattr(splice, f"sums_{k}").eq(accumulator.sums),
             getattr(splice, f"complete_{k}").eq(accumulator.complete),
         ]
 
     def _move(self, k: int) -> Value:
-        """The load plan's move of reader ``k`` in the buffer's present cycle."""
+        """The load plan's move of reader ``k`` in the buffer's next cycle."""
         own = self.p.engines[k]
         moves = [move_value(own, move) for move in self.p.load.moves[k]]
         return lookup(moves, self.buffer.index, width=move_layout(own).size)

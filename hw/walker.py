@@ -6,19 +6,90 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
 from hw.streams import request_layout, tag_layout
-from hw.tables import encode, first_set, fit, lookup, lowest_set
+from hw.tables import at_most_one, first_set, fit, lookup, lowest_index, lowest_set
 
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
-    """A row group on its way from the look-ahead to the walker: its input planes, one after the other."""
-    return data.StructLayout({"planes": p.group_rows * p.planes, "group": p.group_bits, "last": 1, "none": 1})
+    """A row group on its way to the walker: its input planes, one after the other, and in which of them a row drives;
+    its number, also as one of ``first``; its last column group; last of its step; the step has no reads."""
+    groups = len(p.groups)
+    return data.StructLayout(
+        {
+            "planes": p.group_rows * p.planes,
+            "some": p.planes,
+            "group": p.group_bits,
+            "column_last": range(max(2, max(g.column_groups for g in p.groups))),
+            "first": groups,
+            "last": 1,
+            "none": 1,
+        }
+    )
+
+
+class ReadCounter(wiring.Component):
+    """The reads of a row group: its column groups, in each input plane in which some row drives.
+
+    All that is said of the present read is in registers, so that leaving out a plane costs no cycle.
+
+    Members
+    -------
+    some, column_last, none : of a row group, with ``load``
+    step : go on to the next read; with ``again`` in the same plane
+    plane, column : of the present read
+    ends : it is the plane's last column group
+    final : and no other plane is left
+    """
+
+    def __init__(self, p: EngineParameters) -> None:
+        self.planes = p.planes
+        column = range(max(2, max(g.column_groups for g in p.groups)))
+        super().__init__(
+            {
+                "some": In(p.planes),
+                "column_last": In(column),
+                "none": In(1),
+                "load": In(1),
+                "step": In(1),
+                "again": In(1),
+                "plane": Out(range(max(2, p.planes))),
+                "column": Out(column),
+                "ends": Out(1),
+                "final": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rest = Signal(self.planes)
+        last = Signal()  # no plane is left behind the present one
+        column_last = Signal.like(self.column)
+        left = Signal.like(self.column)  # column groups behind the present one
+        ends = Signal()
+        m.d.comb += ends.eq(Mux(self.ends, column_last == 0, left == 1))
+        # The continuations are formed side by side, for which of them it is, is known late.
+        with m.If(self.load):
+            self._plane(m, self.some, rest, last)
+            one = self.column_last == 0
+            m.d.sync += [self.column.eq(0), column_last.eq(self.column_last), left.eq(self.column_last)]
+            m.d.sync += self.ends.eq(one)
+            m.d.sync += self.final.eq(self.none | (one & at_most_one(self.some)))
+        with m.Elif(self.step):
+            m.d.sync += self.column.eq(Mux(self.ends, 0, self.column + 1))
+            m.d.sync += [left.eq(Mux(self.ends, column_last, left - 1)), self.ends.eq(ends)]
+            m.d.sync += self.final.eq(ends & Mux(self.ends & ~self.again, at_most_one(rest), last))
+            with m.If(self.ends & ~self.again):
+                self._plane(m, rest, rest, last)
+        return m
+
+    def _plane(self, m: Module, planes: Value, rest: Signal, last: Signal) -> None:
+        first = lowest_set(planes)
+        m.d.sync += [self.plane.eq(lowest_index(planes)), rest.eq(planes & ~first), last.eq(at_most_one(planes))]
 
 
 class Walker(wiring.Component):
     """Walks input planes and column groups of a row group: one OU read a cycle.
 
-    Planes in which no row drives are left out (with ``skip``); which plane is next is known while
-    the present one is walked, so leaving out costs no cycle. With ``dynamic`` a plane is read in OUs of
+    Planes in which no row drives are left out (with ``skip``). With ``dynamic`` a plane is read in OUs of
     the rows that drive, from the lowest on, be they adjacent or not. A step may begin only when the
     accumulators have a bank for it: two steps at most are begun and not ``drained``.
 
@@ -28,7 +99,7 @@ class Walker(wiring.Component):
     request : to the macro, registered
     tag : what the accumulator must know of the read, one for each request, one cycle before it
     left : the row group has reads left
-    releases : the step's last read leaves
+    releases : the step's last row group is taken
     drained : a step's sums have left the accumulators
     """
 
@@ -48,46 +119,50 @@ class Walker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, tag = self.p, self.tag
+        m.submodules.reads = reads = ReadCounter(p)
         item = Signal(group_layout(p), reset_less=True)
         have = Signal()
-        planes = Signal(p.planes)
-        column = Signal(range(max(2, max(g.column_groups for g in p.groups))))
-        plane = Signal(p.planes)
-        rest = Signal(p.planes)
-        fresh = Signal(init=1)
-        begun = Signal(2)
+        free = Signal(init=1)
         fire = Signal()
-        done = Signal()
         over = Signal()
-        index = Signal(range(max(2, p.planes)))
-        standing = Signal(p.group_rows)
         driven = Signal(p.group_rows)
         more = Signal()
-        columns_end = column == lookup([g.column_groups - 1 for g in p.groups], item.group)
         m.d.comb += [
-            plane.eq(lowest_set(planes)),
-            rest.eq(Mux(more, planes, planes & ~plane)),
-            tag.valid.eq(have & (~self.request.valid | self.request.ready) & ~(fresh & (begun == 2))),
+            tag.valid.eq(have & (~self.request.valid | self.request.ready) & free),
             fire.eq(tag.valid & tag.ready),
-            done.eq(fire & (item.none | (columns_end & (rest == 0)))),
-            self.i.ready.eq(~have | done),
-            self.releases.eq(done & item.last),
+            over.eq(reads.final & ~more),
+            self.i.ready.eq(~have | (fire & over)),
+            self.releases.eq(self.i.valid & self.i.ready & self.i.payload.last),
             self.left.eq(have & ~item.none),
-            over.eq(item.last & (item.none | (columns_end & (rest == 0)))),
-            index.eq(encode(plane)),
-            standing.eq(item.planes.word_select(index, p.group_rows)),
-            tag.payload.as_value().eq(self._tag(item, column, index, driven, over)),
+            *(getattr(reads, name).eq(self.i.payload[name]) for name in ("some", "column_last", "none")),
+            reads.load.eq(self.i.ready),
+            reads.step.eq(fire),
+            reads.again.eq(more),
+            tag.payload.as_value().eq(self._tag(item, reads, driven, over & item.last)),
         ]
-        m.d.sync += begun.eq(begun + (fire & fresh) - self.drained)
-        with m.If(fire):
-            m.d.sync += [column.eq(column + 1), fresh.eq(over)]
-            with m.If(columns_end | item.none):
-                m.d.sync += [column.eq(0), planes.eq(rest)]
-        self._form(m, standing, driven, more, fire & columns_end)
+        self._admit(m, free, fire, over & item.last)
+        self._form(m, self._standing(item, reads.plane), driven, more, fire & reads.ends)
         with m.If(self.i.ready):
-            m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload), planes.eq(self._planes(self.i.payload))]
-        self._drive(m, item, column, driven, fire)
+            m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload)]
+        self._drive(m, item, reads.column, driven, fire)
         return m
+
+    def _admit(self, m: Module, free: Signal, fire: Value, over: Value) -> None:
+        """Whether the next read may leave: its step has begun, or the accumulators have a bank for it."""
+        begun, begun_next = Signal(2), Signal(2)
+        fresh, fresh_next = Signal(init=1), Signal()
+        m.d.comb += [
+            begun_next.eq(begun + (fire & fresh) - self.drained),
+            fresh_next.eq(Mux(fire, over, fresh)),
+        ]
+        m.d.sync += [begun.eq(begun_next), fresh.eq(fresh_next), free.eq(~fresh_next | (begun_next != 2))]
+
+    def _standing(self, item: data.View, plane: Value) -> Value:
+        """Rows that drive in a plane. A stride of a power of two is a part select, others a shifter."""
+        rows = self.p.group_rows
+        gap = (1 << (rows - 1).bit_length()) - rows
+        words = [Cat(item.planes.word_select(k, rows), Const(0, gap)) for k in range(self.p.planes)]
+        return Cat(words).word_select(plane, rows + gap)[:rows]
 
     def _form(self, m: Module, standing: Value, driven: Value, more: Value, step: Value) -> None:
         """The rows of the next OU: all of the group, or with ``dynamic`` the next that drive in this plane."""
@@ -105,23 +180,16 @@ class Walker(wiring.Component):
         with m.If(step):
             m.d.sync += taken.eq(Mux(more, taken | driven, 0))
 
-    def _tag(self, item: data.View, column: Value, plane: Value, driven: Value, over: Value) -> Value:
+    def _tag(self, item: data.View, reads: ReadCounter, driven: Value, over: Value) -> Value:
         layout = tag_layout(self.p.slots_used, self.p.planes, self.p.driven_bits)
         count = sum((bit for bit in driven), start=Const(0)) if self.p.driven_bits else Const(0, 0)
         return Cat(
-            fit(lookup(self.p.slots, item.group) + column, layout["slot"].width),
-            plane,
+            fit(lookup(self.p.slots, item.group) + reads.column, layout["slot"].width),
+            reads.plane,
             fit(count, self.p.driven_bits),
             over,
             item.none,
         )
-
-    def _planes(self, group: data.View) -> Value:
-        """Input planes in which some row of the group drives."""
-        p = self.p
-        if not p.skip:
-            return Const(2**p.planes - 1, p.planes)
-        return Cat(group.planes.word_select(plane, p.group_rows).any() for plane in range(p.planes))
 
     def _drive(self, m: Module, item: data.View, column: Value, driven: Value, fire: Value) -> None:
         """The request's registers."""
@@ -135,11 +203,11 @@ class Walker(wiring.Component):
             first = lookup([g.first_column_group for g in p.groups], item.group)
             m.d.sync += [
                 request.valid.eq(1),
-                payload.eq(Cat(self._spread(driven, item.group), fit(first + column, p.column_group_bits))),
+                payload.eq(Cat(self._spread(driven, item.first), fit(first + column, p.column_group_bits))),
             ]
 
-    def _spread(self, driven: Value, group: Value) -> Value:
-        """The OU's rows on the array's word lines: a decoder, no shifter.
+    def _spread(self, driven: Value, groups: Value) -> Value:
+        """The OU's rows on the array's word lines: each group's lines behind its bit of ``groups``.
 
         Groups on different word lines make one vector; groups of blocks that stand on the same ones
         (beside each other) are ORed.
@@ -156,7 +224,7 @@ class Walker(wiring.Component):
             for row, count, index in layer:
                 gap = Const(0, row - at)
                 lines += [gap, driven[:count]]
-                enable += [gap, (group == index).replicate(count)]
+                enable += [gap, groups[index].replicate(count)]
                 at = row + count
             total = total | (Cat(lines) & Cat(enable))
         return total[: self.p.rows]

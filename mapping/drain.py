@@ -121,9 +121,15 @@ def _scattered_plan(placement: Placement, tile: Tile) -> DrainPlan:
 
 
 def drain_cycles(placement: Placement, tile: Tile) -> int:
-    """``drain_plan(placement, tile).length``, of a scattered tile without the plan."""
+    """``drain_plan(placement, tile).length``."""
+    return drain_shape(placement, tile)[0]
+
+
+def drain_shape(placement: Placement, tile: Tile) -> tuple[int, int]:
+    """Cycles of a drain, and most arrays that share a bank; of a scattered tile without the plan."""
     if not tile.scattered:
-        return drain_plan(placement, tile).length
+        plan = drain_plan(placement, tile)
+        return plan.length, max(len(bank.arrays) for bank in plan.banks)
     rounds: dict[int, int] = {}  # by output: significances that an array has of it, at most
     joined = list(range(len(tile.readers)))  # the bank of each array
     owner: dict[int, int] = {}  # by output: an array that holds it
@@ -137,7 +143,8 @@ def drain_cycles(placement: Placement, tile: Tile) -> int:
     totals: Counter[int] = Counter()
     for output, many in rounds.items():
         totals[joined[owner[output]]] += many
-    return max(totals.values()) * -(-tile.slices // placement.chip.ou_cols)
+    length = max(totals.values()) * -(-tile.slices // placement.chip.ou_cols)
+    return length, max(Counter(joined).values())
 
 
 def lanes_used(placement: Placement, tile: Tile, plan: DrainPlan) -> tuple[tuple[int, ...], ...]:

@@ -5,23 +5,27 @@ of ``hw``. All times are clock cycles; cycle 0 is the first after reset, in whic
 offered. The source always offers, the sink always accepts, the macro answers after ``read_latency``.
 """
 
+import math
+from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.drain import DrainPlan, drain_cycles, drain_plan
+from mapping.drain import DrainPlan, drain_cycles, drain_plan, drain_shape
 from mapping.load import load_cycles, words_of
 from mapping.placement import Array, Placement, Tile
-from sim.machine import ou_reads, window_bands
+from sim.machine import group_reads, ou_reads, window_bands
 
 Integers = NDArray[np.int64]
 
-LOAD_TO_READ = 5  # last cycle of a load to the first read's decision
+WORD_TO_LOAD = 2  # a word is accepted to the first cycle of a load that needs it
+STEP_TO_LIMIT = 3  # first cycle in which a step is the oldest to the first word that it makes room for
+LOAD_TO_END = 3  # last cycle of an image's last load to the one in which the reader has finished
+LOAD_TO_READ = 12  # last cycle of a load to the first read's decision
 READ_TO_PINS = 1  # decision to request at the macro
-CODE_TO_SUM = 2  # codes at the pins to a finished sum
-DRAIN_TO_BEAT = 2  # slots read to a beat at the output
+CODE_TO_SUM = 4  # codes at the pins to a finished sum
 
 
 @dataclass(frozen=True)
@@ -43,25 +47,26 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
 
 
 def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> tuple[TileCycles, Integers]:
-    """All counts but the cycles, and the OU reads (kinds, steps) of each kind of array."""
+    """All counts but the cycles, and of each kind of array (2, kinds, steps) what `group_reads` says."""
     kinds, weights = distinct_arrays(tile)
     every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
     dense = np.array([ou_reads(placement, array, every, skip=False) for array in kinds])
     if skip or placement.dynamic:
         narrow = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
         bands = [
-            np.stack([ou_reads(placement, array, windows, skip=skip) for array in kinds])
+            np.stack([group_reads(placement, array, windows, skip=skip) for array in kinds], axis=1)
             for windows in window_bands(placement, tile, narrow)
         ]
-        reads = np.concatenate(bands, axis=1)
+        reads = np.concatenate(bands, axis=2)
     else:
-        reads = np.repeat(dense, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=1)
-    images, steps = codes.shape[0], reads.shape[1]
+        whole = np.stack([group_reads(placement, array, every, skip=False) for array in kinds], axis=1)
+        reads = np.repeat(whole, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=2)
+    images, steps = codes.shape[0], reads.shape[2]
     counts = TileCycles(
         cycles=0,
-        reads=int((reads * weights[:, None]).sum()),
+        reads=int((reads[0] * weights[:, None]).sum()),
         dense_reads=int(np.dot(dense[:, 0], weights)) * steps,
-        busiest=int(reads.max(axis=0).sum()),
+        busiest=int(reads[0].max(axis=0).sum()),
         fetched=images * placement.layer.height * placement.layer.width * words_of(tile, placement)[1],
         steps=steps,
     )
@@ -81,8 +86,18 @@ def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = 
     steps = images * placement.sweep.steps[0] * placement.sweep.steps[1]
     # With overlap the last beats of a drain may stay inside.
     once = load + reads + (0 if placement.sweep.overlap else drain)
-    fill = LOAD_TO_READ + CODE_TO_SUM + DRAIN_TO_BEAT - 1  # a step without reads in its last array
+    # A step without reads in its last array.
+    fill = LOAD_TO_READ + CODE_TO_SUM + drain_to_beat(placement, tile) - 1
     return once + (steps - 1) * max(load, reads, drain) + fill
+
+
+def drain_to_beat(placement: Placement, tile: Tile) -> int:
+    """Slots read to a beat at the output: a register before and behind, and two trees of adders, of the arrays that
+    share outputs and of the lanes that share weights."""
+    lanes, slices = placement.chip.ou_cols, tile.slices
+    together = lanes if tile.scattered or lanes % slices else slices
+    arrays = drain_shape(placement, tile)[1]
+    return 2 + math.ceil(math.log2(arrays)) + math.ceil(math.log2(together))
 
 
 def _word_type(bits: int) -> type[np.unsignedinteger]:
@@ -140,43 +155,44 @@ class _Source:
         limit = limit_rows[:, None] * pitch + np.where(retires[:, None], np.clip(left, 0, width) * words, 0)
         self.total = height * pitch
         self.limit = np.minimum(limit, self.total).ravel().tolist()
-        self.open = min(self.total, buffer_lines(placement, tile) * pitch)
-        self.count, self.next, self.allowed, self.last = 0, 0, self.open, -1
+        self.open = self.limit[0]
+        self._begin(0)
 
-    def until(self, cycle: int) -> None:
-        """Accept words in cycles before ``cycle``."""
-        taken = min(cycle - self.next, self.allowed - self.count)
-        if taken > 0:
+    def _begin(self, cycle: int) -> None:
+        """An image's first word is offered in ``cycle``."""
+        self.count, self.next, self.allowed = 0, cycle, self.open
+        self.later: deque[tuple[int, int]] = deque()  # cycles from which other limits hold
+
+    def _until(self, cycle: int, need: int) -> None:
+        """Accept words in cycles before ``cycle``, no more than ``need``."""
+        while self.next < cycle and self.count < need:
+            end = min(cycle, self.later[0][0]) if self.later else cycle
+            taken = max(0, min(end - self.next, min(self.allowed, need) - self.count))
             self.count += taken
-            self.next += taken
-            self.last = self.next - 1
-        if self.next < cycle:
-            self.next = cycle
+            self.next = self.next + taken if self.count == need else end
+            if self.later and self.next >= self.later[0][0]:
+                self.allowed = self.later.popleft()[1]
+
+    def _reach(self, need: int) -> int:
+        """Cycle in which word ``need`` is accepted, which is not before `next`."""
+        while self.count < need:
+            self._until(self.later[0][0] if self.allowed < need else self.next + need - self.count, need)
+        return self.next - 1
 
     def present(self, step: int, cycle: int) -> int:
-        """First cycle from ``cycle``, the step's first, in which its pixels are in the buffer."""
+        """First cycle from ``cycle``, the step's first, in which its load may begin, its pixels in the buffer."""
+        self._until(cycle - WORD_TO_LOAD + 1, self.total)
         if self.count == self.total:
             return cycle
+        self.later.append((cycle + STEP_TO_LIMIT, self.limit[step]))
         need = self.need[step]
-        self.until(cycle)
-        if need > self.count:
-            self.until(cycle + 1)  # the limit follows the step one cycle late
-            self.allowed = self.limit[step]
-            if need <= self.count:
-                return cycle + 1
-            self.until(self.next + need - self.count)
-            return self.next
-        self.until(cycle + 1)
-        self.allowed = self.limit[step]
-        return cycle
+        return cycle if need <= self.count else self._reach(need) + WORD_TO_LOAD
 
     def restart(self, cycle: int) -> int:
         """The image's last load was over before ``cycle``; returns the next image's first cycle."""
-        self.until(cycle + 1)
-        self.allowed = self.total
-        self.until(self.next + self.total - self.count)
-        start = max(cycle, self.last + 1) + 1
-        self.count, self.next, self.allowed = 0, start, self.total
+        self.later.append((cycle + STEP_TO_LIMIT, self.total))
+        start = max(cycle + LOAD_TO_END - 1, self._reach(self.total) + 1) + 1
+        self._begin(start)
         return start
 
 
@@ -186,17 +202,18 @@ class Timeline:
     def __init__(self, placement: Placement, tile: Tile) -> None:
         self.placement, self.tile = placement, tile
         self.load, self.drain = load_cycles(placement, tile), drain_cycles(placement, tile)
+        self.to_beat = drain_to_beat(placement, tile)
         self.source = _Source(placement, tile, words_of(tile, placement)[1])
 
     def run(self, reads: Integers, images: int) -> int:
-        """Cycles of a tile whose beats are taken at once; ``reads`` (kinds, steps)."""
+        """Cycles of a tile whose beats are taken at once; ``reads`` as of `tile_reads`."""
         overlap = self.placement.sweep.overlap
-        sink = _Overlap(self.placement, drain_plan(self.placement, self.tile)) if overlap else None
+        sink = _Overlap(self.placement, drain_plan(self.placement, self.tile), self.to_beat) if overlap else None
         drains, out = self.drains(reads, images), 0
         first = next(drains)
-        for step in range(reads.shape[1]):
+        for step in range(reads.shape[2]):
             last = first + self.drain - 1
-            last, out = sink.step(first, step) if sink else (last, last + DRAIN_TO_BEAT)
+            last, out = sink.step(first, step) if sink else (last, last + self.to_beat)
             first = drains.send(last)
         return out + 1
 
@@ -205,12 +222,15 @@ class Timeline:
 
         After the last step it yields once more, the cycle after the last drain.
         """
-        reads = binding(reads)
+        reads, last_group = binding(reads)
         steps = reads.shape[1]
         latency = READ_TO_PINS + self.placement.chip.read_latency
         per_image, load = steps // images, self.load
         some_empty = (reads == 0).any(axis=0).tolist()
-        before = last = [0] * len(reads)  # first cycle after the last read, of the last two steps, per kind
+        # Reads before those of a step's last row group; none where one group has them all.
+        leads = (reads - last_group).T.tolist()
+        last = [0] * len(reads)  # first cycle after the last read, per kind
+        released = released_last = -1  # cycle in which the last kind has taken a step's last row group, of two steps
         popped = [-1] * len(reads)  # cycle in which the last tag left each queue; empty: it is as the reads were
         drained, drained_last = -(10**9), -(10**9)
         step_start = 0
@@ -218,9 +238,15 @@ class Timeline:
             at = step % per_image
             if step and at == 0:
                 step_start = self.source.restart(step_start)
-            step_start = max(self.source.present(at, step_start), max(before)) + load
-            ready = max(step_start - 1 + LOAD_TO_READ, drained + 1)
-            now = [(free if free > ready else ready) + count for free, count in zip(last, own, strict=True)]
+            step_start = max(self.source.present(at, step_start), released + 1) + load
+            arrival = step_start - 1 + LOAD_TO_READ
+            ready = max(arrival, drained + 1)
+            firsts = [free if free > ready else ready for free in last]
+            now = [first + count for first, count in zip(firsts, own, strict=True)]
+            taken = max(
+                first + lead - 1 if lead else max(free, arrival) - 1
+                for first, lead, free in zip(firsts, leads[step], last, strict=True)
+            )
             if some_empty[step]:
                 popped = [
                     free - 1 + latency if count else max(free, tag + 1)
@@ -232,27 +258,33 @@ class Timeline:
             else:
                 popped = []
                 complete = max(now) - 1 + latency + CODE_TO_SUM
-            before, last = last, now
+            last = now
+            released, released_last = released_last, taken
             drained, drained_last = drained_last, (yield max(complete, drained_last + 1))
         yield drained_last + 1
 
 
 def binding(reads: Integers) -> Integers:
-    """Rows of ``reads`` (kinds, steps) that time can depend on: each once; one alone if no other exceeds it.
+    """Kinds of ``reads`` (2, kinds, steps) that time can depend on: each once; one alone if no other exceeds it.
 
-    An array that never reads less than another never ends, nor completes, a step before it.
+    An array that never reads less than another, be it in whole or before its last row group, never ends, nor
+    releases, nor completes a step before it.
     """
-    top = reads.max(axis=0)
-    for own in reads:
-        if np.array_equal(own, top):
-            return own[None]
-    return np.array(list({own.tobytes(): own for own in reads}.values()))
+    whole, last = reads
+    before = whole - last
+    top = whole.max(axis=0), before.max(axis=0)
+    for k in range(len(whole)):
+        if np.array_equal(whole[k], top[0]) and np.array_equal(before[k], top[1]):
+            return reads[:, k : k + 1]
+    distinct = {reads[:, k].tobytes(): reads[:, k] for k in range(len(whole))}
+    return np.stack(list(distinct.values()), axis=1)
 
 
 class _Overlap:
     """Flush beats of the overlap buffer, and how they hold up the drain."""
 
-    def __init__(self, placement: Placement, drain: DrainPlan) -> None:
+    def __init__(self, placement: Placement, drain: DrainPlan, to_beat: int) -> None:
+        self.to_beat = to_beat
         sweep, m = placement.sweep, placement.layer.outputs
         beats = drain.banks[0].beats
         whole = [index for index, beat in enumerate(beats) if beat.last]
@@ -274,15 +306,15 @@ class _Overlap:
 
     def step(self, first: int, step: int) -> tuple[int, int]:
         """Last slot read of a drain that could begin at ``first``; cycle of the last beat that leaves."""
-        if first + self.first_whole + DRAIN_TO_BEAT < self.busy_until:
+        if first + self.first_whole + self.to_beat < self.busy_until:
             # The first beat waits at the output from `stall`; what is not read by then waits too.
-            stall = first + self.first_whole + DRAIN_TO_BEAT
+            stall = first + self.first_whole + self.to_beat
             last = first + self.length - 1
             last = last if last < stall else self.busy_until + last - stall
             taken = self.busy_until + self.length - 1 - self.first_whole
         else:
             last = first + self.length - 1
-            taken = last + DRAIN_TO_BEAT
+            taken = last + self.to_beat
         rows, columns = self.steps
         at = step % (rows * columns)
         flushed = 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapping.drain import drain_plan
 from mapping.placement import Placement, Tile
-from sim.cycles import DRAIN_TO_BEAT, TileCycles, Timeline, tile_cycles, tile_reads
+from sim.cycles import TileCycles, Timeline, drain_to_beat, tile_cycles, tile_reads
 
 Integers = NDArray[np.int64]
 
@@ -22,13 +22,14 @@ class _Store:
         plan = drain_plan(placement, tile)
         leaving = [k for k in range(plan.length) if any(k < len(b.beats) and b.beats[k].last for b in plan.banks)]
         self.length, self.first, self.last = plan.length, leaving[0], leaving[-1]
+        self.to_beat = drain_to_beat(placement, tile)
 
     def step(self, begin: int, free: int) -> tuple[int, int]:
         """Last slot read of a drain that could begin at ``begin``, and the cycle in which its last beat is taken;
         the store takes beats from cycle ``free`` on."""
-        end, stall = begin + self.length - 1, begin + self.first + DRAIN_TO_BEAT
+        end, stall = begin + self.length - 1, begin + self.first + self.to_beat
         if stall >= free:
-            return end, begin + self.last + DRAIN_TO_BEAT
+            return end, begin + self.last + self.to_beat
         return end if end < stall else free + end - stall, free + self.last - self.first
 
 
@@ -52,7 +53,7 @@ def layer_cycles(
     ]
     begin, taken = [next(own) for own in drains], [0] * len(drains)
     end, free, free_next = -1, 0, 0  # last word read; from when this step's beats and the next one's are taken
-    for _ in range(counted[0][1].shape[1]):
+    for _ in range(counted[0][1].shape[2]):
         for k, (store, own) in enumerate(zip(stores, drains, strict=True)):
             last, taken[k] = store.step(begin[k], free)
             begin[k] = own.send(last)

@@ -46,11 +46,18 @@ def window_bands(placement: Placement, tile: Tile, codes: Integers, entries: int
 
 def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
     """OU reads of an array in each step: (steps,)."""
-    bits, each, total = placement.planes(array), placement.group_rows, np.zeros(len(windows), np.int64)
+    return group_reads(placement, array, windows, skip=skip)[0]
+
+
+def group_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
+    """(2, steps): OU reads of an array in each step, and those of the last row group that it reads."""
+    bits, each = placement.planes(array), placement.group_rows
+    total, last = found = np.zeros((2, len(windows)), np.int64)
     for block in array.blocks:
         columns, groups = column_groups(array, block, placement.chip), -(-block.rows // each)
         if not skip and not placement.dynamic:
             total += bits * groups * columns
+            last[:] = bits * columns
             continue
         driven = np.zeros((groups * each, len(windows)), windows.dtype)
         driven[: block.rows] = windows.T[block.window]
@@ -58,11 +65,14 @@ def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: boo
             driven[: block.rows] <<= block.shifts[:, None].astype(driven.dtype)
         if placement.dynamic:
             own = driven[: block.rows].T
-            total += formed_reads(own, bits, placement.chip.ou_rows, skip=skip) * columns
+            planes = formed_reads(own, bits, placement.chip.ou_rows, skip=skip)[None]
         else:
             ones = np.bitwise_or.reduce(driven.reshape(groups, each, -1), axis=1) & (2**bits - 1)
-            total += np.bitwise_count(ones).sum(axis=0, dtype=np.int64) * columns
-    return total
+            planes = np.bitwise_count(ones)
+        total += planes.sum(axis=0, dtype=np.int64) * columns
+        for own in planes:
+            np.copyto(last, own * np.int64(columns), where=own != 0)
+    return found
 
 
 def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> Integers:

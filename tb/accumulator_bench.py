@@ -13,8 +13,8 @@ from tb.component_bench import Bench, Source, as_signed, pack, unpack
 from tb.components import Case, present_case
 
 STEPS = 14
-INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "slot", "drained")
-CODE_TO_SUM = 2
+INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "slot", "advance", "drained")
+CODE_TO_SUM = 4
 
 
 def reads_of(case: Case) -> list[dict[str, int]]:
@@ -93,10 +93,11 @@ class Drain:
 
     def __init__(self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]) -> None:
         self.bench, self.steps, self.tags, self.codes, self.pattern = bench, steps, tags, codes, pattern
-        self.slot, self.drained = bench.input("slot"), bench.input("drained")
+        self.slot, self.drained, self.advance = (bench.input(name) for name in ("slot", "drained", "advance"))
         self.complete, self.sums = bench.output("complete"), bench.output("sums")
         self.order: list[int] = []
         self.done, self.read, self.now_drained = 0, None, False
+        self.moves, self.shown = False, None  # slots are read; the sums that must be seen, with what they are of
         self.ends: list[int] = []  # cycle from which each step is complete
         self.popped, self.last_pop = 0, -1
 
@@ -110,21 +111,27 @@ class Drain:
             self.now_drained = not self.order
         else:
             self.slot.put(self.bench.rng.randrange(self.steps.p.slots))
+        self.moves = self.read is not None or self.bench.rng.random() < 0.5
+        self.advance.put(int(self.moves))
         self.drained.put(int(self.now_drained))
 
     def sample(self) -> None:
         ready = sum(time <= self.bench.now for time in self.ends) > self.done
         assert self.complete.get() == int(ready), f"cycle {self.bench.now}: complete is wrong"
-        if self.read is not None:
-            lanes = self.steps.p.lanes + bool(self.steps.p.driven_bits)
+        lanes = self.steps.p.lanes + bool(self.steps.p.driven_bits)
+        if self.shown is not None:
             got = [as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)]
-            want = self.steps.sums[self.done].get(self.read, [0] * lanes)
-            assert got == want, f"step {self.done}, slot {self.read}"
+            step, slot, want = self.shown
+            assert got == want, f"step {step}, slot {slot}"
+        if self.moves:
+            self.shown = None
+        if self.read is not None:
+            self.shown = self.done, self.read, self.steps.sums[self.done].get(self.read, [0] * lanes)
         self.done += int(self.now_drained)
         self._follow()
 
     def _follow(self) -> None:
-        """When each tag meets its codes; the sum is there two cycles later."""
+        """When each tag meets its codes; the sum is there four cycles later."""
         while self.popped < self.tags.sent:
             if self.steps.none[self.popped]:
                 self.last_pop = max(self.tags.times[self.popped] + 1, self.last_pop + 1)

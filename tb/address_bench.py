@@ -1,19 +1,20 @@
 """Runs inside the simulator: the address generator against the windows of the placement."""
 
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
 import cocotb
 import numpy as np
 
-from hw.address import address_layout
+from hw.address import word_layout
 from hw.parameters import TileParameters
-from sim.cycles import buffer_lines, window_edges
+from hw.steps import step_layout
+from sim.cycles import buffer_lines
 from sim.machine import step_windows
-from tb.component_bench import Bench, Level, Sink, as_signed, fields, inverted
+from tb.component_bench import Bench, Source, fields
 from tb.components import present_case
-
-EDGES = ("first_row", "last_row", "first_column", "last_column")
+from tb.steps_bench import steps_of
 
 
 def addresses(p: TileParameters) -> list[tuple[Any, ...]]:
@@ -34,81 +35,50 @@ def addresses(p: TileParameters) -> list[tuple[Any, ...]]:
     return found
 
 
-def edges(p: TileParameters) -> list[dict[str, int]]:
-    """Per step: the window's first and last row and column, and whether the next row retires a line."""
-    (top, bottom), (left, right) = (window_edges(p.placement, p.tile, axis) for axis in range(2))
-    sweep = p.placement.sweep
-    lowest = min(offset[0] for offset in p.tile.offsets)
-    found = []
-    for y in range(sweep.steps[0]):
-        following = ((y + 1) * sweep.stride[0] + lowest) // sweep.insert[0]
-        for x in range(sweep.steps[1]):
-            own = (top[y], bottom[y], left[x], right[x])
-            found.append(dict(zip(EDGES, map(int, own), strict=True)))
-            found[-1]["retires"] = int(following > max(top[y], 0))
-    return found
+class Words:
+    """Watches addresses: they cannot be stalled, and come three cycles after their cycle of the plan."""
 
-
-class Steps:
-    """Watches the beginnings of steps and restarts images."""
-
-    def __init__(self, bench: Bench, p: TileParameters, hold: Level, images: int, wait: int) -> None:
-        self.bench, self.hold, self.images, self.wait = bench, hold, images, wait
-        self.begin, self.finished = bench.output("begins"), bench.output("finished")
-        self.restart = bench.input("restart")
-        self.watched = {name: bench.output(name) for name in (*EDGES, "retires")}
-        self.width = len(bench.dut["first_row"])
-        self.edges = edges(p)
-        self.begun, self.left, self.pulse = 0, 0, False
+    def __init__(self, bench: Bench, p: TileParameters, steps: Source, expected: list[tuple[Any, ...]]) -> None:
+        self.bench, self.steps, self.length = bench, steps, len(p.load.reads)
+        self.expected = deque(expected)
+        self.layout = word_layout(p.buffer)
+        self.valid, self.word = bench.output("valid"), bench.output("word")
+        self.count = 0
 
     def drive(self) -> None:
-        self.pulse = self.images > 1 and bool(self.finished.get()) and self.left == 0
-        self.restart.put(int(self.pulse))
+        pass
 
     def sample(self) -> None:
-        if self.begin.get():
-            assert not self.hold.high, "a step began while it was held"
-            assert self.begun < len(self.edges), "a step too many"
-            shown = {name: as_signed(pin.get(), self.width) for name, pin in self.watched.items()}
-            shown["retires"] &= 1
-            assert shown == self.edges[self.begun], f"step {self.begun}"
-            self.begun += 1
-        if self.finished.get():
-            assert self.begun == len(self.edges), "finished before the last step"
-            self.left = max(0, self.left - 1)
-        if self.pulse:
-            self.images, self.begun = self.images - 1, 0
-            self.left = self.bench.rng.randint(0, self.wait)
+        if not self.valid.get():
+            return
+        o = fields(self.layout, self.word.get())
+        got = o["address"] if o["inside"] else None, o["index"], o["last"]
+        assert self.expected and got == self.expected.popleft(), f"word {self.count}: {got}"
+        step, index = divmod(self.count, self.length)
+        assert self.bench.now == self.steps.times[step] + index + 3, f"word {self.count} is not three cycles late"
+        self.count += 1
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-@cocotb.parametrize(
-    (
-        ("hold", "sink"),
-        [
-            ("never", "never"),
-            ("half", "never"),
-            ("never", "mostly"),
-            ("mostly", "half"),
-        ],
-    ),
-)
-async def walks_every_window(dut: Any, hold: str, sink: str) -> None:
-    """Addresses, edges and the end of three images."""
+@cocotb.parametrize(source=["never", "half", "mostly"])
+async def walks_every_window(dut: Any, source: str) -> None:
+    """Addresses of three images, whenever a step may begin."""
     p = present_case().parameters
-    bench, images = Bench(dut), 3
-    await bench.reset("hold", "o__ready", "restart")
-    layout, want = address_layout(p.buffer), addresses(p)
+    bench = Bench(dut)
+    await bench.reset("i__valid", "i__payload")
+    layout = step_layout(p.buffer)
+    place = layout["limit"].shape
+    offsets = {name: member.offset for name, member in layout}
 
-    def decode(raw: int) -> tuple[Any, ...]:
-        o = fields(layout, raw)
-        return o["address"] if o["inside"] else None, o["index"], o["last"]
+    def payload(step: dict[str, Any]) -> int:
+        """What the generator reads of a step; the rest is noise that it must not mind."""
+        noise = {name: bench.rng.getrandbits(place.size) for name in ("need", "limit")}
+        return sum((noise.get(name, step.get(name, 0)) or 0) << offset for name, offset in offsets.items())
 
-    held = bench.add(Level(bench, "hold", inverted(bench.pace(hold))))
-    steps = bench.add(Steps(bench, p, held, images, 0 if sink == "never" else 9))
-    out = bench.add(Sink(bench, "o", want * images, bench.pace(sink), decode))
+    steps = bench.add(Source(bench, "i", [payload(own) for own in steps_of(p) * 3], bench.pace(source)))
+    out = bench.add(Words(bench, p, steps, addresses(p) * 3))
     await bench.finish(out)
-    assert steps.finished.get() and steps.images == 1
-    if hold == sink == "never":
-        # One address a cycle from the first; between images, one cycle to finish and restart.
-        assert out.times == [1 + k + k // len(want) for k in range(images * len(want))], "a bubble"
+    assert out.count == steps.sent * len(p.load.reads)
+    if source == "never":
+        length = len(p.load.reads)
+        assert steps.times == [k * length for k in range(steps.sent)], "a bubble between steps"

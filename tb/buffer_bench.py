@@ -14,6 +14,7 @@ from tb.component_bench import Bench, Level, Source, inverted, pack, unpack
 from tb.components import present_case
 
 IMAGES = 3
+BEGIN_TO_LOAD = 4  # a step's first cycle to its first `valid`
 INPUTS = ("i__valid", "i__payload", "hold")
 
 
@@ -54,6 +55,7 @@ class Loads:
         names = ("begins", "index", "load__valid", "load__last", "load__data")
         self.pins = {name: bench.output(name) for name in names}
         self.due: tuple[int, int] | None = None
+        self.index = 0
         self.began = deque()  # cycles in which steps began
 
     def drive(self) -> None:
@@ -68,12 +70,13 @@ class Loads:
         self.due = None
         if get["load__valid"]():
             assert len(self.expected) > 0, f"cycle {now}: a word too many"
-            self.due = get["index"](), get["load__last"]()
-            assert self.began and self.began[0] + 1 + self.due[0] == now, f"cycle {now}: a gap in a load"
+            self.due = self.index, get["load__last"]()
+            assert self.began and self.began[0] + BEGIN_TO_LOAD + self.due[0] == now, f"cycle {now}: a gap in a load"
             if self.due[1]:
                 self.began.popleft()
         else:
             assert not get["load__last"]()
+        self.index = get["index"]()  # a cycle before its ``valid``
         if get["begins"]():
             assert not self.hold.high, f"cycle {now}: a step began while it was held"
             self.began.append(now)

@@ -18,6 +18,7 @@ from hw.engine import ArrayEngine
 from hw.output import OutputStage, OverlapAdd
 from hw.parameters import TileParameters
 from hw.splice import Splice
+from hw.steps import StepGenerator
 from hw.verilog import convert
 from mapping.dense import place_dense
 from spec.chip import Chip, load_chip
@@ -74,6 +75,8 @@ class Case:
         match self.component:
             case "address":
                 return AddressGenerator(p.buffer)
+            case "steps":
+                return StepGenerator(p.buffer)
             case "buffer":
                 return InputBuffer(p.buffer)
             case "engine":

@@ -13,12 +13,12 @@ from hw.parameters import TileParameters
 from hw.streams import request_layout, tag_layout
 from mapping.placement import row_groups
 from sim.machine import step_windows
-from tb.component_bench import Bench, Sink, fields, pack, random_codes
+from tb.component_bench import Bench, Sink, fields, pack, random_codes, unpack
 from tb.components import Case, present_case
 
 STEPS = 14
-LOAD_TO_TAG = 4  # from the load's last `valid` to the first tag; its request follows a cycle later
-INPUTS = ("load__valid", "load__last", "load__data", "move", "begins", "drained",
+LOAD_TO_TAG = 8  # from the load's last `valid` to the first tag; its request follows a cycle later
+INPUTS = ("load__valid", "load__last", "load__data", "load__nonzero", "move", "begins", "drained",
           "crossbar__request__ready", "tag__ready")  # fmt: skip
 
 
@@ -32,15 +32,16 @@ def step_values(bench: Bench, p: TileParameters, steps: int) -> NDArray[np.int64
     return windows[[bench.rng.randrange(len(windows)) for _ in range(steps)]]
 
 
-def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any]]:
-    """Requests (word lines, column group) and tags of one step, in order."""
+def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any], int]:
+    """Requests (word lines, column group) and tags of one step, in order; how many are not of its last row group."""
     p = case.parameters
     chip, array = p.chip, p.tile.readers[case.array]
-    requests, tags = [], []
+    requests, tags, lead = [], [], 0
     for group in row_groups(array, p.placement):
         block = array.blocks[group.block]
         first = group.row - block.row
         rows = slice(first, first + group.count)
+        before = len(tags)
         values = [window[k] << s for k, s in zip(block.window[rows], block.shifts[rows].tolist(), strict=True)]
         for plane in range(p.placement.planes(array)):
             ones = [row for row, value in enumerate(values) if value >> plane & 1]
@@ -52,9 +53,10 @@ def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any]]:
                 requests.append((driven << group.row, group.first_column_group + column))
                 slot = p.drain.slots[case.array][group.block] + column
                 tags.append((slot, plane, len(unit) if p.placement.weight_offset else 0, 0, 0))
+        lead = before if len(tags) > before else lead
     if tags:
         tags[-1] = (*tags[-1][:3], 1, 0)
-    return requests, tags or [(None, None, None, 1, 1)]
+    return requests, tags or [(None, None, None, 1, 1)], lead
 
 
 class Loader:
@@ -70,7 +72,8 @@ class Loader:
     ) -> None:
         self.bench, p = bench, case.parameters
         self.steps, self.words = steps, words
-        names = ("begins", "load__valid", "load__last", "load__data", "move")
+        names = ("begins", "load__valid", "load__last", "load__data", "load__nonzero", "move")
+        self.lanes, self.bits = p.load.lanes, p.buffer.format.bits
         self.pins = {name: bench.input(name) for name in names}
         self.free = bench.output("free")
         self.noise = len(bench.dut["load__data"])
@@ -126,9 +129,9 @@ class Loader:
         self.pins["load__valid"].put(int(shown is not None))
         self.pins["load__last"].put(int(last))
         self.pins["move"].put(self.moves[shown[1]] if shown else self.bench.rng.choice(self.moves))
-        self.pins["load__data"].put(
-            self.data[before[0]][before[1]] if before else self.bench.rng.getrandbits(self.noise)
-        )
+        word = self.data[before[0]][before[1]] if before else self.bench.rng.getrandbits(self.noise)
+        self.pins["load__data"].put(word)
+        self.pins["load__nonzero"].put(pack(map(bool, unpack(word, self.bits, self.lanes)), 1))
         if last:
             self.loaded.append(self.bench.now)
 
@@ -139,8 +142,8 @@ class Loader:
 class Drains:
     """Plays the splice: a step is drained some cycles after its last tag. Watches ``free``."""
 
-    def __init__(self, bench: Bench, tags: Sink, loader: Loader, delay: int) -> None:
-        self.bench, self.tags, self.loader, self.delay = bench, tags, loader, delay
+    def __init__(self, bench: Bench, tags: Sink, loader: Loader, leads: list[int], delay: int) -> None:
+        self.bench, self.tags, self.loader, self.leads, self.delay = bench, tags, loader, leads, delay
         self.drained, self.free = bench.input("drained"), bench.output("free")
         self.due: deque[int] = deque()
         self.times: list[int] = []
@@ -163,7 +166,10 @@ class Drains:
         self.begun = self.loader.begun
 
     def sample(self) -> None:
-        assert self.free.get() == int(self.begun - self.ended < 2), f"cycle {self.bench.now}: free is wrong"
+        # A step's bank is free when its last row group is taken: after the reads before it, and before its own.
+        taken = sum(self.seen >= lead for lead in self.leads[: len(self.loader.loaded)])
+        soonest, latest = int(self.begun - taken < 2), int(self.begun - self.ended < 2)
+        assert latest <= self.free.get() <= soonest, f"cycle {self.bench.now}: free is wrong"
         assert self.started - len(self.times) <= 2, f"cycle {self.bench.now}: a third step is in flight"
 
 
@@ -171,9 +177,10 @@ def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Lo
     """All agents, for fresh windows; also the number of tags of each step."""
     p = case.parameters
     windows = step_values(bench, p, STEPS)
-    requests, tags, counts = [], [], []
+    requests, tags, counts, leads = [], [], [], []
     for window in windows.tolist():
-        own, own_tags = step_reads(case, window)
+        own, own_tags, lead = step_reads(case, window)
+        leads.append(len(tags) + lead)
         requests += own
         tags += own_tags
         counts.append(len(own_tags))
@@ -192,7 +199,7 @@ def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Lo
     loader = bench.add(Loader(bench, case, windows, bench.pace(load), bench.pace(load)))
     asked = bench.add(Sink(bench, "crossbar__request", requests, bench.pace(macro), request_of))
     told = bench.add(Sink(bench, "tag", tags, bench.pace(tag), tag_of))
-    drains = bench.add(Drains(bench, told, loader, 0 if tag == "never" else 90))
+    drains = bench.add(Drains(bench, told, loader, leads, 0 if tag == "never" else 90))
     return loader, asked, told, drains, counts
 
 

@@ -32,7 +32,7 @@ from spec.layer import InputFormat
 Integers = NDArray[np.int64]
 Words = list[list[int | None]]  # lanes of each; None: anything
 
-REDUCED = 5  # cycles from the last pixel of a pool's window to its word at the output, without a mean's rounding
+REDUCED = 8  # cycles from the last pixel of a pool's window to its word at the output, without a mean's rounding
 
 
 @dataclass(frozen=True)

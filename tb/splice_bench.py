@@ -9,11 +9,12 @@ from hw.parameters import TileParameters
 from hw.splice import beat_layout
 from mapping.drain import beat_outputs
 from mapping.widths import slot_range
+from sim.cycles import drain_to_beat
 from tb.component_bench import Bench, Sink, as_signed, fields, pack, unpack
 from tb.components import present_case
 
 STEPS = 16
-DRAIN_TO_BEAT = 2
+
 
 Sums = list[list[list[int]]]  # per array and slot: lanes, then the reference when there is one
 
@@ -81,7 +82,8 @@ class Arrays:
         self.sums = [bench.input(f"sums_{k}") for k in range(n)]
         self.noise = [len(bench.dut[f"sums_{k}"]) for k in range(n)]
         self.complete = [bench.input(f"complete_{k}") for k in range(n)]
-        self.drained = bench.output("drained")
+        self.drained, self.advance = bench.output("drained"), bench.output("advance")
+        self.shown = [0] * n  # sums of the slots read last
         self.finished = [0] * n  # steps
         self.done = 0
         self.times: list[int] = []
@@ -91,13 +93,14 @@ class Arrays:
             if self.finished[k] < min(len(self.steps), self.done + 2) and next(self.pattern):
                 self.finished[k] += 1
             pin.put(int(self.finished[k] > self.done))
-            slot = self.slots[k].get()
-            if self.finished[k] > self.done:
-                self.sums[k].put(pack(self.steps[self.done][k][slot], self.widths[k]))
-            else:
-                self.sums[k].put(self.bench.rng.getrandbits(self.noise[k]))
+            self.sums[k].put(self.shown[k])
 
     def sample(self) -> None:
+        if self.advance.get():
+            for k, slot in enumerate(self.slots):
+                there = self.finished[k] > self.done
+                own = self.steps[self.done][k][slot.get()] if there else []
+                self.shown[k] = pack(own, self.widths[k]) if there else self.bench.rng.getrandbits(self.noise[k])
         if self.drained.get():
             assert min(self.finished) > self.done, "a step was drained that not all arrays had finished"
             self.done += 1
@@ -132,4 +135,4 @@ async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
     assert played.done == STEPS and played.finished == [STEPS] * n
     if arrays == sink == "never":
         assert played.times == [(k + 1) * p.drain.length - 1 for k in range(STEPS)], "a bubble in the drain"
-        assert out.times[-1] == played.times[-1] + DRAIN_TO_BEAT
+        assert out.times[-1] == played.times[-1] + drain_to_beat(p.placement, p.tile)

@@ -59,22 +59,22 @@ def codes_of(layer: Layer, numbers: InputFormat, zeros: float, images: int = 1) 
     return np.where(rng.random(x.shape) < zeros, 0, x)
 
 
-def plain_reads(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: bool) -> list[list[int]]:
-    """OU reads by array and step, one row group and one input plane after the other."""
+def plain_reads(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: bool) -> list[list[list[int]]]:
+    """OU reads by array, step and row group that has any, one row group and one input plane after the other."""
     windows, found = step_windows(placement, tile, codes).tolist(), []
     for array in tile.arrays:
         planes, each = placement.planes(array), []
         for window in windows:
-            total = 0
+            each.append([])
             for group in row_groups(array, placement):
-                block = array.blocks[group.block]
+                block, total = array.blocks[group.block], 0
                 rows = range(group.row - block.row, group.row - block.row + group.count)
                 values = [window[block.window[row]] << int(block.shifts[row]) for row in rows]
                 for plane in range(planes):
                     ones = sum(value >> plane & 1 for value in values)
                     units = -(-ones // placement.chip.ou_rows) if placement.dynamic else min(ones, 1)
                     total += max(units, 0 if skip else 1) * group.column_groups
-            each.append(total)
+                each[-1] += [total] if total else []
         found.append(each)
     return found
 
@@ -84,62 +84,65 @@ class PlainSource:
 
     def __init__(self, placement: Placement, tile: Tile, plan: LoadPlan) -> None:
         rules = _Source(placement, tile, plan.words)
-        self.need, self.limit, self.total = rules.need, rules.limit, rules.total
-        self.cycle, self.count, self.last, self.allowed = 0, 0, -1, rules.open
+        self.need, self.limit, self.total, self.open = rules.need, rules.limit, rules.total, rules.limit[0]
+        self.start(0)
+
+    def start(self, cycle: int) -> None:
+        """An image begins."""
+        self.cycle, self.times, self.changes = cycle, [], {}
+        self.allowed = self.open
 
     def one(self) -> None:
         """A cycle goes by."""
-        if self.count < self.allowed:
-            self.count, self.last = self.count + 1, self.cycle
+        self.allowed = self.changes.get(self.cycle, self.allowed)
+        if len(self.times) < min(self.allowed, self.total):
+            self.times.append(self.cycle)
         self.cycle += 1
 
     def begin(self, at: int, first: int) -> int:
-        """First cycle from ``first`` with the pixels of step ``at``; from the next on its own limit holds."""
-        while self.cycle < first:
+        """First cycle from ``first`` with the pixels of step ``at``; three cycles after ``first`` its limit holds."""
+        self.changes[first + 3] = self.limit[at]
+        while len(self.times) < self.need[at]:
             self.one()
-        found = first if self.count >= self.need[at] else None
-        self.one()
-        self.allowed = self.limit[at]
-        while found is None:
-            found = self.cycle if self.count >= self.need[at] else None
-            if found is None:
-                self.one()
-        return found
+        return max(first, self.times[self.need[at] - 1] + 2)
 
     def restart(self, first: int) -> int:
         """First cycle of the next image; the last load was over before ``first``."""
-        while self.cycle <= first:
+        self.changes[first + 3] = self.total
+        while len(self.times) < self.total:
             self.one()
-        self.allowed = self.total
-        while self.count < self.total:
-            self.one()
-        self.cycle, self.count = max(first, self.last + 1) + 1, 0
+        self.start(max(first + 2, self.times[-1] + 1) + 1)
         return self.cycle
 
 
 def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: bool) -> tuple[int, int]:
     """Cycles and reads by the tables of ``docs/architecture.md``: every array, step by step. No overlap."""
-    plan, drain = load_plan(placement, tile), TileParameters(placement, tile).drain.length
+    plan, p = load_plan(placement, tile), TileParameters(placement, tile)
+    drain, lanes = p.drain.length, placement.chip.ou_cols
     reads, source = plain_reads(placement, tile, codes, skip=skip), PlainSource(placement, tile, plan)
     steps, images = len(reads[0]), len(codes)
-    ends = [[-1, -1] for _ in reads]  # last reads
+    ends, takes = [[-1, -1] for _ in reads], [[-1, -1] for _ in reads]  # last reads; last row groups taken
     tags, freed, first = [-1] * len(reads), [-1, -1], 0  # freed: last slots read
     for step in range(steps):
         at = step % (steps // images)
         if step and at == 0:
             first = source.restart(first)
-        begin = max(source.begin(at, first), *(own[-2] + 1 for own in ends))
+        begin = max(source.begin(at, first), *(own[-2] + 1 for own in takes))
         c = begin + len(plan.reads) - 1
         first = c + 1
-        for index, own in enumerate(ends):
-            start = max(own[-1] + 1, c + 5, freed[-2] + 1)
-            count = reads[index][step]
-            own.append(start + max(count, 1) - 1)
+        for index, (own, taken) in enumerate(zip(ends, takes, strict=True)):
+            start = max(own[-1] + 1, c + 12, freed[-2] + 1)
+            groups = reads[index][step]
+            taken.append(start + sum(groups[:-1]) - 1 if groups[1:] else max(own[-1], c + 11))
+            own.append(start + max(sum(groups), 1) - 1)
             latency = placement.chip.read_latency
-            tags[index] = own[-1] + 1 + latency if count else max(own[-1] + 1, tags[index] + 1)
-        g = max(max(tags) + 2, freed[-1] + 1)
+            tags[index] = own[-1] + 1 + latency if groups else max(own[-1] + 1, tags[index] + 1)
+        g = max(max(tags) + 4, freed[-1] + 1)
         freed.append(g + drain - 1)
-    return freed[-1] + 3, sum(map(sum, reads))
+    together = max(len(bank.arrays) for bank in p.drain.banks)
+    summed = lanes if tile.scattered or lanes % tile.slices else tile.slices
+    levels = sum((count - 1).bit_length() for count in (together, summed))
+    return freed[-1] + 2 + levels + 1, sum(sum(map(sum, own)) for own in reads)
 
 
 def placements(layer: Layer, chip: Chip, numbers: InputFormat, *, dynamic: bool) -> Iterator[Placement]:
@@ -192,9 +195,14 @@ def test_steps_without_reads(latency: int) -> None:
 
 
 def test_arrays_that_bind() -> None:
-    reads = np.array([[3, 0, 2], [1, 4, 2], [3, 0, 2]])
-    np.testing.assert_array_equal(binding(reads), reads[:2])
-    np.testing.assert_array_equal(binding(np.array([[1, 0, 2], [3, 0, 2], [3, 0, 1]])), [[3, 0, 2]])
+    """By array the reads of each step; then those of their last row groups."""
+    whole, last = np.array([[3, 0, 2], [1, 4, 2], [3, 0, 2]]), np.array([[1, 0, 2], [1, 1, 1], [1, 0, 2]])
+    np.testing.assert_array_equal(binding(np.stack([whole, last])), np.stack([whole, last])[:, :2])
+    reads = np.array([[[1, 0, 2], [3, 0, 2], [3, 0, 1]], [[1, 0, 2], [2, 0, 2], [2, 0, 1]]])
+    np.testing.assert_array_equal(binding(reads), reads[:, 1:2])
+    # The second reads less, but has more before its last row group, so it may keep its bank for longer.
+    reads = np.array([[[9], [8]], [[8], [1]]])
+    np.testing.assert_array_equal(binding(reads), reads)
 
 
 def every_tile(placement: Placement, times: list[int], codes: np.ndarray, *, skip: bool) -> Counter:
