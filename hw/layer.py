@@ -8,6 +8,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.collector import Collector, CollectorParameters
+from hw.loadable import Constants, TableField, table_signature
 from hw.maps import Packer, PackerParameters, codes_layout
 from hw.parameters import TileParameters
 from hw.raster import RasterBuffer, RasterParameters
@@ -23,7 +24,7 @@ class LayerParameters:
     """A layer of a network: ``lanes`` channels of a word that enters, ``leaving`` of one that leaves.
 
     ``queued``: whether the first lines of the next image wait in a queue while the tiles finish this one.
-    ``direct``: every tile has an input of its own, of words as it takes them.
+    ``direct``: every tile has an input of its own, of words as it takes them. ``constants``: of the requantisation.
     """
 
     stage: LayerStage
@@ -32,6 +33,7 @@ class LayerParameters:
     queued: bool = True
     skip: bool = True
     direct: bool = False
+    constants: Constants = "fixed"
 
     @cached_property
     def tiles(self) -> tuple[TileParameters, ...]:
@@ -53,9 +55,17 @@ class LayerParameters:
         if not self.stage.requantization:
             return None
         m = self.stage.placement.layer.outputs
-        return RequantizerParameters(
-            self.stage.requantization, self.collector.sum_width, self.leaving, m, self.output_bits
-        )
+        own = (self.collector.sum_width, self.leaving, m, self.output_bits, self.constants)
+        return RequantizerParameters(self.stage.requantization, *own)
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        return self.requantizer.table if self.requantizer else ()
+
+    @property
+    def table_fields(self) -> tuple[TableField, ...]:
+        return self.requantizer.table_fields if self.requantizer else ()
 
     @cached_property
     def raster(self) -> RasterParameters | None:
@@ -111,6 +121,7 @@ class CrossbarLayer(wiring.Component):
     o : codes, or sums where the layer is not requantised
     crossbar_k : pins of its macros, tile by tile
     beats : a beat of tile k leaves
+    table : writes to the constants of the requantisation, where they are loaded
     """
 
     def __init__(self, parameters: LayerParameters, library: Library) -> None:
@@ -132,6 +143,7 @@ class CrossbarLayer(wiring.Component):
                 "o": Out(stream.Signature(codes_layout(p.output_bits, p.leaving))),
                 **crossbars,
                 "beats": Out(len(p.tiles)),
+                **({"table": In(table_signature(len(p.table)))} if p.table else {}),
             }
         )
 
@@ -160,6 +172,8 @@ class CrossbarLayer(wiring.Component):
         if p.requantizer:
             m.submodules.requantizer = requantizer = Requantizer(p.requantizer)
             wiring.connect(m, leaves, requantizer.i)
+            if p.table:
+                wiring.connect(m, wiring.flipped(self.table), requantizer.table)
             leaves = requantizer.o
         if p.raster:
             m.submodules.raster_buffer = raster = RasterBuffer(p.raster)

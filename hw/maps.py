@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.requantizer import round_and_clip
+from hw.loadable import Constants, TableField, check_constants, loaded_registers, table_signature, table_word
+from hw.requantizer import loaded_settings, round_and_clip
 from hw.tables import count_up
 from spec.layer import InputFormat
 from spec.requantization import Requantization
@@ -18,9 +19,10 @@ def codes_layout(bits: int, lanes: int) -> data.ArrayLayout:
     return data.ArrayLayout(bits, lanes)
 
 
-def less_zero_point(code: Value, numbers: InputFormat) -> Value:
-    """A code without its zero point, signed."""
-    return (code.as_signed() if numbers.raw_signed else code) - numbers.zero_point
+def less_zero_point(code: Value, numbers: InputFormat, zero_point: Value | None = None) -> Value:
+    """A code without its zero point, signed; another one than the format's, where it is given."""
+    own = numbers.zero_point if zero_point is None else zero_point
+    return (code.as_signed() if numbers.raw_signed else code) - own
 
 
 @dataclass(frozen=True)
@@ -90,19 +92,40 @@ class TableParameters:
     source: InputFormat
     bits: int
     lanes: int
+    constants: Constants = "fixed"
+
+    def __post_init__(self) -> None:
+        check_constants(self.constants)
+
+    @property
+    def stored(self) -> list[int]:
+        """Entries as they lie in a memory: addressed by the code's bits, so codes below 0 come last."""
+        half = 2 ** (self.source.raw_bits - 1) if self.source.raw_signed else 0
+        return [entry % 2**self.bits for entry in (*self.entries[half:], *self.entries[:half])]
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        return tuple(map(table_word, self.stored)) if self.constants == "loaded" else ()
+
+    @property
+    def table_fields(self) -> tuple[TableField, ...]:
+        return (TableField("entries", 0, count=len(self.entries)),)
 
 
 class CodeTable(wiring.Component):
-    """Each code becomes its entry: a memory a lane. One cycle, a word a cycle."""
+    """Each code becomes its entry: a memory a lane. One cycle, a word a cycle.
+
+    Loaded ones are written by ``table``, all lanes at once, a word a cycle.
+    """
 
     def __init__(self, parameters: TableParameters) -> None:
         self.p = p = parameters
-        super().__init__(
-            {
-                "i": In(stream.Signature(codes_layout(p.source.raw_bits, p.lanes))),
-                "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))),
-            }
-        )
+        members = {
+            "i": In(stream.Signature(codes_layout(p.source.raw_bits, p.lanes))),
+            "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))),
+        }
+        super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -111,17 +134,21 @@ class CodeTable(wiring.Component):
         m.d.comb += [enable.eq(~self.o.valid | self.o.ready), self.i.ready.eq(enable)]
         with m.If(enable):
             m.d.sync += self.o.valid.eq(self.i.valid)
-        half = 2 ** (p.source.raw_bits - 1) if p.source.raw_signed else 0
-        # Addressed by the code's bits: codes below 0 come last.
-        entries = [entry % 2**p.bits for entry in (*p.entries[half:], *p.entries[:half])]
         codes = []
         for lane in range(p.lanes):
-            m.submodules[f"table_{lane}"] = table = Memory(shape=p.bits, depth=len(entries), init=entries)
+            m.submodules[f"table_{lane}"] = table = Memory(shape=p.bits, depth=len(p.stored), init=p.stored)
+            if p.table:
+                write = table.write_port()
+                m.d.comb += [write.en.eq(self.table.write), write.addr.eq(self.table.address)]
+                m.d.comb += write.data.eq(self.table.data)
             read = table.read_port()
             m.d.comb += [read.en.eq(enable), read.addr.eq(self.i.payload[lane])]
             codes.append(read.data)
         m.d.comb += self.o.payload.as_value().eq(Cat(codes))
         return m
+
+
+FACTOR_BITS = 31  # of a loaded factor, which has no sign
 
 
 @dataclass(frozen=True)
@@ -133,10 +160,36 @@ class AddParameters:
     requantization: Requantization
     bits: int
     lanes: int
+    constants: Constants = "fixed"
+
+    def __post_init__(self) -> None:
+        check_constants(self.constants)
+
+    @property
+    def registers(self) -> dict[str, tuple[ShapeLike, int]]:
+        """Shape and first value of what is loaded, in the order of its words."""
+        found = loaded_settings(self.requantization, self.bits)
+        for k, (factor, own) in enumerate(zip(self.factors, self.sources, strict=True)):
+            found[f"factor_{k}"] = (unsigned(FACTOR_BITS), factor)
+            found[f"zero_point_{k}"] = (signed(own.raw_bits + 1), own.zero_point)
+        return found
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        values = [table_word(value) for _, value in self.registers.values()]
+        return tuple(values) if self.constants == "loaded" else ()
+
+    @property
+    def table_fields(self) -> tuple[TableField, ...]:
+        return tuple(TableField(name, k) for k, name in enumerate(self.registers))
 
 
 class AddMaps(wiring.Component):
-    """The sum of two maps as codes of a third. Four cycles, a word a cycle."""
+    """The sum of two maps as codes of a third. Four cycles, a word a cycle.
+
+    ``table`` writes loaded factors, zero points and what belongs to their sum, a word a cycle.
+    """
 
     latency = 4
 
@@ -146,12 +199,14 @@ class AddMaps(wiring.Component):
             f"i_{k}": In(stream.Signature(codes_layout(numbers.raw_bits, p.lanes)))
             for k, numbers in enumerate(p.sources)
         }
-        super().__init__({**inputs, "o": Out(stream.Signature(codes_layout(p.bits, p.lanes)))})
+        table = {"table": In(table_signature(len(p.table)))} if p.table else {}
+        super().__init__({**inputs, "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))), **table})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
         inputs = [self.i_0, self.i_1]
+        loaded = loaded_registers(m, self.table, p.registers) if p.table else {}
         enable, go = Signal(), Signal()
         m.d.comb += [enable.eq(~self.o.valid | self.o.ready), go.eq(enable & self.i_0.valid & self.i_1.valid)]
         m.d.comb += [i.ready.eq(go) for i in inputs]
@@ -162,16 +217,18 @@ class AddMaps(wiring.Component):
         for lane in range(p.lanes):
             parts = []
             for k, (i, numbers, factor) in enumerate(zip(inputs, p.sources, p.factors, strict=True)):
-                value = less_zero_point(i.payload[lane], numbers)
-                product = Signal(signed(len(value) + factor.bit_length() + 1), name=f"product_{k}_{lane}")
+                value = less_zero_point(i.payload[lane], numbers, loaded.get(f"zero_point_{k}"))
+                width = FACTOR_BITS if loaded else factor.bit_length()
+                product = Signal(signed(len(value) + width + 1), name=f"product_{k}_{lane}")
                 with m.If(enable):
-                    m.d.sync += product.eq(value * factor)
+                    m.d.sync += product.eq(value * loaded.get(f"factor_{k}", factor))
                 parts.append(product)
             total = Signal(signed(max(map(len, parts)) + 1), name=f"total_{lane}")
             with m.If(enable):
                 m.d.sync += total.eq(parts[0] + parts[1])
             sums.append(total)
-        m.d.comb += self.o.payload.as_value().eq(Cat(round_and_clip(m, enable, sums, p.requantization, p.bits)))
+        codes = round_and_clip(m, enable, sums, loaded or p.requantization, p.bits)
+        m.d.comb += self.o.payload.as_value().eq(Cat(codes))
         return m
 
 

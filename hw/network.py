@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from zlib import crc32
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.layer import CrossbarLayer, LayerParameters, queue
+from hw.loadable import Constants, TablePart, check_constants, split_table, table_signature
 from hw.maps import AddMaps, AddParameters, CodeTable, ConcatMaps, ConcatParameters, TableParameters, codes_layout
 from hw.parameters import EngineParameters
 from hw.pool import Pool, PoolParameters
@@ -32,12 +34,17 @@ StageParameters = (
 class NetworkParameters:
     """A network; ``skip`` leaves out OUs that drive nothing.
 
-    ``direct``: of a network of one layer; each tile has an input of its own.
+    ``direct``: of a network of one layer; each tile has an input of its own. ``constants``: factors, biases, tables of
+    codes are fixed (constants and ROM), or loaded: what `tables` has is where it begins.
     """
 
     plan: NetworkPlan
     skip: bool = True
     direct: bool = False
+    constants: Constants = "fixed"
+
+    def __post_init__(self) -> None:
+        check_constants(self.constants)
 
     @cached_property
     def layers(self) -> dict[str, LayerParameters]:
@@ -51,6 +58,7 @@ class NetworkParameters:
                 queued=stage.sources[0].name not in entering,
                 skip=self.skip,
                 direct=self.direct,
+                constants=self.constants,
             )
             for stage in self.plan.layers
         }
@@ -61,6 +69,47 @@ class NetworkParameters:
         return [
             engine for stage in self.plan.layers for tile in self.layers[stage.name].tiles for engine in tile.macros
         ]
+
+    @cached_property
+    def tables(self) -> tuple[TablePart, ...]:
+        """What is loaded, stage by stage; nothing where constants are fixed."""
+        parts, base = [], 0
+        for stage in self.plan.stages:
+            own = self.parameters(stage)
+            if words := getattr(own, "table", ()):
+                parts.append(TablePart(stage.name, base, words, own.table_fields))
+                base += len(words)
+        return tuple(parts)
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        return tuple(word for part in self.tables for word in part.words)
+
+    @cached_property
+    def design(self) -> int:
+        """CRC-32 of what loaded tables cannot change: tables of another network fit where it is the same."""
+        return crc32(repr([self._structure(stage) for stage in self.plan.stages]).encode())
+
+    def _structure(self, stage: Stage) -> tuple:
+        """Of a stage all but its cells and what is loaded. Zero points belong to it where an input buffer subtracts
+        them."""
+        own, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
+        index = {tensor.name: k for k, tensor in enumerate(tensors)}
+        subtracts = isinstance(stage, LayerStage) or (isinstance(stage, PoolStage) and stage.node.kind == "average")
+        sources = [
+            (index[t.name], t.shape, t.format.raw_bits, t.format.raw_signed, t.format.zero_point if subtracts else None)
+            for t in stage.sources
+        ]
+        output = (stage.output.shape, self.bits(stage.output.name), self.plan.lanes[stage.output.name])
+        match stage:
+            case LayerStage(placement=placement):
+                how = (sorted(placement.layer.model_dump().items()), placement.mapping, placement.schedule)
+            case PoolStage(node=node):
+                how = (node.kind, node.kernel, node.stride, node.pads)
+            case _:
+                how = ()
+        return type(stage).__name__, sources, output, how, getattr(own, "table", ()) and own.table_fields
 
     def bits(self, name: str) -> int:
         """Of a code of a tensor that leaves its stage."""
@@ -105,11 +154,12 @@ class NetworkParameters:
             case PoolStage(node=node, requantization=how):
                 sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
                 window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
-                return PoolParameters(**window, **sides, source=numbers[0], bits=bits, requantization=how)
+                own = {"source": numbers[0], "bits": bits, "requantization": how, "constants": self.constants}
+                return PoolParameters(**window, **sides, **own)
             case TableStage():
-                return TableParameters(stage.entries, numbers[0], bits, lanes)
+                return TableParameters(stage.entries, numbers[0], bits, lanes, self.constants)
             case AddStage():
-                return AddParameters(stage.factors, numbers, stage.requantization, bits, lanes)
+                return AddParameters(stage.factors, numbers, stage.requantization, bits, lanes, self.constants)
             case ConcatStage():
                 return ConcatParameters(words, bits, lanes)
             case ResizeStage():
@@ -133,6 +183,7 @@ class Network(wiring.Component):
     crossbar_k : pins of every macro: layer by layer, tile by tile
     beats : of every tile in that order, that a beat of sums leaves it
     words : of every stage, that a word leaves it
+    table : writes to what is loaded, where something is; reset or not, but not while an image is inside
     """
 
     def __init__(self, parameters: NetworkParameters) -> None:
@@ -143,9 +194,9 @@ class Network(wiring.Component):
         inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}
         outputs = {f"o_{k}": Out(_stream(*word)) for k, word in enumerate(p.outputs)}
         crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
-        super().__init__(
-            {**inputs, **outputs, **crossbars, "beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
-        )
+        strobes = {"beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
+        table = {"table": In(table_signature(len(p.table)))} if p.tables else {}
+        super().__init__({**inputs, **outputs, **crossbars, **strobes, **table})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -157,6 +208,7 @@ class Network(wiring.Component):
             made[stage.output.name] = component.o
             m.d.comb += self.words[k].eq(component.o.valid & component.o.ready)
         self._macros(m)
+        self._tables(m)
         for k in range(len(self.p.inputs) if self.p.direct else 0):
             wiring.connect(m, wiring.flipped(getattr(self, f"i_{k}")), getattr(self.stages[0], f"i_{k}"))
         for index, (name, source) in enumerate(made.items()):
@@ -181,6 +233,15 @@ class Network(wiring.Component):
             found.append((getattr(at[stage.name], "i" if single else f"i_{source}"), plan.depths[stage.name, source]))
         leaving = [k for k, tensor in enumerate(plan.outputs) if tensor.name == name]
         return [*found, *((getattr(self, f"o_{k}"), 0) for k in leaving)]
+
+    def _tables(self, m: Module) -> None:
+        """Each stage's own of the writes."""
+        if not self.p.tables:
+            return
+        at = {stage.name: component for stage, component in zip(self.p.plan.stages, self.stages, strict=True)}
+        sizes = [len(part.words) for part in self.p.tables]
+        for part, table in zip(self.p.tables, split_table(m, self.table, sizes), strict=True):
+            wiring.connect(m, table, at[part.stage].table)
 
     def _macros(self, m: Module) -> None:
         """Pins of the macros and strobes of the tiles, in order."""

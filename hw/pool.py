@@ -9,6 +9,7 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.buffer import InputBuffer
+from hw.loadable import Constants, TableField, table_signature
 from hw.maps import codes_layout
 from hw.parameters import BufferParameters
 from hw.requantizer import Requantizer, RequantizerParameters
@@ -35,6 +36,23 @@ class PoolParameters:
     source: InputFormat
     bits: int
     requantization: Requantization | None  # of a mean
+    constants: Constants = "fixed"
+
+    @property
+    def requantizer(self) -> RequantizerParameters | None:
+        if not self.requantization:
+            return None
+        own = (self.width, self.lanes, self.channels, self.bits)
+        return RequantizerParameters(self.requantization, *own, self.constants)
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        return self.requantizer.table if self.requantizer else ()
+
+    @property
+    def table_fields(self) -> tuple[TableField, ...]:
+        return self.requantizer.table_fields if self.requantizer else ()
 
     @property
     def words(self) -> int:
@@ -81,12 +99,11 @@ class Pool(wiring.Component):
 
     def __init__(self, parameters: PoolParameters) -> None:
         self.p = p = parameters
-        super().__init__(
-            {
-                "i": In(stream.Signature(codes_layout(p.source.raw_bits, p.lanes))),
-                "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))),
-            }
-        )
+        members = {
+            "i": In(stream.Signature(codes_layout(p.source.raw_bits, p.lanes))),
+            "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))),
+        }
+        super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -101,9 +118,10 @@ class Pool(wiring.Component):
             buffer.hold.eq(queue.level + p.words + READ_TO_WORD > p.queue),
         ]
         queue_words = self.o
-        if p.requantization:
-            sums = RequantizerParameters(p.requantization, p.width, p.lanes, p.channels, p.bits)
-            m.submodules.requantizer = requantizer = Requantizer(sums)
+        if p.requantizer:
+            m.submodules.requantizer = requantizer = Requantizer(p.requantizer)
+            if p.table:
+                wiring.connect(m, wiring.flipped(self.table), requantizer.table)
             wiring.connect(m, requantizer.o, wiring.flipped(self.o))
             queue_words = requantizer.i
         m.d.comb += [

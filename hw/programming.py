@@ -1,4 +1,5 @@
-"""Programming of cells: from an image to rows that are written, read back and written again where they differ."""
+"""From an image of cells to rows that are written, read back and written again where they differ; from one of tables to
+writes of their words."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,22 +10,29 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
+from hw.loadable import table_signature
 from hw.registers import CODE_BITS, Code
 
 MAGIC = 0x43564C53  # the bytes SLVC
+TABLE_MAGIC = 0x54564C53  # SLVT
 VERSION = 1
 FAILED = data.StructLayout({"row": 16, "column": 16, "macro": 16, "wanted": 8, "found": 8})
 
 
 @dataclass(frozen=True)
 class ProgrammingParameters:
-    """Crossbars of the same sides; ``kept``: failed cells that are kept until the host has seen them."""
+    """Crossbars of the same sides; ``kept``: failed cells that are kept until the host has seen them.
+
+    ``tables``: words that are loaded beside the cells; ``design``: 32 bits that tell which.
+    """
 
     macros: int
     rows: int
     columns: int
     cell_bits: int
     kept: int = 64
+    tables: int = 0
+    design: int = 0
 
     def __post_init__(self) -> None:
         for name, most in (("macros", 2**16 - 1), ("rows", 2**16 - 1), ("columns", 2**16 - 1), ("cell_bits", 8)):
@@ -32,6 +40,9 @@ class ProgrammingParameters:
                 raise ValueError(f"{name} must be from 1 to {most}, not {getattr(self, name)}")
         if self.kept < 2:
             raise ValueError(f"kept must be at least 2, not {self.kept}")
+        for name, bits in (("tables", 24), ("design", 32)):
+            if not 0 <= getattr(self, name) < 2**bits:
+                raise ValueError(f"{name} must have {bits} bits, not be {getattr(self, name)}")
 
     @property
     def width(self) -> int:
@@ -47,6 +58,11 @@ class ProgrammingParameters:
     def header(self) -> tuple[int, ...]:
         """First words of an image."""
         return MAGIC, VERSION << 24 | self.cell_bits << 16 | self.macros, self.rows | self.columns << 16
+
+    @property
+    def table_header(self) -> tuple[int, ...]:
+        """Likewise, as many, of an image of tables."""
+        return TABLE_MAGIC, VERSION << 24 | self.tables, self.design
 
 
 def cell_image(p: ProgrammingParameters, macros: Iterable[Iterable[Sequence[int]]]) -> list[int]:
@@ -65,6 +81,18 @@ def cell_image(p: ProgrammingParameters, macros: Iterable[Iterable[Sequence[int]
             words += [whole >> 32 * k & 0xFFFFFFFF for k in range(p.row_words)]
     if count != p.macros:
         raise ValueError(f"there are {p.macros} macros, not {count}")
+    return _closed(words)
+
+
+def table_image(p: ProgrammingParameters, table: Sequence[int]) -> list[int]:
+    """Words of an image: header, the words of the tables by address, CRC-32 as of `cell_image`. Raises ValueError where
+    there are not as many as the design has."""
+    if len(table) != p.tables:
+        raise ValueError(f"there are {p.tables} words of tables, not {len(table)}")
+    return _closed([*p.table_header, *table])
+
+
+def _closed(words: list[int]) -> list[int]:
     return [*words, crc32(b"".join(word.to_bytes(4, "little") for word in words))]
 
 
@@ -89,14 +117,17 @@ def program_signature(p: ProgrammingParameters) -> wiring.Signature:
 
 
 class Programmer(wiring.Component):
-    """Writes an image of cells row by row, verifies each row, and writes it again up to ``retries`` times.
+    """Writes an image of cells row by row, verifies each row, and writes it again up to ``retries`` times; or one of
+    tables word by word.
 
     A row of W words takes W + 4 cycles and the macro's own when it takes its cells at once, 3 and the macro's own for
-    each further attempt, and one for each of its cells when some failed. One request is under way at a time.
+    each further attempt, and one for each of its cells when some failed. One request is under way at a time. A word of
+    tables takes a cycle.
 
     Members
     -------
     begin : an image follows; only while it is not ``busy``
+    tables : with ``begin``, where there are tables: they follow, not cells
     abort : the load ends when what is under way has ended; high for a cycle
     image : its words, the last one marked
     retries, tolerated : attempts beyond the first; failed cells with which the load is good
@@ -105,11 +136,14 @@ class Programmer(wiring.Component):
     failed : the oldest failed cell; those that find the queue full are only counted
     failed_count : cells that failed
     program_k : port of macro k
+    table : writes to the tables, where there are some
     """
 
     def __init__(self, parameters: ProgrammingParameters) -> None:
         self.p = p = parameters
         ports = {f"program_{k}": Out(program_signature(p)) for k in range(p.macros)}
+        if p.tables:
+            ports |= {"tables": In(1), "table": Out(table_signature(p.tables))}
         super().__init__(
             {
                 "begin": In(1),
@@ -130,6 +164,7 @@ class Programmer(wiring.Component):
         self.macro, self.row = Signal(range(max(2, p.macros))), Signal(range(max(2, p.rows)))
         self.word = Signal(range(max(3, p.row_words)))
         self.attempt, self.column = Signal(8), Signal(range(max(2, p.columns)))
+        self.of_tables, self.entry = Signal(), Signal(range(max(2, p.tables)))
         self.take, self.aborted, self.verdict = Signal(), Signal(), Signal(CODE_BITS)
 
     def elaborate(self, platform: object) -> Module:
@@ -149,8 +184,12 @@ class Programmer(wiring.Component):
             with m.State("IDLE"), m.If(self.begin):
                 m.d.sync += [own.eq(0) for own in (self.aborted, self.verdict, self.macro, self.row, self.word)]
                 m.d.sync += self.failed_count.eq(0)
+                if self.p.tables:
+                    m.d.sync += [self.of_tables.eq(self.tables), self.entry.eq(0)]
                 m.next = "HEADER"
             self._words(m)
+            if self.p.tables:
+                self._table(m)
             self._attempts(m, request, taken, answered)
             with m.State("VERDICT"):
                 found = Mux(crc.match_detected, Mux(self.failed_count > self.tolerated, Code.CELLS, 0), Code.CHECKSUM)
@@ -202,9 +241,9 @@ class Programmer(wiring.Component):
             self._word(m)
             expected = Signal(32)
             with m.Switch(self.word):
-                for k, word in enumerate(p.header):
+                for k, (word, of_tables) in enumerate(zip(p.header, p.table_header, strict=True)):
                     with m.Case(k):
-                        m.d.comb += expected.eq(word)
+                        m.d.comb += expected.eq(Mux(self.of_tables, of_tables, word) if p.tables else word)
             with m.If(self.take):
                 m.d.sync += self.word.eq(self.word + 1)
                 with m.If(payload.word != expected):
@@ -214,6 +253,9 @@ class Programmer(wiring.Component):
                 with m.Elif(self.word == len(p.header) - 1):
                     m.d.sync += self.word.eq(0)
                     m.next = "ROW"
+                    if p.tables:
+                        with m.If(self.of_tables):
+                            m.next = "TABLE"
         with m.State("ROW"):
             self._word(m)
             with m.If(self.take):
@@ -238,6 +280,19 @@ class Programmer(wiring.Component):
             self._word(m)
             with m.If(self.take & payload.last):
                 m.next = "VERDICT"
+
+    def _table(self, m: Module) -> None:
+        """The state that takes the words of tables: each goes out in the cycle in which it is taken."""
+        m.d.comb += [self.table.address.eq(self.entry), self.table.data.eq(self.image.payload.word)]
+        with m.State("TABLE"):
+            self._word(m)
+            m.d.comb += self.table.write.eq(self.take)
+            with m.If(self.take):
+                m.d.sync += self.entry.eq(self.entry + 1)
+                with m.If(self.image.payload.last):
+                    self._ends(m, Code.TRUNCATED)
+                with m.Elif(self.entry == self.p.tables - 1):
+                    m.next = "CHECKSUM"
 
     def _attempts(self, m: Module, request: data.View, taken: Signal, answered: Signal) -> None:
         """States of one row: written, read, compared, its failed cells told."""

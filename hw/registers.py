@@ -21,7 +21,8 @@ ADDRESS_BITS = 12  # of a byte's address in a shell: a page of which most is emp
 
 @dataclass(frozen=True)
 class RegisterParameters:
-    """What of the registers depends on the design; ``queues``: data pass through registers."""
+    """What of the registers depends on the design; ``queues``: data pass through registers; ``loaded``: so
+    are tables, those of a design of this ``structure``."""
 
     macros: int
     rows: int
@@ -31,6 +32,8 @@ class RegisterParameters:
     inputs: int = 1
     outputs: int = 1
     queues: bool = False
+    loaded: bool = False
+    structure: int = 0
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -41,6 +44,7 @@ class RegisterParameters:
             ("retries", 0, 255),
             ("inputs", 1, 16),
             ("outputs", 1, 16),
+            ("structure", 0, 2**32 - 1),
         ):
             value = getattr(self, name)
             if not least <= value <= most:

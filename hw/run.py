@@ -18,25 +18,28 @@ class Run(wiring.Component):
     empty : no word waits at an output
     fault, refused : what is wrong with a frame, with an access, in this cycle
     loaded, load_code : the programmer is done, and how; ``last_load`` keeps it
+    cells_loaded, tables_loaded : the last image of each was good; where no tables are loaded the latter is high
     flagged : the host has not cleared the last error
     requests, answers : macros whose requests, whose codes are taken in this cycle
-    locked, unloadable : why settings and words of cells are refused now
+    locked, unloadable : why settings and words of an image are refused now
     limit, endless, hold : images that may enter; any number may; no word may enter in this cycle
     start, load, abort_load, next_failed : commands that are heeded, for a cycle
+    load_tables : with ``load``, it is one of tables
     running, aborting : images are computed; a run ends early
     done, error, good : for a cycle: a run ended, something was wrong, a load ended well
     code : the first error of those not cleared
     cycles, reads : of this run or the last one
     """
 
-    def __init__(self, macros: int) -> None:
-        self.macros = macros
-        inputs = {"command": 5, "images": 32, "settled": 1, "begun": 32, "empty": 1, "fault": CODE_BITS}
+    def __init__(self, macros: int, tables: bool = False) -> None:
+        self.macros, self.tables = macros, tables
+        inputs = {"command": 5 + tables, "images": 32, "settled": 1, "begun": 32, "empty": 1, "fault": CODE_BITS}
         inputs |= {"refused": CODE_BITS, "loaded": 1, "load_code": CODE_BITS, "flagged": 1}
         inputs |= {"requests": macros, "answers": macros}
         outputs = {"refusal": CODE_BITS, "locked": CODE_BITS, "unloadable": CODE_BITS, "last_load": CODE_BITS}
         outputs |= {"state": 3, "code": CODE_BITS, "limit": 32, "cycles": 64, "reads": 64}
         strobes = ("endless", "hold", "start", "load", "abort_load", "next_failed", "running", "aborting")
+        strobes += ("load_tables", "cells_loaded", "tables_loaded")
         outputs |= dict.fromkeys((*strobes, "done", "error", "good"), 1)
         members = {name: In(width) for name, width in inputs.items()}
         super().__init__(members | {name: Out(width) for name, width in outputs.items()})
@@ -45,13 +48,12 @@ class Run(wiring.Component):
         m = Module()
         stop, abort = Signal(), Signal()
         self._commands(m, stop, abort)
-        quiet = self._counters(m)
+        quiet, whole = self._counters(m), self._images(m)
         ended = self.fault.any() | (abort & self.running)
         early = Signal()  # the run did not end by itself
         m.d.comb += [
             self.running.eq(self.state == State.RUNNING),
             self.aborting.eq((self.state == State.STOPPING) & early),
-            self.good.eq(self.loaded & (self.load_code == Code.NONE)),
         ]
         with m.Switch(self.state):
             with m.Case(State.EMPTY, State.READY):
@@ -61,7 +63,7 @@ class Run(wiring.Component):
                     m.d.sync += [self.state.eq(State.RUNNING), early.eq(0), self.hold.eq(0)]
                     m.d.sync += [self.limit.eq(self.images), self.endless.eq(self.images == 0)]
             with m.Case(State.LOADING), m.If(self.loaded):
-                m.d.sync += [self.state.eq(Mux(self.good, State.READY, State.EMPTY)), self.last_load.eq(self.load_code)]
+                m.d.sync += [self.state.eq(Mux(whole, State.READY, State.EMPTY)), self.last_load.eq(self.load_code)]
             with m.Case(State.RUNNING):
                 m.d.sync += self.hold.eq(stop)
                 with m.If(self.hold):  # nothing enters, so what has begun stays so
@@ -74,19 +76,40 @@ class Run(wiring.Component):
         self._errors(m, abort & self.running)
         return m
 
+    def _images(self, m: Module) -> Value:
+        """What is loaded counts as not loaded from the begin of its next load on, whatever becomes of it. Whether with
+        a load that ends in this cycle everything is."""
+        of_tables = Signal()
+        m.d.comb += self.good.eq(self.loaded & (self.load_code == Code.NONE))
+        if not self.tables:
+            m.d.comb += self.tables_loaded.eq(1)
+        with m.If(self.load):
+            m.d.sync += of_tables.eq(self.load_tables)
+        kinds = [(self.cells_loaded, 0), *([(self.tables_loaded, 1)] if self.tables else [])]
+        for flag, own in kinds:
+            with m.If(self.load & (self.load_tables == own)):
+                m.d.sync += flag.eq(0)
+            with m.Elif(self.good & (of_tables == own)):
+                m.d.sync += flag.eq(1)
+        return self.good & Mux(of_tables, self.cells_loaded, self.tables_loaded)
+
     def _commands(self, m: Module, stop: Signal, abort: Signal) -> None:
         """Which command is heeded, and why it is not."""
         at, command = self.state, self.command
         computing = (at == State.RUNNING) | (at == State.STOPPING)
         loading = at == State.LOADING
         refused = Mux(computing, Code.BUSY, Code.NOT_LOADED)
-        reasons = (
+        load_cells = Signal()
+        reasons = [
             (self.start, Mux(at == State.READY, Code.NONE, refused)),
             (stop, Mux(at == State.RUNNING, Code.NONE, Code.NOT_RUNNING)),
             (abort, Mux((at == State.RUNNING) | loading, Code.NONE, Code.NOT_RUNNING)),
-            (self.load, Mux(computing | loading, Code.BUSY, Code.NONE)),
+            (load_cells, self.locked),
             (self.next_failed, Const(Code.NONE, CODE_BITS)),
-        )
+        ]
+        if self.tables:
+            reasons.append((self.load_tables, self.locked))
+        m.d.comb += self.load.eq(load_cells | self.load_tables)
         m.d.comb += self.refusal.eq(Code.MALFORMED)
         with m.Switch(command):
             for k, (heeded, reason) in enumerate(reasons):

@@ -1,4 +1,4 @@
-"""A network behind a bus: registers, programming of its cells, runs of images, an interrupt."""
+"""A network behind a bus: registers, loading of its cells and tables, runs of images, an interrupt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,14 +45,16 @@ class ShellParameters:
     @cached_property
     def programming(self) -> ProgrammingParameters:
         macros = self.network.macros
-        return ProgrammingParameters(len(macros), macros[0].rows, macros[0].columns, self.cell_bits)
+        sides = (len(macros), macros[0].rows, macros[0].columns, self.cell_bits)
+        words = len(self.network.table)
+        return ProgrammingParameters(*sides, tables=words, design=self.network.design if words else 0)
 
     @cached_property
     def registers(self) -> RegisterParameters:
         p = self.programming
         sides = (p.macros, p.rows, p.columns, p.cell_bits)
         counts = (len(self.network.inputs), len(self.network.outputs))
-        return RegisterParameters(*sides, self.retries, *counts, self.bus == "wishbone")
+        return RegisterParameters(*sides, self.retries, *counts, self.bus == "wishbone", bool(p.tables), p.design)
 
     @cached_property
     def inputs(self) -> tuple[FrameParameters, ...]:
@@ -118,13 +120,14 @@ class Shell(wiring.Component):
         m = Module()
         p = self.p
         m.submodules.registers = registers = RegisterFile(p.registers)
-        m.submodules.run = run = Run(len(p.network.macros))
+        m.submodules.run = run = Run(len(p.network.macros), bool(p.programming.tables))
         m.submodules.programmer = programmer = Programmer(p.programming)
         m.submodules.network = network = Contained(self.network, NETWORK)
         m.d.comb += network.reset.eq(~run.running)
         self._bus(m, registers)
         self._status(m, registers, run, programmer)
         self._programming(m, registers, run, programmer)
+        self._tables(m, network.pins, run, programmer)
         self._macros(m, network.pins, run)
         entering = [self._input(m, k, network.pins, registers, run) for k in range(len(p.inputs))]
         leaving = [self._output(m, k, network.pins, registers, run) for k in range(len(p.outputs))]
@@ -149,7 +152,8 @@ class Shell(wiring.Component):
 
     def _status(self, m: Module, registers: RegisterFile, run: Run, programmer: Programmer) -> None:
         r = registers
-        commands = ("start", "stop", "abort", "load", "next_failed")
+        commands = ["start", "stop", "abort", "load", "next_failed"]
+        commands += ["load_tables"] if self.p.programming.tables else []
         raised = {"done": run.done, "error": run.error, "loaded": run.good}
         m.d.comb += [
             run.command.eq(Cat(getattr(r, f"control_{name}") for name in commands)),
@@ -162,6 +166,8 @@ class Shell(wiring.Component):
             r.status_state.eq(run.state),
             r.status_load_ready.eq(programmer.image.ready),
             r.status_failed.eq(programmer.failed.valid),
+            r.status_cells.eq(run.cells_loaded),
+            r.status_tables.eq(run.tables_loaded),
             r.status_code.eq(run.code),
             r.status_load_code.eq(run.last_load),
             Cat(r.cycles_low_count, r.cycles_high_count).eq(run.cycles),
@@ -194,6 +200,17 @@ class Shell(wiring.Component):
             m.d.comb += getattr(r, f"{name}_ready").eq(word.ready)
         for k in range(self.p.programming.macros):
             wiring.connect(m, getattr(programmer, f"program_{k}"), wiring.flipped(getattr(self, f"program_{k}")))
+
+    def _tables(self, m: Module, pins: wiring.PureInterface, run: Run, programmer: Programmer) -> None:
+        """Writes to what the network loads, through a register: they spread over all of it."""
+        if not self.p.programming.tables:
+            return
+        m.d.comb += programmer.tables.eq(run.load_tables)
+        m.d.sync += [
+            pins.table.write.eq(programmer.table.write),
+            pins.table.address.eq(programmer.table.address),
+            pins.table.data.eq(programmer.table.data),
+        ]
 
     def _macros(self, m: Module, pins: wiring.PureInterface, run: Run) -> None:
         """Requests only in runs; outside them codes of reads that were under way are passed over."""

@@ -26,6 +26,7 @@ class AxiHost(Host):
 
     def __init__(self, dut: Any, pauses: float = 0.4) -> None:
         super().__init__(dut)
+        self.outputs = OUTPUTS  # words of each image of each output
         clock = (dut.clk, dut.rst)
         self.manager = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), *clock)
         bus = AxiStreamBus.from_prefix  # one lane: data of a frame are words, not bytes
@@ -60,7 +61,7 @@ class AxiHost(Host):
 
     async def expect(self, first: int = 0, last: int = IMAGES) -> None:
         """The outputs of some images, each a frame, and nothing more."""
-        for sink, images in zip(self.sinks, OUTPUTS, strict=True):
+        for sink, images in zip(self.sinks, self.outputs, strict=True):
             for image in images[first:last]:
                 frame = await sink.recv()
                 assert list(frame.tdata) == image
@@ -75,7 +76,7 @@ class AxiHost(Host):
             source.assert_reset()  # frames that have not
         while await self.state() != State.READY:
             pass
-        for sink, images in zip(self.sinks, OUTPUTS, strict=True):
+        for sink, images in zip(self.sinks, self.outputs, strict=True):
             for n in range(sink.count()):
                 assert list(sink.recv_nowait().tdata) == images[n]
             sink.assert_reset()  # what came of a frame that does not end

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 
 from golden.requantize import requantize
 from hw.collector import Collector, CollectorParameters
+from hw.network import COMPONENTS
 from hw.raster import RasterBuffer, RasterParameters
 from hw.requantizer import Requantizer, RequantizerParameters
 from mapping.collect import CollectPlan
@@ -210,7 +211,34 @@ class Rastering:
         return times
 
 
+class Loading:
+    """A part of kind ``of`` that is built with other constants than it is loaded with."""
+
+    CONSTANTS = ("requantization", "factors", "entries")
+
+    def __init__(self, rng: np.random.Generator, *, of: str, **settings: Any) -> None:
+        self.part, other = (KINDS[of](rng, **settings) for _ in range(2))
+        self.p = replace(self.part.p, constants="loaded")
+        changed = {name: getattr(other.p, name) for name in self.CONSTANTS if name in vars(self.p)}
+        if "requantization" in changed:
+            changed["requantization"] = replace(changed["requantization"], shift=self.p.requantization.shift ^ 5)
+        self.built = replace(self.p, **changed)
+        assert self.built.table != self.p.table and self.built.table_fields == self.p.table_fields
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """Words to load."""
+        return self.p.table
+
+    def build(self) -> wiring.Component:
+        return {**COMPONENTS, RequantizerParameters: Requantizer}[type(self.p)](self.built)
+
+    def streams(self, rng: np.random.Generator, images: int) -> Streams:
+        return self.part.streams(rng, images)
+
+
 KINDS: dict[str, type] = {
+    "loaded": Loading,
     "requantizer": Requantizing,
     "collector": Collecting,
     "raster": Rastering,

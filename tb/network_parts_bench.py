@@ -44,9 +44,21 @@ def attach(bench: Bench, streams: Streams, source: str, sink: str) -> tuple[list
 
 
 async def start(bench: Bench, streams: Streams) -> None:
-    """Two cycles of reset, nothing offered and nothing taken."""
+    """Two cycles of reset, nothing offered and nothing taken; then loads what there is to load, still in reset."""
     inputs = [f"{name}__{pin}" for name in streams.inputs for pin in ("valid", "payload")]
     await bench.reset(*inputs, *(f"{name}__ready" for name in streams.outputs))
+    if table := getattr(present_part(), "table", ()):
+        rst, write, *word = (bench.input(name) for name in ("rst", "table__write", "table__address", "table__data"))
+        rst.put(1)
+        for own in enumerate(table):
+            for go in (*[0] * bench.rng.randrange(2), 1):
+                write.put(go)
+                for pin, value in zip(word, own if go else (bench.rng.randrange(len(table)), 0), strict=True):
+                    pin.put(value)
+                await bench.cycles(1)
+        write.put(0)
+        rst.put(0)
+        bench.now = 0
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -6,7 +6,7 @@ from typing import Any
 
 import cocotb
 
-from hw.programming import ProgrammingParameters, cell_image
+from hw.programming import ProgrammingParameters, cell_image, table_image
 from hw.registers import Code
 from tb.bench_run import told
 from tb.component_bench import Bench, Sink, Source, pack, unpack
@@ -64,6 +64,23 @@ class Macro:
                 self.levels[row][column] = self.stuck.get((row, column), level)
 
 
+class Table:
+    """What is written to the tables; ``words`` are of the last load, None where none was written."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.pins = [bench.output(f"table__{name}") for name in ("write", "address", "data")]
+        self.words: list[int | None] = [None] * PARAMETERS.tables
+
+    def drive(self) -> None:
+        pass
+
+    def sample(self) -> None:
+        write, address, data = self.pins
+        if write.get():
+            assert self.words[address.get()] is None, "written twice"
+            self.words[address.get()] = data.get()
+
+
 class Load:
     """A bench with macros and an image source, ready for one load after the other."""
 
@@ -76,7 +93,7 @@ class Load:
 
     async def reset(self, retries: int = 2, tolerated: int = 0) -> None:
         bench = self.bench
-        names = ("begin", "abort", "image__valid", "failed__ready")
+        names = ("begin", "abort", "image__valid", "failed__ready", "tables")
         ports = [f"program_{k}__{name}" for k in range(self.p.macros) for name in ("request__ready", "cells__valid")]
         await bench.reset(*names, *ports)
         bench.input("retries").put(retries)
@@ -84,6 +101,7 @@ class Load:
         self.macros = [
             bench.add(Macro(bench, k, bench.pace(self.pace), bench.pace(self.pace))) for k in range(self.p.macros)
         ]
+        self.table = bench.add(Table(bench))
 
     def draw(self) -> list[int]:
         """Random cells; their image."""
@@ -95,12 +113,21 @@ class Load:
             macro.writes = [0] * p.rows
         return cell_image(p, self.cells)
 
-    async def load(self, words: list[int], abort_at: int = -1, stop_at: int = -1) -> Code | None:
+    def draw_table(self) -> list[int]:
+        """Random tables; their image."""
+        self.words = [self.bench.rng.getrandbits(32) for _ in range(self.p.tables)]
+        self.table.words = [None] * self.p.tables
+        return table_image(self.p, self.words)
+
+    async def load(
+        self, words: list[int], abort_at: int = -1, stop_at: int = -1, *, tables: bool = False
+    ) -> Code | None:
         """Give ``words``, the last one marked; the verdict. None after ``stop_at`` cycles without one."""
         bench = self.bench
-        bench.input("begin").put(1)
-        await bench.cycles(1)
-        bench.input("begin").put(0)
+        for value in (1, 0):  # the kind is told with ``begin`` alone
+            bench.input("begin").put(value)
+            bench.input("tables").put(value ^ (not tables))
+            await bench.cycles(value)
         marked = [word | (k == len(words) - 1) << 32 for k, word in enumerate(words)]
         source = bench.add(Source(bench, "image", marked, bench.pace(self.pace)))
         busy, done, code = (bench.output(name) for name in ("busy", "done", "code"))
@@ -240,3 +267,40 @@ async def stopped(dut: Any) -> None:
         await load.reset()
         assert await load.load(load.draw()) == Code.NONE
         load.check_written()
+
+
+@cocotb.test(timeout_time=600, timeout_unit="us")
+async def tables(dut: Any) -> None:
+    """Every word at its address and no cell touched; bad images with their codes; cells between."""
+    load = Load(dut)
+    await load.reset()
+    rng, head, size = load.bench.rng, len(PARAMETERS.header), PARAMETERS.tables
+
+    async def good() -> None:
+        assert await load.load(load.draw_table(), tables=True) == Code.NONE
+        assert load.table.words == load.words
+        if load.pace == "never":
+            assert load.cycles == 3 + size + 1
+
+    await good()
+    load.pace = "half"
+    lengths = {1, head, *(rng.randrange(1, head + size + 1) for _ in range(4)), head + size}
+    for length in sorted(lengths):
+        assert await load.load(load.draw_table()[:length], tables=True) == Code.TRUNCATED, length
+        written = max(0, length - head)
+        assert load.table.words == load.words[:written] + [None] * (size - written)
+    assert await load.load([*load.draw_table(), 0], tables=True) == Code.TOO_LONG
+    for k in (*range(head), *(rng.randrange(head, head + size + 1) for _ in range(4))):
+        image = load.draw_table()
+        image[k] ^= 1 << rng.randrange(32)
+        assert await load.load(image, tables=True) == (Code.HEADER if k < head else Code.CHECKSUM)
+        assert k >= head or load.table.words == [None] * size
+    assert await load.load(load.draw(), tables=True) == Code.HEADER
+    assert not any(sum(macro.writes) for macro in load.macros)
+    assert await load.load(load.draw_table()) == Code.HEADER
+    assert load.table.words == [None] * size
+    assert await load.load(load.draw_table(), abort_at=rng.randrange(size + 2), tables=True) == Code.ABORTED
+    assert await load.load(load.draw()) == Code.NONE
+    load.check_written()
+    load.pace = "never"
+    await good()

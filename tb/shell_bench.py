@@ -131,6 +131,7 @@ async def during_a_run(dut: Any) -> None:
     tries = [("images", 1, Code.BUSY), ("programming", 0, Code.BUSY), ("load_word", 0x43564C53, Code.BUSY)]
     tries += [("load_last", 0, Code.BUSY), ("control", COMMANDS["start"], Code.BUSY)]
     tries += [("control", COMMANDS["load"], Code.BUSY), ("control", 0, Code.MALFORMED), ("control", 3, Code.MALFORMED)]
+    tries.append(("control", COMMANDS["load_tables"], Code.MALFORMED))  # there are none
     for name, value, code in tries:
         assert await host.state() == State.RUNNING, "too short a run"
         assert not await host.put(name, value)

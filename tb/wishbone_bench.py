@@ -116,6 +116,12 @@ async def refused(dut: Any) -> None:
         assert not await host.command("start")
         assert await host.error() == Code.NOT_LOADED
     assert await host.load() == LOADED
+    tables = TOLD["tables"][0]
+    for words, code in ((tables[:-1], Code.TRUNCATED), ([*tables[:-1], tables[-1] ^ 1], Code.CHECKSUM)):
+        assert await host.load_tables(words) == ERROR and host.code == code
+        assert not await host.command("start")
+        assert await host.error() == Code.NOT_LOADED
+    assert await host.load_tables() == LOADED
     assert not await host.put("data_in_0", 1)
     assert await host.error() == Code.NOT_RUNNING
     await host.run(1)

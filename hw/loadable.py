@@ -1,0 +1,81 @@
+"""Constants that a host loads: how they are addressed, and the registers that hold single ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from amaranth.hdl import Module, Shape, ShapeLike, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+Constants = Literal["fixed", "loaded"]
+TABLE_BITS = 32  # of a word of tables, and of what has one for itself: a factor, a bias
+
+
+@dataclass(frozen=True)
+class TableField:
+    """Numbers of one meaning: ``count`` words, every ``step``-th from ``address`` on."""
+
+    name: str
+    address: int
+    step: int = 1
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """The tables of one stage: ``words`` as the design has them, from address ``base`` on; fields by their own
+    addresses, from 0."""
+
+    stage: str
+    base: int
+    words: tuple[int, ...]
+    fields: tuple[TableField, ...]
+
+
+def check_constants(constants: str) -> None:
+    """`ValueError` for what is no choice."""
+    if constants not in ("fixed", "loaded"):
+        raise ValueError(f"constants must be 'fixed' or 'loaded', not {constants!r}")
+
+
+def table_word(value: int) -> int:
+    """A number of either sign as a word."""
+    if not -(2 ** (TABLE_BITS - 1)) <= value < 2 ** (TABLE_BITS - 1):
+        raise ValueError(f"a loaded constant must have {TABLE_BITS} bits with its sign, and {value} has more")
+    return value % 2**TABLE_BITS
+
+
+def table_signature(words: int) -> wiring.Signature:
+    """Writes to ``words`` words, seen from who writes: one in every cycle in which ``write`` is high."""
+    address = max(1, (words - 1).bit_length())
+    return wiring.Signature({"write": Out(1), "address": Out(address), "data": Out(TABLE_BITS)})
+
+
+def split_table(m: Module, table: wiring.PureInterface, sizes: Sequence[int]) -> list[wiring.PureInterface]:
+    """The writes to each of some parts, whose words follow each other, at addresses of their own. No cycle."""
+    base, parts = 0, []
+    for k, size in enumerate(sizes):
+        part = table_signature(size).create(path=(f"part_{k}",))
+        own = table.write
+        if base:
+            own &= table.address >= base
+        if k < len(sizes) - 1:
+            own &= table.address < base + size
+        m.d.comb += [part.write.eq(own), part.address.eq(table.address - base), part.data.eq(table.data)]
+        parts.append(part)
+        base += size
+    return parts
+
+
+def loaded_registers(
+    m: Module, table: wiring.PureInterface, fields: Mapping[str, tuple[ShapeLike, int]]
+) -> dict[str, Signal]:
+    """A register for each field, of its shape and first value, a word each, in order. A reset leaves them alone: a
+    network is held in reset between runs."""
+    found = {}
+    for k, (name, (shape, init)) in enumerate(fields.items()):
+        found[name] = own = Signal(Shape.cast(shape), init=init, reset_less=True, name=name)
+        with m.If(table.write & (table.address == k)):
+            m.d.sync += own.eq(table.data)
+    return found
