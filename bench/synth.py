@@ -56,23 +56,26 @@ def tile(pairs: int) -> Tile:
 
 def measure(pairs: int, seeds: int) -> Fpga:
     """Synthesise a tile and route it ``seeds`` times."""
-    where = BUILD / f"pairs_{pairs}"
+    return implement(tile(pairs), BUILD / f"pairs_{pairs}", seeds)
+
+
+def implement(own: Tile, where: Path, seeds: int, *, each: bool = True) -> Fpga:
+    """Of any tile; ``each``: with its components. ``where`` has the flattened netlist then, tile.json."""
     where.mkdir(parents=True, exist_ok=True)
-    own = tile(pairs)
     (where / "tile.v").write_text(convert(own, "tile", own.library.components))
     run("yosys", "-q", "-p", "read_verilog tile.v; synth_ecp5 -top tile -json tile.json", where=where)
-    run(
-        "yosys",
-        "-q",
-        "-p",
-        "read_verilog tile.v; synth_ecp5 -noflatten -top tile; tee -o stat.json stat -json",
-        where=where,
-    )
     found = []
     for seed in range(1, seeds + 1):
         log = run(*ROUTE, "--json", "tile.json", "--seed", str(seed), where=where)
         found.append(float(re.findall(r"Max frequency for clock\s+'[^']*': ([\d.]+) MHz", log)[-1]))
-    return Fpga(2 * pairs, found, components(modules_of((where / "stat.json").read_text())))
+    return Fpga(len(own.p.macros), found, by_component(where) if each else {})
+
+
+def by_component(where: Path) -> dict[str, dict[str, int]]:
+    """`components` of tile.v, synthesised module by module."""
+    script = "read_verilog tile.v; synth_ecp5 -noflatten -top tile; tee -o stat.json stat -json"
+    run("yosys", "-q", "-p", script, where=where)
+    return components(modules_of((where / "stat.json").read_text()))
 
 
 def modules_of(text: str) -> dict[str, Any]:
