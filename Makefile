@@ -5,10 +5,14 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 JOBS := $(shell nproc)
 
-.PHONY: sim test bench wave verilog synth lint setup icarus clean
+.PHONY: sim sim-full test bench wave verilog synth lint setup icarus clean
 
 sim: setup
 	@$(PYTHON) -m selvage.main_job
+
+# All tiles of the benchmark layers at full size, in Verilator: half an hour at most.
+sim-full: setup
+	@$(PYTHON) -m bench.full
 
 test: setup
 	@$(PYTHON) -m pytest -n $(JOBS) -q

@@ -11,7 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import cells, corners, networks, random_draws, red_layers, requantize, sme, sparse, speed, trained
+from bench import (
+    cells,
+    corners,
+    networks,
+    plain_speed,
+    random_draws,
+    red_layers,
+    requantize,
+    sme,
+    sparse,
+    speed,
+    trained,
+)
 from bench.report import Figure, emit, figures
 from examples.red_layers import RED_LAYERS
 
@@ -43,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         *([] if a.quick else [trained.summary(), trained.one_digit()]),
         *([cells.summary()] if shutil.which("yosys") else []),
         speed.summary(speed.available()),
+        plain_speed.summary(speed.available()),
     ]
     content = {
         "quick": a.quick,

@@ -91,7 +91,7 @@ def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Pat
         compiler = ["verilator", *flags, "--top-module", "bench", *texts]
         command = (str(made),)
     if not made.exists():
-        _call(compiler, where, where / "compiler.log")
+        call(compiler, where, where / "compiler.log")
     return Built(where, command)
 
 
@@ -106,13 +106,13 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
         (run / f"input_{k}.hex").write_text(raw)
     for k, text in enumerate(cell_lines(p.plan)):
         (run / f"cells_{k}.hex").write_text(text)
-    _call([*built.command, f"+images={images}"], run, run / "log.txt")
+    call([*built.command, f"+images={images}"], run, run / "log.txt")
     result = _read(p, run, images)
     shutil.rmtree(run)
     return result
 
 
-def _call(command: list[str], where: Path, log: Path) -> None:
+def call(command: list[str], where: Path, log: Path) -> None:
     """Run a tool; its words go to ``log``."""
     with log.open("w") as file:
         done = subprocess.run(command, cwd=where, stdout=file, stderr=subprocess.STDOUT, check=False)

