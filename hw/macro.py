@@ -26,18 +26,19 @@ module crossbar #(
   input codes__ready,
   output [OU_COLS * ADC_BITS - 1:0] codes__payload
 );
+  localparam GROUPS = 1 << GROUP_BITS;
+  localparam GROUP_SUMS = OU_COLS * SUM_BITS;
   localparam PLACES = 1 << $clog2(LATENCY + 4); // of reads under way, more than the periphery asks for
 
   reg [COLUMNS * CELL_BITS - 1:0] cells [0:ROWS - 1];
-  reg [OU_COLS * SUM_BITS - 1:0] levels [0:(ROWS << GROUP_BITS) - 1];
+  reg [GROUPS * GROUP_SUMS - 1:0] levels [0:ROWS - 1]; // of all columns, each in the place of its sum
   integer r, c;
   initial begin
     $readmemh(CELLS, cells);
-    for (r = 0; r < ROWS << GROUP_BITS; r = r + 1) levels[r] = {OU_COLS * SUM_BITS{1'b0}};
-    for (r = 0; r < ROWS; r = r + 1)
-      for (c = 0; c < COLUMNS; c = c + 1)
-        levels[(r << GROUP_BITS) + c / OU_COLS][(c % OU_COLS) * SUM_BITS +: CELL_BITS] =
-          cells[r][c * CELL_BITS +: CELL_BITS];
+    for (r = 0; r < ROWS; r = r + 1) begin
+      levels[r] = {GROUPS * GROUP_SUMS{1'b0}};
+      for (c = 0; c < COLUMNS; c = c + 1) levels[r][c * SUM_BITS +: CELL_BITS] = cells[r][c * CELL_BITS +: CELL_BITS];
+    end
   end
 
   wire [ROWS - 1:0] wordlines = request__payload[ROWS - 1:0];
@@ -50,29 +51,27 @@ module crossbar #(
   assign codes__valid = first != free;
   assign codes__payload = queue[first];
 
-  // Rows driven by the request before this one: column groups follow each other on the same word lines.
+  // Sums of all columns for the word lines of the request before this one: column groups follow each other on the same
+  // word lines, so most reads are a choice.
   reg [ROWS - 1:0] known, rest;
-  reg [31:0] driven [0:ROWS - 1]; // where the row's levels begin
-  reg [OU_COLS * SUM_BITS - 1:0] total;
+  reg [GROUPS * GROUP_SUMS - 1:0] sums;
+  reg [GROUP_SUMS - 1:0] total;
   reg [OU_COLS * ADC_BITS - 1:0] code;
-  integer count, row, lane;
-  initial count = 0;
+  integer lane;
   initial known = {ROWS{1'b0}};
+  initial sums = {GROUPS * GROUP_SUMS{1'b0}};
   task convert;
     begin
       if (wordlines != known) begin
         known = wordlines;
         rest = wordlines;
-        count = 0;
+        sums = {GROUPS * GROUP_SUMS{1'b0}};
         while (rest != 0) begin
-          driven[count] = $clog2(rest & ~(rest - 1'b1)) << GROUP_BITS; // the lowest
-          count = count + 1;
+          sums = sums + levels[$clog2(rest & ~(rest - 1'b1))]; // the lowest
           rest = rest & (rest - 1'b1);
         end
       end
-      total = 0;
-      for (row = 0; row < count; row = row + 1)
-        total = total + levels[driven[row] + {{32 - GROUP_BITS{1'b0}}, column_group}];
+      total = sums[column_group * GROUP_SUMS +: GROUP_SUMS];
       if (SUM_BITS == ADC_BITS) code = total;
       else begin
         for (lane = 0; lane < OU_COLS; lane = lane + 1) begin
