@@ -188,7 +188,7 @@ class SlotSums(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, bits, width = self.p, self.lanes * self.p.width, self.p.width
-        m.submodules.memory = memory = Memory(shape=bits, depth=2 * 2**p.slot_bits, init=[])
+        m.submodules.sums = memory = Memory(shape=bits, depth=2 * 2**p.slot_bits, init=[])
         write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
         # Slots of the two steps that have been added to: others hold sums of older steps, which count as nothing.
         adding, shown, touched = Signal(p.slots), Signal(p.slots), Signal(p.slots)

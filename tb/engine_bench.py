@@ -97,7 +97,14 @@ class Loader:
         value, at = move.group, own.group_bits
         for part in source:
             value, at = value | part << at, at + lane
-        return value | move.rows << at
+        takes = [
+            lane
+            for lane in range(own.lanes)
+            for row in range(own.group_rows)
+            if move.rows >> row & 1 and lane == (move.lanes[row] if own.gather else (row - move.rotation) % own.lanes)
+        ]
+        value, at = value | move.rows << at, at + own.group_rows
+        return value | sum(1 << lane for lane in set(takes)) * own.skip << at
 
     def _words(self, p: TileParameters, window: list[int]) -> list[int]:
         """Words of the plan; lanes without a channel are noise."""
