@@ -33,9 +33,10 @@ class Accumulator(wiring.Component):
     -------
     tag : of each read, in order (`hw.streams.tag_layout`)
     codes : of the macro
-    slot, sums : of the oldest finished step; sums come a cycle later, and stay while ``advance`` is low
-    complete : a finished step has not been drained
-    drained : the oldest finished step has been drained
+    slot, sums : of the oldest finished step; sums come two cycles later
+    advance : else slot and sums stay
+    drained : with the last slot that is read of that step
+    ended : the step's last code will be in its sum in the next cycle
     """
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
@@ -48,8 +49,8 @@ class Accumulator(wiring.Component):
                 "slot": In(p.slot_bits),
                 "advance": In(1),
                 "sums": Out(sums_layout(p)),
-                "complete": Out(1),
                 "drained": In(1),
+                "ended": Out(1),
             }
         )
 
@@ -73,8 +74,8 @@ class Accumulator(wiring.Component):
             parts.append(tag.driven)
         codes = [Signal.like(part, name=f"code_{k}", reset_less=True) for k, part in enumerate(parts)]
         here = Signal(self.tag_layout, reset_less=True)
-        valid = Signal(3)
-        last = Signal(3)
+        valid = Signal(2)
+        last = Signal(2)
         m.d.sync += [valid.eq(Cat(tags.r_en, valid)), here.eq(tag), last.eq(Cat(tag.last, last))]
         m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
         shifted = self._shifted(m, codes, here.plane)
@@ -98,23 +99,24 @@ class Accumulator(wiring.Component):
 
     def _count(self, m: Module, ends: Value) -> tuple[Signal, Signal, Signal]:
         """Banks of the step that is added to and of the one that is drained; the latter is another from the next
-        cycle on. A step that has ended waits for that; it is complete two cycles after its end."""
+        cycle on. A step that has ended waits for that."""
         bank = Signal()
         drain_bank = Signal()
-        finished = Signal(2)
-        left = Signal(2)
         waits, full, turn = Signal(), Signal(), Signal()
+        last = Signal()
+        drained = Signal()
+        with m.If(self.advance):
+            m.d.sync += last.eq(self.drained)
         m.d.comb += [
-            left.eq(finished + ends[2] - self.drained),
-            turn.eq((ends[0] | waits) & (~full | self.drained)),
+            drained.eq(last & self.advance),
+            turn.eq((ends[0] | waits) & (~full | drained)),
         ]
         m.d.sync += [
             bank.eq(bank ^ ends[0]),
-            drain_bank.eq(drain_bank ^ self.drained),
-            finished.eq(left),
-            self.complete.eq(left != 0),
+            drain_bank.eq(drain_bank ^ drained),
             waits.eq((ends[0] | waits) & ~turn),
-            full.eq(turn | (full & ~self.drained)),
+            full.eq(turn | (full & ~drained)),
+            self.ended.eq(ends[1]),
         ]
         return bank, drain_bank, turn
 
@@ -195,6 +197,7 @@ class SlotSums(wiring.Component):
         kept = Signal()
         again = Signal()
         reads = Signal()
+        slot = Signal.like(self.slot)
         stored = Signal(bits, reset_less=True)
         after = Signal(bits)
         place = Cat(self.add_slot, self.add_bank)
@@ -202,7 +205,7 @@ class SlotSums(wiring.Component):
         m.d.comb += [
             after.eq(Cat((a + b)[:width] for a, b in zip(parts[::2], parts[1::2], strict=True))),
             write.data.eq(after),
-            out.addr.eq(Cat(self.slot, self.bank)),
+            out.addr.eq(Cat(slot, self.bank)),
         ]
         m.d.sync += [
             old.addr.eq(place),
@@ -221,7 +224,6 @@ class SlotSums(wiring.Component):
         found = Signal(bits, reset_less=True)
         real = Signal()
         with m.If(self.advance):
-            m.d.sync += found.eq(out.data)
-            m.d.sync += real.eq(shown.bit_select(self.slot, 1))
+            m.d.sync += [slot.eq(self.slot), found.eq(out.data), real.eq(shown.bit_select(slot, 1))]
         m.d.comb += self.sums.eq(Mux(real, found, 0))
         return m

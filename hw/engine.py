@@ -162,7 +162,8 @@ class ArrayEngine(wiring.Component):
 
     Members
     -------
-    load, move, begins, free : see `RowRegisters`
+    load, move : see `RowRegisters`
+    releases : the oldest step loaded no longer needs its row bank, since the cycle before; at most two are loaded
     crossbar : requests to the macro
     tag, drained : see `Walker`
     left : an OU read of a loaded step is left
@@ -174,8 +175,7 @@ class ArrayEngine(wiring.Component):
             {
                 "load": In(load_signature(p.lanes, p.input_bits)),
                 "move": In(move_layout(p)),
-                "begins": In(1),
-                "free": Out(1),
+                "releases": Out(1),
                 "crossbar": Out(wiring.Signature({"request": Out(stream.Signature(request_layout(p)))})),
                 "tag": Out(stream.Signature(tag_layout(p.slots_used, p.planes, p.driven_bits))),
                 "left": Out(1),
@@ -196,15 +196,13 @@ class ArrayEngine(wiring.Component):
         wiring.connect(m, walker.tag, wiring.flipped(self.tag))
         m.d.comb += [
             rows.move.eq(self.move),
-            rows.begins.eq(self.begins),
-            self.free.eq(rows.free),
             ahead.pending.eq(rows.pending),
             ahead.loaded.eq(rows.loaded),
             rows.taken.eq(ahead.taken),
             rows.group.eq(reader.group),
             rows.bank.eq(reader.bank),
             reader.values.eq(rows.values),
-            rows.releases.eq(walker.releases),
+            self.releases.eq(walker.releases),
             walker.drained.eq(self.drained),
             self.left.eq(walker.left | reader.left | ahead.left | (rows.loaded & rows.pending.any())),
         ]

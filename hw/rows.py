@@ -18,9 +18,6 @@ class RowRegisters(Component):
     Members
     -------
     load, move : the window's words, and what this array takes of them
-    begins : a step's load begins; only while ``free``
-    free : at most one step is begun and not released; registered
-    releases : the oldest step no longer needs its bank
     pending, loaded : row groups of a step that is loaded and not ``taken``
     group, bank : of which ``values`` are shown, combinational
     """
@@ -31,9 +28,6 @@ class RowRegisters(Component):
             {
                 "load": In(load_signature(p.lanes, p.input_bits)),
                 "move": In(move_layout(p)),
-                "begins": In(1),
-                "free": Out(1, init=1),
-                "releases": In(1),
                 "pending": Out(len(p.groups)),
                 "loaded": Out(1),
                 "taken": In(1),
@@ -46,10 +40,6 @@ class RowRegisters(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
-        used = Signal(2)
-        following = Signal(2)
-        m.d.comb += following.eq(used + self.begins - self.releases)
-        m.d.sync += [used.eq(following), self.free.eq(following != 2)]
         m.submodules.rows = rows = Memory(shape=p.group_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
         write = rows.write_port(granularity=p.input_bits)
         read = rows.read_port(domain="comb")

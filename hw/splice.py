@@ -5,9 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import sums_layout
+from hw.credits import StepCredits
 from hw.parameters import TileParameters
 from hw.tables import adder_tree, levels, lookup
-from mapping.drain import Bank
+from mapping.drain import Bank, DrainPlan
 
 
 def beat_layout(p: TileParameters) -> data.StructLayout:
@@ -18,7 +19,7 @@ def beat_layout(p: TileParameters) -> data.StructLayout:
 
 def splice_latency(p: TileParameters) -> int:
     """Cycles from a beat's slots to its outputs."""
-    return 2 + levels(arrays_deep(p)) + levels(lanes_deep(p))
+    return 3 + levels(arrays_deep(p)) + levels(lanes_deep(p))
 
 
 def arrays_deep(p: TileParameters) -> int:
@@ -45,7 +46,7 @@ class BankSum(wiring.Component):
 
     Members
     -------
-    sums : of each array of the bank, at the slots of beat ``beats[1]``, the one before
+    sums : of each array of the bank, at the slots of beat ``beats[2]``, two cycles before
     beats : of this cycle and the ``splice_latency`` - 1 before it
     enable : the pipeline moves
     values : outputs; complete at the last beat of a weight
@@ -76,8 +77,8 @@ class BankSum(wiring.Component):
         over_arrays, over_lanes = self.depth
         count = p.chip.ou_cols + bool(p.placement.weight_offset)
         lanes = [self._over_arrays(m, k) for k in range(count)]
-        turned = self._turn(m, lanes[: p.chip.ou_cols], self.beats[1 + over_arrays])
-        end = self.beats[1 + over_arrays + over_lanes]
+        turned = self._turn(m, lanes[: p.chip.ou_cols], self.beats[2 + over_arrays])
+        end = self.beats[2 + over_arrays + over_lanes]
         reference = Const(0)
         if p.placement.weight_offset:
             kept = adder_tree(m, [lanes[-1]], self.enable, over_lanes)
@@ -101,7 +102,7 @@ class BankSum(wiring.Component):
         parts = []
         for k, index in enumerate(self.bank.arrays):
             sums = getattr(self, f"sums_{k}")
-            takes_part = lookup(self._table(lambda b, k=k: int(b.slots[k] is not None)), self.beats[1])
+            takes_part = lookup(self._table(lambda b, k=k: int(b.slots[k] is not None)), self.beats[2])
             part = sums[lane] if isinstance(takes_part, Const) and takes_part.value else Mux(takes_part, sums[lane], 0)
             part = self._at_significance(part, k)
             parts.append(part if self.p.tile.readers[index].polarity > 0 else -part)
@@ -125,7 +126,7 @@ class BankSum(wiring.Component):
         own = {b.significances[k] for b in self.bank.beats} - {None}
         if len(own) == 1:
             return part.shift_left(own.pop())
-        return part << lookup(self._significances(k), self.beats[1])
+        return part << lookup(self._significances(k), self.beats[2])
 
     def _spliced(self, m: Module, lanes: list[Value], weight: int) -> Value:
         """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit.
@@ -140,22 +141,25 @@ class BankSum(wiring.Component):
         if p.chip.ou_cols % slices == 0:
             own = lanes[weight * slices : (weight + 1) * slices]
             return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(own)], self.enable, over_lanes)
-        columns = lookup(self._table(lambda b: b.columns), self.beats[1 + over_arrays])
+        columns = lookup(self._table(lambda b: b.columns), self.beats[2 + over_arrays])
         shifts = self._table(lambda b: b.slice * bits)
         parts = [Mux(columns > k, lane, 0).shift_left(k * bits) for k, lane in enumerate(lanes)]
-        return adder_tree(m, parts, self.enable, over_lanes) << lookup(shifts, self.beats[1 + over_arrays + over_lanes])
+        return adder_tree(m, parts, self.enable, over_lanes) << lookup(shifts, self.beats[2 + over_arrays + over_lanes])
 
 
 class Splice(wiring.Component):
     """Drains the accumulators of a tile, all banks side by side, once every array has finished a step.
 
-    A beat is at the output `splice_latency` cycles after its slots are read; one beat a cycle, across steps.
+    A beat is at the output `splice_latency` cycles after its slots are read; one beat a cycle, across steps. A beat
+    that is not taken waits in a register of its own, so that whether the pipeline moves is known from a register.
 
     Members
     -------
-    slot_k, sums_k, complete_k : of array k's accumulator; sums come a cycle after their slot
+    slot_k, sums_k : of array k's accumulator; sums come two cycles after their slot
+    ended : an array has finished a step, from the next cycle on
     advance : slots are read in this cycle; else sums stay
-    drained : the last slots of a step are read in this cycle
+    drained : those of the step's last beat
+    freed : a step's sums have been read, two cycles before
     o : whole outputs in the order of the drain plan
     """
 
@@ -165,12 +169,13 @@ class Splice(wiring.Component):
         for k, own in enumerate(p.accumulators):
             members[f"slot_{k}"] = Out(own.slot_bits)
             members[f"sums_{k}"] = In(sums_layout(own))
-            members[f"complete_{k}"] = In(1)
-        super().__init__({**members, "advance": Out(1), "drained": Out(1), "o": Out(stream.Signature(beat_layout(p)))})
+        pulses = {"ended": In(len(p.accumulators)), **dict.fromkeys(("advance", "drained", "freed"), Out(1))}
+        super().__init__({**members, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, length = self.p, self.p.drain.length
+        m.submodules.steps = steps = StepCredits(len(p.accumulators), 0)
         beats = Signal(beats_layout(p))
         late = Signal.like(beats)  # a cycle later
         beat = Signal.like(late[0])
@@ -178,32 +183,56 @@ class Splice(wiring.Component):
         enable = Signal()
         go = Signal()
         end = Signal()
-        complete = Cat(getattr(self, f"complete_{k}") for k in range(len(p.accumulators))).all()
-        whole = [int(any(bank.beats[k].last for bank in p.drain.banks if k < len(bank.beats))) for k in range(length)]
+        ends = Signal()
         m.d.comb += [
-            enable.eq(~self.o.valid | self.o.ready),
-            go.eq(complete & enable),
+            go.eq(steps.ready & enable),
             end.eq(beat == length - 1),
+            steps.given.eq(self.ended),
+            steps.taken.eq(self.drained),
             self.drained.eq(go & end),
             self.advance.eq(enable),
-            self.o.valid.eq(busy[-1] & lookup(whole, late[-1])),
             beats.as_value().eq(Cat(beat, late.as_value())),
         ]
+        m.d.sync += self.freed.eq(ends & enable)
         with m.If(go):
             m.d.sync += beat.eq(Mux(end, 0, beat + 1))
         with m.If(enable):
-            m.d.sync += [busy.eq(Cat(go, busy)), late.eq(beats)]
+            m.d.sync += [busy.eq(Cat(go, busy)), late.eq(beats), ends.eq(self.drained)]
+        values, keep = self._banks(m, beats, late[-1], enable)
+        whole = lookup(_leaving(p.drain), late[-1])
+        self._leave(m, busy[-1] & whole, Cat(values, keep), enable)
+        return m
+
+    def _leave(self, m: Module, valid: Value, beat: Value, enable: Signal) -> None:
+        """The output, or what did not leave at once."""
+        spare = Signal(len(beat), reset_less=True)
+        waits = Signal()
+        m.d.comb += [
+            enable.eq(~waits),
+            self.o.valid.eq(valid | waits),
+            self.o.payload.as_value().eq(Mux(waits, spare, beat)),
+        ]
+        m.d.sync += waits.eq(self.o.valid & ~self.o.ready)
+        with m.If(enable):
+            m.d.sync += spare.eq(beat)
+
+    def _banks(self, m: Module, beats: data.View, last: Value, enable: Value) -> tuple[Value, Value]:
+        """Outputs of all banks, and which of them beat ``last`` has."""
+        p, length, values = self.p, self.p.drain.length, []
         keep = []
         for index, bank in enumerate(p.drain.banks):
             m.submodules[f"bank_{index}"] = total = BankSum(p, bank)
             m.d.comb += [total.beats.eq(beats), total.enable.eq(enable)]
             for k, array in enumerate(bank.arrays):
                 slots = [b.slots[k] or 0 for b in bank.beats] + [0] * (length - len(bank.beats))
-                m.d.comb += getattr(self, f"slot_{array}").eq(lookup(slots, beat))
+                m.d.comb += getattr(self, f"slot_{array}").eq(lookup(slots, beats[0]))
                 m.d.comb += getattr(total, f"sums_{k}").eq(getattr(self, f"sums_{array}"))
-            for weight in range(p.weights):
-                m.d.comb += self.o.payload.values[index * p.weights + weight].eq(total.values[weight])
+            values.append(total.values.as_value())
             masks = [(2 ** len(b.outputs) - 1) * b.last for b in bank.beats] + [0] * (length - len(bank.beats))
-            keep.append(lookup(masks, late[-1], width=p.weights))
-        m.d.comb += self.o.payload.keep.eq(Cat(keep))
-        return m
+            keep.append(lookup(masks, last, width=p.weights))
+        return Cat(values), Cat(keep)
+
+
+def _leaving(plan: DrainPlan) -> list[int]:
+    """Beats in which some bank completes a weight."""
+    return [int(any(bank.beats[k].last for bank in plan.banks if k < len(bank.beats))) for k in range(plan.length)]

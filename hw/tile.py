@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import Accumulator
 from hw.buffer import InputBuffer
+from hw.credits import STEPS, StepCredits
 from hw.engine import ArrayEngine
 from hw.output import OutputStage, OverlapAdd, output_layout
 from hw.pair import Pair
@@ -63,7 +64,13 @@ class Tile(wiring.Component):
         for k, (engine, accumulator) in enumerate(zip(self.engines, self.accumulators, strict=True)):
             m.submodules[f"engine_{k}"], m.submodules[f"accumulator_{k}"] = engine, accumulator
             self._array(m, k, engine, accumulator, splice)
-        m.d.comb += buffer.hold.eq(~Cat(engine.free for engine in self.engines).all())
+        m.submodules.rows_free = free = StepCredits(len(self.engines), STEPS)
+        m.d.comb += [
+            free.given.eq(Cat(engine.releases for engine in self.engines)),
+            free.taken.eq(buffer.begins),
+            buffer.hold.eq(~free.ready),
+            splice.ended.eq(Cat(accumulator.ended for accumulator in self.accumulators)),
+        ]
         beats = splice.o
         if self.p.placement.sweep.overlap:
             m.submodules.overlap_add = overlap = OverlapAdd(self.p)
@@ -96,13 +103,11 @@ class Tile(wiring.Component):
             engine.load.last.eq(self.buffer.load.last),
             engine.load.data.eq(self.buffer.load.data),
             engine.load.nonzero.eq(self.buffer.load.nonzero),
-            engine.begins.eq(self.buffer.begins),
-            engine.drained.eq(splice.drained),
+            engine.drained.eq(splice.freed),
             accumulator.drained.eq(splice.drained),
             accumulator.advance.eq(splice.advance),
             accumulator.slot.eq(getattr(splice, f"slot_{k}")),
             getattr(splice, f"sums_{k}").eq(accumulator.sums),
-            getattr(splice, f"complete_{k}").eq(accumulator.complete),
         ]
 
     def _move(self, k: int) -> Value:

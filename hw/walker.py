@@ -99,7 +99,7 @@ class Walker(wiring.Component):
     request : to the macro, registered
     tag : what the accumulator must know of the read, one for each request, one cycle before it
     left : the row group has reads left
-    releases : the step's last row group is taken
+    releases : the step's last row group was taken in the cycle before
     drained : a step's sums have left the accumulators
     """
 
@@ -132,7 +132,6 @@ class Walker(wiring.Component):
             fire.eq(tag.valid & tag.ready),
             over.eq(reads.final & ~more),
             self.i.ready.eq(~have | (fire & over)),
-            self.releases.eq(self.i.valid & self.i.ready & self.i.payload.last),
             self.left.eq(have & ~item.none),
             *(getattr(reads, name).eq(self.i.payload[name]) for name in ("some", "column_last", "none")),
             reads.load.eq(self.i.ready),
@@ -142,6 +141,7 @@ class Walker(wiring.Component):
         ]
         self._admit(m, free, fire, over & item.last)
         self._form(m, self._standing(item, reads.plane), driven, more, fire & reads.ends)
+        m.d.sync += self.releases.eq(self.i.valid & self.i.ready & self.i.payload.last)
         with m.If(self.i.ready):
             m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload)]
         self._drive(m, item, reads.column, driven, fire)

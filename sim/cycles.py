@@ -23,8 +23,10 @@ Integers = NDArray[np.int64]
 WORD_TO_LOAD = 2  # a word is accepted to the first cycle of a load that needs it
 STEP_TO_LIMIT = 3  # first cycle in which a step is the oldest to the first word that it makes room for
 LOAD_TO_END = 3  # last cycle of an image's last load to the one in which the reader has finished
+TAKEN_TO_LOAD = 2  # last row group taken to the first cycle of the load after the next
 LOAD_TO_READ = 12  # last cycle of a load to the first read's decision
 READ_TO_PINS = 1  # decision to request at the macro
+DRAIN_TO_READ = 3  # last slot read to the first read of the step after the next
 CODE_TO_SUM = 4  # codes at the pins to a finished sum
 
 
@@ -92,12 +94,12 @@ def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = 
 
 
 def drain_to_beat(placement: Placement, tile: Tile) -> int:
-    """Slots read to a beat at the output: a register before and behind, and two trees of adders, of the arrays that
+    """Slots read to a beat at the output: three registers on the way, and two trees of adders, of the arrays that
     share outputs and of the lanes that share weights."""
     lanes, slices = placement.chip.ou_cols, tile.slices
     together = lanes if tile.scattered or lanes % slices else slices
     arrays = drain_shape(placement, tile)[1]
-    return 2 + math.ceil(math.log2(arrays)) + math.ceil(math.log2(together))
+    return 3 + math.ceil(math.log2(arrays)) + math.ceil(math.log2(together))
 
 
 def _word_type(bits: int) -> type[np.unsignedinteger]:
@@ -238,9 +240,9 @@ class Timeline:
             at = step % per_image
             if step and at == 0:
                 step_start = self.source.restart(step_start)
-            step_start = max(self.source.present(at, step_start), released + 1) + load
+            step_start = max(self.source.present(at, step_start), released + TAKEN_TO_LOAD) + load
             arrival = step_start - 1 + LOAD_TO_READ
-            ready = max(arrival, drained + 1)
+            ready = max(arrival, drained + DRAIN_TO_READ)
             firsts = [free if free > ready else ready for free in last]
             now = [first + count for first, count in zip(firsts, own, strict=True)]
             taken = max(
@@ -310,7 +312,7 @@ class _Overlap:
             # The first beat waits at the output from `stall`; what is not read by then waits too.
             stall = first + self.first_whole + self.to_beat
             last = first + self.length - 1
-            last = last if last < stall else self.busy_until + last - stall
+            last = last if last <= stall else self.busy_until + last - stall
             taken = self.busy_until + self.length - 1 - self.first_whole
         else:
             last = first + self.length - 1

@@ -30,7 +30,7 @@ class _Store:
         end, stall = begin + self.length - 1, begin + self.first + self.to_beat
         if stall >= free:
             return end, begin + self.last + self.to_beat
-        return end if end < stall else free + end - stall, free + self.last - self.first
+        return end if end <= stall else free + end - stall, free + self.last - self.first
 
 
 def layer_cycles(

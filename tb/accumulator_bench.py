@@ -89,21 +89,24 @@ class Steps:
 
 
 class Drain:
-    """Plays the splice: reads all slots of a finished step in any order. Watches ``complete``."""
+    """Plays the splice: reads all slots of a finished step in any order. Watches ``ended``."""
 
     def __init__(self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]) -> None:
         self.bench, self.steps, self.tags, self.codes, self.pattern = bench, steps, tags, codes, pattern
         self.slot, self.drained, self.advance = (bench.input(name) for name in ("slot", "drained", "advance"))
-        self.complete, self.sums = bench.output("complete"), bench.output("sums")
+        self.ended, self.sums = bench.output("ended"), bench.output("sums")
         self.order: list[int] = []
         self.done, self.read, self.now_drained = 0, None, False
-        self.moves, self.shown = False, None  # slots are read; the sums that must be seen, with what they are of
+        self.moves = False
+        self.asked, self.shown = None, None  # sums asked for, then those that must be seen, with what they are of
+        self.last, self.freed = False, 0  # a step's last slot is asked for; steps whose last slot has been read
+        self.complete = 0  # steps
         self.ends: list[int] = []  # cycle from which each step is complete
         self.popped, self.last_pop = 0, -1
 
     def drive(self) -> None:
         self.read, self.now_drained = None, False
-        if self.complete.get() and next(self.pattern):
+        if self.complete > self.done and next(self.pattern):
             if not self.order:
                 self.order = self.bench.rng.sample(range(self.steps.p.slots), self.steps.p.slots)
             self.read = self.order.pop()
@@ -116,17 +119,18 @@ class Drain:
         self.drained.put(int(self.now_drained))
 
     def sample(self) -> None:
-        ready = sum(time <= self.bench.now for time in self.ends) > self.done
-        assert self.complete.get() == int(ready), f"cycle {self.bench.now}: complete is wrong"
+        assert self.ended.get() == int(self.bench.now + 1 in self.ends), f"cycle {self.bench.now}: ended is wrong"
+        self.complete += self.ended.get()
         lanes = self.steps.p.lanes + bool(self.steps.p.driven_bits)
         if self.shown is not None:
             got = [as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)]
             step, slot, want = self.shown
             assert got == want, f"step {step}, slot {slot}"
         if self.moves:
-            self.shown = None
+            self.shown, self.asked = self.asked, None
+            self.freed, self.last = self.freed + self.last, self.now_drained
         if self.read is not None:
-            self.shown = self.done, self.read, self.steps.sums[self.done].get(self.read, [0] * lanes)
+            self.asked = self.done, self.read, self.steps.sums[self.done].get(self.read, [0] * lanes)
         self.done += int(self.now_drained)
         self._follow()
 
@@ -163,7 +167,7 @@ async def adds_every_code(dut: Any, tag: str, codes: str, drain: str) -> None:
     latency = 1 + case.parameters.chip.read_latency  # the request follows its tag a cycle later
 
     def begun(index: int) -> bool:  # the engine's promise: at most two steps are not drained
-        return steps.step_of[index] < drained.done + 2
+        return steps.step_of[index] < drained.freed + 2
 
     def asked(index: int) -> bool:
         tag = steps.tag_of[index]

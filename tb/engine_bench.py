@@ -18,7 +18,7 @@ from tb.components import Case, present_case
 
 STEPS = 14
 LOAD_TO_TAG = 8  # from the load's last `valid` to the first tag; its request follows a cycle later
-INPUTS = ("load__valid", "load__last", "load__data", "load__nonzero", "move", "begins", "drained",
+INPUTS = ("load__valid", "load__last", "load__data", "load__nonzero", "move", "drained",
           "crossbar__request__ready", "tag__ready")  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any], int
 
 
 class Loader:
-    """Plays the input buffer: step by step the words of the load plan, when the engine is free."""
+    """Plays the input buffer: step by step the words of the load plan, when the engine has room."""
 
     def __init__(
         self,
@@ -72,10 +72,11 @@ class Loader:
     ) -> None:
         self.bench, p = bench, case.parameters
         self.steps, self.words = steps, words
-        names = ("begins", "load__valid", "load__last", "load__data", "load__nonzero", "move")
+        names = ("load__valid", "load__last", "load__data", "load__nonzero", "move")
         self.lanes, self.bits = p.load.lanes, p.buffer.format.bits
         self.pins = {name: bench.input(name) for name in names}
-        self.free = bench.output("free")
+        self.releases = bench.output("releases")
+        self.released = 0  # steps
         self.noise = len(bench.dut["load__data"])
         self.moves = [self._move(p, case.array, index) for index in range(len(p.load.reads))]
         self.data = [self._words(p, window) for window in windows.tolist()]
@@ -118,7 +119,7 @@ class Loader:
     def _go(self) -> Iterator[tuple[int, int] | None]:
         """In each cycle the step and cycle of the plan that the address generator is at."""
         for step in range(len(self.data)):
-            while not (next(self.steps) and self.free.get()):
+            while not (next(self.steps) and self.begun - self.released < 2):
                 yield None
             for index in range(len(self.moves)):
                 while index and not next(self.words):
@@ -132,7 +133,6 @@ class Loader:
         self.shown = shown
         self.beginning = self.next is not None and self.next[1] == 0
         last = shown is not None and shown[1] == len(self.moves) - 1
-        self.pins["begins"].put(int(self.beginning))
         self.pins["load__valid"].put(int(shown is not None))
         self.pins["load__last"].put(int(last))
         self.pins["move"].put(self.moves[shown[1]] if shown else self.bench.rng.choice(self.moves))
@@ -144,14 +144,15 @@ class Loader:
 
     def sample(self) -> None:
         self.begun += int(self.beginning)
+        self.released += self.releases.get()
 
 
 class Drains:
-    """Plays the splice: a step is drained some cycles after its last tag. Watches ``free``."""
+    """Plays the splice: a step is drained some cycles after its last tag. Watches ``releases``."""
 
     def __init__(self, bench: Bench, tags: Sink, loader: Loader, leads: list[int], delay: int) -> None:
         self.bench, self.tags, self.loader, self.leads, self.delay = bench, tags, loader, leads, delay
-        self.drained, self.free = bench.input("drained"), bench.output("free")
+        self.drained = bench.input("drained")
         self.due: deque[int] = deque()
         self.times: list[int] = []
         self.started, self.ended = 0, 0  # steps, by their tags
@@ -173,10 +174,9 @@ class Drains:
         self.begun = self.loader.begun
 
     def sample(self) -> None:
-        # A step's bank is free when its last row group is taken: after the reads before it, and before its own.
+        # A step's bank is released when its last row group is taken: after the reads before it, and before its own.
         taken = sum(self.seen >= lead for lead in self.leads[: len(self.loader.loaded)])
-        soonest, latest = int(self.begun - taken < 2), int(self.begun - self.ended < 2)
-        assert latest <= self.free.get() <= soonest, f"cycle {self.bench.now}: free is wrong"
+        assert self.ended <= self.loader.released <= taken, f"cycle {self.bench.now}: a step's release is wrong"
         assert self.started - len(self.times) <= 2, f"cycle {self.bench.now}: a third step is in flight"
 
 

@@ -81,30 +81,39 @@ class Arrays:
         self.slots = [bench.output(f"slot_{k}") for k in range(n)]
         self.sums = [bench.input(f"sums_{k}") for k in range(n)]
         self.noise = [len(bench.dut[f"sums_{k}"]) for k in range(n)]
-        self.complete = [bench.input(f"complete_{k}") for k in range(n)]
-        self.drained, self.advance = bench.output("drained"), bench.output("advance")
-        self.shown = [0] * n  # sums of the slots read last
+        self.ended = bench.input("ended")
+        self.drained, self.advance, self.freed = (bench.output(name) for name in ("drained", "advance", "freed"))
+        self.next = [0] * n  # sums of the slots read last
+        self.shown = [0] * n  # of those before
+        self.fresh = 0  # arrays that finish a step in this cycle
+        self.last, self.gone = 0, 0  # the last slots are on their way; they were read a cycle ago
         self.finished = [0] * n  # steps
         self.done = 0
         self.times: list[int] = []
 
     def drive(self) -> None:
-        for k, pin in enumerate(self.complete):
+        self.fresh = 0
+        for k in range(len(self.finished)):
             if self.finished[k] < min(len(self.steps), self.done + 2) and next(self.pattern):
-                self.finished[k] += 1
-            pin.put(int(self.finished[k] > self.done))
+                self.fresh |= 1 << k
             self.sums[k].put(self.shown[k])
+        self.ended.put(self.fresh)
 
     def sample(self) -> None:
         if self.advance.get():
             for k, slot in enumerate(self.slots):
                 there = self.finished[k] > self.done
                 own = self.steps[self.done][k][slot.get()] if there else []
-                self.shown[k] = pack(own, self.widths[k]) if there else self.bench.rng.getrandbits(self.noise[k])
+                self.shown[k] = self.next[k]
+                self.next[k] = pack(own, self.widths[k]) if there else self.bench.rng.getrandbits(self.noise[k])
+        assert self.freed.get() == self.gone, f"cycle {self.bench.now}: freed is wrong"
+        self.gone = self.last & self.advance.get()
+        self.last = self.drained.get() if self.advance.get() else self.last
         if self.drained.get():
             assert min(self.finished) > self.done, "a step was drained that not all arrays had finished"
             self.done += 1
             self.times.append(self.bench.now)
+        self.finished = [own + (self.fresh >> k & 1) for k, own in enumerate(self.finished)]
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
@@ -116,7 +125,7 @@ async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
     """Beats in the order of the drain plan."""
     bench, p = Bench(dut), present_case().parameters
     n = len(p.accumulators)
-    await bench.reset("o__ready", *(f"{name}_{k}" for name in ("sums", "complete") for k in range(n)))
+    await bench.reset("o__ready", "ended", *(f"sums_{k}" for k in range(n)))
     steps = [random_sums(bench, p) for _ in range(STEPS)]
     ids = beat_outputs(p.placement, p.tile, p.drain)
     layout, width = beat_layout(p), p.output_width
@@ -134,5 +143,5 @@ async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
     await bench.finish(out)
     assert played.done == STEPS and played.finished == [STEPS] * n
     if arrays == sink == "never":
-        assert played.times == [(k + 1) * p.drain.length - 1 for k in range(STEPS)], "a bubble in the drain"
+        assert played.times == [(k + 1) * p.drain.length for k in range(STEPS)], "a bubble in the drain"
         assert out.times[-1] == played.times[-1] + drain_to_beat(p.placement, p.tile)

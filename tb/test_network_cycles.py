@@ -127,11 +127,11 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
         at = step % (steps // images)
         if step and at == 0:
             first = source.restart(first)
-        begin = max(source.begin(at, first), *(own[-2] + 1 for own in takes))
+        begin = max(source.begin(at, first), *(own[-2] + 2 for own in takes))
         c = begin + len(plan.reads) - 1
         first = c + 1
         for index, (own, taken) in enumerate(zip(ends, takes, strict=True)):
-            start = max(own[-1] + 1, c + 12, freed[-2] + 1)
+            start = max(own[-1] + 1, c + 12, freed[-2] + 3)
             groups = reads[index][step]
             taken.append(start + sum(groups[:-1]) - 1 if groups[1:] else max(own[-1], c + 11))
             own.append(start + max(sum(groups), 1) - 1)
@@ -142,7 +142,7 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
     together = max(len(bank.arrays) for bank in p.drain.banks)
     summed = lanes if tile.scattered or lanes % tile.slices else tile.slices
     levels = sum((count - 1).bit_length() for count in (together, summed))
-    return freed[-1] + 2 + levels + 1, sum(sum(map(sum, own)) for own in reads)
+    return freed[-1] + 3 + levels + 1, sum(sum(map(sum, own)) for own in reads)
 
 
 def placements(layer: Layer, chip: Chip, numbers: InputFormat, *, dynamic: bool) -> Iterator[Placement]:
