@@ -194,7 +194,7 @@ class SlotSums(wiring.Component):
         write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
         # Slots of the two steps that have been added to: others hold sums of older steps, which count as nothing.
         adding, shown, touched = Signal(p.slots), Signal(p.slots), Signal(p.slots)
-        kept = Signal()
+        fresh = Signal()
         again = Signal()
         reads = Signal()
         slot = Signal.like(self.slot)
@@ -210,12 +210,13 @@ class SlotSums(wiring.Component):
         m.d.sync += [
             old.addr.eq(place),
             reads.eq(self.add),
-            kept.eq(adding.bit_select(self.add_slot, 1)),
+            fresh.eq(~adding.bit_select(self.add_slot, 1)),
             # A slot that is added to in the next cycle is not in the memory when it is read.
             again.eq(reads & (place == old.addr)),
             write.addr.eq(old.addr),
             write.en.eq(reads),
-            stored.eq(Mux(again, after, Mux(kept, old.data, 0))),
+            # With the zero outermost it is a reset of the registers, which needs no logic.
+            stored.eq(Mux(fresh, 0, Mux(again, after, old.data))),
         ]
         m.d.comb += touched.eq(adding | Mux(self.add, 1 << self.add_slot, 0))
         m.d.sync += adding.eq(Mux(self.turn, 0, touched))
