@@ -1,12 +1,12 @@
 """Shift-and-add over input planes and row groups: sums of codes per ADC lane and slot."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.parameters import AccumulatorParameters
-from hw.streams import tag_layout
+from hw.streams import Queue, tag_layout
 from hw.tables import fit, lookup
 
 
@@ -44,7 +44,7 @@ class Accumulator(wiring.Component):
         self.tag_layout = tag = tag_layout(p.positions, p.planes, p.driven_bits)
         super().__init__(
             {
-                "tag": In(stream.Signature(tag)),  # ready from a register
+                "tag": In(stream.Signature(tag)),
                 "codes": In(stream.Signature(codes_layout(p))),
                 "slot": In(p.slot_bits),
                 "advance": In(1),
@@ -57,18 +57,13 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
-        m.submodules.tags = tags = fifo.SyncFIFO(width=self.tag_layout.size, depth=p.latency + 2)
-        tag = data.View(self.tag_layout, tags.r_data)
+        m.submodules.tags = tags = Queue(self.tag_layout, p.latency + 2)
+        tag = tags.o.payload
+        wiring.connect(m, wiring.flipped(self.tag), tags.i)
         m.d.comb += [
-            tags.w_en.eq(self.tag.valid & self.tag.ready),
-            tags.w_data.eq(self.tag.payload.as_value()),
-            self.codes.ready.eq(tags.r_rdy & ~tag.none),
-            tags.r_en.eq(tags.r_rdy & (tag.none | self.codes.valid)),
+            self.codes.ready.eq(tags.o.valid & ~tag.none),
+            tags.o.ready.eq(tag.none | self.codes.valid),
         ]
-        # What the queue itself says of its room comes through a comparison; the walker needs it at once.
-        waiting, left = Signal(range(p.latency + 3)), Signal(range(p.latency + 3))
-        m.d.comb += left.eq(waiting + tags.w_en - tags.r_en)
-        m.d.sync += [waiting.eq(left), self.tag.ready.eq(left != p.latency + 2)]
         parts = [self.codes.payload[lane] for lane in range(p.lanes)]
         if p.driven_bits:
             parts.append(tag.driven)
@@ -76,7 +71,7 @@ class Accumulator(wiring.Component):
         here = Signal(self.tag_layout, reset_less=True)
         valid = Signal(2)
         last = Signal(2)
-        m.d.sync += [valid.eq(Cat(tags.r_en, valid)), here.eq(tag), last.eq(Cat(tag.last, last))]
+        m.d.sync += [valid.eq(Cat(tags.o.valid & tags.o.ready, valid)), here.eq(tag), last.eq(Cat(tag.last, last))]
         m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
         shifted = self._shifted(m, codes, here.plane)
         m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, valid[0], self._count(m, valid & last))))

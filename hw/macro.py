@@ -57,7 +57,7 @@ module crossbar #(
   reg [GROUPS * GROUP_SUMS - 1:0] sums;
   reg [GROUP_SUMS - 1:0] total;
   reg [OU_COLS * ADC_BITS - 1:0] code;
-  integer lane;
+  integer lane, at, gap;
   initial known = {ROWS{1'b0}};
   initial sums = {GROUPS * GROUP_SUMS{1'b0}};
   task convert;
@@ -66,14 +66,21 @@ module crossbar #(
         known = wordlines;
         rest = wordlines;
         sums = {GROUPS * GROUP_SUMS{1'b0}};
-        while (rest != 0) begin
-          sums = sums + levels[$clog2(rest & ~(rest - 1'b1))]; // the lowest
-          rest = rest & (rest - 1'b1);
-        end
+        at = 0;
+        while (rest != 0)
+          if (rest[0]) begin
+            sums = sums + levels[at];
+            rest = rest >> 1;
+            at = at + 1;
+          end else begin
+            gap = (rest & 254) == 0 ? $clog2(rest & ~(rest - 1'b1)) : 1; // to the lowest, if that is far
+            rest = rest >> gap;
+            at = at + gap;
+          end
       end
-      total = sums[column_group * GROUP_SUMS +: GROUP_SUMS];
-      if (SUM_BITS == ADC_BITS) code = total;
+      if (SUM_BITS == ADC_BITS) code = sums[column_group * GROUP_SUMS +: GROUP_SUMS];
       else begin
+        total = sums[column_group * GROUP_SUMS +: GROUP_SUMS];
         for (lane = 0; lane < OU_COLS; lane = lane + 1) begin
           if (total[lane * SUM_BITS +: SUM_BITS] >> ADC_BITS != 0)
             code[lane * ADC_BITS +: ADC_BITS] = {ADC_BITS{1'b1}};

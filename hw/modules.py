@@ -9,8 +9,9 @@ from functools import partial
 
 from amaranth.lib import wiring
 
+from hw.emission import rewrite
 from hw.names import KEYWORDS, Names, is_plain, natural, plain_names
-from hw.verilog import REGISTER, run_yosys, to_rtlil
+from hw.verilog import run_yosys, to_rtlil
 
 # As `hw.verilog.SCRIPT`, and: what a `Shared` stands in is dissolved (`_keep`), nothing is kept that nothing reads, and
 # no comparison is left whose result is known (-fine).
@@ -96,7 +97,7 @@ def convert_modules(
     components = {**(shared or {}), name: component}
     with _no_collection():
         text = _keep(to_rtlil(components))
-    text = run_yosys(text, SCRIPT, name)
+    text = rewrite(run_yosys(text, SCRIPT, name))
     modules = {own.raw: own for own in map(_parse, MODULE.finditer(text))}
     for own in modules.values():
         _untangle(own, modules)
@@ -174,10 +175,6 @@ def _parse(match: re.Match) -> _Module:
             written = own.name if is_plain(own.name) else f"\\{own.name} "
             element = rf"(?<![\w$.]){re.escape(written)} ?\[(?:0|1'h0)\]"
             body = re.sub(element, lambda _, written=written: written, body)
-    assignments = REGISTER.findall(body)
-    if len(assignments) > 1:  # a simulator wakes one process a module
-        block = "".join(f"    {assignment}\n" for assignment in assignments)
-        body = f"{REGISTER.sub('', body)}  always @(posedge clk) begin\n{block}  end\n"
     instances = [(_raw(kind), _raw(name)) for kind, name in INSTANCE.findall(body)]
     return _Module(_raw(match[1]), signals, body, instances)
 

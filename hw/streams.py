@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
@@ -81,4 +82,34 @@ class Fork(wiring.Component):
             m.d.comb += [o.valid.eq(self.i.valid & ~has[k]), o.payload.eq(self.i.payload)]
         with m.If(self.i.valid):
             m.d.sync += has.eq(Mux(self.i.ready, 0, takes))
+        return m
+
+
+class Queue(wiring.Component):
+    """Words of a stream, at most ``depth``, each a cycle later at the earliest; one a cycle.
+
+    Whether there is room, and whether there is a word, comes from registers.
+    """
+
+    def __init__(self, layout: ShapeLike, depth: int) -> None:
+        self.depth = depth
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        i, o = self.i, self.o
+        m.submodules.words = words = Memory(shape=len(i.payload.as_value()), depth=self.depth, init=[])
+        write, read = words.write_port(), words.read_port(domain="comb")
+        count, left = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
+        take = o.valid & o.ready
+        m.d.comb += [
+            write.en.eq(i.valid & i.ready),
+            write.data.eq(i.payload),
+            o.payload.as_value().eq(read.data),
+            left.eq(count + write.en - take),
+        ]
+        m.d.sync += [count.eq(left), i.ready.eq(left != self.depth), o.valid.eq(left != 0)]
+        for address, move in ((write.addr, write.en), (read.addr, take)):
+            with m.If(move):
+                m.d.sync += address.eq(Mux(address == self.depth - 1, 0, address + 1))
         return m

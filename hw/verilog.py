@@ -1,6 +1,5 @@
 """Verilog of a component and of the modules it shares."""
 
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,6 +7,8 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
+
+from hw.emission import rewrite
 
 # `proc` turns processes into muxes. Amaranth's own script keeps them as `always @*`, which Icarus
 # never runs while no input changes: the outputs of an idle FSM read X (amaranth#1629). `-purge` leaves out names of
@@ -23,8 +24,6 @@ attrmap -modattr -remove generator -remove top
 write_verilog -noattr
 """
 
-REGISTER = re.compile(r"^  always @\(posedge clk\)\n    (\S+ <= .*;)\n", re.MULTILINE)
-
 
 def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.Component] | None = None) -> str:
     """Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
@@ -33,8 +32,7 @@ def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.
     constant cannot be a port (amaranth#1574).
     """
     designs = [*(shared or {}).items(), (name, component)]
-    text = run_yosys(to_rtlil(dict(designs)), SCRIPT, name)
-    return "".join(map(_registers_together, re.split(r"(?<=endmodule\n)", text)))
+    return rewrite(run_yosys(to_rtlil(dict(designs)), SCRIPT, name))
 
 
 def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
@@ -54,17 +52,6 @@ def run_yosys(text: str, script: str, name: str) -> str:
     if run.returncode:
         raise RuntimeError(f"yosys failed on {name}:\n{run.stderr}")
     return run.stdout
-
-
-def _registers_together(module: str) -> str:
-    """Clocked blocks of one assignment as a single one at the end: a simulator wakes one process a module, not one a
-    register, which is a fifth of Icarus' time."""
-    assignments = REGISTER.findall(module)
-    if len(assignments) < 2:
-        return module
-    block = "".join(f"    {assignment}\n" for assignment in assignments)
-    head, end = REGISTER.sub("", module).rsplit("endmodule", 1)
-    return f"{head}  always @(posedge clk) begin\n{block}  end\nendmodule{end}"
 
 
 def write_if_changed(path: Path, text: str) -> bool:
