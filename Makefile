@@ -15,7 +15,7 @@ sim-full: setup
 	@$(PYTHON) -m bench.full
 
 test: setup
-	@$(PYTHON) -m pytest -n $(JOBS) -q
+	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -q
 
 bench: setup
 	@$(PYTHON) -m bench

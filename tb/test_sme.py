@@ -206,9 +206,10 @@ def test_exact_in_rtl(squeeze: int, significant: int) -> None:
     check(placed, effective, x * (x % 3 > 0), skip=squeeze != 2)
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", [1, 2])
 def test_digits_generator_in_rtl(index: int) -> None:
-    """The generator's transposed convolutions: pixel-wise, by planes and squeezed, on real activations."""
+    """The generator's transposed convolutions: pixel-wise, by planes and squeezed, on real activations. The first and
+    largest runs in `make sim`."""
     own = transposed_layers()[index]
     chip = OU9X8.model_copy(update={"arrays_per_tile": 12})
     placed, effective = place_sme(
