@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
 from hw.rows import RowRegisters
-from hw.streams import load_signature, move_layout, request_layout, tag_layout
+from hw.streams import load_signature, move_layout, request_layout, second_register, tag_layout
 from hw.tables import at_most_one, fit, lookup, lowest_index, lowest_set
 from hw.walker import Walker, group_layout
 
@@ -119,21 +119,14 @@ class GroupReader(wiring.Component):
         """A group's values in a register, and in a second one when they find no place: whether the next group may
         come is then known from a register, however far the walker's answer has to go."""
         p, layout = self.p, pick_layout(self.p)
-        word = Signal(p.group_rows * p.input_bits + layout.size, reset_less=True)
-        spare = Signal.like(word, name="spare")
-        full = Signal()
-        waits = Signal()
-        m.d.comb += self.i.ready.eq(~waits)
-        with m.If(~waits):
-            m.d.sync += [full.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload)), spare.eq(word)]
-        with m.If(move):
-            m.d.sync += waits.eq(0)
-        with m.Elif(full):
-            m.d.sync += waits.eq(1)
-        out = Signal.like(word, name="out")
-        m.d.comb += out.eq(Mux(waits, spare, word))
         codes = p.group_rows * p.input_bits
-        return full | waits, out[:codes], data.View(layout, out[codes:])
+        word = Signal(codes + layout.size, reset_less=True)
+        full = Signal()
+        enable, valid, out = second_register(m, full, word, move)
+        m.d.comb += self.i.ready.eq(enable)
+        with m.If(enable):
+            m.d.sync += [full.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload))]
+        return valid, out[:codes], data.View(layout, out[codes:])
 
     def _shifted(self, codes: Value, group: Value) -> Value:
         """Each row's code, moved up by the row's shift: its input enters that many planes later."""

@@ -8,11 +8,11 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.collector import Collector, CollectorParameters
-from hw.loadable import Constants, TableField, table_signature
+from hw.loadable import Constants, table_signature
 from hw.maps import Packer, PackerParameters, codes_layout
 from hw.parameters import TileParameters
 from hw.raster import RasterBuffer, RasterParameters
-from hw.requantizer import Requantizer, RequantizerParameters
+from hw.requantizer import Requantizer, RequantizerParameters, TablesOfRequantizer
 from hw.shared import Library
 from hw.streams import Fork, crossbar_signature
 from hw.tile import Tile
@@ -20,7 +20,7 @@ from mapping.network import LayerStage
 
 
 @dataclass(frozen=True, eq=False)
-class LayerParameters:
+class LayerParameters(TablesOfRequantizer):
     """A layer of a network: ``lanes`` channels of a word that enters, ``leaving`` of one that leaves.
 
     ``queued``: whether the first lines of the next image wait in a queue while the tiles finish this one.
@@ -57,15 +57,6 @@ class LayerParameters:
         m = self.stage.placement.layer.outputs
         own = (self.collector.sum_width, self.leaving, m, self.output_bits, self.constants)
         return RequantizerParameters(self.stage.requantization, *own)
-
-    @property
-    def table(self) -> tuple[int, ...]:
-        """All words that are loaded."""
-        return self.requantizer.table if self.requantizer else ()
-
-    @property
-    def table_fields(self) -> tuple[TableField, ...]:
-        return self.requantizer.table_fields if self.requantizer else ()
 
     @cached_property
     def raster(self) -> RasterParameters | None:

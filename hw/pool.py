@@ -9,10 +9,10 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.buffer import InputBuffer
-from hw.loadable import Constants, TableField, table_signature
+from hw.loadable import Constants, table_signature
 from hw.maps import codes_layout
 from hw.parameters import BufferParameters
-from hw.requantizer import Requantizer, RequantizerParameters
+from hw.requantizer import Requantizer, RequantizerParameters, TablesOfRequantizer
 from hw.tables import count_up
 from mapping.schedule import Sweep
 from spec.layer import InputFormat
@@ -22,7 +22,7 @@ READ_TO_WORD = 8  # cycles from a load's last word to its result in the queue, a
 
 
 @dataclass(frozen=True)
-class PoolParameters:
+class PoolParameters(TablesOfRequantizer):
     """Windows of ``kernel`` pixels on a map of ``size``; the mean is of whole windows, pads counted as zeros."""
 
     kind: Literal["max", "average"]
@@ -44,15 +44,6 @@ class PoolParameters:
             return None
         own = (self.width, self.lanes, self.channels, self.bits)
         return RequantizerParameters(self.requantization, *own, self.constants)
-
-    @property
-    def table(self) -> tuple[int, ...]:
-        """All words that are loaded."""
-        return self.requantizer.table if self.requantizer else ()
-
-    @property
-    def table_fields(self) -> tuple[TableField, ...]:
-        return self.requantizer.table_fields if self.requantizer else ()
 
     @property
     def words(self) -> int:

@@ -129,6 +129,21 @@ def _by_pixel(values: tuple[int, ...], channels: int, pixels: int) -> list[int]:
     return [values[channel * pixels + pixel] for pixel in range(pixels) for channel in range(channels)]
 
 
+class TablesOfRequantizer:
+    """Of parameters with a ``requantizer``, or None: its tables are all that they have."""
+
+    requantizer: RequantizerParameters | None
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        return self.requantizer.table if self.requantizer else ()
+
+    @property
+    def table_fields(self) -> tuple[TableField, ...]:
+        return self.requantizer.table_fields if self.requantizer else ()
+
+
 class Requantizer(wiring.Component):
     """``clip(round((i + bias) * factor / 2**shift) + zero_point, low, high)``, halves to the even number.
 

