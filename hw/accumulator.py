@@ -33,9 +33,8 @@ class Accumulator(wiring.Component):
     -------
     tag : of each read, in order (`hw.streams.tag_layout`)
     codes : of the macro
-    slot, sums : of the oldest finished step; sums come two cycles later
-    advance : else slot and sums stay
-    drained : with the last slot that is read of that step
+    slot, sums : of the oldest finished step; sums come a cycle later
+    drained : the last slot of that step is read
     ended : the step's last code will be in its sum in the next cycle
     """
 
@@ -47,7 +46,6 @@ class Accumulator(wiring.Component):
                 "tag": In(stream.Signature(tag)),
                 "codes": In(stream.Signature(codes_layout(p))),
                 "slot": In(p.slot_bits),
-                "advance": In(1),
                 "sums": Out(sums_layout(p)),
                 "drained": In(1),
                 "ended": Out(1),
@@ -98,19 +96,12 @@ class Accumulator(wiring.Component):
         bank = Signal()
         drain_bank = Signal()
         waits, full, turn = Signal(), Signal(), Signal()
-        last = Signal()
-        drained = Signal()
-        with m.If(self.advance):
-            m.d.sync += last.eq(self.drained)
-        m.d.comb += [
-            drained.eq(last & self.advance),
-            turn.eq((ends[0] | waits) & (~full | drained)),
-        ]
+        m.d.comb += turn.eq((ends[0] | waits) & (~full | self.drained))
         m.d.sync += [
             bank.eq(bank ^ ends[0]),
-            drain_bank.eq(drain_bank ^ drained),
+            drain_bank.eq(drain_bank ^ self.drained),
             waits.eq((ends[0] | waits) & ~turn),
-            full.eq(turn | (full & ~drained)),
+            full.eq(turn | (full & ~self.drained)),
             self.ended.eq(ends[1]),
         ]
         return bank, drain_bank, turn
@@ -137,7 +128,6 @@ class Accumulator(wiring.Component):
                 sums.values.eq(Cat(shifted[lane] for lane in lanes)),
                 sums.slot.eq(self.slot),
                 sums.bank.eq(drain_bank),
-                sums.advance.eq(self.advance),
                 sums.turn.eq(turn),
             ]
             found.append(sums.sums)
@@ -161,7 +151,7 @@ class SlotSums(wiring.Component):
     -------
     add, add_slot, add_bank : values are to be added to a slot
     values : two cycles later
-    slot, bank, advance, sums : of the splice, see `Accumulator`
+    slot, bank, sums : of the splice, see `Accumulator`
     turn : the step that was added to, in this cycle at last, is drained from the next cycle on
     """
 
@@ -176,7 +166,6 @@ class SlotSums(wiring.Component):
                 "values": In(bits),
                 "slot": In(parameters.slot_bits),
                 "bank": In(1),
-                "advance": In(1),
                 "sums": Out(bits),
                 "turn": In(1),
             }
@@ -192,7 +181,6 @@ class SlotSums(wiring.Component):
         fresh = Signal()
         again = Signal()
         reads = Signal()
-        slot = Signal.like(self.slot)
         stored = Signal(bits, reset_less=True)
         after = Signal(bits)
         place = Cat(self.add_slot, self.add_bank)
@@ -200,7 +188,7 @@ class SlotSums(wiring.Component):
         m.d.comb += [
             after.eq(Cat((a + b)[:width] for a, b in zip(parts[::2], parts[1::2], strict=True))),
             write.data.eq(after),
-            out.addr.eq(Cat(slot, self.bank)),
+            out.addr.eq(Cat(self.slot, self.bank)),
         ]
         m.d.sync += [
             old.addr.eq(place),
@@ -219,7 +207,6 @@ class SlotSums(wiring.Component):
             m.d.sync += shown.eq(touched)
         found = Signal(bits, reset_less=True)
         real = Signal()
-        with m.If(self.advance):
-            m.d.sync += [slot.eq(self.slot), found.eq(out.data), real.eq(shown.bit_select(slot, 1))]
+        m.d.sync += [found.eq(out.data), real.eq(shown.bit_select(self.slot, 1))]
         m.d.comb += self.sums.eq(Mux(real, found, 0))
         return m

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from hw.accumulator import sums_layout
 from hw.credits import StepCredits
 from hw.parameters import TileParameters
-from hw.streams import second_register
-from hw.tables import adder_tree, levels, lookup
+from hw.streams import Queue
+from hw.tables import adder_tree, count_up, levels, lookup
 from mapping.drain import Bank, DrainPlan
 
 
@@ -19,7 +19,7 @@ def beat_layout(p: TileParameters) -> data.StructLayout:
 
 
 def splice_latency(p: TileParameters) -> int:
-    """Cycles from a beat's slots to its outputs."""
+    """Cycles from the one in which a beat's slots are asked for to its outputs."""
     return 3 + levels(arrays_deep(p)) + levels(lanes_deep(p))
 
 
@@ -32,6 +32,21 @@ def lanes_deep(p: TileParameters) -> int:
     """Lanes that add up in one output: those of its slices, or all where slices begin on any lane."""
     slices, lanes = p.tile.slices, p.chip.ou_cols
     return lanes if p.tile.scattered or lanes % slices else slices
+
+
+def queue_depth(p: TileParameters) -> int:
+    """Beats on their way and in the queue: enough that one leaves each cycle."""
+    return splice_latency(p) + 2
+
+
+def slots_of(p: TileParameters) -> tuple[tuple[int, ...], ...]:
+    """Of each array the slot of every beat of a drain; slot 0 where it has no part."""
+    found: dict[int, tuple[int, ...]] = {}
+    for bank in p.drain.banks:
+        for k, array in enumerate(bank.arrays):
+            slots = [beat.slots[k] or 0 for beat in bank.beats]
+            found[array] = (*slots, *[0] * (p.drain.length - len(slots)))
+    return tuple(found[array] for array in range(len(p.accumulators)))
 
 
 def beats_layout(p: TileParameters) -> data.ArrayLayout:
@@ -47,9 +62,9 @@ class BankSum(wiring.Component):
 
     Members
     -------
-    sums : of each array of the bank, at the slots of beat ``beats[2]``, two cycles before
+    sums : of each array of the bank, at the slots of beat ``beats[2]``
     beats : of this cycle and the ``splice_latency`` - 1 before it
-    enable : the pipeline moves
+    adds : a beat's sums are at the last adder, with those before it of the same weight
     values : outputs; complete at the last beat of a weight
     """
 
@@ -62,7 +77,7 @@ class BankSum(wiring.Component):
             {
                 **sums,
                 "beats": In(beats_layout(parameters)),
-                "enable": In(1),
+                "adds": In(1),
                 "values": Out(data.ArrayLayout(signed(parameters.output_width), parameters.weights)),
             }
         )
@@ -82,7 +97,7 @@ class BankSum(wiring.Component):
         end = self.beats[2 + over_arrays + over_lanes]
         reference = Const(0)
         if p.placement.weight_offset:
-            kept = adder_tree(m, [lanes[-1]], self.enable, over_lanes)
+            kept = adder_tree(m, [lanes[-1]], over_lanes)
             # Once for every block that holds the weights, be its slices in several slots or not.
             starts = lookup(self._table(lambda b: int(b.slice == 0)), end)
             reference = Mux(starts, kept * p.placement.weight_offset, 0)
@@ -90,8 +105,8 @@ class BankSum(wiring.Component):
         first = Const(1) if whole else lookup(self._table(lambda b: int(b.first), 1), end)
         for weight, value in enumerate(self.values):
             before = -reference if whole else Mux(first, 0, value) - reference
-            with m.If(self.enable):
-                m.d.sync += value.eq(before + self._spliced(m, turned, weight))
+            total = before + self._spliced(m, turned, weight)
+            m.d.sync += value.eq(total if whole else Mux(self.adds, total, value))
         return m
 
     def _significances(self, k: int) -> list[int]:
@@ -107,7 +122,7 @@ class BankSum(wiring.Component):
             part = sums[lane] if isinstance(takes_part, Const) and takes_part.value else Mux(takes_part, sums[lane], 0)
             part = self._at_significance(part, k)
             parts.append(part if self.p.tile.readers[index].polarity > 0 else -part)
-        return adder_tree(m, parts, self.enable, self.depth[0])
+        return adder_tree(m, parts, self.depth[0])
 
     def _turn(self, m: Module, lanes: list[Value], beat: Value) -> list[Value]:
         """Lanes in order of columns: turned where a weight does not begin on lane 0."""
@@ -138,29 +153,61 @@ class BankSum(wiring.Component):
         slices = p.tile.slices
         if p.tile.scattered:
             parts = [lane.shift_left(k % slices * bits) for k, lane in enumerate(lanes)]
-            return adder_tree(m, parts, self.enable, over_lanes)
+            return adder_tree(m, parts, over_lanes)
         if p.chip.ou_cols % slices == 0:
             own = lanes[weight * slices : (weight + 1) * slices]
-            return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(own)], self.enable, over_lanes)
+            return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(own)], over_lanes)
         columns = lookup(self._table(lambda b: b.columns), self.beats[2 + over_arrays])
         shifts = self._table(lambda b: b.slice * bits)
         parts = [Mux(columns > k, lane, 0).shift_left(k * bits) for k, lane in enumerate(lanes)]
-        return adder_tree(m, parts, self.enable, over_lanes) << lookup(shifts, self.beats[2 + over_arrays + over_lanes])
+        return adder_tree(m, parts, over_lanes) << lookup(shifts, self.beats[2 + over_arrays + over_lanes])
+
+
+class SlotCounter(wiring.Component):
+    """The slots of one array in the order of the drain plan, one for each beat.
+
+    Each array has its own: one for all would drive the memories of every array across the chip, and synthesis merges
+    equal registers, but not counters, which depend on themselves.
+
+    Members
+    -------
+    go : the slot is read in this cycle; from the next one on it is that of the next beat
+    slot : of the beat to be read
+    drained : the step's last slot is read
+    freed : it was, a cycle before
+    """
+
+    def __init__(self, slots: tuple[int, ...], slot_bits: int) -> None:
+        self.slots = slots
+        super().__init__(
+            {"go": In(1), "slot": Out(slot_bits, init=slots[0]), **dict.fromkeys(("drained", "freed"), Out(1))}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        length = len(self.slots)
+        following = Signal(range(max(2, length)), init=1 % length)  # the beat after the slot's
+        last = Signal(init=length == 1)
+        end = count_up(m, following, length, self.go)
+        with m.If(self.go):
+            m.d.sync += [self.slot.eq(lookup(self.slots, following)), last.eq(end)]
+        m.d.comb += self.drained.eq(self.go & last)
+        m.d.sync += self.freed.eq(self.drained)
+        return m
 
 
 class Splice(wiring.Component):
     """Drains the accumulators of a tile, all banks side by side, once every array has finished a step.
 
-    A beat is at the output `splice_latency` cycles after its slots are read; one beat a cycle, across steps. A beat
-    that is not taken waits in a register of its own, so that whether the pipeline moves is known from a register.
+    Its beats enter a queue `splice_latency` cycles after their slots were asked for and are at the output a cycle
+    later; one a cycle, across steps. A slot is asked for when its beat is sure to find room in the queue, so nothing
+    on the way there ever waits.
 
     Members
     -------
-    slot_k, sums_k : of array k's accumulator; sums come two cycles after their slot
+    slot_k, sums_k : of array k's accumulator; sums come a cycle after their slot
     ended : an array has finished a step, from the next cycle on
-    advance : slots are read in this cycle; else sums stay
-    drained : those of the step's last beat
-    freed : a step's sums have been read, two cycles before
+    drained, freed : by array, see `SlotCounter`
     o : whole outputs in the order of the drain plan
     """
 
@@ -170,51 +217,67 @@ class Splice(wiring.Component):
         for k, own in enumerate(p.accumulators):
             members[f"slot_{k}"] = Out(own.slot_bits)
             members[f"sums_{k}"] = In(sums_layout(own))
-        pulses = {"ended": In(len(p.accumulators)), **dict.fromkeys(("advance", "drained", "freed"), Out(1))}
+        arrays = len(p.accumulators)
+        pulses = {"ended": In(arrays), "drained": Out(arrays), "freed": Out(arrays)}
         super().__init__({**members, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        p, length = self.p, self.p.drain.length
+        p, length, latency = self.p, self.p.drain.length, splice_latency(self.p)
         m.submodules.steps = steps = StepCredits(len(p.accumulators), 0)
+        m.submodules.queue = queue = Queue(beat_layout(p), queue_depth(p))
         beats = Signal(beats_layout(p))
         late = Signal.like(beats)  # a cycle later
         beat = Signal.like(late[0])
-        busy = Signal(splice_latency(p))
-        enable = Signal()
-        go = Signal()
-        end = Signal()
-        ends = Signal()
+        busy = Signal(latency)
+        room = Signal(init=1)
+        asks = Signal()
+        leaving = _leaving(p.drain)
         m.d.comb += [
-            go.eq(steps.ready & enable),
-            end.eq(beat == length - 1),
+            asks.eq(steps.ready & room),
             steps.given.eq(self.ended),
-            steps.taken.eq(self.drained),
-            self.drained.eq(go & end),
-            self.advance.eq(enable),
             beats.as_value().eq(Cat(beat, late.as_value())),
         ]
-        m.d.sync += self.freed.eq(ends & enable)
-        with m.If(go):
-            m.d.sync += beat.eq(Mux(end, 0, beat + 1))
-        with m.If(enable):
-            m.d.sync += [busy.eq(Cat(go, busy)), late.eq(beats), ends.eq(self.drained)]
-        values, keep = self._banks(m, beats, late[-1], enable)
-        whole = lookup(_leaving(p.drain), late[-1])
-        moves, valid, beat_out = second_register(m, busy[-1] & whole, Cat(values, keep), self.o.ready)
-        m.d.comb += [enable.eq(moves), self.o.valid.eq(valid), self.o.payload.as_value().eq(beat_out)]
+        end = count_up(m, beat, length, asks)
+        m.d.comb += steps.taken.eq(asks & end)
+        m.d.sync += [busy.eq(Cat(asks, busy)), late.eq(beats)]
+        self._keep_room(m, room, asks & lookup(leaving, beat))
+        self._count_slots(m, busy[0])
+        values, keep = self._banks(m, beats, late[-1], busy[-2])
+        m.d.comb += [
+            queue.i.valid.eq(busy[-1] & lookup(leaving, late[-1])),
+            queue.i.payload.as_value().eq(Cat(values, keep)),
+        ]
+        wiring.connect(m, queue.o, wiring.flipped(self.o))
         return m
 
-    def _banks(self, m: Module, beats: data.View, last: Value, enable: Value) -> tuple[Value, Value]:
-        """Outputs of all banks, and which of them beat ``last`` has."""
+    def _count_slots(self, m: Module, go: Value) -> None:
+        """Every array's slots."""
+        for k, slots in enumerate(slots_of(self.p)):
+            m.submodules[f"slots_{k}"] = counter = SlotCounter(slots, self.p.accumulators[k].slot_bits)
+            m.d.comb += [
+                counter.go.eq(go),
+                getattr(self, f"slot_{k}").eq(counter.slot),
+                self.drained[k].eq(counter.drained),
+                self.freed[k].eq(counter.freed),
+            ]
+
+    def _keep_room(self, m: Module, room: Signal, asked: Value) -> None:
+        """``room`` for the beat that would be asked for: of those that leave, fewer are on their way than the queue
+        holds."""
+        depth = queue_depth(self.p)
+        count, left = Signal(range(depth + 1)), Signal(range(depth + 1))
+        m.d.comb += left.eq(count + asked - (self.o.valid & self.o.ready))
+        m.d.sync += [count.eq(left), room.eq(left != depth)]
+
+    def _banks(self, m: Module, beats: data.View, last: Value, sums: Value) -> tuple[Value, Value]:
+        """Outputs of all banks, and which of them beat ``last`` has; ``sums``: a beat's are at the last adders."""
         p, length, values = self.p, self.p.drain.length, []
         keep = []
         for index, bank in enumerate(p.drain.banks):
             m.submodules[f"bank_{index}"] = total = BankSum(p, bank)
-            m.d.comb += [total.beats.eq(beats), total.enable.eq(enable)]
+            m.d.comb += [total.beats.eq(beats), total.adds.eq(sums)]
             for k, array in enumerate(bank.arrays):
-                slots = [b.slots[k] or 0 for b in bank.beats] + [0] * (length - len(bank.beats))
-                m.d.comb += getattr(self, f"slot_{array}").eq(lookup(slots, beats[0]))
                 m.d.comb += getattr(total, f"sums_{k}").eq(getattr(self, f"sums_{array}"))
             values.append(total.values.as_value())
             masks = [(2 ** len(b.outputs) - 1) * b.last for b in bank.beats] + [0] * (length - len(bank.beats))

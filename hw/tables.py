@@ -88,14 +88,13 @@ def levels(count: int) -> int:
     return (count - 1).bit_length()
 
 
-def adder_tree(m: Module, terms: Sequence[Value], enable: Value, depth: int) -> Value:
-    """Sum of ``terms``, ``depth`` cycles later: a register behind each level of adders, which moves with ``enable``."""
+def adder_tree(m: Module, terms: Sequence[Value], depth: int) -> Value:
+    """Sum of ``terms``, ``depth`` cycles later: a register behind each level of adders."""
     for _ in range(depth):
         sums = [own + other for own, other in zip(terms[::2], terms[1::2], strict=False)]
         sums += terms[len(sums) * 2 :]
         terms = [Signal(value.shape(), name="partial", reset_less=True) for value in sums]
-        with m.If(enable):
-            m.d.sync += [register.eq(value) for register, value in zip(terms, sums, strict=True)]
+        m.d.sync += [register.eq(value) for register, value in zip(terms, sums, strict=True)]
     return sum(terms[1:], start=terms[0])
 
 

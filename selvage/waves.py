@@ -92,7 +92,7 @@ def _output(p: TileParameters) -> list[str]:
     return _group(
         "output",
         [
-            _bits("splice.drained"),
+            _bits("splice.drained", len(p.engines)),
             _bits("splice.beat", max(1, (p.drain.length - 1).bit_length())),
             *_stream("o", "payload", width),
         ],

@@ -5,7 +5,6 @@ of ``hw``. All times are clock cycles; cycle 0 is the first after reset, in whic
 offered. The source always offers, the sink always accepts, the macro answers after ``read_latency``.
 """
 
-import math
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -13,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.drain import DrainPlan, drain_cycles, drain_plan, drain_shape
+from mapping.drain import drain_plan, drain_shape
 from mapping.load import load_cycles, words_of
 from mapping.placement import Array, Placement, Tile
+from sim.beats import BeatQueue, drain_to_beat
 from sim.machine import group_reads, ou_reads, window_bands
 
 Integers = NDArray[np.int64]
@@ -26,7 +26,7 @@ LOAD_TO_END = 3  # last cycle of an image's last load to the one in which the re
 TAKEN_TO_LOAD = 2  # last row group taken to the first cycle of the load after the next
 LOAD_TO_READ = 12  # last cycle of a load to the first read's decision
 READ_TO_PINS = 1  # decision to request at the macro
-DRAIN_TO_READ = 3  # last slot read to the first read of the step after the next
+DRAIN_TO_READ = 3  # last slot asked for to the first read of the step after the next
 CODE_TO_SUM = 4  # codes at the pins to a finished sum
 
 
@@ -83,22 +83,13 @@ def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = 
     if not skip:
         nothing = np.zeros((1, len(tile.offsets) * tile.channels), np.int64)
         reads = max(int(ou_reads(placement, array, nothing, skip=False)[0]) for array in distinct_arrays(tile)[0])
-    load, drain = load_cycles(placement, tile), drain_cycles(placement, tile)
+    load, (drain, arrays) = load_cycles(placement, tile), drain_shape(placement, tile)
     steps = images * placement.sweep.steps[0] * placement.sweep.steps[1]
     # With overlap the last beats of a drain may stay inside.
     once = load + reads + (0 if placement.sweep.overlap else drain)
     # A step without reads in its last array.
-    fill = LOAD_TO_READ + CODE_TO_SUM + drain_to_beat(placement, tile) - 1
+    fill = LOAD_TO_READ + CODE_TO_SUM + drain_to_beat(placement, tile, arrays) - 1
     return once + (steps - 1) * max(load, reads, drain) + fill
-
-
-def drain_to_beat(placement: Placement, tile: Tile) -> int:
-    """Slots read to a beat at the output: three registers on the way, and two trees of adders, of the arrays that
-    share outputs and of the lanes that share weights."""
-    lanes, slices = placement.chip.ou_cols, tile.slices
-    together = lanes if tile.scattered or lanes % slices else slices
-    arrays = drain_shape(placement, tile)[1]
-    return 3 + math.ceil(math.log2(arrays)) + math.ceil(math.log2(together))
 
 
 def _word_type(bits: int) -> type[np.unsignedinteger]:
@@ -202,14 +193,14 @@ class Timeline:
 
     def __init__(self, placement: Placement, tile: Tile) -> None:
         self.placement, self.tile = placement, tile
-        self.load, self.drain = load_cycles(placement, tile), drain_cycles(placement, tile)
-        self.to_beat = drain_to_beat(placement, tile)
+        self.load, (self.drain, arrays) = load_cycles(placement, tile), drain_shape(placement, tile)
+        self.to_beat = drain_to_beat(placement, tile, arrays)
         self.source = _Source(placement, tile, words_of(tile, placement)[1])
 
     def run(self, reads: Integers, images: int) -> int:
         """Cycles of a tile whose beats are taken at once; ``reads`` as of `tile_reads`."""
         overlap = self.placement.sweep.overlap
-        sink = _Overlap(self.placement, drain_plan(self.placement, self.tile), self.to_beat) if overlap else None
+        sink = _Overlap(self.placement, self.tile, self.to_beat) if overlap else None
         drains, out = self.drains(reads, images), 0
         first = next(drains)
         for step in range(reads.shape[2]):
@@ -284,18 +275,13 @@ def binding(reads: Integers) -> Integers:
 class _Overlap:
     """Flush beats of the overlap buffer, and how they hold up the drain."""
 
-    def __init__(self, placement: Placement, drain: DrainPlan, to_beat: int) -> None:
-        self.to_beat = to_beat
-        sweep, m = placement.sweep, placement.layer.outputs
-        beats = drain.banks[0].beats
-        whole = [index for index, beat in enumerate(beats) if beat.last]
-        phases = [sweep.phases[beats[index].outputs[0] // m] for index in whole]
-        self.length, self.first_whole, self.steps = len(beats), whole[0], sweep.steps
-        leaving = [
-            index for index, (y, x) in zip(whole, phases, strict=True) if y < sweep.block[0] and x < sweep.block[1]
-        ]
-        self.trailing = len(beats) - 1 - leaving[-1]  # beats after the last that leaves at once
-        self.final = sum(y < sweep.block[0] and x < sweep.block[1] for y, x in phases)
+    def __init__(self, placement: Placement, tile: Tile, to_beat: int) -> None:
+        sweep, m, drain = placement.sweep, placement.layer.outputs, drain_plan(placement, tile)
+        self.queue, beats = BeatQueue(drain, to_beat), drain.banks[0].beats
+        phases = [sweep.phases[beats[index].outputs[0] // m] for index in self.queue.leaving]
+        final = [y < sweep.block[0] and x < sweep.block[1] for y, x in phases]
+        self.steps, self.final = sweep.steps, sum(final)
+        self.last_final = max(index for index, own in enumerate(final) if own)
         self.grid = [
             max(steps, -(-(crop + size) // block))
             for steps, crop, size, block in zip(sweep.steps, sweep.crop, sweep.output, sweep.block, strict=True)
@@ -306,16 +292,9 @@ class _Overlap:
         self.busy_until = lines * self.grid[1] * sweep.block[1] * channels  # the clearing after reset
 
     def step(self, first: int, step: int) -> tuple[int, int]:
-        """Last slot read of a drain that could begin at ``first``; cycle of the last beat that leaves."""
-        if first + self.first_whole + self.to_beat < self.busy_until:
-            # The first beat waits at the output from `stall`; what is not read by then waits too.
-            stall = first + self.first_whole + self.to_beat
-            last = first + self.length - 1
-            last = last if last <= stall else self.busy_until + last - stall
-            taken = self.busy_until + self.length - 1 - self.first_whole
-        else:
-            last = first + self.length - 1
-            taken = last + self.to_beat
+        """Last slot asked for of a drain that could begin at ``first``; cycle of the last beat that leaves."""
+        last = self.queue.step(first, self.busy_until)
+        taken = self.queue.taken
         rows, columns = self.steps
         at = step % (rows * columns)
         flushed = 0
@@ -323,5 +302,5 @@ class _Overlap:
             flushed = self.grid[1] - columns
             if at == rows * columns - 1:
                 flushed += (self.grid[0] - rows) * self.grid[1]
-        self.busy_until = taken + 1 + flushed * self.final
-        return last, self.busy_until - (0 if flushed else self.trailing)
+        self.busy_until = taken[-1] + 1 + flushed * self.final
+        return last, self.busy_until if flushed else taken[self.last_final] + 1

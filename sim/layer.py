@@ -10,27 +10,10 @@ from numpy.typing import NDArray
 
 from mapping.drain import drain_plan
 from mapping.placement import Placement, Tile
-from sim.cycles import TileCycles, Timeline, drain_to_beat, tile_cycles, tile_reads
+from sim.beats import BeatQueue
+from sim.cycles import TileCycles, Timeline, tile_cycles, tile_reads
 
 Integers = NDArray[np.int64]
-
-
-class _Store:
-    """Two steps of one tile's beats: a beat that finds no room waits at the tile's output, and its drain with it."""
-
-    def __init__(self, placement: Placement, tile: Tile) -> None:
-        plan = drain_plan(placement, tile)
-        leaving = [k for k in range(plan.length) if any(k < len(b.beats) and b.beats[k].last for b in plan.banks)]
-        self.length, self.first, self.last = plan.length, leaving[0], leaving[-1]
-        self.to_beat = drain_to_beat(placement, tile)
-
-    def step(self, begin: int, free: int) -> tuple[int, int]:
-        """Last slot read of a drain that could begin at ``begin``, and the cycle in which its last beat is taken;
-        the store takes beats from cycle ``free`` on."""
-        end, stall = begin + self.length - 1, begin + self.first + self.to_beat
-        if stall >= free:
-            return end, begin + self.last + self.to_beat
-        return end if end <= stall else free + end - stall, free + self.last - self.first
 
 
 def layer_cycles(
@@ -46,17 +29,15 @@ def layer_cycles(
         known = {kind: tile_cycles(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
         return [known[kind] for kind in kinds]
     counted = [tile_reads(placement, tile, codes, skip=skip) for tile in distinct.values()]
-    stores = [_Store(placement, tile) for tile in distinct.values()]
-    drains = [
-        Timeline(placement, tile).drains(reads, len(codes))
-        for tile, (_, reads) in zip(distinct.values(), counted, strict=True)
-    ]
+    lines = [Timeline(placement, tile) for tile in distinct.values()]
+    queues = [BeatQueue(drain_plan(placement, line.tile), line.to_beat) for line in lines]
+    drains = [line.drains(reads, len(codes)) for line, (_, reads) in zip(lines, counted, strict=True)]
     begin, taken = [next(own) for own in drains], [0] * len(drains)
     end, free, free_next = -1, 0, 0  # last word read; from when this step's beats and the next one's are taken
     for _ in range(counted[0][1].shape[2]):
-        for k, (store, own) in enumerate(zip(stores, drains, strict=True)):
-            last, taken[k] = store.step(begin[k], free)
-            begin[k] = own.send(last)
+        for k, (queue, own) in enumerate(zip(queues, drains, strict=True)):
+            begin[k] = own.send(queue.step(begin[k], free))
+            taken[k] = queue.taken[-1]
         end = max(*taken, end) + words
         free, free_next = free_next, end + 1
     known = {

@@ -13,7 +13,7 @@ from tb.component_bench import Bench, Source, as_signed, pack, unpack
 from tb.components import Case, present_case
 
 STEPS = 14
-INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "slot", "advance", "drained")
+INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "slot", "drained")
 CODE_TO_SUM = 4
 
 
@@ -93,13 +93,11 @@ class Drain:
 
     def __init__(self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]) -> None:
         self.bench, self.steps, self.tags, self.codes, self.pattern = bench, steps, tags, codes, pattern
-        self.slot, self.drained, self.advance = (bench.input(name) for name in ("slot", "drained", "advance"))
+        self.slot, self.drained = bench.input("slot"), bench.input("drained")
         self.ended, self.sums = bench.output("ended"), bench.output("sums")
         self.order: list[int] = []
         self.done, self.read, self.now_drained = 0, None, False
-        self.moves = False
-        self.asked, self.shown = None, None  # sums asked for, then those that must be seen, with what they are of
-        self.last, self.freed = False, 0  # a step's last slot is asked for; steps whose last slot has been read
+        self.shown = None  # sums that must be seen, with what they are of
         self.complete = 0  # steps
         self.ends: list[int] = []  # cycle from which each step is complete
         self.popped, self.last_pop = 0, -1
@@ -114,8 +112,6 @@ class Drain:
             self.now_drained = not self.order
         else:
             self.slot.put(self.bench.rng.randrange(self.steps.p.slots))
-        self.moves = self.read is not None or self.bench.rng.random() < 0.5
-        self.advance.put(int(self.moves))
         self.drained.put(int(self.now_drained))
 
     def sample(self) -> None:
@@ -126,11 +122,9 @@ class Drain:
             got = [as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)]
             step, slot, want = self.shown
             assert got == want, f"step {step}, slot {slot}"
-        if self.moves:
-            self.shown, self.asked = self.asked, None
-            self.freed, self.last = self.freed + self.last, self.now_drained
+        self.shown = None
         if self.read is not None:
-            self.asked = self.done, self.read, self.steps.sums[self.done].get(self.read, [0] * lanes)
+            self.shown = self.done, self.read, self.steps.sums[self.done].get(self.read, [0] * lanes)
         self.done += int(self.now_drained)
         self._follow()
 
@@ -167,7 +161,7 @@ async def adds_every_code(dut: Any, tag: str, codes: str, drain: str) -> None:
     latency = 1 + case.parameters.chip.read_latency  # the request follows its tag a cycle later
 
     def begun(index: int) -> bool:  # the engine's promise: at most two steps are not drained
-        return steps.step_of[index] < drained.freed + 2
+        return steps.step_of[index] < drained.done + 2
 
     def asked(index: int) -> bool:
         tag = steps.tag_of[index]

@@ -9,7 +9,7 @@ from hw.parameters import TileParameters
 from hw.splice import beat_layout
 from mapping.drain import beat_outputs
 from mapping.widths import slot_range
-from sim.cycles import drain_to_beat
+from sim.beats import drain_to_beat
 from tb.component_bench import Bench, Sink, as_signed, fields, pack, unpack
 from tb.components import present_case
 
@@ -72,7 +72,7 @@ def beats_of(p: TileParameters, sums: Sums) -> list[list[int | None]]:
 
 
 class Arrays:
-    """Plays the accumulators: each finishes its steps when it likes."""
+    """Plays the accumulators: each finishes its steps when it likes, and reads the slots that it is told."""
 
     def __init__(self, bench: Bench, p: TileParameters, steps: list[Sums], pattern: Iterator[bool]) -> None:
         self.bench, self.steps, self.pattern = bench, steps, pattern
@@ -82,11 +82,10 @@ class Arrays:
         self.sums = [bench.input(f"sums_{k}") for k in range(n)]
         self.noise = [len(bench.dut[f"sums_{k}"]) for k in range(n)]
         self.ended = bench.input("ended")
-        self.drained, self.advance, self.freed = (bench.output(name) for name in ("drained", "advance", "freed"))
-        self.next = [0] * n  # sums of the slots read last
-        self.shown = [0] * n  # of those before
+        self.drained, self.freed = bench.output("drained"), bench.output("freed")
+        self.shown = [0] * n  # sums of the slots read in the cycle before
         self.fresh = 0  # arrays that finish a step in this cycle
-        self.last, self.gone = 0, 0  # the last slots are on their way; they were read a cycle ago
+        self.gone = 0  # arrays whose last slot was read in the cycle before
         self.finished = [0] * n  # steps
         self.done = 0
         self.times: list[int] = []
@@ -100,16 +99,14 @@ class Arrays:
         self.ended.put(self.fresh)
 
     def sample(self) -> None:
-        if self.advance.get():
-            for k, slot in enumerate(self.slots):
-                there = self.finished[k] > self.done
-                own = self.steps[self.done][k][slot.get()] if there else []
-                self.shown[k] = self.next[k]
-                self.next[k] = pack(own, self.widths[k]) if there else self.bench.rng.getrandbits(self.noise[k])
+        for k, slot in enumerate(self.slots):
+            there = self.finished[k] > self.done
+            own = self.steps[self.done][k][slot.get()] if there else []
+            self.shown[k] = pack(own, self.widths[k]) if there else self.bench.rng.getrandbits(self.noise[k])
         assert self.freed.get() == self.gone, f"cycle {self.bench.now}: freed is wrong"
-        self.gone = self.last & self.advance.get()
-        self.last = self.drained.get() if self.advance.get() else self.last
-        if self.drained.get():
+        self.gone = self.drained.get()
+        if self.gone:
+            assert self.gone == (1 << len(self.slots)) - 1, "arrays were drained apart"
             assert min(self.finished) > self.done, "a step was drained that not all arrays had finished"
             self.done += 1
             self.times.append(self.bench.now)
@@ -143,5 +140,7 @@ async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
     await bench.finish(out)
     assert played.done == STEPS and played.finished == [STEPS] * n
     if arrays == sink == "never":
-        assert played.times == [(k + 1) * p.drain.length for k in range(STEPS)], "a bubble in the drain"
-        assert out.times[-1] == played.times[-1] + drain_to_beat(p.placement, p.tile)
+        # The last slot is read a cycle after it was asked for.
+        assert played.times == [(k + 1) * p.drain.length + 1 for k in range(STEPS)], "a bubble in the drain"
+        arrays = max(len(bank.arrays) for bank in p.drain.banks)
+        assert out.times[-1] == played.times[-1] - 1 + drain_to_beat(p.placement, p.tile, arrays)

@@ -122,7 +122,7 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
     reads, source = plain_reads(placement, tile, codes, skip=skip), PlainSource(placement, tile, plan)
     steps, images = len(reads[0]), len(codes)
     ends, takes = [[-1, -1] for _ in reads], [[-1, -1] for _ in reads]  # last reads; last row groups taken
-    tags, freed, first = [-1] * len(reads), [-1, -1], 0  # freed: last slots read
+    tags, freed, first = [-1] * len(reads), [-1, -1], 0  # freed: last slots asked for
     for step in range(steps):
         at = step % (steps // images)
         if step and at == 0:
@@ -142,7 +142,7 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
     together = max(len(bank.arrays) for bank in p.drain.banks)
     summed = lanes if tile.scattered or lanes % tile.slices else tile.slices
     levels = sum((count - 1).bit_length() for count in (together, summed))
-    return freed[-1] + 3 + levels + 1, sum(sum(map(sum, own)) for own in reads)
+    return freed[-1] + 4 + levels + 1, sum(sum(map(sum, own)) for own in reads)
 
 
 def placements(layer: Layer, chip: Chip, numbers: InputFormat, *, dynamic: bool) -> Iterator[Placement]:

@@ -1,0 +1,48 @@
+"""Beats of a tile's drains on their way to a reader that does not always take them.
+
+Written from the drain's timing table in ``docs/architecture.md``, not from the gateware.
+"""
+
+from collections import deque
+
+from mapping.drain import DrainPlan
+from mapping.placement import Placement, Tile
+
+
+def drain_to_beat(placement: Placement, tile: Tile, arrays: int) -> int:
+    """Slots asked for to a beat at the output: four registers on the way, and two trees of adders, of the ``arrays``
+    that share outputs and of the lanes that share weights."""
+    lanes, slices = placement.chip.ou_cols, tile.slices
+    together = lanes if tile.scattered or lanes % slices else slices
+    return 4 + (arrays - 1).bit_length() + (together - 1).bit_length()
+
+
+class BeatQueue:
+    """The splice's queue: beats that leave, each ``to_beat`` cycles after its slots were asked for at the earliest.
+
+    No more slots are asked for than there is room for: ``depth`` beats are under way or wait.
+    """
+
+    def __init__(self, plan: DrainPlan, to_beat: int) -> None:
+        self.length, self.to_beat = plan.length, to_beat
+        self.leaving = [k for k in range(plan.length) if any(k < len(b.beats) and b.beats[k].last for b in plan.banks)]
+        depth = to_beat + 1  # so that one can leave each cycle
+        self.takes: deque[int] = deque([-(10**9)] * depth, maxlen=depth)  # cycles in which the last beats were taken
+        self.gaps = [place - before for before, place in zip([-1, *self.leaving], self.leaving, strict=False)]
+
+    def step(self, begin: int, free: int) -> int:
+        """Cycle in which the last slots are asked for of a drain that could begin at ``begin``; beats are taken from
+        cycle ``free`` on, one a cycle. Then ``taken`` has when this was."""
+        first = begin + self.leaving[0] + self.to_beat
+        if first >= free and first > self.takes[-1]:
+            self.taken = [begin + self.to_beat + place for place in self.leaving]
+            self.takes.extend(self.taken)
+            return begin + self.length - 1
+        end, taken, self.taken = begin - 1, self.takes[-1], []
+        for gap in self.gaps:
+            # A beat that was taken makes room from the next cycle on.
+            end = max(end, self.takes[0]) + gap
+            taken = max(end + self.to_beat, free, taken + 1)
+            self.takes.append(taken)
+            self.taken.append(taken)
+        return end
