@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import AccumulatorParameters
 from hw.streams import Queue, tag_layout
-from hw.tables import fit, lookup
+from hw.tables import count_up, fit, lookup
 
 
 def sums_layout(p: AccumulatorParameters) -> data.ArrayLayout:
@@ -33,8 +33,9 @@ class Accumulator(wiring.Component):
     -------
     tag : of each read, in order (`hw.streams.tag_layout`)
     codes : of the macro
-    slot, sums : of the oldest finished step; sums come a cycle later
-    drained : the last slot of that step is read
+    go : the slot of the next beat of the oldest finished step is read
+    sums : of that slot, a cycle later; nothing where the array has no part in the beat
+    freed : the last one was read in the cycle before
     ended : the step's last code will be in its sum in the next cycle
     """
 
@@ -45,9 +46,9 @@ class Accumulator(wiring.Component):
             {
                 "tag": In(stream.Signature(tag)),
                 "codes": In(stream.Signature(codes_layout(p))),
-                "slot": In(p.slot_bits),
+                "go": In(1),
                 "sums": Out(sums_layout(p)),
-                "drained": In(1),
+                "freed": Out(1),
                 "ended": Out(1),
             }
         )
@@ -55,7 +56,7 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
-        m.submodules.tags = tags = Queue(self.tag_layout, p.latency + 2)
+        m.submodules.tags = tags = Queue(self.tag_layout, p.latency + 3)
         tag = tags.o.payload
         wiring.connect(m, wiring.flipped(self.tag), tags.i)
         m.d.comb += [
@@ -69,10 +70,12 @@ class Accumulator(wiring.Component):
         here = Signal(self.tag_layout, reset_less=True)
         valid = Signal(2)
         last = Signal(2)
+        bank = Signal()  # that is added to
         m.d.sync += [valid.eq(Cat(tags.o.valid & tags.o.ready, valid)), here.eq(tag), last.eq(Cat(tag.last, last))]
         m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
         shifted = self._shifted(m, codes, here.plane)
-        m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, valid[0], self._count(m, valid & last))))
+        m.d.sync += [bank.eq(bank ^ (valid[0] & last[0])), self.ended.eq(valid[1] & last[1])]
+        m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, valid[0], bank)))
         return m
 
     def _shifted(self, m: Module, codes: list[Value], plane: Value) -> Signal:
@@ -90,28 +93,11 @@ class Accumulator(wiring.Component):
         m.d.sync += shifted.as_value().eq(Cat(moved))
         return shifted
 
-    def _count(self, m: Module, ends: Value) -> tuple[Signal, Signal, Signal]:
-        """Banks of the step that is added to and of the one that is drained; the latter is another from the next
-        cycle on. A step that has ended waits for that."""
-        bank = Signal()
-        drain_bank = Signal()
-        waits, full, turn = Signal(), Signal(), Signal()
-        m.d.comb += turn.eq((ends[0] | waits) & (~full | self.drained))
-        m.d.sync += [
-            bank.eq(bank ^ ends[0]),
-            drain_bank.eq(drain_bank ^ self.drained),
-            waits.eq((ends[0] | waits) & ~turn),
-            full.eq(turn | (full & ~self.drained)),
-            self.ended.eq(ends[1]),
-        ]
-        return bank, drain_bank, turn
-
-    def _sum(
-        self, m: Module, shifted: data.View, tag: data.View, valid: Value, banks: tuple[Value, Value, Value]
-    ) -> list[Value]:
+    def _sum(self, m: Module, shifted: data.View, tag: data.View, valid: Value, bank: Value) -> list[Value]:
         """The memories' sums; of scattered lanes each group of them its own."""
         p, add = self.p, valid & ~tag.none
-        bank, drain_bank, turn = banks
+        m.submodules.drained = drained = SlotCounter(p)
+        m.d.comb += [drained.go.eq(self.go), self.freed.eq(drained.freed)]
         found = []
         groups = self._together() if p.addresses else [range(len(shifted))]
         for index, lanes in enumerate(groups):
@@ -126,9 +112,9 @@ class Accumulator(wiring.Component):
                 sums.add_slot.eq(slot),
                 sums.add_bank.eq(bank),
                 sums.values.eq(Cat(shifted[lane] for lane in lanes)),
-                sums.slot.eq(self.slot),
-                sums.bank.eq(drain_bank),
-                sums.turn.eq(turn),
+                sums.go.eq(self.go),
+                sums.slot.eq(drained.slot),
+                sums.bank.eq(drained.bank),
             ]
             found.append(sums.sums)
         return found
@@ -151,8 +137,8 @@ class SlotSums(wiring.Component):
     -------
     add, add_slot, add_bank : values are to be added to a slot
     values : two cycles later
-    slot, bank, sums : of the splice, see `Accumulator`
-    turn : the step that was added to, in this cycle at last, is drained from the next cycle on
+    go, slot, bank : the slot is read
+    sums : a cycle later
     """
 
     def __init__(self, parameters: AccumulatorParameters, lanes: int) -> None:
@@ -164,10 +150,10 @@ class SlotSums(wiring.Component):
                 "add_slot": In(parameters.slot_bits),
                 "add_bank": In(1),
                 "values": In(bits),
+                "go": In(1),
                 "slot": In(parameters.slot_bits),
                 "bank": In(1),
                 "sums": Out(bits),
-                "turn": In(1),
             }
         )
 
@@ -176,14 +162,13 @@ class SlotSums(wiring.Component):
         p, bits, width = self.p, self.lanes * self.p.width, self.p.width
         m.submodules.sums = memory = Memory(shape=bits, depth=2 * 2**p.slot_bits, init=[])
         write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
-        # Slots of the two steps that have been added to: others hold sums of older steps, which count as nothing.
-        adding, shown, touched = Signal(p.slots), Signal(p.slots), Signal(p.slots)
         fresh = Signal()
         again = Signal()
         reads = Signal()
         stored = Signal(bits, reset_less=True)
         after = Signal(bits)
         place = Cat(self.add_slot, self.add_bank)
+        known, real = self._touched(m)
         parts = [value.word_select(lane, width) for lane in range(self.lanes) for value in (stored, self.values)]
         m.d.comb += [
             after.eq(Cat((a + b)[:width] for a, b in zip(parts[::2], parts[1::2], strict=True))),
@@ -193,7 +178,7 @@ class SlotSums(wiring.Component):
         m.d.sync += [
             old.addr.eq(place),
             reads.eq(self.add),
-            fresh.eq(~adding.bit_select(self.add_slot, 1)),
+            fresh.eq(~known),
             # A slot that is added to in the next cycle is not in the memory when it is read.
             again.eq(reads & (place == old.addr)),
             write.addr.eq(old.addr),
@@ -201,12 +186,55 @@ class SlotSums(wiring.Component):
             # With the zero outermost it is a reset of the registers, which needs no logic.
             stored.eq(Mux(fresh, 0, Mux(again, after, old.data))),
         ]
-        m.d.comb += touched.eq(adding | Mux(self.add, 1 << self.add_slot, 0))
-        m.d.sync += adding.eq(Mux(self.turn, 0, touched))
-        with m.If(self.turn):
-            m.d.sync += shown.eq(touched)
         found = Signal(bits, reset_less=True)
-        real = Signal()
-        m.d.sync += [found.eq(out.data), real.eq(shown.bit_select(self.slot, 1))]
-        m.d.comb += self.sums.eq(Mux(real, found, 0))
+        # With the zero outermost it is a reset of the registers, here too.
+        m.d.sync += found.eq(Mux(real, out.data, 0))
+        m.d.comb += self.sums.eq(found)
+        return m
+
+    def _touched(self, m: Module) -> tuple[Value, Value]:
+        """Whether the slot that is added to, and the one that is read, has been added to in its step; all others hold
+        sums of older steps, which count as nothing.
+
+        Of each bank a bit for each beat, which leaves as the beat does: the next one is always the lowest, and when all
+        have left, none is set.
+        """
+        p, added, lowest = self.p, [], []
+        for bank in range(2):
+            touched = Signal(len(p.beats), name=f"touched_{bank}")
+            mark = self.add & (self.add_bank == bank)
+            marks = Cat(Const(0) if slot is None else mark & (self.add_slot == slot) for slot in p.beats)
+            m.d.sync += touched.eq(Mux(self.go & (self.bank == bank), touched[1:], touched | marks))
+            added.append(Cat(touched[p.beats.index(slot)] for slot in range(p.slots)).bit_select(self.add_slot, 1))
+            lowest.append(touched[0])
+        return Mux(self.add_bank, added[1], added[0]), Mux(self.bank, lowest[1], lowest[0])
+
+
+class SlotCounter(wiring.Component):
+    """The slots of an array in the order in which they are drained, one for each beat.
+
+    Each array has its own: one for all would drive the memories of every array across the chip, and synthesis merges
+    equal registers, but not counters, which depend on themselves.
+
+    Members
+    -------
+    go : the slot is read in this cycle; from the next one on it is that of the next beat
+    slot, bank : to be read
+    freed : the other bank's last slot was read in the cycle before
+    """
+
+    def __init__(self, parameters: AccumulatorParameters) -> None:
+        self.slots = [slot or 0 for slot in parameters.beats]
+        slot = Out(parameters.slot_bits, init=self.slots[0])
+        super().__init__({"go": In(1), "slot": slot, "bank": Out(1), "freed": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        length = len(self.slots)
+        following = Signal(range(max(2, length)), init=1 % length)  # the beat after the slot's
+        last = Signal(init=length == 1)
+        end = count_up(m, following, length, self.go)
+        with m.If(self.go):
+            m.d.sync += [self.slot.eq(lookup(self.slots, following)), last.eq(end), self.bank.eq(self.bank ^ last)]
+        m.d.sync += self.freed.eq(self.go & last)
         return m

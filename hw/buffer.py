@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hw.address import AddressGenerator
 from hw.parameters import BufferParameters
 from hw.steps import StepGenerator, first_limit, position_layout, step_layout
-from hw.streams import load_signature
+from hw.streams import Relay, load_signature
 from hw.tables import count_up
 from spec.layer import InputFormat
 
@@ -185,7 +185,10 @@ class InputBuffer(wiring.Component):
             write.addr.eq(writer.address),
             write.data.eq(_codes(self.i.payload, p.format)),
         ]
-        wiring.connect(m, steps.o, gate.i)
+        # How far a step's answer has to go: not to the counters.
+        m.submodules.ahead = ahead = Relay(step_layout(p))
+        wiring.connect(m, steps.o, ahead.i)
+        wiring.connect(m, ahead.o, gate.i)
         wiring.connect(m, gate.o, address.i)
         restart = Signal()
         m.d.comb += [

@@ -43,28 +43,32 @@ class Lookahead(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        left = Signal(len(self.p.groups))
+        groups = len(self.p.groups)
+        first, rest = Signal(groups), Signal(groups)  # the group to be picked, and those behind it
         busy = Signal()
         none = Signal()
         bank = Signal()
-        first = Signal(len(self.p.groups))
-        last = Signal()
+        last = Signal()  # there are none behind it
         move = Signal()
         o = self.o
         m.d.comb += [
-            first.eq(lowest_set(left)),
-            last.eq(at_most_one(left)),
             move.eq(busy & (~o.valid | o.ready)),
             self.taken.eq(self.loaded & (~busy | (move & last))),
             self.left.eq(busy & ~none),
         ]
         with m.If(move):
-            m.d.sync += [left.eq(left & ~first), busy.eq(~last), bank.eq(bank ^ last)]
+            self._first(m, rest, first, rest, last)
+            m.d.sync += [busy.eq(~last), bank.eq(bank ^ last)]
         with m.If(self.taken):
-            m.d.sync += [left.eq(self.pending), busy.eq(1), none.eq(self.pending == 0)]
+            self._first(m, self.pending, first, rest, last)
+            m.d.sync += [busy.eq(1), none.eq(self.pending == 0)]
         with m.If(~o.valid | o.ready):
-            m.d.sync += [o.valid.eq(busy), o.payload.as_value().eq(Cat(first, lowest_index(left), bank, last, none))]
+            m.d.sync += [o.valid.eq(busy), o.payload.as_value().eq(Cat(first, lowest_index(first), bank, last, none))]
         return m
+
+    def _first(self, m: Module, groups: Value, first: Signal, rest: Signal, last: Signal) -> None:
+        lowest = lowest_set(groups)
+        m.d.sync += [first.eq(lowest), rest.eq(groups & ~lowest), last.eq(at_most_one(groups))]
 
 
 class GroupReader(wiring.Component):
@@ -96,37 +100,37 @@ class GroupReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, i, o = self.p, self.i, self.o
-        move = Signal()
         item = Signal(group_layout(p).size, reset_less=True)
-        m.d.comb += [
-            self.group.eq(i.payload.group),
-            self.bank.eq(i.payload.bank),
-            move.eq(~o.valid | o.ready),
-            o.payload.as_value().eq(item),
-        ]
-        valid, codes, here = self._read(m, move)
+        formed = Signal()
+        # However far the walker's answer has to go, it goes no further.
+        moves, valid, out = second_register(m, formed, item, o.ready)
+        there, codes, here = self._read(m, moves)
         values, group = self._shifted(codes, here.group), here.group
         planes = [values[plane :: p.planes] for plane in range(p.planes)]
         some = Cat(plane.any() for plane in planes) if p.skip else Const(2**p.planes - 1, p.planes)
         columns = lookup([own.column_groups - 1 for own in p.groups], group, width=len(o.payload.column_last))
-        m.d.comb += self.left.eq((i.valid & ~i.payload.none) | (valid & ~here.none) | (o.valid & ~o.payload.none))
-        with m.If(move):
-            m.d.sync += o.valid.eq(valid)
+        m.d.comb += [
+            self.group.eq(i.payload.group),
+            self.bank.eq(i.payload.bank),
+            o.valid.eq(valid),
+            o.payload.as_value().eq(out),
+            self.left.eq((i.valid & ~i.payload.none) | (there & ~here.none) | (valid & ~o.payload.none)),
+        ]
+        with m.If(moves):
+            m.d.sync += formed.eq(there)
             m.d.sync += item.eq(Cat(*planes, some, group, columns, here.first, here.last, here.none))
         return m
 
-    def _read(self, m: Module, move: Value) -> tuple[Value, Value, data.View]:
-        """A group's values in a register, and in a second one when they find no place: whether the next group may
-        come is then known from a register, however far the walker's answer has to go."""
+    def _read(self, m: Module, moves: Value) -> tuple[Signal, Value, data.View]:
+        """A group's values in a register."""
         p, layout = self.p, pick_layout(self.p)
         codes = p.group_rows * p.input_bits
         word = Signal(codes + layout.size, reset_less=True)
         full = Signal()
-        enable, valid, out = second_register(m, full, word, move)
-        m.d.comb += self.i.ready.eq(enable)
-        with m.If(enable):
+        m.d.comb += self.i.ready.eq(~full | moves)
+        with m.If(self.i.ready):
             m.d.sync += [full.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload))]
-        return valid, out[:codes], data.View(layout, out[codes:])
+        return full, word[:codes], data.View(layout, word[codes:])
 
     def _shifted(self, codes: Value, group: Value) -> Value:
         """Each row's code, moved up by the row's shift: its input enters that many planes later."""
@@ -149,7 +153,7 @@ class GroupReader(wiring.Component):
 class ArrayEngine(wiring.Component):
     """The OU scheduler of one array: loads rows, skips what is zero, reads one OU a cycle.
 
-    The first read of a step is at the pins nine cycles after the last ``load.valid`` of its load, when nothing
+    The first read of a step is at the pins ten cycles after the last ``load.valid`` of its load, when nothing
     else holds it; from then on one read a cycle, across steps, as long as the macro accepts it. A step
     without reads takes one cycle.
 

@@ -110,6 +110,7 @@ class AccumulatorParameters:
     differences: bool  # codes are signed: those of a P less those of an N array
     width: int  # of one sum
     slots: int
+    beats: tuple[int | None, ...]  # slots in the order in which they are drained; None where the array has no part
     addresses: Addresses  # slot of each lane by position, of scattered outputs; empty without
     planes: int  # of the input
     signed: bool  # the top input plane subtracts
@@ -218,9 +219,9 @@ class TileParameters:
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorParameters, ...]:
-        chip, numbers, found = self.chip, self.placement.format, []
+        chip, numbers, found, beats = self.chip, self.placement.format, [], self._beats()
         addresses = self.drain.addresses or ((),) * len(self.tile.readers)
-        for array, slots, own in zip(self.tile.readers, self.drain.counts, addresses, strict=True):
+        for array, slots, order, own in zip(self.tile.readers, self.drain.counts, beats, addresses, strict=True):
             ranges = [slot_range(self.placement, array, scattered=self.tile.scattered)]
             if self.placement.weight_offset:
                 ranges.append(slot_range(self.placement, array, reference=True))
@@ -231,6 +232,7 @@ class TileParameters:
                     differences=array.paired,
                     width=max(r.width for r in ranges),
                     slots=slots,
+                    beats=order,
                     addresses=own,
                     planes=self.placement.planes(array),
                     signed=numbers.signed,
@@ -239,3 +241,12 @@ class TileParameters:
                 )
             )
         return tuple(found)
+
+    def _beats(self) -> list[tuple[int | None, ...]]:
+        """Of each reader the slot of every beat of a drain."""
+        found: dict[int, tuple[int | None, ...]] = {}
+        for bank in self.drain.banks:
+            for k, array in enumerate(bank.arrays):
+                idle = (None,) * (self.drain.length - len(bank.beats))
+                found[array] = (*(beat.slots[k] for beat in bank.beats), *idle)
+        return [found[array] for array in range(len(found))]

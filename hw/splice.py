@@ -39,16 +39,6 @@ def queue_depth(p: TileParameters) -> int:
     return splice_latency(p) + 2
 
 
-def slots_of(p: TileParameters) -> tuple[tuple[int, ...], ...]:
-    """Of each array the slot of every beat of a drain; slot 0 where it has no part."""
-    found: dict[int, tuple[int, ...]] = {}
-    for bank in p.drain.banks:
-        for k, array in enumerate(bank.arrays):
-            slots = [beat.slots[k] or 0 for beat in bank.beats]
-            found[array] = (*slots, *[0] * (p.drain.length - len(slots)))
-    return tuple(found[array] for array in range(len(p.accumulators)))
-
-
 def beats_layout(p: TileParameters) -> data.ArrayLayout:
     """Numbers of the beats in a pipeline of `splice_latency` stages."""
     return data.ArrayLayout(max(1, (p.drain.length - 1).bit_length()), splice_latency(p))
@@ -114,13 +104,11 @@ class BankSum(wiring.Component):
         return self._table(lambda b: b.significances[k] or 0)
 
     def _over_arrays(self, m: Module, lane: int) -> Value:
-        """Sum of one lane over the bank's arrays, those with a part in the beat, by polarity."""
+        """Sum of one lane over the bank's arrays, by polarity; where one has no part in the beat, its sum is 0."""
         parts = []
         for k, index in enumerate(self.bank.arrays):
             sums = getattr(self, f"sums_{k}")
-            takes_part = lookup(self._table(lambda b, k=k: int(b.slots[k] is not None)), self.beats[2])
-            part = sums[lane] if isinstance(takes_part, Const) and takes_part.value else Mux(takes_part, sums[lane], 0)
-            part = self._at_significance(part, k)
+            part = self._at_significance(sums[lane], k)
             parts.append(part if self.p.tile.readers[index].polarity > 0 else -part)
         return adder_tree(m, parts, self.depth[0])
 
@@ -163,39 +151,6 @@ class BankSum(wiring.Component):
         return adder_tree(m, parts, over_lanes) << lookup(shifts, self.beats[2 + over_arrays + over_lanes])
 
 
-class SlotCounter(wiring.Component):
-    """The slots of one array in the order of the drain plan, one for each beat.
-
-    Each array has its own: one for all would drive the memories of every array across the chip, and synthesis merges
-    equal registers, but not counters, which depend on themselves.
-
-    Members
-    -------
-    go : the slot is read in this cycle; from the next one on it is that of the next beat
-    slot : of the beat to be read
-    drained : the step's last slot is read
-    freed : it was, a cycle before
-    """
-
-    def __init__(self, slots: tuple[int, ...], slot_bits: int) -> None:
-        self.slots = slots
-        super().__init__(
-            {"go": In(1), "slot": Out(slot_bits, init=slots[0]), **dict.fromkeys(("drained", "freed"), Out(1))}
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        length = len(self.slots)
-        following = Signal(range(max(2, length)), init=1 % length)  # the beat after the slot's
-        last = Signal(init=length == 1)
-        end = count_up(m, following, length, self.go)
-        with m.If(self.go):
-            m.d.sync += [self.slot.eq(lookup(self.slots, following)), last.eq(end)]
-        m.d.comb += self.drained.eq(self.go & last)
-        m.d.sync += self.freed.eq(self.drained)
-        return m
-
-
 class Splice(wiring.Component):
     """Drains the accumulators of a tile, all banks side by side, once every array has finished a step.
 
@@ -205,27 +160,23 @@ class Splice(wiring.Component):
 
     Members
     -------
-    slot_k, sums_k : of array k's accumulator; sums come a cycle after their slot
     ended : an array has finished a step, from the next cycle on
-    drained, freed : by array, see `SlotCounter`
+    go : every array reads its slot of the next beat; registered
+    sums_k : of array k, a cycle later
     o : whole outputs in the order of the drain plan
     """
 
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
-        members: dict[str, object] = {}
-        for k, own in enumerate(p.accumulators):
-            members[f"slot_{k}"] = Out(own.slot_bits)
-            members[f"sums_{k}"] = In(sums_layout(own))
-        arrays = len(p.accumulators)
-        pulses = {"ended": In(arrays), "drained": Out(arrays), "freed": Out(arrays)}
-        super().__init__({**members, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
+        sums = {f"sums_{k}": In(sums_layout(own)) for k, own in enumerate(p.accumulators)}
+        pulses = {"ended": In(len(p.accumulators)), "go": Out(1)}
+        super().__init__({**sums, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, length, latency = self.p, self.p.drain.length, splice_latency(self.p)
         m.submodules.steps = steps = StepCredits(len(p.accumulators), 0)
-        m.submodules.queue = queue = Queue(beat_layout(p), queue_depth(p))
+        m.submodules.queue = queue = Queue(beat_layout(p), queue_depth(p), counted=True)
         beats = Signal(beats_layout(p))
         late = Signal.like(beats)  # a cycle later
         beat = Signal.like(late[0])
@@ -237,12 +188,12 @@ class Splice(wiring.Component):
             asks.eq(steps.ready & room),
             steps.given.eq(self.ended),
             beats.as_value().eq(Cat(beat, late.as_value())),
+            self.go.eq(busy[0]),
         ]
         end = count_up(m, beat, length, asks)
         m.d.comb += steps.taken.eq(asks & end)
         m.d.sync += [busy.eq(Cat(asks, busy)), late.eq(beats)]
         self._keep_room(m, room, asks & lookup(leaving, beat))
-        self._count_slots(m, busy[0])
         values, keep = self._banks(m, beats, late[-1], busy[-2])
         m.d.comb += [
             queue.i.valid.eq(busy[-1] & lookup(leaving, late[-1])),
@@ -250,17 +201,6 @@ class Splice(wiring.Component):
         ]
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         return m
-
-    def _count_slots(self, m: Module, go: Value) -> None:
-        """Every array's slots."""
-        for k, slots in enumerate(slots_of(self.p)):
-            m.submodules[f"slots_{k}"] = counter = SlotCounter(slots, self.p.accumulators[k].slot_bits)
-            m.d.comb += [
-                counter.go.eq(go),
-                getattr(self, f"slot_{k}").eq(counter.slot),
-                self.drained[k].eq(counter.drained),
-                self.freed[k].eq(counter.freed),
-            ]
 
     def _keep_room(self, m: Module, room: Signal, asked: Value) -> None:
         """``room`` for the beat that would be asked for: of those that leave, fewer are on their way than the queue

@@ -63,21 +63,43 @@ def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayo
     )
 
 
-def second_register(m: Module, valid: Value, word: Value, ready: Value) -> tuple[Signal, Value, Signal]:
+def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tuple[Signal, Value, Signal]:
     """What comes out of the registers ``word``, kept in others when it is not taken at once.
 
-    Returns whether ``word`` may be loaded anew, which is known from a register however late ``ready`` comes; then the
-    stream that leaves: its valid and its word. No cycle.
+    Returns whether ``valid`` and ``word`` may be loaded anew, which is known from registers however late ``ready``
+    comes, and stays until they are; then the stream that leaves: its valid and its word. No cycle.
     """
     spare = Signal(len(word), reset_less=True, name="spare")
     waits = Signal(name="waits")
     moves = Signal(name="moves")
     out = Signal(len(word), name="out")
-    m.d.comb += [moves.eq(~waits), out.eq(Mux(waits, spare, word))]
-    m.d.sync += waits.eq((valid | waits) & ~ready)
-    with m.If(moves):
-        m.d.sync += spare.eq(word)
+    m.d.comb += [moves.eq(~waits | ~valid), out.eq(Mux(waits, spare, word))]
+    with m.If(~waits):
+        m.d.sync += [waits.eq(valid & ~ready), spare.eq(word)]
+    with m.Elif(ready):
+        m.d.sync += waits.eq(0)
     return moves, valid | waits, out
+
+
+class Relay(wiring.Component):
+    """Two words of a stream, in registers: what is said to either side comes from a register. A cycle, one a cycle."""
+
+    def __init__(self, layout: ShapeLike) -> None:
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        i, o = self.i, self.o
+        word, spare = (Signal(len(i.payload.as_value()), reset_less=True, name=name) for name in ("word", "spare"))
+        waits = Signal()
+        m.d.comb += [i.ready.eq(~waits), o.payload.as_value().eq(word)]
+        with m.If(~waits):
+            m.d.sync += spare.eq(i.payload)
+        with m.If(~o.valid | o.ready):
+            m.d.sync += [word.eq(Mux(waits, spare, i.payload)), o.valid.eq(waits | i.valid), waits.eq(0)]
+        with m.Elif(i.valid):
+            m.d.sync += waits.eq(1)
+        return m
 
 
 class Fork(wiring.Component):
@@ -105,11 +127,12 @@ class Fork(wiring.Component):
 class Queue(wiring.Component):
     """Words of a stream, at most ``depth``, each a cycle later at the earliest; one a cycle.
 
-    Whether there is room, and whether there is a word, comes from registers.
+    Whether there is room, and whether there is a word, comes from registers. ``counted``: who gives the words knows
+    that there is room.
     """
 
-    def __init__(self, layout: ShapeLike, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, layout: ShapeLike, depth: int, *, counted: bool = False) -> None:
+        self.depth, self.counted = depth, counted
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
 
     def elaborate(self, platform: object) -> Module:
@@ -120,7 +143,7 @@ class Queue(wiring.Component):
         count, left = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
         take = o.valid & o.ready
         m.d.comb += [
-            write.en.eq(i.valid & i.ready),
+            write.en.eq(i.valid if self.counted else i.valid & i.ready),
             write.data.eq(i.payload),
             o.payload.as_value().eq(read.data),
             left.eq(count + write.en - take),

@@ -103,9 +103,8 @@ class Tile(wiring.Component):
             engine.load.last.eq(self.buffer.load.last),
             engine.load.data.eq(self.buffer.load.data),
             engine.load.nonzero.eq(self.buffer.load.nonzero),
-            engine.drained.eq(splice.freed[k]),
-            accumulator.drained.eq(splice.drained[k]),
-            accumulator.slot.eq(getattr(splice, f"slot_{k}")),
+            engine.drained.eq(accumulator.freed),
+            accumulator.go.eq(splice.go),
             getattr(splice, f"sums_{k}").eq(accumulator.sums),
         ]
 

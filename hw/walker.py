@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
-from hw.streams import request_layout, tag_layout
+from hw.streams import Relay, request_layout, tag_layout
 from hw.tables import at_most_one, first_set, fit, lookup, lowest_index, lowest_set
 
 
@@ -96,8 +96,8 @@ class Walker(wiring.Component):
     Members
     -------
     i : row groups
-    request : to the macro, registered
-    tag : what the accumulator must know of the read, one for each request, one cycle before it
+    request : to the macro, registered; word lines are formed in the cycle before
+    tag : what the accumulator must know of the read, one for each request, two cycles before it
     left : the row group has reads left
     releases : the step's last row group was taken in the cycle before
     drained : a step's sums have left the accumulators
@@ -127,8 +127,9 @@ class Walker(wiring.Component):
         over = Signal()
         driven = Signal(p.group_rows)
         more = Signal()
+        moves = self._drive(m, item, reads.column, driven, fire)
         m.d.comb += [
-            tag.valid.eq(have & (~self.request.valid | self.request.ready) & free),
+            tag.valid.eq(have & moves & free),
             fire.eq(tag.valid & tag.ready),
             over.eq(reads.final & ~more),
             self.i.ready.eq(~have | (fire & over)),
@@ -144,7 +145,6 @@ class Walker(wiring.Component):
         m.d.sync += self.releases.eq(self.i.valid & self.i.ready & self.i.payload.last)
         with m.If(self.i.ready):
             m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload)]
-        self._drive(m, item, reads.column, driven, fire)
         return m
 
     def _admit(self, m: Module, free: Signal, fire: Value, over: Value) -> None:
@@ -191,20 +191,28 @@ class Walker(wiring.Component):
             item.none,
         )
 
-    def _drive(self, m: Module, item: data.View, column: Value, driven: Value, fire: Value) -> None:
-        """The request's registers."""
+    def _drive(self, m: Module, item: data.View, column: Value, driven: Value, fire: Value) -> Value:
+        """The decided read in a register, then on its word lines in the request's. Returns whether there is room for
+        the next: the macro's answer may have far to go, and goes no further."""
         p, request = self.p, self.request
+        layout = data.StructLayout({"rows": p.group_rows, "groups": len(p.groups), "column": p.column_group_bits})
+        m.submodules.decided = decided = Relay(layout)
+        first = lookup([g.first_column_group for g in p.groups], item.group)
+        read = decided.o.payload
         # Payloads are assigned whole: a vector driven piece by piece, Icarus resolves bit by bit.
         payload = Signal(request_layout(p).size, reset_less=True)
-        m.d.comb += request.payload.as_value().eq(payload)
-        with m.If(request.ready):
-            m.d.sync += request.valid.eq(0)
-        with m.If(fire & ~item.none):
-            first = lookup([g.first_column_group for g in p.groups], item.group)
+        m.d.comb += [
+            decided.i.valid.eq(fire & ~item.none),
+            decided.i.payload.as_value().eq(Cat(driven, item.first, fit(first + column, p.column_group_bits))),
+            decided.o.ready.eq(~request.valid | request.ready),
+            request.payload.as_value().eq(payload),
+        ]
+        with m.If(decided.o.ready):
             m.d.sync += [
-                request.valid.eq(1),
-                payload.eq(Cat(self._spread(driven, item.first), fit(first + column, p.column_group_bits))),
+                request.valid.eq(decided.o.valid),
+                payload.eq(Cat(self._spread(read.rows, read.groups), read.column)),
             ]
+        return decided.i.ready
 
     def _spread(self, driven: Value, groups: Value) -> Value:
         """The OU's rows on the array's word lines: each group's lines behind its bit of ``groups``.

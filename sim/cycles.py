@@ -20,12 +20,13 @@ from sim.machine import group_reads, ou_reads, window_bands
 
 Integers = NDArray[np.int64]
 
+FIRST_LOAD = 3  # first cycle in which a step is known
 WORD_TO_LOAD = 2  # a word is accepted to the first cycle of a load that needs it
 STEP_TO_LIMIT = 3  # first cycle in which a step is the oldest to the first word that it makes room for
 LOAD_TO_END = 3  # last cycle of an image's last load to the one in which the reader has finished
 TAKEN_TO_LOAD = 2  # last row group taken to the first cycle of the load after the next
 LOAD_TO_READ = 12  # last cycle of a load to the first read's decision
-READ_TO_PINS = 1  # decision to request at the macro
+READ_TO_PINS = 2  # decision to request at the macro
 DRAIN_TO_READ = 3  # last slot asked for to the first read of the step after the next
 CODE_TO_SUM = 4  # codes at the pins to a finished sum
 
@@ -225,7 +226,7 @@ class Timeline:
         released = released_last = -1  # cycle in which the last kind has taken a step's last row group, of two steps
         popped = [-1] * len(reads)  # cycle in which the last tag left each queue; empty: it is as the reads were
         drained, drained_last = -(10**9), -(10**9)
-        step_start = 0
+        step_start = FIRST_LOAD
         for step, own in enumerate(np.maximum(reads, 1).T.tolist()):
             at = step % per_image
             if step and at == 0:

@@ -13,7 +13,7 @@ from tb.component_bench import Bench, Source, as_signed, pack, unpack
 from tb.components import Case, present_case
 
 STEPS = 14
-INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "slot", "drained")
+INPUTS = ("tag__valid", "tag__payload", "codes__valid", "codes__payload", "go")
 CODE_TO_SUM = 4
 
 
@@ -89,43 +89,39 @@ class Steps:
 
 
 class Drain:
-    """Plays the splice: reads all slots of a finished step in any order. Watches ``ended``."""
+    """Plays the splice: reads all beats of a finished step. Watches ``ended`` and ``freed``."""
 
     def __init__(self, bench: Bench, steps: Steps, tags: Source, codes: Source, pattern: Iterator[bool]) -> None:
         self.bench, self.steps, self.tags, self.codes, self.pattern = bench, steps, tags, codes, pattern
-        self.slot, self.drained = bench.input("slot"), bench.input("drained")
+        self.go, self.freed = bench.input("go"), bench.output("freed")
         self.ended, self.sums = bench.output("ended"), bench.output("sums")
-        self.order: list[int] = []
-        self.done, self.read, self.now_drained = 0, None, False
+        self.beat, self.done, self.reads = 0, 0, False
         self.shown = None  # sums that must be seen, with what they are of
+        self.gone = False  # a step's last beat was read in the cycle before
         self.complete = 0  # steps
         self.ends: list[int] = []  # cycle from which each step is complete
         self.popped, self.last_pop = 0, -1
 
     def drive(self) -> None:
-        self.read, self.now_drained = None, False
-        if self.complete > self.done and next(self.pattern):
-            if not self.order:
-                self.order = self.bench.rng.sample(range(self.steps.p.slots), self.steps.p.slots)
-            self.read = self.order.pop()
-            self.slot.put(self.read)
-            self.now_drained = not self.order
-        else:
-            self.slot.put(self.bench.rng.randrange(self.steps.p.slots))
-        self.drained.put(int(self.now_drained))
+        self.reads = self.complete > self.done and next(self.pattern)
+        self.go.put(int(self.reads))
 
     def sample(self) -> None:
         assert self.ended.get() == int(self.bench.now + 1 in self.ends), f"cycle {self.bench.now}: ended is wrong"
+        assert self.freed.get() == int(self.gone), f"cycle {self.bench.now}: freed is wrong"
         self.complete += self.ended.get()
-        lanes = self.steps.p.lanes + bool(self.steps.p.driven_bits)
+        own = self.steps.p
+        lanes = own.lanes + bool(own.driven_bits)
         if self.shown is not None:
-            got = [as_signed(s, self.steps.p.width) for s in unpack(self.sums.get(), self.steps.p.width, lanes)]
-            step, slot, want = self.shown
-            assert got == want, f"step {step}, slot {slot}"
-        self.shown = None
-        if self.read is not None:
-            self.shown = self.done, self.read, self.steps.sums[self.done].get(self.read, [0] * lanes)
-        self.done += int(self.now_drained)
+            got = [as_signed(s, own.width) for s in unpack(self.sums.get(), own.width, lanes)]
+            step, beat, want = self.shown
+            assert got == want, f"step {step}, beat {beat}"
+        self.shown, self.gone = None, False
+        if self.reads:
+            self.shown = self.done, self.beat, self.steps.sums[self.done].get(own.beats[self.beat], [0] * lanes)
+            self.beat = (self.beat + 1) % len(own.beats)
+            self.gone = self.beat == 0
+            self.done += int(self.gone)
         self._follow()
 
     def _follow(self) -> None:
@@ -158,7 +154,7 @@ async def adds_every_code(dut: Any, tag: str, codes: str, drain: str) -> None:
     await bench.reset(*INPUTS)
     steps = Steps(bench, case, case.parameters.accumulators[case.array], STEPS)
 
-    latency = 1 + case.parameters.chip.read_latency  # the request follows its tag a cycle later
+    latency = 2 + case.parameters.chip.read_latency  # the request follows its tag two cycles later
 
     def begun(index: int) -> bool:  # the engine's promise: at most two steps are not drained
         return steps.step_of[index] < drained.done + 2

@@ -72,23 +72,20 @@ def beats_of(p: TileParameters, sums: Sums) -> list[list[int | None]]:
 
 
 class Arrays:
-    """Plays the accumulators: each finishes its steps when it likes, and reads the slots that it is told."""
+    """Plays the accumulators: each finishes its steps when it likes, and reads its slots when it is told."""
 
     def __init__(self, bench: Bench, p: TileParameters, steps: list[Sums], pattern: Iterator[bool]) -> None:
         self.bench, self.steps, self.pattern = bench, steps, pattern
         n = len(p.accumulators)
-        self.widths = [own.width for own in p.accumulators]
-        self.slots = [bench.output(f"slot_{k}") for k in range(n)]
+        self.beats, self.widths = [own.beats for own in p.accumulators], [own.width for own in p.accumulators]
         self.sums = [bench.input(f"sums_{k}") for k in range(n)]
         self.noise = [len(bench.dut[f"sums_{k}"]) for k in range(n)]
-        self.ended = bench.input("ended")
-        self.drained, self.freed = bench.output("drained"), bench.output("freed")
+        self.ended, self.go = bench.input("ended"), bench.output("go")
         self.shown = [0] * n  # sums of the slots read in the cycle before
         self.fresh = 0  # arrays that finish a step in this cycle
-        self.gone = 0  # arrays whose last slot was read in the cycle before
         self.finished = [0] * n  # steps
-        self.done = 0
-        self.times: list[int] = []
+        self.beat, self.done = 0, 0
+        self.times: list[int] = []  # last beats
 
     def drive(self) -> None:
         self.fresh = 0
@@ -99,17 +96,16 @@ class Arrays:
         self.ended.put(self.fresh)
 
     def sample(self) -> None:
-        for k, slot in enumerate(self.slots):
-            there = self.finished[k] > self.done
-            own = self.steps[self.done][k][slot.get()] if there else []
-            self.shown[k] = pack(own, self.widths[k]) if there else self.bench.rng.getrandbits(self.noise[k])
-        assert self.freed.get() == self.gone, f"cycle {self.bench.now}: freed is wrong"
-        self.gone = self.drained.get()
-        if self.gone:
-            assert self.gone == (1 << len(self.slots)) - 1, "arrays were drained apart"
+        self.shown = [self.bench.rng.getrandbits(bits) for bits in self.noise]
+        if self.go.get():
             assert min(self.finished) > self.done, "a step was drained that not all arrays had finished"
-            self.done += 1
-            self.times.append(self.bench.now)
+            for k, beats in enumerate(self.beats):
+                slot = beats[self.beat]
+                self.shown[k] = 0 if slot is None else pack(self.steps[self.done][k][slot], self.widths[k])
+            self.beat = (self.beat + 1) % len(self.beats[0])
+            if self.beat == 0:
+                self.done += 1
+                self.times.append(self.bench.now)
         self.finished = [own + (self.fresh >> k & 1) for k, own in enumerate(self.finished)]
 
 
@@ -140,7 +136,8 @@ async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
     await bench.finish(out)
     assert played.done == STEPS and played.finished == [STEPS] * n
     if arrays == sink == "never":
-        # The last slot is read a cycle after it was asked for.
-        assert played.times == [(k + 1) * p.drain.length + 1 for k in range(STEPS)], "a bubble in the drain"
+        # The last slot is read a cycle after it was asked for. Arrays that are played here know of it later yet.
+        if p.drain.length > 2:
+            assert played.times == [(k + 1) * p.drain.length + 1 for k in range(STEPS)], "a bubble in the drain"
         arrays = max(len(bank.arrays) for bank in p.drain.banks)
         assert out.times[-1] == played.times[-1] - 1 + drain_to_beat(p.placement, p.tile, arrays)

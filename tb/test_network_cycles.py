@@ -122,7 +122,7 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
     reads, source = plain_reads(placement, tile, codes, skip=skip), PlainSource(placement, tile, plan)
     steps, images = len(reads[0]), len(codes)
     ends, takes = [[-1, -1] for _ in reads], [[-1, -1] for _ in reads]  # last reads; last row groups taken
-    tags, freed, first = [-1] * len(reads), [-1, -1], 0  # freed: last slots asked for
+    tags, freed, first = [-1] * len(reads), [-1, -1], 3  # freed: last slots asked for
     for step in range(steps):
         at = step % (steps // images)
         if step and at == 0:
@@ -136,7 +136,7 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
             taken.append(start + sum(groups[:-1]) - 1 if groups[1:] else max(own[-1], c + 11))
             own.append(start + max(sum(groups), 1) - 1)
             latency = placement.chip.read_latency
-            tags[index] = own[-1] + 1 + latency if groups else max(own[-1] + 1, tags[index] + 1)
+            tags[index] = own[-1] + 2 + latency if groups else max(own[-1] + 1, tags[index] + 1)
         g = max(max(tags) + 4, freed[-1] + 1)
         freed.append(g + drain - 1)
     together = max(len(bank.arrays) for bank in p.drain.banks)
