@@ -36,7 +36,7 @@ class Accumulator(wiring.Component):
     go : the slot of the next beat of the oldest finished step is read
     sums : of that slot, a cycle later; nothing where the array has no part in the beat
     freed : the last one was read in the cycle before
-    ended : the step's last code will be in its sum in the next cycle
+    ended : the step's last code will be in its sum two cycles later
     """
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
@@ -68,14 +68,14 @@ class Accumulator(wiring.Component):
             parts.append(tag.driven)
         codes = [Signal.like(part, name=f"code_{k}", reset_less=True) for k, part in enumerate(parts)]
         here = Signal(self.tag_layout, reset_less=True)
-        valid = Signal(2)
-        last = Signal(2)
+        valid = Signal()
         bank = Signal()  # that is added to
-        m.d.sync += [valid.eq(Cat(tags.o.valid & tags.o.ready, valid)), here.eq(tag), last.eq(Cat(tag.last, last))]
+        m.d.sync += [valid.eq(tags.o.valid & tags.o.ready), here.eq(tag)]
         m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
         shifted = self._shifted(m, codes, here.plane)
-        m.d.sync += [bank.eq(bank ^ (valid[0] & last[0])), self.ended.eq(valid[1] & last[1])]
-        m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, valid[0], bank)))
+        ends = valid & here.last
+        m.d.sync += [bank.eq(bank ^ ends), self.ended.eq(ends)]
+        m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, tag, valid, bank)))
         return m
 
     def _shifted(self, m: Module, codes: list[Value], plane: Value) -> Signal:
@@ -93,8 +93,10 @@ class Accumulator(wiring.Component):
         m.d.sync += shifted.as_value().eq(Cat(moved))
         return shifted
 
-    def _sum(self, m: Module, shifted: data.View, tag: data.View, valid: Value, bank: Value) -> list[Value]:
-        """The memories' sums; of scattered lanes each group of them its own."""
+    def _sum(
+        self, m: Module, shifted: data.View, tag: data.View, following: data.View, valid: Value, bank: Value
+    ) -> list[Value]:
+        """The memories' sums; of scattered lanes each group of them its own. ``following`` is the next cycle's tag."""
         p, add = self.p, valid & ~tag.none
         m.submodules.drained = drained = SlotCounter(p)
         m.d.comb += [drained.go.eq(self.go), self.freed.eq(drained.freed)]
@@ -102,14 +104,18 @@ class Accumulator(wiring.Component):
         groups = self._together() if p.addresses else [range(len(shifted))]
         for index, lanes in enumerate(groups):
             m.submodules[f"sums_{index}"] = sums = SlotSums(p, len(lanes))
-            slot, used = tag.slot[: p.slot_bits], Const(1)
+            slot, used, mark = tag.slot[: p.slot_bits], Const(1), Signal(p.slots, name=f"mark_{index}")
             if p.addresses:
                 table = [own[lanes[0]] for own in p.addresses]
                 slot = lookup([own or 0 for own in table], tag.slot, width=p.slot_bits)
                 used = lookup([int(own is not None) for own in table], tag.slot)
+                m.d.comb += mark.eq(1 << slot)
+            else:
+                m.d.sync += mark.eq(1 << following.slot)
             m.d.comb += [
                 sums.add.eq(add & used),
                 sums.add_slot.eq(slot),
+                sums.add_mark.eq(mark),
                 sums.add_bank.eq(bank),
                 sums.values.eq(Cat(shifted[lane] for lane in lanes)),
                 sums.go.eq(self.go),
@@ -136,6 +142,7 @@ class SlotSums(wiring.Component):
     Members
     -------
     add, add_slot, add_bank : values are to be added to a slot
+    add_mark : its bit among those of all
     values : two cycles later
     go, slot, bank : the slot is read
     sums : a cycle later
@@ -148,6 +155,7 @@ class SlotSums(wiring.Component):
             {
                 "add": In(1),
                 "add_slot": In(parameters.slot_bits),
+                "add_mark": In(parameters.slots),
                 "add_bank": In(1),
                 "values": In(bits),
                 "go": In(1),
@@ -202,12 +210,13 @@ class SlotSums(wiring.Component):
         p, added, lowest = self.p, [], []
         for bank in range(2):
             touched = Signal(len(p.beats), name=f"touched_{bank}")
-            mark = self.add & (self.add_bank == bank)
-            marks = Cat(Const(0) if slot is None else mark & (self.add_slot == slot) for slot in p.beats)
+            own = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
+            marks = Cat(Const(0) if slot is None else own[slot] for slot in p.beats)
             m.d.sync += touched.eq(Mux(self.go & (self.bank == bank), touched[1:], touched | marks))
-            added.append(Cat(touched[p.beats.index(slot)] for slot in range(p.slots)).bit_select(self.add_slot, 1))
+            added.append(Cat(touched[p.beats.index(slot)] for slot in range(p.slots)))
             lowest.append(touched[0])
-        return Mux(self.add_bank, added[1], added[0]), Mux(self.bank, lowest[1], lowest[0])
+        known = (self.add_mark & Mux(self.add_bank, added[1], added[0])).any()
+        return known, Mux(self.bank, lowest[1], lowest[0])
 
 
 class SlotCounter(wiring.Component):

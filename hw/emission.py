@@ -21,6 +21,7 @@ ASSIGNMENT = re.compile(r"^  assign (.*?) = (.*);\n", re.MULTILINE)
 REGISTER = re.compile(rf"^  always @\(posedge clk\)\n    ({NAME}) *<= (.*);\n", re.MULTILINE)
 PART = re.compile(rf"({NAME}) ?(?:\[(\d+)(?::(\d+))?\])?")
 SUM = re.compile(rf"({PART.pattern}) ([-+]) ({PART.pattern})")
+CHOICE = re.compile(rf"(?P<condition>{PART.pattern}) \? (?P<yes>.+) : (?P<no>.+)")
 WRITES = re.compile(  # to parts of a word
     rf"    if \(({NAME}) ?\[\d+\]\)\n      .*;\n(?:    if \(\1 ?\[\d+\]\)\n      .*;\n){{3,}}"
 )
@@ -97,15 +98,20 @@ class _Module:
         body = ASSIGNMENT.sub("", body)
         self.registers = [(_raw(name), value) for name, value in REGISTER.findall(body)]
         self.rest = WRITES.sub(_asked_once, REGISTER.sub("", body))
+        self.enabled: dict[str, list[_Register]] = {}  # by condition, registers that keep their value without it
 
     def text(self) -> str:
         self._drive_whole()
         self._drop_unread()
         self._add_side_by_side()
         self._share_vectors()
+        self._enable_wide()
         declared = "".join(line for _, _, line in self.declarations)
         assigned = "".join(f"  assign {left} = {right};\n" for left, right in self.assignments)
         lines = "".join(f"    {_written(name)} <= {value};\n" for name, value in self.registers)
+        for condition, own in self.enabled.items():
+            inner = "".join(f"      {_written(name)} <= {value};\n" for name, value in own)
+            lines += f"    if ({condition}) begin\n{inner}    end\n"
         block = f"  always @(posedge clk) begin\n{lines}  end\n" if lines else ""
         return f"{self.head}{declared}{assigned}{self.rest}{block}{self.tail}"
 
@@ -212,8 +218,7 @@ class _Module:
 
     def _add_side_by_side(self) -> None:
         """Sums of lanes of registers or ports that only stand side by side: one function of those."""
-        texts = [self.rest, *(right for _, right in self.assignments), *(value for _, value in self.registers)]
-        counted = Counter(_raw(token) for text in texts for token in TOKEN.findall(text))
+        counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
         sums = {_raw(left): right for left, right in self.assignments if SUM.fullmatch(right)}
         gone: set[str] = set()
         for index, (left, right) in enumerate(self.assignments):
@@ -321,6 +326,33 @@ class _Module:
             if name in gone and kind == "reg":
                 self.declarations[index] = (name, "wire", re.sub(" = [^;]*;", ";", line.replace("  reg", "  wire", 1)))
         return vector
+
+    def _enable_wide(self) -> None:
+        """Wide registers that mostly keep their value are not taken up meanwhile."""
+        counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
+        choices = {_raw(left): CHOICE.fullmatch(right) for left, right in self.assignments}
+        kept, gone = [], set()
+        for name, value in self.registers:
+            choice = choices.get(_raw(value))
+            if not choice or name not in map(_raw, choice.group("yes", "no")):
+                kept.append((name, value))
+                continue
+            stays = _raw(choice["yes"]) == name
+            condition = choice["condition"]
+            own = (name, choice["no"] if stays else choice["yes"])
+            self.enabled.setdefault(f"! {condition}" if stays else condition, []).append(own)
+            if counted[_raw(value)] == 1 and self._is_net(_raw(value)):
+                gone.add(_raw(value))
+        self.registers = kept
+        self._remove(gone)
+
+    def _texts(self) -> list[str]:
+        """All in which a net may be read."""
+        return [
+            self.rest,
+            *(right for _, right in self.assignments),
+            *(value for _, value in self.registers),
+        ]
 
     def _text(self, part: _Slice, names: Mapping[str, str] | None = None) -> str:
         """As short as can be; signals by other ``names``."""

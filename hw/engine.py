@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
 from hw.rows import RowRegisters
-from hw.streams import load_signature, move_layout, request_layout, second_register, tag_layout
+from hw.streams import Relay, load_signature, move_layout, request_layout, second_register, tag_layout
 from hw.tables import at_most_one, fit, lookup, lowest_index, lowest_set
-from hw.walker import Walker, group_layout
+from hw.walker import Walker, first_plane, group_layout
 
 
 def pick_layout(p: EngineParameters) -> data.StructLayout:
@@ -49,32 +49,35 @@ class Lookahead(wiring.Component):
         none = Signal()
         bank = Signal()
         last = Signal()  # there are none behind it
-        move = Signal()
-        o = self.o
+        step = Signal()
+        begins = Signal()  # the next group is the first of a step
+        m.submodules.picks = picks = Relay(pick_layout(self.p))
+        o = picks.i
+        # Which group comes next is known early, whether it comes is not.
         m.d.comb += [
-            move.eq(busy & (~o.valid | o.ready)),
-            self.taken.eq(self.loaded & (~busy | (move & last))),
-            self.left.eq(busy & ~none),
+            step.eq(~busy | o.ready),
+            begins.eq(~busy | last),
+            self.taken.eq(step & begins & self.loaded),
+            self.left.eq((busy & ~none) | (self.o.valid & ~self.o.payload.none)),
+            o.valid.eq(busy),
+            o.payload.as_value().eq(Cat(first, lowest_index(first), bank, last, none)),
         ]
-        with m.If(move):
-            self._first(m, rest, first, rest, last)
-            m.d.sync += [busy.eq(~last), bank.eq(bank ^ last)]
-        with m.If(self.taken):
-            self._first(m, self.pending, first, rest, last)
-            m.d.sync += [busy.eq(1), none.eq(self.pending == 0)]
-        with m.If(~o.valid | o.ready):
-            m.d.sync += [o.valid.eq(busy), o.payload.as_value().eq(Cat(first, lowest_index(first), bank, last, none))]
-        return m
-
-    def _first(self, m: Module, groups: Value, first: Signal, rest: Signal, last: Signal) -> None:
+        wiring.connect(m, picks.o, wiring.flipped(self.o))
+        groups = Mux(begins, self.pending, rest)
         lowest = lowest_set(groups)
-        m.d.sync += [first.eq(lowest), rest.eq(groups & ~lowest), last.eq(at_most_one(groups))]
+        with m.If(step):
+            m.d.sync += [busy.eq(~begins | self.loaded), bank.eq(bank ^ (busy & last))]
+            m.d.sync += [first.eq(lowest), rest.eq(groups & ~lowest)]
+            m.d.sync += last.eq(Mux(begins, at_most_one(self.pending), at_most_one(rest)))
+            with m.If(begins):
+                m.d.sync += none.eq(self.pending == 0)
+        return m
 
 
 class GroupReader(wiring.Component):
     """Reads a row group's values, moves them up by their rows' shifts, and finds the planes in which a row drives.
 
-    Two cycles, one group a cycle.
+    Three cycles, one group a cycle: read, planes, the first of them.
 
     Members
     -------
@@ -101,25 +104,52 @@ class GroupReader(wiring.Component):
         m = Module()
         p, i, o = self.p, self.i, self.o
         item = Signal(group_layout(p).size, reset_less=True)
-        formed = Signal()
+        valid = Signal()
         # However far the walker's answer has to go, it goes no further.
-        moves, valid, out = second_register(m, formed, item, o.ready)
-        there, codes, here = self._read(m, moves)
-        values, group = self._shifted(codes, here.group), here.group
-        planes = [values[plane :: p.planes] for plane in range(p.planes)]
-        some = Cat(plane.any() for plane in planes) if p.skip else Const(2**p.planes - 1, p.planes)
-        columns = lookup([own.column_groups - 1 for own in p.groups], group, width=len(o.payload.column_last))
+        moves, leaves, out = second_register(m, valid, item, o.ready)
+        there, formed = self._planes(m, moves)
         m.d.comb += [
             self.group.eq(i.payload.group),
             self.bank.eq(i.payload.bank),
-            o.valid.eq(valid),
+            o.valid.eq(leaves),
             o.payload.as_value().eq(out),
-            self.left.eq((i.valid & ~i.payload.none) | (there & ~here.none) | (valid & ~o.payload.none)),
         ]
+        plane, others, only = first_plane(formed.some)
+        columns = lookup([own.column_groups - 1 for own in p.groups], formed.pick.group)
+        fields = (
+            plane,
+            others,
+            only,
+            formed.pick.group,
+            columns,
+            formed.pick.first,
+            formed.pick.last,
+            formed.pick.none,
+        )
+        widths = [field.width for _, field in group_layout(p)][1:]
         with m.If(moves):
-            m.d.sync += formed.eq(there)
-            m.d.sync += item.eq(Cat(*planes, some, group, columns, here.first, here.last, here.none))
+            m.d.sync += valid.eq(there)
+            m.d.sync += item.eq(Cat(formed.planes, *(fit(own, w) for own, w in zip(fields, widths, strict=True))))
         return m
+
+    def _planes(self, m: Module, moves: Value) -> tuple[Signal, data.View]:
+        """A group's planes, and in which of them a row drives, in a register."""
+        p, o = self.p, self.o
+        layout = data.StructLayout(
+            {"planes": p.group_rows * p.planes, "some": p.planes, "pick": pick_layout(p)},
+        )
+        formed = Signal(layout, reset_less=True)
+        valid = Signal()
+        ready = Signal()
+        m.d.comb += ready.eq(~valid | moves)
+        there, codes, here = self._read(m, ready)
+        values = self._shifted(codes, here.group)
+        planes = [values[plane :: p.planes] for plane in range(p.planes)]
+        some = Cat(plane.any() for plane in planes) if p.skip else Const(2**p.planes - 1, p.planes)
+        with m.If(ready):
+            m.d.sync += [valid.eq(there), formed.eq(Cat(*planes, some, here))]
+        m.d.comb += self.left.eq((there & ~here.none) | (valid & ~formed.pick.none) | (o.valid & ~o.payload.none))
+        return valid, formed
 
     def _read(self, m: Module, moves: Value) -> tuple[Signal, Value, data.View]:
         """A group's values in a register."""
@@ -153,7 +183,7 @@ class GroupReader(wiring.Component):
 class ArrayEngine(wiring.Component):
     """The OU scheduler of one array: loads rows, skips what is zero, reads one OU a cycle.
 
-    The first read of a step is at the pins ten cycles after the last ``load.valid`` of its load, when nothing
+    The first read of a step is at the pins twelve cycles after the last ``load.valid`` of its load, when nothing
     else holds it; from then on one read a cycle, across steps, as long as the macro accepts it. A step
     without reads takes one cycle.
 

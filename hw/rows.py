@@ -1,6 +1,7 @@
 """The row registers of an array: the inputs of its rows, for this step and the next."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
@@ -12,7 +13,7 @@ from hw.tables import lookup
 class RowRegisters(Component):
     """A word for each row group, in two banks, and for the last step loaded which groups have something to drive.
 
-    A word of the window is in its rows one cycle after it came; its group's ``pending`` bit says a cycle later that
+    A word of the window is in its rows two cycles after it came; its group's ``pending`` bit says a cycle later that
     one of its values is not zero (with ``skip`` off: always).
 
     Members
@@ -61,43 +62,50 @@ class RowRegisters(Component):
     def _write(self, m: Module, write: object) -> tuple[Value, Value]:
         """Bring a word's lanes to their rows; returns the groups to mark and the end of the load, a cycle later."""
         p = self.p
-        move = Signal(move_layout(p))
-        valid, last = Signal(), Signal(2)
+        move, late = Signal(move_layout(p)), Signal(move_layout(p))
+        valid, last = Signal(2), Signal(3)
         group = Signal(p.group_bits)
         enable = Signal(p.group_rows)
         bank = Signal()
         values = Signal(p.group_rows * p.input_bits, reset_less=True)
         m.d.sync += [
             move.eq(self.move),
-            valid.eq(self.load.valid),
+            late.eq(move),
+            valid.eq(Cat(self.load.valid, valid)),
             last.eq(Cat(self.load.last, last)),
-            group.eq(move.group),
-            enable.eq(Mux(valid, move.rows, 0)),
-            bank.eq(bank ^ last[1]),
-            values.eq(self._placed(m, move)),
+            group.eq(late.group),
+            enable.eq(Mux(valid[1], late.rows, 0)),
+            bank.eq(bank ^ last[2]),
+            values.eq(self._placed(m, move, late)),
         ]
         m.d.comb += [write.addr.eq(Cat(group, bank)), write.data.eq(values), write.en.eq(enable)]
         groups = len(p.groups)
         if not p.skip:
-            return last[1].replicate(groups), last[1]
+            return last[2].replicate(groups), last[2]
         marks = Signal(groups)
-        nonzero = Signal()
-        m.d.sync += nonzero.eq(valid & (self.load.nonzero & move.takes).any())
-        m.d.sync += marks.eq(Cat(move.group == k for k in range(groups)))
-        return marks & nonzero.replicate(groups), last[1]
+        nonzero = Signal(2)
+        m.d.sync += nonzero.eq(Cat(valid[0] & (self.load.nonzero & move.takes).any(), nonzero))
+        m.d.sync += marks.eq(Cat(late.group == k for k in range(groups)))
+        return marks & nonzero[1].replicate(groups), last[2]
 
-    def _placed(self, m: Module, move: Signal) -> Value:
-        """The word's lanes at their rows: a selector for each row, or a logarithmic rotator with the stages that the
-        load plan uses."""
-        p, bits, word = self.p, self.p.input_bits, self.load.data.as_value()
+    def _placed(self, m: Module, move: data.View, late: data.View) -> Value:
+        """The word's lanes at their rows, a cycle later: a selector for each row, or a logarithmic rotator with the
+        stages that the load plan uses, half of them before the register; ``late`` is ``move`` in that cycle."""
+        p, bits = self.p, self.p.input_bits
+        half = Signal(p.lanes * bits, reset_less=True)
         if p.gather:
-            lanes = [word.word_select(lane, bits) for lane in range(p.lanes)]
-            return Cat(Array(lanes)[move.lanes[row]] for row in range(p.group_rows))
-        turned: Value = word
-        for bit in range(len(move.rotation)):
-            if any(amount >> bit & 1 for amount in p.rotations):
-                stage = Signal(p.lanes * bits, name=f"turned_{bit}")
-                m.d.comb += stage.eq(Mux(move.rotation[bit], turned.rotate_left(bits << bit), turned))
-                turned = stage
+            m.d.sync += half.eq(self.load.data)
+            lanes = [half.word_select(lane, bits) for lane in range(p.lanes)]
+            return Cat(Array(lanes)[late.lanes[row]] for row in range(p.group_rows))
+        stages = [bit for bit in range(len(move.rotation)) if any(amount >> bit & 1 for amount in p.rotations)]
+        cut = -(-len(stages) // 2)
+        m.d.sync += half.eq(self._turned(m, self.load.data.as_value(), move, stages[:cut]))
         copies = -(-p.group_rows // p.lanes)
-        return turned.replicate(copies)[: p.group_rows * bits]
+        return self._turned(m, half, late, stages[cut:]).replicate(copies)[: p.group_rows * bits]
+
+    def _turned(self, m: Module, word: Value, move: data.View, stages: list[int]) -> Value:
+        for bit in stages:
+            stage = Signal(len(word), name=f"turned_{bit}")
+            m.d.comb += stage.eq(Mux(move.rotation[bit], word.rotate_left(self.p.input_bits << bit), word))
+            word = stage
+        return word

@@ -160,7 +160,7 @@ class Splice(wiring.Component):
 
     Members
     -------
-    ended : an array has finished a step, from the next cycle on
+    ended : the sums of an array's step can be read from the third cycle on
     go : every array reads its slot of the next beat; registered
     sums_k : of array k, a cycle later
     o : whole outputs in the order of the drain plan
@@ -182,16 +182,18 @@ class Splice(wiring.Component):
         beat = Signal.like(late[0])
         busy = Signal(latency)
         room = Signal(init=1)
+        runs = Signal()  # every array has a step
         asks = Signal()
         leaving = _leaving(p.drain)
         m.d.comb += [
-            asks.eq(steps.ready & room),
+            asks.eq(runs & room),
             steps.given.eq(self.ended),
             beats.as_value().eq(Cat(beat, late.as_value())),
             self.go.eq(busy[0]),
         ]
         end = count_up(m, beat, length, asks)
         m.d.comb += steps.taken.eq(asks & end)
+        m.d.sync += runs.eq(Mux(steps.taken, steps.more, steps.ready))
         m.d.sync += [busy.eq(Cat(asks, busy)), late.eq(beats)]
         self._keep_room(m, room, asks & lookup(leaving, beat))
         values, keep = self._banks(m, beats, late[-1], busy[-2])

@@ -75,9 +75,8 @@ def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tup
     out = Signal(len(word), name="out")
     m.d.comb += [moves.eq(~waits | ~valid), out.eq(Mux(waits, spare, word))]
     with m.If(~waits):
-        m.d.sync += [waits.eq(valid & ~ready), spare.eq(word)]
-    with m.Elif(ready):
-        m.d.sync += waits.eq(0)
+        m.d.sync += spare.eq(word)
+    m.d.sync += waits.eq((valid | waits) & ~ready)
     return moves, valid | waits, out
 
 
@@ -96,9 +95,8 @@ class Relay(wiring.Component):
         with m.If(~waits):
             m.d.sync += spare.eq(i.payload)
         with m.If(~o.valid | o.ready):
-            m.d.sync += [word.eq(Mux(waits, spare, i.payload)), o.valid.eq(waits | i.valid), waits.eq(0)]
-        with m.Elif(i.valid):
-            m.d.sync += waits.eq(1)
+            m.d.sync += [word.eq(Mux(waits, spare, i.payload)), o.valid.eq(waits | i.valid)]
+        m.d.sync += waits.eq((waits | i.valid) & o.valid & ~o.ready)
         return m
 
 

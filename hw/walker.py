@@ -10,13 +10,16 @@ from hw.tables import at_most_one, first_set, fit, lookup, lowest_index, lowest_
 
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
-    """A row group on its way to the walker: its input planes, one after the other, and in which of them a row drives;
-    its number, also as one of ``first``; its last column group; last of its step; the step has no reads."""
+    """A row group on its way to the walker: its input planes, one after the other; of those in which a row drives the
+    first, the others, whether there are none; its number, also as one of ``first``; its last column group; last of its
+    step; the step has no reads."""
     groups = len(p.groups)
     return data.StructLayout(
         {
             "planes": p.group_rows * p.planes,
-            "some": p.planes,
+            "plane": range(max(2, p.planes)),
+            "rest": p.planes,
+            "only": 1,
             "group": p.group_bits,
             "column_last": range(max(2, max(g.column_groups for g in p.groups))),
             "first": groups,
@@ -26,15 +29,22 @@ def group_layout(p: EngineParameters) -> data.StructLayout:
     )
 
 
+def first_plane(planes: Value) -> tuple[Value, Value, Value]:
+    """Of the planes in which a row drives the first, the others, and whether there are none."""
+    return lowest_index(planes), planes & ~lowest_set(planes), at_most_one(planes)
+
+
 class ReadCounter(wiring.Component):
-    """The reads of a row group: its column groups, in each input plane in which some row drives.
+    """The reads of a row group: its column groups, the last one first, in each input plane in which some row drives.
 
     All that is said of the present read is in registers, so that leaving out a plane costs no cycle.
 
     Members
     -------
-    some, column_last, none : of a row group, with ``load``
-    step : go on to the next read; with ``again`` in the same plane
+    first, others, only, column_last, none : of a row group, see `group_layout`
+    step : go on to the next read, as one of these says, which are known earlier:
+    load : to the first of the row group
+    again : in the same plane
     plane, column : of the present read
     ends : it is the plane's last column group
     final : and no other plane is left
@@ -45,11 +55,13 @@ class ReadCounter(wiring.Component):
         column = range(max(2, max(g.column_groups for g in p.groups)))
         super().__init__(
             {
-                "some": In(p.planes),
+                "first": In(range(max(2, p.planes))),
+                "others": In(p.planes),
+                "only": In(1),
                 "column_last": In(column),
                 "none": In(1),
-                "load": In(1),
                 "step": In(1),
+                "load": In(1),
                 "again": In(1),
                 "plane": Out(range(max(2, p.planes))),
                 "column": Out(column),
@@ -63,27 +75,23 @@ class ReadCounter(wiring.Component):
         rest = Signal(self.planes)
         last = Signal()  # no plane is left behind the present one
         column_last = Signal.like(self.column)
-        left = Signal.like(self.column)  # column groups behind the present one
-        ends = Signal()
-        m.d.comb += ends.eq(Mux(self.ends, column_last == 0, left == 1))
-        # The continuations are formed side by side, for which of them it is, is known late.
-        with m.If(self.load):
-            self._plane(m, self.some, rest, last)
-            one = self.column_last == 0
-            m.d.sync += [self.column.eq(0), column_last.eq(self.column_last), left.eq(self.column_last)]
-            m.d.sync += self.ends.eq(one)
-            m.d.sync += self.final.eq(self.none | (one & at_most_one(self.some)))
-        with m.Elif(self.step):
-            m.d.sync += self.column.eq(Mux(self.ends, 0, self.column + 1))
-            m.d.sync += [left.eq(Mux(self.ends, column_last, left - 1)), self.ends.eq(ends)]
-            m.d.sync += self.final.eq(ends & Mux(self.ends & ~self.again, at_most_one(rest), last))
-            with m.If(self.ends & ~self.again):
-                self._plane(m, rest, rest, last)
+        one = Signal()  # column group in all
+        plane, others, only = first_plane(rest)
+        with m.If(self.step):
+            with m.If(self.load):
+                m.d.sync += [self.plane.eq(self.first), rest.eq(self.others), last.eq(self.only)]
+                m.d.sync += [self.column.eq(self.column_last), column_last.eq(self.column_last)]
+                m.d.sync += [one.eq(self.column_last == 0), self.ends.eq(self.column_last == 0)]
+                m.d.sync += self.final.eq(self.none | ((self.column_last == 0) & self.only))
+            with m.Elif(self.ends):
+                m.d.sync += [self.column.eq(column_last), self.ends.eq(one)]
+                m.d.sync += self.final.eq(one & Mux(self.again, last, only))
+                with m.If(~self.again):
+                    m.d.sync += [self.plane.eq(plane), rest.eq(others), last.eq(only)]
+            with m.Else():
+                ends = self.column == 1
+                m.d.sync += [self.column.eq(self.column - 1), self.ends.eq(ends), self.final.eq(ends & last)]
         return m
-
-    def _plane(self, m: Module, planes: Value, rest: Signal, last: Signal) -> None:
-        first = lowest_set(planes)
-        m.d.sync += [self.plane.eq(lowest_index(planes)), rest.eq(planes & ~first), last.eq(at_most_one(planes))]
 
 
 class Walker(wiring.Component):
@@ -132,11 +140,13 @@ class Walker(wiring.Component):
             tag.valid.eq(have & moves & free),
             fire.eq(tag.valid & tag.ready),
             over.eq(reads.final & ~more),
-            self.i.ready.eq(~have | (fire & over)),
+            self.i.ready.eq(reads.step & reads.load),
             self.left.eq(have & ~item.none),
-            *(getattr(reads, name).eq(self.i.payload[name]) for name in ("some", "column_last", "none")),
-            reads.load.eq(self.i.ready),
-            reads.step.eq(fire),
+            *(getattr(reads, name).eq(self.i.payload[name]) for name in ("only", "column_last", "none")),
+            reads.first.eq(self.i.payload.plane),
+            reads.others.eq(self.i.payload.rest),
+            reads.load.eq(~have | over),
+            reads.step.eq(~have | fire),
             reads.again.eq(more),
             tag.payload.as_value().eq(self._tag(item, reads, driven, over & item.last)),
         ]
@@ -208,10 +218,9 @@ class Walker(wiring.Component):
             request.payload.as_value().eq(payload),
         ]
         with m.If(decided.o.ready):
-            m.d.sync += [
-                request.valid.eq(decided.o.valid),
-                payload.eq(Cat(self._spread(read.rows, read.groups), read.column)),
-            ]
+            m.d.sync += request.valid.eq(decided.o.valid)
+            with m.If(decided.o.valid):
+                m.d.sync += payload.eq(Cat(self._spread(read.rows, read.groups), read.column))
         return decided.i.ready
 
     def _spread(self, driven: Value, groups: Value) -> Value:

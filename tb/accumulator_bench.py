@@ -107,9 +107,9 @@ class Drain:
         self.go.put(int(self.reads))
 
     def sample(self) -> None:
-        assert self.ended.get() == int(self.bench.now + 1 in self.ends), f"cycle {self.bench.now}: ended is wrong"
+        assert self.ended.get() == int(self.bench.now + 2 in self.ends), f"cycle {self.bench.now}: ended is wrong"
         assert self.freed.get() == int(self.gone), f"cycle {self.bench.now}: freed is wrong"
-        self.complete += self.ended.get()
+        self.complete += int(self.bench.now + 1 in self.ends)
         own = self.steps.p
         lanes = own.lanes + bool(own.driven_bits)
         if self.shown is not None:

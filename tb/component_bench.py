@@ -37,7 +37,7 @@ class Bench:
         dut._log.info("seed %d", cocotb.RANDOM_SEED)
         self.agents: list[Agent] = []
         self._edge, self._settled = FallingEdge(dut.clk), Timer(2, unit="ns")
-        Clock(dut.clk, 10, unit="ns").start()
+        Clock(dut.clk, 10, unit="ns").start(start_high=False)
 
     def pace(self, name: str) -> Iterator[bool]:
         return bursts(self.rng, *PACES[name])

@@ -17,7 +17,7 @@ from tb.component_bench import Bench, Sink, fields, pack, random_codes, unpack
 from tb.components import Case, present_case
 
 STEPS = 14
-LOAD_TO_TAG = 8  # from the load's last `valid` to the first tag; its request follows a cycle later
+LOAD_TO_TAG = 10  # from the load's last `valid` to the first tag; its request follows two cycles later
 INPUTS = ("load__valid", "load__last", "load__data", "load__nonzero", "move", "drained",
           "crossbar__request__ready", "tag__ready")  # fmt: skip
 
@@ -48,7 +48,7 @@ def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any], int
             if p.skip and not ones:
                 continue
             units = [ones[k : k + chip.ou_rows] for k in range(0, len(ones), chip.ou_rows)] or [[]]
-            for unit, column in itertools.product(units, range(group.column_groups)):
+            for unit, column in itertools.product(units, reversed(range(group.column_groups))):
                 driven = sum(1 << row for row in unit)
                 requests.append((driven << group.row, group.first_column_group + column))
                 slot = p.drain.slots[case.array][group.block] + column

@@ -30,7 +30,7 @@ class Host:
     def __init__(self, dut: Any) -> None:
         self.dut, self.rng = dut, random.Random(cocotb.RANDOM_SEED)
         dut._log.info("seed %d", cocotb.RANDOM_SEED)
-        Clock(dut.clk, 10, unit="ns").start()
+        Clock(dut.clk, 10, unit="ns").start(start_high=False)
 
     async def write(self, address: int, value: int) -> bool:
         raise NotImplementedError

@@ -131,9 +131,9 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
         c = begin + len(plan.reads) - 1
         first = c + 1
         for index, (own, taken) in enumerate(zip(ends, takes, strict=True)):
-            start = max(own[-1] + 1, c + 12, freed[-2] + 3)
+            start = max(own[-1] + 1, c + 14, freed[-2] + 3)
             groups = reads[index][step]
-            taken.append(start + sum(groups[:-1]) - 1 if groups[1:] else max(own[-1], c + 11))
+            taken.append(start + sum(groups[:-1]) - 1 if groups[1:] else max(own[-1], c + 13))
             own.append(start + max(sum(groups), 1) - 1)
             latency = placement.chip.read_latency
             tags[index] = own[-1] + 2 + latency if groups else max(own[-1] + 1, tags[index] + 1)

@@ -176,7 +176,7 @@ async def run_tile(dut) -> None:
     gc.disable()  # nothing here makes cycles, and looking for them takes time in every one of the clock
     job = load_job(os.environ["SELVAGE_JOB"])
     rng = random.Random(cocotb.RANDOM_SEED)
-    Clock(dut.clk, 10, unit="ns", impl="gpi").start()
+    Clock(dut.clk, 10, unit="ns", impl="gpi").start(start_high=False)
     await reset(dut)
     stalls = Stalls(**job.stalls)
     if job.reset_after:
