@@ -108,6 +108,10 @@ class GroupReader(wiring.Component):
         # However far the walker's answer has to go, it goes no further.
         moves, leaves, out = second_register(m, valid, item, o.ready)
         there, formed = self._planes(m, moves)
+        # Room for the next group: one of the four places is free, which is known from a register too.
+        count, left = Signal(range(5)), Signal(range(5))
+        m.d.comb += left.eq(count + (i.valid & i.ready) - (o.valid & o.ready))
+        m.d.sync += [count.eq(left), i.ready.eq(left != 4)]
         m.d.comb += [
             self.group.eq(i.payload.group),
             self.bank.eq(i.payload.bank),
@@ -157,9 +161,8 @@ class GroupReader(wiring.Component):
         codes = p.group_rows * p.input_bits
         word = Signal(codes + layout.size, reset_less=True)
         full = Signal()
-        m.d.comb += self.i.ready.eq(~full | moves)
-        with m.If(self.i.ready):
-            m.d.sync += [full.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload))]
+        with m.If(~full | moves):
+            m.d.sync += [full.eq(self.i.valid & self.i.ready), word.eq(Cat(self.values, self.i.payload))]
         return full, word[:codes], data.View(layout, word[codes:])
 
     def _shifted(self, codes: Value, group: Value) -> Value:

@@ -135,18 +135,20 @@ class Walker(wiring.Component):
         over = Signal()
         driven = Signal(p.group_rows)
         more = Signal()
+        can = Signal()  # a read leaves, if there is one
         moves = self._drive(m, item, reads.column, driven, fire)
         m.d.comb += [
             tag.valid.eq(have & moves & free),
-            fire.eq(tag.valid & tag.ready),
+            can.eq(moves & free & tag.ready),
+            fire.eq(have & can),
             over.eq(reads.final & ~more),
-            self.i.ready.eq(reads.step & reads.load),
+            self.i.ready.eq(~have | (can & over)),
             self.left.eq(have & ~item.none),
             *(getattr(reads, name).eq(self.i.payload[name]) for name in ("only", "column_last", "none")),
             reads.first.eq(self.i.payload.plane),
             reads.others.eq(self.i.payload.rest),
             reads.load.eq(~have | over),
-            reads.step.eq(~have | fire),
+            reads.step.eq(~have | can),
             reads.again.eq(more),
             tag.payload.as_value().eq(self._tag(item, reads, driven, over & item.last)),
         ]
