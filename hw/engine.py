@@ -106,16 +106,17 @@ class GroupReader(wiring.Component):
         item = Signal(group_layout(p).size, reset_less=True)
         valid = Signal()
         # However far the walker's answer has to go, it goes no further.
-        moves, leaves, out = second_register(m, valid, item, o.ready)
+        moves, offered, out = second_register(m, valid, item, o.ready)
         there, formed = self._planes(m, moves)
         # Room for the next group: one of the four places is free, which is known from a register too.
-        count, left = Signal(range(5)), Signal(range(5))
-        m.d.comb += left.eq(count + (i.valid & i.ready) - (o.valid & o.ready))
-        m.d.sync += [count.eq(left), i.ready.eq(left != 4)]
+        count, stay = Signal(range(5)), Signal(range(5))
+        leaves = o.valid & o.ready
+        m.d.comb += stay.eq(count + (i.valid & i.ready))
+        m.d.sync += [count.eq(Mux(leaves, stay - 1, stay)), i.ready.eq(leaves | (stay != 4))]
         m.d.comb += [
             self.group.eq(i.payload.group),
             self.bank.eq(i.payload.bank),
-            o.valid.eq(leaves),
+            o.valid.eq(offered),
             o.payload.as_value().eq(out),
         ]
         plane, others, only = first_plane(formed.some)

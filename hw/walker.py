@@ -154,7 +154,7 @@ class Walker(wiring.Component):
         ]
         self._admit(m, free, fire, over & item.last)
         self._form(m, self._standing(item, reads.plane), driven, more, fire & reads.ends)
-        m.d.sync += self.releases.eq(self.i.valid & self.i.ready & self.i.payload.last)
+        m.d.sync += self.releases.eq(self.i.ready & (self.i.valid & self.i.payload.last))
         with m.If(self.i.ready):
             m.d.sync += [have.eq(self.i.valid), item.eq(self.i.payload)]
         return m
