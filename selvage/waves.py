@@ -79,7 +79,7 @@ def _array(p: TileParameters, index: int, names: Path) -> list[str]:
         [
             _state(f"array {index}", f"{walker}.have", f"{walker}.request__valid", names),
             _bits(f"engine_{reader}.shared.rows.pending", len(own.groups)),
-            _bits(f"{walker}.planes", own.planes),
+            _bits(f"{walker}.plane", max(1, (own.planes - 1).bit_length())),
             *_stream(f"{pins}__request", "payload", own.rows + own.column_group_bits),
             *_stream(f"{pins}__codes", "payload", own.ou_cols * own.adc_bits),
         ],
@@ -92,7 +92,7 @@ def _output(p: TileParameters) -> list[str]:
     return _group(
         "output",
         [
-            _bits("splice.drained", len(p.engines)),
+            _bits("splice.go"),
             _bits("splice.beat", max(1, (p.drain.length - 1).bit_length())),
             *_stream("o", "payload", width),
         ],
