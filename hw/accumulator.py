@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import AccumulatorParameters
 from hw.streams import Queue, tag_layout
-from hw.tables import count_up, fit, lookup
+from hw.tables import count_ahead, fit, lookup
 
 
 def sums_layout(p: AccumulatorParameters) -> data.ArrayLayout:
@@ -119,7 +119,7 @@ class Accumulator(wiring.Component):
                 sums.add_bank.eq(bank),
                 sums.values.eq(Cat(shifted[lane] for lane in lanes)),
                 sums.go.eq(self.go),
-                sums.slot.eq(drained.slot),
+                sums.next_slot.eq(drained.next_slot),
                 sums.bank.eq(drained.bank),
             ]
             found.append(sums.sums)
@@ -135,16 +135,18 @@ class Accumulator(wiring.Component):
 
 
 class SlotSums(wiring.Component):
-    """A memory of sums, a word a slot, in two banks: one is added to, the other is read by the splice.
+    """Two memories of sums, a word a slot: one is added to, the other is read by the splice.
 
-    A slot is looked up in one cycle, read in the next, added to and written in the third; one a cycle.
+    A slot is looked up in one cycle, read in the next, added to and written in the third; one a cycle. Neither
+    memory is added to and read by the splice at once, so each has one port to read.
 
     Members
     -------
     add, add_slot, add_bank : values are to be added to a slot
     add_mark : its bit among those of all
     values : two cycles later
-    go, slot, bank : the slot is read
+    go, bank : the splice reads a slot
+    next_slot : which one in the next cycle
     sums : a cycle later
     """
 
@@ -159,7 +161,7 @@ class SlotSums(wiring.Component):
                 "add_bank": In(1),
                 "values": In(bits),
                 "go": In(1),
-                "slot": In(parameters.slot_bits),
+                "next_slot": In(parameters.slot_bits),
                 "bank": In(1),
                 "sums": Out(bits),
             }
@@ -168,37 +170,46 @@ class SlotSums(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p, bits, width = self.p, self.lanes * self.p.width, self.p.width
-        m.submodules.sums = memory = Memory(shape=bits, depth=2 * 2**p.slot_bits, init=[])
-        write, old, out = memory.write_port(), memory.read_port(domain="comb"), memory.read_port(domain="comb")
+        place, there = Cat(self.add_slot, self.add_bank), Signal(p.slot_bits + 1)
         fresh = Signal()
         again = Signal()
         reads = Signal()
         stored = Signal(bits, reset_less=True)
+        found = Signal(bits, reset_less=True)
         after = Signal(bits)
-        place = Cat(self.add_slot, self.add_bank)
+        banks = [self._bank(m, bank, there, reads, after) for bank in range(2)]
         known, real = self._touched(m)
         parts = [value.word_select(lane, width) for lane in range(self.lanes) for value in (stored, self.values)]
         m.d.comb += [
             after.eq(Cat((a + b)[:width] for a, b in zip(parts[::2], parts[1::2], strict=True))),
-            write.data.eq(after),
-            out.addr.eq(Cat(self.slot, self.bank)),
+            self.sums.eq(found),
         ]
         m.d.sync += [
-            old.addr.eq(place),
+            there.eq(place),
             reads.eq(self.add),
             fresh.eq(~known),
             # A slot that is added to in the next cycle is not in the memory when it is read.
-            again.eq(reads & (place == old.addr)),
-            write.addr.eq(old.addr),
-            write.en.eq(reads),
+            again.eq(reads & (place == there)),
             # With the zero outermost it is a reset of the registers, which needs no logic.
-            stored.eq(Mux(fresh, 0, Mux(again, after, old.data))),
+            stored.eq(Mux(fresh, 0, Mux(again, after, Mux(there[-1], banks[1], banks[0])))),
+            found.eq(Mux(real, Mux(self.bank, banks[1], banks[0]), 0)),
         ]
-        found = Signal(bits, reset_less=True)
-        # With the zero outermost it is a reset of the registers, here too.
-        m.d.sync += found.eq(Mux(real, out.data, 0))
-        m.d.comb += self.sums.eq(found)
         return m
+
+    def _bank(self, m: Module, bank: int, there: Value, adds: Value, after: Value) -> Value:
+        """One memory: what it holds at the slot that is added to, or else at the splice's; ``after`` is written at
+        ``there`` a cycle after it was read."""
+        p = self.p
+        m.submodules[f"bank_{bank}"] = memory = Memory(shape=len(after), depth=2**p.slot_bits, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        at = Signal(p.slot_bits, name=f"at_{bank}", init=p.beats[0] or 0)
+        m.d.comb += [read.addr.eq(at), write.data.eq(after)]
+        m.d.sync += [
+            at.eq(Mux(self.add & (self.add_bank == bank), self.add_slot, self.next_slot)),
+            write.addr.eq(there[:-1]),
+            write.en.eq(adds & (there[-1] == bank)),
+        ]
+        return read.data
 
     def _touched(self, m: Module) -> tuple[Value, Value]:
         """Whether the slot that is added to, and the one that is read, has been added to in its step; all others hold
@@ -227,23 +238,24 @@ class SlotCounter(wiring.Component):
 
     Members
     -------
-    go : the slot is read in this cycle; from the next one on it is that of the next beat
-    slot, bank : to be read
+    go : a slot is read in this cycle, that of the next beat from the next one on
+    next_slot : to be read in the next cycle
+    bank : to be read in this one
     freed : the other bank's last slot was read in the cycle before
     """
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.slots = [slot or 0 for slot in parameters.beats]
-        slot = Out(parameters.slot_bits, init=self.slots[0])
-        super().__init__({"go": In(1), "slot": slot, "bank": Out(1), "freed": Out(1)})
+        slot = Out(parameters.slot_bits)
+        super().__init__({"go": In(1), "next_slot": slot, "bank": Out(1), "freed": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        length = len(self.slots)
-        following = Signal(range(max(2, length)), init=1 % length)  # the beat after the slot's
-        last = Signal(init=length == 1)
-        end = count_up(m, following, length, self.go)
+        following, last = count_ahead(m, "beat", len(self.slots), self.go)
+        slot = Signal.like(self.next_slot, init=self.slots[0])
+        m.d.comb += self.next_slot.eq(Mux(self.go, lookup(self.slots, following), slot))
+        m.d.sync += slot.eq(self.next_slot)
         with m.If(self.go):
-            m.d.sync += [self.slot.eq(lookup(self.slots, following)), last.eq(end), self.bank.eq(self.bank ^ last)]
+            m.d.sync += self.bank.eq(self.bank ^ last)
         m.d.sync += self.freed.eq(self.go & last)
         return m

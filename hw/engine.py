@@ -107,12 +107,9 @@ class GroupReader(wiring.Component):
         valid = Signal()
         # However far the walker's answer has to go, it goes no further.
         moves, offered, out = second_register(m, valid, item, o.ready)
-        there, formed = self._planes(m, moves)
-        # Room for the next group: one of the four places is free, which is known from a register too.
-        count, stay = Signal(range(5)), Signal(range(5))
-        leaves = o.valid & o.ready
-        m.d.comb += stay.eq(count + (i.valid & i.ready))
-        m.d.sync += [count.eq(Mux(leaves, stay - 1, stay)), i.ready.eq(leaves | (stay != 4))]
+        there, formed, fills = self._planes(m, moves)
+        # Room for the next group: not all four places are taken, which is in a register too.
+        m.d.sync += i.ready.eq(o.ready | ~(offered & fills))
         m.d.comb += [
             self.group.eq(i.payload.group),
             self.bank.eq(i.payload.bank),
@@ -137,8 +134,9 @@ class GroupReader(wiring.Component):
             m.d.sync += item.eq(Cat(formed.planes, *(fit(own, w) for own, w in zip(fields, widths, strict=True))))
         return m
 
-    def _planes(self, m: Module, moves: Value) -> tuple[Signal, data.View]:
-        """A group's planes, and in which of them a row drives, in a register."""
+    def _planes(self, m: Module, moves: Value) -> tuple[Signal, data.View, Value]:
+        """A group's planes, and in which of them a row drives, in a register; and whether all places up to the last
+        will be taken if that keeps its group."""
         p, o = self.p, self.o
         layout = data.StructLayout(
             {"planes": p.group_rows * p.planes, "some": p.planes, "pick": pick_layout(p)},
@@ -147,23 +145,24 @@ class GroupReader(wiring.Component):
         valid = Signal()
         ready = Signal()
         m.d.comb += ready.eq(~valid | moves)
-        there, codes, here = self._read(m, ready)
+        there, codes, here = self._read(m)
         values = self._shifted(codes, here.group)
         planes = [values[plane :: p.planes] for plane in range(p.planes)]
         some = Cat(plane.any() for plane in planes) if p.skip else Const(2**p.planes - 1, p.planes)
         with m.If(ready):
             m.d.sync += [valid.eq(there), formed.eq(Cat(*planes, some, here))]
         m.d.comb += self.left.eq((there & ~here.none) | (valid & ~formed.pick.none) | (o.valid & ~o.payload.none))
-        return valid, formed
+        fills = (~moves | valid) & (~ready | there) & (~self.i.ready | self.i.valid)
+        return valid, formed, fills
 
-    def _read(self, m: Module, moves: Value) -> tuple[Signal, Value, data.View]:
+    def _read(self, m: Module) -> tuple[Signal, Value, data.View]:
         """A group's values in a register."""
         p, layout = self.p, pick_layout(self.p)
         codes = p.group_rows * p.input_bits
         word = Signal(codes + layout.size, reset_less=True)
         full = Signal()
-        with m.If(~full | moves):
-            m.d.sync += [full.eq(self.i.valid & self.i.ready), word.eq(Cat(self.values, self.i.payload))]
+        with m.If(self.i.ready):
+            m.d.sync += [full.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload))]
         return full, word[:codes], data.View(layout, word[codes:])
 
     def _shifted(self, codes: Value, group: Value) -> Value:

@@ -35,8 +35,8 @@ def lanes_deep(p: TileParameters) -> int:
 
 
 def queue_depth(p: TileParameters) -> int:
-    """Beats on their way and in the queue: enough that one leaves each cycle."""
-    return splice_latency(p) + 2
+    """Beats on their way and in the queue: enough that one leaves each cycle. That one has left counts a cycle late."""
+    return splice_latency(p) + 3
 
 
 def beats_layout(p: TileParameters) -> data.ArrayLayout:
@@ -209,8 +209,9 @@ class Splice(wiring.Component):
         holds."""
         depth = queue_depth(self.p)
         count, left = Signal(range(depth + 1)), Signal(range(depth + 1))
-        m.d.comb += left.eq(count + asked - (self.o.valid & self.o.ready))
-        m.d.sync += [count.eq(left), room.eq(left != depth)]
+        gone = Signal()  # the reader's answer may come from afar
+        m.d.comb += left.eq(count + asked - gone)
+        m.d.sync += [gone.eq(self.o.valid & self.o.ready), count.eq(left), room.eq(left != depth)]
 
     def _banks(self, m: Module, beats: data.View, last: Value, sums: Value) -> tuple[Value, Value]:
         """Outputs of all banks, and which of them beat ``last`` has; ``sums``: a beat's are at the last adders."""

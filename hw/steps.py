@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
 from hw.parameters import BufferParameters
-from hw.tables import count_up, lookup
+from hw.tables import count_ahead, lookup
 
 Pick = Callable[..., int]
 
@@ -70,8 +70,7 @@ class _Counters:
 
     def __init__(self, m: Module, axis: _Axis, enable: Value) -> None:
         self.m, self.axis, self.enable = m, axis, enable
-        step = Signal(range(max(2, axis.steps)), name=f"{axis.name}_step")
-        self.last = count_up(m, step, axis.steps, enable)
+        _, self.last = count_ahead(m, axis.name, axis.steps, enable)
         self.quotient, self.remainder, carries = self.position("", 0)
         self.base = self._base(carries)
 

@@ -138,15 +138,22 @@ class Queue(wiring.Component):
         i, o = self.i, self.o
         m.submodules.words = words = Memory(shape=len(i.payload.as_value()), depth=self.depth, init=[])
         write, read = words.write_port(), words.read_port(domain="comb")
-        count, left = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
+        count, stay = Signal(range(self.depth + 1)), Signal(range(self.depth + 2))
+        more = Signal()  # than one word
         take = o.valid & o.ready
         m.d.comb += [
             write.en.eq(i.valid if self.counted else i.valid & i.ready),
             write.data.eq(i.payload),
             o.payload.as_value().eq(read.data),
-            left.eq(count + write.en - take),
+            stay.eq(count + write.en),
         ]
-        m.d.sync += [count.eq(left), i.ready.eq(left != self.depth), o.valid.eq(left != 0)]
+        # Whether a word leaves is known last, and selects.
+        m.d.sync += [
+            count.eq(Mux(take, stay - 1, stay)),
+            i.ready.eq(take | (stay != self.depth)),
+            o.valid.eq(write.en | Mux(take, more, o.valid)),
+            more.eq(Mux(take, stay > 2, stay > 1)),
+        ]
         for address, move in ((write.addr, write.en), (read.addr, take)):
             with m.If(move):
                 m.d.sync += address.eq(Mux(address == self.depth - 1, 0, address + 1))

@@ -107,3 +107,13 @@ def count_up(m: Module, counter: Signal, limit: int, enable: ValueLike) -> Value
         with m.If(at_end):
             m.d.sync += counter.eq(0)
     return at_end
+
+
+def count_ahead(m: Module, name: str, limit: int, enable: ValueLike) -> tuple[Signal, Signal]:
+    """A count 0 .. limit-1 and again, one ahead; and, in a register, whether the count itself is at its last value."""
+    ahead = Signal(range(max(2, limit)), init=1 % limit, name=f"after_{name}")
+    last = Signal(init=limit == 1, name=f"{name}_last")
+    end = count_up(m, ahead, limit, enable)
+    with m.If(enable):
+        m.d.sync += last.eq(end)
+    return ahead, last

@@ -26,7 +26,7 @@ class BeatQueue:
     def __init__(self, plan: DrainPlan, to_beat: int) -> None:
         self.length, self.to_beat = plan.length, to_beat
         self.leaving = [k for k in range(plan.length) if any(k < len(b.beats) and b.beats[k].last for b in plan.banks)]
-        depth = to_beat + 1  # so that one can leave each cycle
+        depth = to_beat + 2  # so that one can leave each cycle
         self.takes: deque[int] = deque([-(10**9)] * depth, maxlen=depth)  # cycles in which the last beats were taken
         self.gaps = [place - before for before, place in zip([-1, *self.leaving], self.leaving, strict=False)]
 
@@ -40,8 +40,8 @@ class BeatQueue:
             return begin + self.length - 1
         end, taken, self.taken = begin - 1, self.takes[-1], []
         for gap in self.gaps:
-            # A beat that was taken makes room from the next cycle on.
-            end = max(end, self.takes[0]) + gap
+            # A beat that was taken makes room from the second cycle after it on.
+            end = max(end, self.takes[0] + 1) + gap
             taken = max(end + self.to_beat, free, taken + 1)
             self.takes.append(taken)
             self.taken.append(taken)
