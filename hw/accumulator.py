@@ -16,8 +16,8 @@ def sums_layout(p: AccumulatorParameters) -> data.ArrayLayout:
 
 
 def codes_layout(p: AccumulatorParameters) -> data.ArrayLayout:
-    """Codes of one read, or differences of those of two arrays."""
-    return data.ArrayLayout(signed(p.code_bits) if p.differences else p.code_bits, p.lanes)
+    """Codes of one read; of a pair those of its first array, then those that are taken off them."""
+    return data.ArrayLayout(p.code_bits, p.lanes * (1 + p.paired))
 
 
 class Accumulator(wiring.Component):
@@ -36,7 +36,7 @@ class Accumulator(wiring.Component):
     go : the slot of the next beat of the oldest finished step is read
     sums : of that slot, a cycle later; nothing where the array has no part in the beat
     freed : the last one was read in the cycle before
-    ended : the step's last code will be in its sum two cycles later
+    ended : the step's last code will be in its sum in the next cycle
     """
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
@@ -63,19 +63,20 @@ class Accumulator(wiring.Component):
             self.codes.ready.eq(tags.o.valid & ~tag.none),
             tags.o.ready.eq(tag.none | self.codes.valid),
         ]
-        parts = [self.codes.payload[lane] for lane in range(p.lanes)]
+        parts = list(self.codes.payload)
         if p.driven_bits:
             parts.append(tag.driven)
         codes = [Signal.like(part, name=f"code_{k}", reset_less=True) for k, part in enumerate(parts)]
         here = Signal(self.tag_layout, reset_less=True)
-        valid = Signal()
+        adds, ends = Signal(), Signal()
         bank = Signal()  # that is added to
-        m.d.sync += [valid.eq(tags.o.valid & tags.o.ready), here.eq(tag)]
+        taken = tags.o.valid & tags.o.ready
+        m.d.sync += [adds.eq(taken & ~tag.none), ends.eq(taken & tag.last), here.eq(tag)]
         m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
         shifted = self._shifted(m, codes, here.plane)
-        ends = valid & here.last
-        m.d.sync += [bank.eq(bank ^ ends), self.ended.eq(ends)]
-        m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, tag, valid, bank)))
+        ended = Signal()
+        m.d.sync += [bank.eq(bank ^ ends), ended.eq(ends), self.ended.eq(ended)]
+        m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, tag, adds, bank)))
         return m
 
     def _shifted(self, m: Module, codes: list[Value], plane: Value) -> Signal:
@@ -83,21 +84,32 @@ class Accumulator(wiring.Component):
         p = self.p
         late = Signal.like(plane)
         m.d.sync += late.eq(plane)
+        subtracts = (plane == p.planes - 1) if p.signed else Const(0)
+        if p.paired:
+            values = [self._difference(*own, subtracts) for own in zip(codes[: p.lanes], codes[p.lanes :], strict=True)]
+        else:
+            values = [Mux(subtracts, -code, code) if p.signed else code for code in codes]
         moved = []
-        for k, code in enumerate(codes):
-            own = Signal(signed(len(code) + 1) if p.signed else code.shape(), name=f"late_{k}", reset_less=True)
-            m.d.sync += own.eq(Mux(plane == p.planes - 1, -code, code) if p.signed else code)
+        for k, value in enumerate(values):
+            own = Signal(value.shape(), name=f"late_{k}", reset_less=True)
+            m.d.sync += own.eq(value)
             moved.append(fit(own << late, p.width))
         shifted = Signal(sums_layout(p), reset_less=True)
         # Vectors are assigned whole: driven piece by piece, Icarus resolves them bit by bit.
         m.d.sync += shifted.as_value().eq(Cat(moved))
         return shifted
 
+    def _difference(self, first: Value, second: Value, turned: Value) -> Value:
+        """Of two codes, the other way round when ``turned``."""
+        if self.p.signed:
+            first, second = Mux(turned, second, first), Mux(turned, first, second)
+        return (first - second)[: self.p.code_bits + 1].as_signed()
+
     def _sum(
-        self, m: Module, shifted: data.View, tag: data.View, following: data.View, valid: Value, bank: Value
+        self, m: Module, shifted: data.View, tag: data.View, following: data.View, adds: Value, bank: Value
     ) -> list[Value]:
         """The memories' sums; of scattered lanes each group of them its own. ``following`` is the next cycle's tag."""
-        p, add = self.p, valid & ~tag.none
+        p = self.p
         m.submodules.drained = drained = SlotCounter(p)
         m.d.comb += [drained.go.eq(self.go), self.freed.eq(drained.freed)]
         found = []
@@ -113,14 +125,14 @@ class Accumulator(wiring.Component):
             else:
                 m.d.sync += mark.eq(1 << following.slot)
             m.d.comb += [
-                sums.add.eq(add & used),
+                sums.add.eq(adds & used),
                 sums.add_slot.eq(slot),
                 sums.add_mark.eq(mark),
                 sums.add_bank.eq(bank),
                 sums.values.eq(Cat(shifted[lane] for lane in lanes)),
                 sums.go.eq(self.go),
                 sums.next_slot.eq(drained.next_slot),
-                sums.bank.eq(drained.bank),
+                sums.next_bank.eq(drained.next_bank),
             ]
             found.append(sums.sums)
         return found
@@ -145,8 +157,8 @@ class SlotSums(wiring.Component):
     add, add_slot, add_bank : values are to be added to a slot
     add_mark : its bit among those of all
     values : two cycles later
-    go, bank : the splice reads a slot
-    next_slot : which one in the next cycle
+    go : the splice reads a slot
+    next_slot, next_bank : which one in the next cycle
     sums : a cycle later
     """
 
@@ -162,7 +174,7 @@ class SlotSums(wiring.Component):
                 "values": In(bits),
                 "go": In(1),
                 "next_slot": In(parameters.slot_bits),
-                "bank": In(1),
+                "next_bank": In(1),
                 "sums": Out(bits),
             }
         )
@@ -178,13 +190,15 @@ class SlotSums(wiring.Component):
         found = Signal(bits, reset_less=True)
         after = Signal(bits)
         banks = [self._bank(m, bank, there, reads, after) for bank in range(2)]
-        known, real = self._touched(m)
+        bank = Signal()
+        known, real = self._touched(m, bank)
         parts = [value.word_select(lane, width) for lane in range(self.lanes) for value in (stored, self.values)]
         m.d.comb += [
             after.eq(Cat((a + b)[:width] for a, b in zip(parts[::2], parts[1::2], strict=True))),
             self.sums.eq(found),
         ]
         m.d.sync += [
+            bank.eq(self.next_bank),
             there.eq(place),
             reads.eq(self.add),
             fresh.eq(~known),
@@ -192,7 +206,7 @@ class SlotSums(wiring.Component):
             again.eq(reads & (place == there)),
             # With the zero outermost it is a reset of the registers, which needs no logic.
             stored.eq(Mux(fresh, 0, Mux(again, after, Mux(there[-1], banks[1], banks[0])))),
-            found.eq(Mux(real, Mux(self.bank, banks[1], banks[0]), 0)),
+            found.eq(Mux(real, Mux(bank, banks[1], banks[0]), 0)),
         ]
         return m
 
@@ -211,23 +225,27 @@ class SlotSums(wiring.Component):
         ]
         return read.data
 
-    def _touched(self, m: Module) -> tuple[Value, Value]:
-        """Whether the slot that is added to, and the one that is read, has been added to in its step; all others hold
-        sums of older steps, which count as nothing.
+    def _touched(self, m: Module, read: Value) -> tuple[Value, Value]:
+        """Whether the slot that is added to, and the one that is read of bank ``read``, has been added to in its step;
+        all others hold sums of older steps, which count as nothing.
 
         Of each bank a bit for each beat, which leaves as the beat does: the next one is always the lowest, and when all
         have left, none is set.
         """
-        p, added, lowest = self.p, [], []
+        p, added, following = self.p, [], []
         for bank in range(2):
             touched = Signal(len(p.beats), name=f"touched_{bank}")
             own = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
             marks = Cat(Const(0) if slot is None else own[slot] for slot in p.beats)
-            m.d.sync += touched.eq(Mux(self.go & (self.bank == bank), touched[1:], touched | marks))
+            leaves = self.go & (read == bank)
+            m.d.sync += touched.eq(Mux(leaves, touched[1:], touched | marks))
             added.append(Cat(touched[p.beats.index(slot)] for slot in range(p.slots)))
-            lowest.append(touched[0])
+            following.append(Mux(leaves, touched[1:2], touched[0]))  # nothing is added to a bank that is read
         known = (self.add_mark & Mux(self.add_bank, added[1], added[0])).any()
-        return known, Mux(self.bank, lowest[1], lowest[0])
+        # It selects every bit of the sums, so it is in a register.
+        real = Signal()
+        m.d.sync += real.eq(Mux(self.next_bank, following[1], following[0]))
+        return known, real
 
 
 class SlotCounter(wiring.Component):
@@ -239,23 +257,24 @@ class SlotCounter(wiring.Component):
     Members
     -------
     go : a slot is read in this cycle, that of the next beat from the next one on
-    next_slot : to be read in the next cycle
-    bank : to be read in this one
+    next_slot, next_bank : to be read in the next cycle
     freed : the other bank's last slot was read in the cycle before
     """
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.slots = [slot or 0 for slot in parameters.beats]
         slot = Out(parameters.slot_bits)
-        super().__init__({"go": In(1), "next_slot": slot, "bank": Out(1), "freed": Out(1)})
+        super().__init__({"go": In(1), "next_slot": slot, "next_bank": Out(1), "freed": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         following, last = count_ahead(m, "beat", len(self.slots), self.go)
         slot = Signal.like(self.next_slot, init=self.slots[0])
-        m.d.comb += self.next_slot.eq(Mux(self.go, lookup(self.slots, following), slot))
-        m.d.sync += slot.eq(self.next_slot)
-        with m.If(self.go):
-            m.d.sync += self.bank.eq(self.bank ^ last)
+        bank = Signal()
+        m.d.comb += [
+            self.next_slot.eq(Mux(self.go, lookup(self.slots, following), slot)),
+            self.next_bank.eq(bank ^ (self.go & last)),
+        ]
+        m.d.sync += [slot.eq(self.next_slot), bank.eq(self.next_bank)]
         m.d.sync += self.freed.eq(self.go & last)
         return m

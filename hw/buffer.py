@@ -9,7 +9,7 @@ from hw.address import AddressGenerator
 from hw.parameters import BufferParameters
 from hw.steps import StepGenerator, first_limit, position_layout, step_layout
 from hw.streams import Relay, load_signature
-from hw.tables import count_up
+from hw.tables import count_ahead, count_up
 from spec.layer import InputFormat
 
 
@@ -46,19 +46,20 @@ class Writer(wiring.Component):
         height, width = p.sweep.size
         second = {"row": 1, "column": 0} if width == 1 else {"row": 0, "column": 1}
         following = Signal(position_layout(p), init=second)  # the pixel behind `position`
-        word = Signal(range(max(2, p.words)))
         end = Signal()
-        over = Signal()
-        pixel_end = count_up(m, word, p.words, self.put)
-        m.d.comb += [end.eq(self.put & pixel_end), over.eq(end & (following.row == height))]
+        _, pixel_end = count_ahead(m, "word", p.words, self.put)
+        over = pixel_end & (following.row == height)  # with the word that is put
+        m.d.comb += end.eq(self.put & pixel_end)
         count_up(m, self.address, p.depth, self.put)
         with m.If(end):
-            m.d.sync += [self.position.eq(following), self.finished.eq(over)]
+            m.d.sync += [self.position.eq(following), self.finished.eq(following.row == height)]
             row_end = following.column == width - 1
             m.d.sync += following.column.eq(Mux(row_end, 0, following.column + 1))
             m.d.sync += following.row.eq(following.row + row_end)
         fits, follows = (place.as_value() < self.limit.as_value() for place in (self.position, following))
-        m.d.sync += self.may_put.eq(~self.finished & ~over & Mux(end, follows, fits))
+        # Whether a word is put is known last, and selects.
+        after = Mux(pixel_end, follows, fits) & ~over
+        m.d.sync += self.may_put.eq(~self.finished & Mux(self.put, after, fits))
         with m.If(self.put):
             m.d.sync += self.started.eq(1)
         with m.If(self.restart):

@@ -16,26 +16,29 @@ class StepCredits(wiring.Component):
     -------
     given : an array has one step more, from the next cycle on
     taken : of every array one step, only while ``ready``
-    ready : every array has one
-    more : every array has one more than that
+    there : of the arrays, which have one
+    ready : all, from a register
     """
 
     def __init__(self, arrays: int, init: int) -> None:
         self.init = init
-        super().__init__({"given": In(arrays), "taken": In(1), "ready": Out(1), "more": Out(1)})
+        ready = Out(1, init=int(init > 0))
+        super().__init__({"given": In(arrays), "taken": In(1), "there": Out(arrays), "ready": ready})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        there, more = [], []
+        there, kept, left = [], [], []
         for k, given in enumerate(self.given):
             # Whether there is one step, and whether there are two; ``given`` and ``taken`` come late, from afar.
             one = Signal(init=self.init > 0, name=f"one_{k}")
             two = Signal(init=self.init > 1, name=f"two_{k}")
+            there.append(one)
+            kept.append(one | given)
+            left.append(two | given)
             m.d.sync += [
-                one.eq(Mux(self.taken, two | given, one | given)),
+                one.eq(Mux(self.taken, left[k], kept[k])),
                 two.eq(Mux(self.taken, two & given, two | (one & given))),
             ]
-            there.append(one)
-            more.append(two)
-        m.d.comb += [self.ready.eq(Cat(there).all()), self.more.eq(Cat(more).all())]
+        m.d.comb += self.there.eq(Cat(there))
+        m.d.sync += self.ready.eq(Mux(self.taken, Cat(left).all(), Cat(kept).all()))
         return m

@@ -108,9 +108,11 @@ class GroupReader(wiring.Component):
         # However far the walker's answer has to go, it goes no further.
         moves, offered, out = second_register(m, valid, item, o.ready)
         there, formed, fills = self._planes(m, moves)
-        # Room for the next group: not all four places are taken, which is in a register too.
-        m.d.sync += i.ready.eq(o.ready | ~(offered & fills))
+        # Room for the next group: all places but the last are taken, which is in a register, and that one is.
+        full = Signal()
+        m.d.sync += full.eq(fills)
         m.d.comb += [
+            i.ready.eq(~full | moves),
             self.group.eq(i.payload.group),
             self.bank.eq(i.payload.bank),
             o.valid.eq(offered),
@@ -135,8 +137,8 @@ class GroupReader(wiring.Component):
         return m
 
     def _planes(self, m: Module, moves: Value) -> tuple[Signal, data.View, Value]:
-        """A group's planes, and in which of them a row drives, in a register; and whether all places up to the last
-        will be taken if that keeps its group."""
+        """A group's planes, and in which of them a row drives, in a register; and whether all places but the last will
+        be taken in the next cycle."""
         p, o = self.p, self.o
         layout = data.StructLayout(
             {"planes": p.group_rows * p.planes, "some": p.planes, "pick": pick_layout(p)},

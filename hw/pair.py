@@ -1,6 +1,6 @@
-"""Two arrays behind one engine: the same reads of both, the codes of one less those of the other."""
+"""Two arrays behind one engine: the same reads of both, their codes side by side."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,18 +18,18 @@ class Pair(wiring.Component):
     -------
     request : of the engine
     crossbar_0, crossbar_1 : pins of the macros
-    codes : of macro 0 less those of macro 1
+    codes : of macro 0, then those of macro 1
     """
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
-        differences = data.ArrayLayout(signed(p.adc_bits + 1), p.ou_cols)
+        codes = data.ArrayLayout(p.adc_bits, 2 * p.ou_cols)
         super().__init__(
             {
                 "request": In(stream.Signature(request_layout(p))),
                 "crossbar_0": Out(crossbar_signature(p)),
                 "crossbar_1": Out(crossbar_signature(p)),
-                "codes": Out(stream.Signature(differences)),
+                "codes": Out(stream.Signature(codes)),
             }
         )
 
@@ -50,12 +50,8 @@ class Pair(wiring.Component):
             with m.If(~full):
                 m.d.sync += kept.eq(macro.codes.payload)
             values.append(Mux(full, kept.as_value(), macro.codes.payload.as_value()))
-        bits = self.p.adc_bits
-        first, second = ([value.word_select(lane, bits) for lane in range(self.p.ou_cols)] for value in values)
         m.d.comb += [
             self.codes.valid.eq(there[0] & there[1]),
-            self.codes.payload.as_value().eq(
-                Cat((own - other)[: bits + 1] for own, other in zip(first, second, strict=True))
-            ),
+            self.codes.payload.as_value().eq(Cat(values)),
         ]
         return m

@@ -107,7 +107,7 @@ class AccumulatorParameters:
 
     lanes: int
     code_bits: int
-    differences: bool  # codes are signed: those of a P less those of an N array
+    paired: bool  # codes of two arrays, a P's and an N's, whose differences are added
     width: int  # of one sum
     slots: int
     beats: tuple[int | None, ...]  # slots in the order in which they are drained; None where the array has no part
@@ -228,8 +228,8 @@ class TileParameters:
             found.append(
                 AccumulatorParameters(
                     lanes=chip.ou_cols,
-                    code_bits=chip.adc_bits + array.paired,
-                    differences=array.paired,
+                    code_bits=chip.adc_bits,
+                    paired=array.paired,
                     width=max(r.width for r in ranges),
                     slots=slots,
                     beats=order,

@@ -160,8 +160,8 @@ class Splice(wiring.Component):
 
     Members
     -------
-    ended : the sums of an array's step can be read from the third cycle on
-    go : every array reads its slot of the next beat; registered
+    ended : the sums of an array's step can be read from the second cycle on
+    go : every array reads its slot of the next beat; registered, all at once
     sums_k : of array k, a cycle later
     o : whole outputs in the order of the drain plan
     """
@@ -169,7 +169,7 @@ class Splice(wiring.Component):
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
         sums = {f"sums_{k}": In(sums_layout(own)) for k, own in enumerate(p.accumulators)}
-        pulses = {"ended": In(len(p.accumulators)), "go": Out(1)}
+        pulses = {"ended": In(len(p.accumulators)), "go": Out(len(p.accumulators))}
         super().__init__({**sums, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
 
     def elaborate(self, platform: object) -> Module:
@@ -182,18 +182,17 @@ class Splice(wiring.Component):
         beat = Signal.like(late[0])
         busy = Signal(latency)
         room = Signal(init=1)
-        runs = Signal()  # every array has a step
         asks = Signal()
         leaving = _leaving(p.drain)
         m.d.comb += [
-            asks.eq(runs & room),
+            asks.eq(steps.ready & room),
             steps.given.eq(self.ended),
             beats.as_value().eq(Cat(beat, late.as_value())),
-            self.go.eq(busy[0]),
         ]
+        # A register for each array, near to it: all have a step here, but synthesis does not know and merges none.
+        m.d.sync += self.go.eq(asks.replicate(len(self.go)) & steps.there)
         end = count_up(m, beat, length, asks)
         m.d.comb += steps.taken.eq(asks & end)
-        m.d.sync += runs.eq(Mux(steps.taken, steps.more, steps.ready))
         m.d.sync += [busy.eq(Cat(asks, busy)), late.eq(beats)]
         self._keep_room(m, room, asks & lookup(leaving, beat))
         values, keep = self._banks(m, beats, late[-1], busy[-2])

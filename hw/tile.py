@@ -104,7 +104,7 @@ class Tile(wiring.Component):
             engine.load.data.eq(self.buffer.load.data),
             engine.load.nonzero.eq(self.buffer.load.nonzero),
             engine.drained.eq(accumulator.freed),
-            accumulator.go.eq(splice.go),
+            accumulator.go.eq(splice.go[k]),
             getattr(splice, f"sums_{k}").eq(accumulator.sums),
         ]
 

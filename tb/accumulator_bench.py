@@ -51,7 +51,7 @@ class Steps:
         kind = self.rng.choice(["some", "some", "few", "none", "lowest", "highest"])
         self.rng.shuffle(reads)
         top = self.p.planes - 1
-        if kind in ("lowest", "highest") and not self.p.differences:
+        if kind in ("lowest", "highest") and not self.p.paired:
             negative = kind == "lowest" and self.p.signed
             reads = [r for r in reads if not self.p.signed or (r["plane"] == top) == negative]
         else:
@@ -70,13 +70,15 @@ class Steps:
         weight = 2 ** read["plane"]
         if self.p.signed and read["plane"] == self.p.planes - 1:
             weight = -weight
-        least = -most if self.p.differences else 0
-        end = least if self.p.differences and (kind == "lowest") == (weight > 0) else most
+        least = -most if self.p.paired else 0
+        end = least if self.p.paired and (kind == "lowest") == (weight > 0) else most
         codes = [end if full else self.rng.randint(least, most) for _ in range(self.p.lanes)]
         driven = (rows if full else self.rng.randint(0, rows)) if self.p.driven_bits else 0
         tag = {"slot": read["slot"], "plane": read["plane"], "driven": driven, "last": int(last), "none": 0}
         self._tag(step, tag)
-        self.codes.append(pack([code % 2**self.p.code_bits for code in codes], self.p.code_bits))
+        first = [self.rng.randint(max(0, code), most + min(0, code)) for code in codes] if self.p.paired else codes
+        second = [own - code for own, code in zip(first, codes, strict=True)] if self.p.paired else []
+        self.codes.append(pack([*first, *second], self.p.code_bits))
         self.tag_of.append(len(self.tags) - 1)
         parts = [*codes, driven] if self.p.driven_bits else codes
         sums = self.sums[step].setdefault(read["slot"], [0] * len(parts))
@@ -107,7 +109,7 @@ class Drain:
         self.go.put(int(self.reads))
 
     def sample(self) -> None:
-        assert self.ended.get() == int(self.bench.now + 2 in self.ends), f"cycle {self.bench.now}: ended is wrong"
+        assert self.ended.get() == int(self.bench.now + 1 in self.ends), f"cycle {self.bench.now}: ended is wrong"
         assert self.freed.get() == int(self.gone), f"cycle {self.bench.now}: freed is wrong"
         self.complete += int(self.bench.now + 1 in self.ends)
         own = self.steps.p

@@ -97,7 +97,8 @@ class Arrays:
 
     def sample(self) -> None:
         self.shown = [self.bench.rng.getrandbits(bits) for bits in self.noise]
-        if self.go.get():
+        if go := self.go.get():
+            assert go == 2 ** len(self.beats) - 1, f"cycle {self.bench.now}: {go:b} is not all arrays"
             assert min(self.finished) > self.done, "a step was drained that not all arrays had finished"
             for k, beats in enumerate(self.beats):
                 slot = beats[self.beat]
@@ -138,6 +139,6 @@ async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
     if arrays == sink == "never":
         # The last slot is read a cycle after it was asked for. Arrays that are played here know of it later yet.
         if p.drain.length > 2:
-            assert played.times == [(k + 1) * p.drain.length + 2 for k in range(STEPS)], "a bubble in the drain"
+            assert played.times == [(k + 1) * p.drain.length + 1 for k in range(STEPS)], "a bubble in the drain"
         arrays = max(len(bank.arrays) for bank in p.drain.banks)
         assert out.times[-1] == played.times[-1] - 1 + drain_to_beat(p.placement, p.tile, arrays)
