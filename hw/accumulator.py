@@ -56,12 +56,11 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self.p
-        m.submodules.tags = tags = Queue(self.tag_layout, p.latency + 3)
-        tag = tags.o.payload
-        wiring.connect(m, wiring.flipped(self.tag), tags.i)
+        taken = Signal()
+        there, tag = self._tags(m, taken)
         m.d.comb += [
-            self.codes.ready.eq(tags.o.valid & ~tag.none),
-            tags.o.ready.eq(tag.none | self.codes.valid),
+            self.codes.ready.eq(there & ~tag.none),
+            taken.eq(there & (tag.none | self.codes.valid)),
         ]
         parts = list(self.codes.payload)
         if p.driven_bits:
@@ -70,7 +69,6 @@ class Accumulator(wiring.Component):
         here = Signal(self.tag_layout, reset_less=True)
         adds, ends = Signal(), Signal()
         bank = Signal()  # that is added to
-        taken = tags.o.valid & tags.o.ready
         m.d.sync += [adds.eq(taken & ~tag.none), ends.eq(taken & tag.last), here.eq(tag)]
         m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
         shifted = self._shifted(m, codes, here.plane)
@@ -78,6 +76,16 @@ class Accumulator(wiring.Component):
         m.d.sync += [bank.eq(bank ^ ends), ended.eq(ends), self.ended.eq(ended)]
         m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, tag, adds, bank)))
         return m
+
+    def _tags(self, m: Module, taken: Value) -> tuple[Signal, data.View]:
+        """The oldest tag, in a register: whether there is one, and it."""
+        m.submodules.tags = tags = Queue(self.tag_layout, self.p.latency + 2)
+        wiring.connect(m, wiring.flipped(self.tag), tags.i)
+        there, tag = Signal(), Signal(self.tag_layout, reset_less=True)
+        m.d.comb += tags.o.ready.eq(~there | taken)
+        with m.If(tags.o.ready):
+            m.d.sync += [there.eq(tags.o.valid), tag.eq(tags.o.payload)]
+        return there, tag
 
     def _shifted(self, m: Module, codes: list[Value], plane: Value) -> Signal:
         """Codes at their input plane, two cycles later; the top plane of signed inputs subtracts."""

@@ -48,28 +48,26 @@ class Lookahead(wiring.Component):
         busy = Signal()
         none = Signal()
         bank = Signal()
-        last = Signal()  # there are none behind it
+        last = Signal(init=1)  # there are none behind it, or it is none: the next one is the first of a step
         step = Signal()
-        begins = Signal()  # the next group is the first of a step
         m.submodules.picks = picks = Relay(pick_layout(self.p))
         o = picks.i
         # Which group comes next is known early, whether it comes is not.
         m.d.comb += [
             step.eq(~busy | o.ready),
-            begins.eq(~busy | last),
-            self.taken.eq(step & begins & self.loaded),
+            self.taken.eq(step & last & self.loaded),
             self.left.eq((busy & ~none) | (self.o.valid & ~self.o.payload.none)),
             o.valid.eq(busy),
             o.payload.as_value().eq(Cat(first, lowest_index(first), bank, last, none)),
         ]
         wiring.connect(m, picks.o, wiring.flipped(self.o))
-        groups = Mux(begins, self.pending, rest)
+        groups = Mux(last, self.pending, rest)
         lowest = lowest_set(groups)
         with m.If(step):
-            m.d.sync += [busy.eq(~begins | self.loaded), bank.eq(bank ^ (busy & last))]
+            m.d.sync += [busy.eq(~last | self.loaded), bank.eq(bank ^ (busy & last))]
             m.d.sync += [first.eq(lowest), rest.eq(groups & ~lowest)]
-            m.d.sync += last.eq(Mux(begins, at_most_one(self.pending), at_most_one(rest)))
-            with m.If(begins):
+            m.d.sync += last.eq(Mux(last, ~self.loaded | at_most_one(self.pending), at_most_one(rest)))
+            with m.If(last):
                 m.d.sync += none.eq(self.pending == 0)
         return m
 
@@ -106,16 +104,16 @@ class GroupReader(wiring.Component):
         item = Signal(group_layout(p).size, reset_less=True)
         valid = Signal()
         # However far the walker's answer has to go, it goes no further.
-        moves, offered, out = second_register(m, valid, item, o.ready)
+        moves, waits, out = second_register(m, valid, item, o.ready)
         there, formed, fills = self._planes(m, moves)
-        # Room for the next group: all places but the last are taken, which is in a register, and that one is.
+        # No room for the next group: all places but the last are taken, which is in a register, and so is that.
         full = Signal()
         m.d.sync += full.eq(fills)
         m.d.comb += [
-            i.ready.eq(~full | moves),
+            i.ready.eq(~(full & waits)),
             self.group.eq(i.payload.group),
             self.bank.eq(i.payload.bank),
-            o.valid.eq(offered),
+            o.valid.eq(valid | waits),
             o.payload.as_value().eq(out),
         ]
         plane, others, only = first_plane(formed.some)

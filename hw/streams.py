@@ -63,11 +63,12 @@ def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayo
     )
 
 
-def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tuple[Signal, Value, Signal]:
+def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tuple[Signal, Signal, Signal]:
     """What comes out of the registers ``word``, kept in others when it is not taken at once.
 
     Returns whether ``valid`` and ``word`` may be loaded anew, which is known from registers however late ``ready``
-    comes, and stays until they are; then the stream that leaves: its valid and its word. No cycle.
+    comes, and stays until they are; whether a word is kept, which then is the next to leave; the word that leaves, when
+    one is valid or kept. No cycle.
     """
     spare = Signal(len(word), reset_less=True, name="spare")
     waits = Signal(name="waits")
@@ -77,7 +78,7 @@ def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tup
     with m.If(~waits):
         m.d.sync += spare.eq(word)
     m.d.sync += waits.eq((valid | waits) & ~ready)
-    return moves, valid | waits, out
+    return moves, waits, out
 
 
 class Relay(wiring.Component):

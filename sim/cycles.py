@@ -242,7 +242,7 @@ class Timeline:
             )
             if some_empty[step]:
                 popped = [
-                    free - 1 + latency if count else max(free, tag + 1)
+                    free - 1 + latency if count else max(free + 1, tag + 1)
                     for free, count, tag in zip(
                         now, reads[:, step].tolist(), popped or [free - 1 + latency for free in last], strict=True
                     )

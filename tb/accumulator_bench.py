@@ -130,7 +130,7 @@ class Drain:
         """When each tag meets its codes; the sum is there four cycles later."""
         while self.popped < self.tags.sent:
             if self.steps.none[self.popped]:
-                self.last_pop = max(self.tags.times[self.popped] + 1, self.last_pop + 1)
+                self.last_pop = max(self.tags.times[self.popped] + 2, self.last_pop + 1)
             else:
                 code = self.popped - sum(self.steps.none[: self.popped])
                 if code >= self.codes.sent:
