@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from hw.parameters import TileParameters
+from hw.steps import step_layout
 from selvage.files import write_whole
 
 # State of an array's walker: {row group in hand, request at the pins}.
 ENGINE_STATES = {0b00: "idle", 0b01: "last read", 0b10: "waits", 0b11: "reads"}
-# State of the input buffer: {whole image written, all windows loaded}.
+# State of the input buffer: {whole image written, the last step's load has begun}.
 BUFFER_STATES = {0b00: "fills", 0b10: "image in", 0b01: "windows out", 0b11: "next image"}
 
 TILE = "harness.tile"
@@ -51,17 +52,17 @@ def _stream(prefix: str, payload: str, width: int) -> list[str]:
 
 def _input(p: TileParameters, names: Path) -> list[str]:
     inside = "input_buffer.shared"
-    row, column = (f"{inside}.address_generator.{name}_step" for name in ("row", "column"))
-    steps = p.placement.sweep.steps
+    step = step_layout(p.buffer)
     return _group(
         "input buffer",
         [
             _bits("clk"),
             _bits("rst"),
             *_stream("i", "payload", p.buffer.lanes * p.buffer.format.raw_bits),
-            _state("buffer", f"{inside}.writer.finished", f"{inside}.address_generator.finished", names),
-            _bits(row, max(1, (steps[0] - 1).bit_length())),
-            _bits(column, max(1, (steps[1] - 1).bit_length())),
+            _state("buffer", f"{inside}.writer.finished", f"{inside}.gate.over", names),
+            # Of the step that the generator is at, two ahead of the one that is loaded next.
+            *(_bits(f"{inside}.steps.{axis}_quotient", step[axis].width) for axis in ("row", "column")),
+            _bits(f"{inside}.begins"),
             _bits(f"{inside}.load__valid"),
             _bits(f"{inside}.load__last"),
             _bits(f"{inside}.load__data", p.buffer.lanes * p.buffer.format.bits),

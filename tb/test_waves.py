@@ -1,0 +1,57 @@
+"""The GTKWave save file: every signal it names is in the tile's Verilog, as wide as it says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.emission import NAME
+from hw.parameters import TileParameters
+from hw.tile import Tile
+from hw.verilog import convert
+from mapping.dense import place_dense
+from selvage.waves import TILE, write_save_file
+from spec.chip import load_chip
+from spec.layer import InputFormat, Layer
+
+LAYER = Layer(op="conv", channels=5, outputs=4, height=6, width=7, kernel=(3, 2), stride=(2, 1))
+SIGNAL = re.compile(rf"^  (?:input|output|wire|reg)(?: signed)?(?: \[(\d+):0\])? ({NAME})(?: = [^;]+)?;$", re.MULTILINE)
+INSTANCE = re.compile(rf"^  ({NAME}) +({NAME}) \($", re.MULTILINE)
+
+
+def signals(text: str) -> dict[str, int]:
+    """Widths of all signals below module ``tile``, by path."""
+    found = re.findall(rf"^module ({NAME}) ?\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
+    bodies = re.split(r"^module ", text, flags=re.MULTILINE)[1:]
+    modules = {name.strip(): body for name, body in zip(found, bodies, strict=True)}
+    widths: dict[str, int] = {}
+
+    def walk(module: str, path: str) -> None:
+        for high, name in SIGNAL.findall(modules[module]):
+            widths[f"{path}{name.strip()}"] = int(high or 0) + 1
+        for of, name in INSTANCE.findall(modules[module]):
+            walk(of.strip(), f"{path}{name.strip()}.")
+
+    walk("tile", "")
+    return widths
+
+
+def named(save: Path) -> list[tuple[str, int]]:
+    """Signals of the save file and their widths."""
+    names = re.findall(rf"(?<![\w.]){re.escape(TILE)}\.([\w.]+)(?:\[(\d+):0\])?", save.read_text())
+    return [(name, int(high or 0) + 1) for name, high in names]
+
+
+@pytest.mark.parametrize(("chip", "arrays"), [("tiny", 2), ("ou9x8", 4)])
+def test_every_signal_of_the_save_file_exists(chip: str, arrays: int, tmp_path: Path) -> None:
+    there = load_chip(chip).model_copy(update={"arrays_per_tile": arrays})
+    weights = np.random.default_rng(1).integers(-3, 4, LAYER.weight_shape)
+    placed = place_dense(LAYER, weights, there, input_format=InputFormat(raw_bits=4, raw_signed=True))
+    p = TileParameters(placed, placed.tiles[0])
+    tile = Tile(p)
+    widths = signals(convert(tile, "tile", tile.library.components))
+    found = named(write_save_file(p, tmp_path / "tile.fst"))
+    assert len(found) > 20
+    wrong = {name: (width, widths.get(name)) for name, width in found if widths.get(name) != width}
+    assert not wrong, "signals the file and the Verilog's widths differ in"
