@@ -72,8 +72,8 @@ class Accumulator(wiring.Component):
         m.d.sync += [adds.eq(taken & ~tag.none), ends.eq(taken & tag.last), here.eq(tag)]
         m.d.sync += [code.eq(part) for code, part in zip(codes, parts, strict=True)]
         shifted = self._shifted(m, codes, here.plane)
-        ended = Signal()
-        m.d.sync += [bank.eq(bank ^ ends), ended.eq(ends), self.ended.eq(ended)]
+        shifts = Signal()  # the step's last code
+        m.d.sync += [bank.eq(bank ^ ends), shifts.eq(ends), self.ended.eq(shifts)]
         m.d.comb += self.sums.as_value().eq(Cat(*self._sum(m, shifted, here, tag, adds, bank)))
         return m
 
@@ -222,9 +222,9 @@ class SlotSums(wiring.Component):
         """One memory: what it holds at the slot that is added to, or else at the splice's; ``after`` is written at
         ``there`` a cycle after it was read."""
         p = self.p
-        m.submodules[f"bank_{bank}"] = memory = Memory(shape=len(after), depth=2**p.slot_bits, init=[])
+        m.submodules[f"sums_{bank}"] = memory = Memory(shape=len(after), depth=2**p.slot_bits, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        at = Signal(p.slot_bits, name=f"at_{bank}", init=p.beats[0] or 0)
+        at = Signal(p.slot_bits, name=f"at_{bank}")
         m.d.comb += [read.addr.eq(at), write.data.eq(after)]
         m.d.sync += [
             at.eq(Mux(self.add & (self.add_bank == bank), self.add_slot, self.next_slot)),

@@ -48,7 +48,7 @@ class Lookahead(wiring.Component):
         busy = Signal()
         none = Signal()
         bank = Signal()
-        last = Signal(init=1)  # there are none behind it, or it is none: the next one is the first of a step
+        last = Signal(init=1)  # there are none behind it, or no group is in hand: the next one is the first of a step
         step = Signal()
         m.submodules.picks = picks = Relay(pick_layout(self.p))
         o = picks.i
@@ -106,7 +106,7 @@ class GroupReader(wiring.Component):
         # However far the walker's answer has to go, it goes no further.
         moves, waits, out = second_register(m, valid, item, o.ready)
         there, formed, fills = self._planes(m, moves)
-        # No room for the next group: all places but the last are taken, which is in a register, and so is that.
+        # No room for the next group: all places but the last are taken (``full``), and that too (``waits``).
         full = Signal()
         m.d.sync += full.eq(fills)
         m.d.comb += [
@@ -160,10 +160,10 @@ class GroupReader(wiring.Component):
         p, layout = self.p, pick_layout(self.p)
         codes = p.group_rows * p.input_bits
         word = Signal(codes + layout.size, reset_less=True)
-        full = Signal()
+        there = Signal()
         with m.If(self.i.ready):
-            m.d.sync += [full.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload))]
-        return full, word[:codes], data.View(layout, word[codes:])
+            m.d.sync += [there.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload))]
+        return there, word[:codes], data.View(layout, word[codes:])
 
     def _shifted(self, codes: Value, group: Value) -> Value:
         """Each row's code, moved up by the row's shift: its input enters that many planes later."""

@@ -60,7 +60,7 @@ def _input(p: TileParameters, names: Path) -> list[str]:
             _bits("rst"),
             *_stream("i", "payload", p.buffer.lanes * p.buffer.format.raw_bits),
             _state("buffer", f"{inside}.writer.finished", f"{inside}.gate.over", names),
-            # Of the step that the generator is at, two ahead of the one that is loaded next.
+            # Of the step that the generator is at, up to four ahead of the one that is loaded next.
             *(_bits(f"{inside}.steps.{axis}_quotient", step[axis].width) for axis in ("row", "column")),
             _bits(f"{inside}.begins"),
             _bits(f"{inside}.load__valid"),
@@ -93,7 +93,7 @@ def _output(p: TileParameters) -> list[str]:
     return _group(
         "output",
         [
-            _bits("splice.go"),
+            _bits("splice.go", len(p.accumulators)),
             _bits("splice.beat", max(1, (p.drain.length - 1).bit_length())),
             *_stream("o", "payload", width),
         ],

@@ -34,7 +34,7 @@ class BeatQueue:
         """Cycle in which the last slots are asked for of a drain that could begin at ``begin``; beats are taken from
         cycle ``free`` on, one a cycle. Then ``taken`` has when this was."""
         first = begin + self.leaving[0] + self.to_beat
-        if first >= free and first > self.takes[-1]:
+        if first >= free and first > self.takes[-1] and begin > self.takes[0] + 1:
             self.taken = [begin + self.to_beat + place for place in self.leaving]
             self.takes.extend(self.taken)
             return begin + self.length - 1

@@ -89,7 +89,7 @@ def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = 
     # With overlap the last beats of a drain may stay inside.
     once = load + reads + (0 if placement.sweep.overlap else drain)
     # A step without reads in its last array.
-    fill = LOAD_TO_READ + CODE_TO_SUM + drain_to_beat(placement, tile, arrays) - 1
+    fill = LOAD_TO_READ + CODE_TO_SUM + drain_to_beat(placement, tile, arrays)
     return once + (steps - 1) * max(load, reads, drain) + fill
 
 

@@ -136,7 +136,7 @@ def plain_cycles(placement: Placement, tile: Tile, codes: np.ndarray, *, skip: b
             taken.append(start + sum(groups[:-1]) - 1 if groups[1:] else max(own[-1], c + 13))
             own.append(start + max(sum(groups), 1) - 1)
             latency = placement.chip.read_latency
-            tags[index] = own[-1] + 2 + latency if groups else max(own[-1] + 1, tags[index] + 1)
+            tags[index] = own[-1] + 2 + latency if groups else max(own[-1] + 2, tags[index] + 1)
         g = max(max(tags) + 4, freed[-1] + 1)
         freed.append(g + drain - 1)
     together = max(len(bank.arrays) for bank in p.drain.banks)
@@ -268,7 +268,7 @@ def test_buffers_are_the_memories_of_the_rtl(chip: str) -> None:
         for width, name, depth in re.findall(r"reg \[(\d+):0\] \\?(\w+)\S* +\[(\d+):0\];", module[0]):
             found[name] += instances * (int(width) + 1) * (int(depth) + 1)
     bits = BufferBits.of(parameters)
-    assert (found["lines"], found["rows"], found["sums"]) == (bits.input, bits.rows, bits.sums)
+    assert (found["lines"], found["rows"], found["sums_0"] + found["sums_1"]) == (bits.input, bits.rows, bits.sums)
 
 
 def test_a_network_is_the_sum_of_its_layers() -> None:
