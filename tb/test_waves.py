@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.emission import NAME
+from hw.emission import DECLARATION, NAME
 from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert
@@ -16,7 +16,6 @@ from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
 
 LAYER = Layer(op="conv", channels=5, outputs=4, height=6, width=7, kernel=(3, 2), stride=(2, 1))
-SIGNAL = re.compile(rf"^  (?:input|output|wire|reg)(?: signed)?(?: \[(\d+):0\])? ({NAME})(?: = [^;]+)?;$", re.MULTILINE)
 INSTANCE = re.compile(rf"^  ({NAME}) +({NAME}) \($", re.MULTILINE)
 
 
@@ -28,8 +27,9 @@ def signals(text: str) -> dict[str, int]:
     widths: dict[str, int] = {}
 
     def walk(module: str, path: str) -> None:
-        for high, name in SIGNAL.findall(modules[module]):
-            widths[f"{path}{name.strip()}"] = int(high or 0) + 1
+        for _, _, bits, name, depth, _ in DECLARATION.findall(modules[module]):
+            if not depth:
+                widths[f"{path}{name.strip()}"] = int(bits[2:].split(":")[0]) + 1 if bits else 1
         for of, name in INSTANCE.findall(modules[module]):
             walk(of.strip(), f"{path}{name.strip()}.")
 
