@@ -214,7 +214,8 @@ class SlotSums(wiring.Component):
             again.eq(reads & (place == there)),
             # With the zero outermost it is a reset of the registers, which needs no logic.
             stored.eq(Mux(fresh, 0, Mux(again, after, Mux(there[-1], banks[1], banks[0])))),
-            found.eq(Mux(real, Mux(bank, banks[1], banks[0]), 0)),
+            # Kept without `go`, or the words that are added to would move the splice's adders.
+            found.eq(Mux(real, Mux(self.go, Mux(bank, banks[1], banks[0]), found), 0)),
         ]
         return m
 
@@ -237,18 +238,20 @@ class SlotSums(wiring.Component):
         """Whether the slot that is added to, and the one that is read of bank ``read``, has been added to in its step;
         all others hold sums of older steps, which count as nothing.
 
-        Of each bank a bit for each beat, which leaves as the beat does: the next one is always the lowest, and when all
-        have left, none is set.
+        Of each bank a bit for each beat, which leaves a cycle after the beat does: the next one is always among the
+        lowest three, and when all have left, none is set.
         """
         p, added, following = self.p, [], []
         for bank in range(2):
             touched = Signal(len(p.beats), name=f"touched_{bank}")
             own = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
             marks = Cat(Const(0) if slot is None else own[slot] for slot in p.beats)
-            leaves = self.go & (read == bank)
-            m.d.sync += touched.eq(Mux(leaves, touched[1:], touched | marks))
+            # `go` has come far: its bit leaves a cycle later. Nothing is added to a bank that is read.
+            goes, leaves = self.go & (read == bank), Signal(name=f"leaves_{bank}")
+            m.d.sync += [leaves.eq(goes), touched.eq(Mux(leaves, touched[1:], touched | marks))]
             added.append(Cat(touched[p.beats.index(slot)] for slot in range(p.slots)))
-            following.append(Mux(leaves, touched[1:2], touched[0]))  # nothing is added to a bank that is read
+            lowest = Cat(touched, Const(0, 2))
+            following.append(Mux(goes, Mux(leaves, lowest[2], lowest[1]), Mux(leaves, lowest[1], lowest[0])))
         known = (self.add_mark & Mux(self.add_bank, added[1], added[0])).any()
         # It selects every bit of the sums, so it is in a register.
         real = Signal()

@@ -7,13 +7,13 @@ from amaranth.lib.wiring import In, Out
 from hw.parameters import EngineParameters
 from hw.rows import RowRegisters
 from hw.streams import Relay, load_signature, move_layout, request_layout, second_register, tag_layout
-from hw.tables import at_most_one, fit, lookup, lowest_index, lowest_set
+from hw.tables import at_most, fit, lookup, lowest_index, lowest_set
 from hw.walker import Walker, first_plane, group_layout
 
 
 def pick_layout(p: EngineParameters) -> data.StructLayout:
-    """A row group that is to be read, also as one of ``first``; of which bank; last of its step; the step has none."""
-    return data.StructLayout({"first": len(p.groups), "group": p.group_bits, "bank": 1, "last": 1, "none": 1})
+    """A row group that is to be read; of which bank; last of its step; the step has none."""
+    return data.StructLayout({"group": p.group_bits, "bank": 1, "last": 1, "none": 1})
 
 
 class Lookahead(wiring.Component):
@@ -43,8 +43,7 @@ class Lookahead(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        groups = len(self.p.groups)
-        first, rest = Signal(groups), Signal(groups)  # the group to be picked, and those behind it
+        rest = Signal(len(self.p.groups))  # the group to be picked, and those behind it
         busy = Signal()
         none = Signal()
         bank = Signal()
@@ -58,15 +57,13 @@ class Lookahead(wiring.Component):
             self.taken.eq(step & last & self.loaded),
             self.left.eq((busy & ~none) | (self.o.valid & ~self.o.payload.none)),
             o.valid.eq(busy),
-            o.payload.as_value().eq(Cat(first, lowest_index(first), bank, last, none)),
+            o.payload.as_value().eq(Cat(fit(lowest_index(rest), self.p.group_bits), bank, last, none)),
         ]
         wiring.connect(m, picks.o, wiring.flipped(self.o))
-        groups = Mux(last, self.pending, rest)
-        lowest = lowest_set(groups)
         with m.If(step):
             m.d.sync += [busy.eq(~last | self.loaded), bank.eq(bank ^ (busy & last))]
-            m.d.sync += [first.eq(lowest), rest.eq(groups & ~lowest)]
-            m.d.sync += last.eq(Mux(last, ~self.loaded | at_most_one(self.pending), at_most_one(rest)))
+            m.d.sync += rest.eq(Mux(last, self.pending, rest & ~lowest_set(rest)))
+            m.d.sync += last.eq(Mux(last, ~self.loaded | at_most(1, self.pending), at_most(2, rest)))
             with m.If(last):
                 m.d.sync += none.eq(self.pending == 0)
         return m
@@ -124,7 +121,6 @@ class GroupReader(wiring.Component):
             only,
             formed.pick.group,
             columns,
-            formed.pick.first,
             formed.pick.last,
             formed.pick.none,
         )

@@ -61,13 +61,18 @@ def lowest_index(bits: Value) -> Value:
     return Cat(low, high)[: (len(bits) - 1).bit_length()]
 
 
-def at_most_one(bits: Value) -> Value:
-    """Whether no more than one bit is set: a tree, for a sum of them would be a chain."""
-    pairs = [(bit, Const(0, 1)) for bit in bits]
-    while len(pairs) > 1:
-        halves = zip(pairs[::2], [*pairs[1::2], (Const(0, 1), Const(0, 1))], strict=False)
-        pairs = [(a | b, more_a | more_b | (a & b)) for (a, more_a), (b, more_b) in halves]
-    return ~pairs[0][1]
+def at_most(count: int, bits: Value) -> Value:
+    """Whether no more than ``count`` bits, one or two, are set: sums of fours and of two of those, that stop beyond."""
+    most = count + 1
+    sums = [
+        lookup([min(most, set_bits.bit_count()) for set_bits in range(2 ** len(four))], four, width=2)
+        for four in (bits[k : k + 4] for k in range(0, len(bits), 4))
+    ]
+    both = [min(most, (pair & 3) + (pair >> 2)) for pair in range(16)]
+    while len(sums) > 1:
+        pairs = zip(sums[::2], sums[1::2], strict=False)
+        sums = [lookup(both, Cat(pair), width=2) for pair in pairs] + sums[len(sums) // 2 * 2 :]
+    return sums[0] != most
 
 
 def first_set(m: Module, bits: Value, count: int) -> Value:

@@ -6,14 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
 from hw.streams import Relay, request_layout, tag_layout
-from hw.tables import at_most_one, first_set, fit, lookup, lowest_index, lowest_set
+from hw.tables import at_most, first_set, fit, lookup, lowest_index, lowest_set
 
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
     """A row group on its way to the walker: its input planes, one after the other; of those in which a row drives the
-    first, the others, whether there are none; its number, also as one of ``first``; its last column group; last of its
-    step; the step has no reads."""
-    groups = len(p.groups)
+    first, the others, whether there are none; its number; its last column group; last of its step; the step has no
+    reads."""
     return data.StructLayout(
         {
             "planes": p.group_rows * p.planes,
@@ -22,7 +21,6 @@ def group_layout(p: EngineParameters) -> data.StructLayout:
             "only": 1,
             "group": p.group_bits,
             "column_last": range(max(2, max(g.column_groups for g in p.groups))),
-            "first": groups,
             "last": 1,
             "none": 1,
         }
@@ -31,7 +29,7 @@ def group_layout(p: EngineParameters) -> data.StructLayout:
 
 def first_plane(planes: Value) -> tuple[Value, Value, Value]:
     """Of the planes in which a row drives the first, the others, and whether there are none."""
-    return lowest_index(planes), planes & ~lowest_set(planes), at_most_one(planes)
+    return lowest_index(planes), planes & ~lowest_set(planes), at_most(1, planes)
 
 
 class ReadCounter(wiring.Component):
@@ -207,7 +205,7 @@ class Walker(wiring.Component):
         """The decided read in a register, then on its word lines in the request's. Returns whether there is room for
         the next: the macro's answer may have far to go, and goes no further."""
         p, request = self.p, self.request
-        layout = data.StructLayout({"rows": p.group_rows, "groups": len(p.groups), "column": p.column_group_bits})
+        layout = data.StructLayout({"rows": p.group_rows, "group": p.group_bits, "column": p.column_group_bits})
         m.submodules.decided = decided = Relay(layout)
         first = lookup([g.first_column_group for g in p.groups], item.group)
         read = decided.o.payload
@@ -215,18 +213,18 @@ class Walker(wiring.Component):
         payload = Signal(request_layout(p).size, reset_less=True)
         m.d.comb += [
             decided.i.valid.eq(fire & ~item.none),
-            decided.i.payload.as_value().eq(Cat(driven, item.first, fit(first + column, p.column_group_bits))),
+            decided.i.payload.as_value().eq(Cat(driven, item.group, fit(first + column, p.column_group_bits))),
             decided.o.ready.eq(~request.valid | request.ready),
             request.payload.as_value().eq(payload),
         ]
         with m.If(decided.o.ready):
             m.d.sync += request.valid.eq(decided.o.valid)
             with m.If(decided.o.valid):
-                m.d.sync += payload.eq(Cat(self._spread(read.rows, read.groups), read.column))
+                m.d.sync += payload.eq(Cat(self._spread(read.rows, read.group), read.column))
         return decided.i.ready
 
-    def _spread(self, driven: Value, groups: Value) -> Value:
-        """The OU's rows on the array's word lines: each group's lines behind its bit of ``groups``.
+    def _spread(self, driven: Value, group: Value) -> Value:
+        """The OU's rows on the array's word lines, those of its group.
 
         Groups on different word lines make one vector; groups of blocks that stand on the same ones
         (beside each other) are ORed.
@@ -243,7 +241,7 @@ class Walker(wiring.Component):
             for row, count, index in layer:
                 gap = Const(0, row - at)
                 lines += [gap, driven[:count]]
-                enable += [gap, groups[index].replicate(count)]
+                enable += [gap, (group == index).replicate(count)]
                 at = row + count
             total = total | (Cat(lines) & Cat(enable))
         return total[: self.p.rows]
