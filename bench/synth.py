@@ -43,11 +43,11 @@ ROUTE = (
     "--freq",
     "200",
     "--timing-allow-fail",
-    # The placer's defaults look at wire length more than at time: a tile of one pair loses some percent of its clock.
-    "--placer-heap-timingweight",
-    "30",
-    "--placer-heap-critexp",
-    "4",
+    # Spreads all cells at once, then legalises: sixteen arrays route some percent faster than with the default placer,
+    # and as much again when nets that miss the clock are routed anew.
+    "--placer",
+    "static",
+    "--tmg-ripup",
 )
 
 
