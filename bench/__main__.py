@@ -6,13 +6,11 @@ reported beside their targets, and only the exact figures decide the exit status
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from bench import (
-    cells,
     corners,
     networks,
     plain_speed,
@@ -53,7 +51,6 @@ def main(argv: list[str] | None = None) -> int:
         networks.summary(),
         requantize.summary(),
         *([] if a.quick else [trained.summary(), trained.one_digit()]),
-        *([cells.summary()] if shutil.which("yosys") else []),
         speed.summary(speed.available()),
         plain_speed.summary(speed.available()),
     ]

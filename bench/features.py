@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.cells import FORMAT, LAYER
 from bench.gates import in_cells
 from bench.gates import missing as missing_for_cells
 from bench.liberty import OSU, CellLibrary, load_cells
@@ -32,8 +31,11 @@ from mapping.pattern import place_pattern
 from mapping.placement import Placement
 from mapping.sme import SmeParameters, place_sme
 from spec.chip import load_chip
+from spec.layer import InputFormat, Layer
 
 BUILD = Path("build") / "features"
+LAYER = Layer(name="cells", op="conv", channels=8, outputs=16, height=6, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))
+FORMAT = InputFormat(raw_bits=8, raw_signed=False)
 FEATURES = {  # off, on
     "zero skipping": ("dense, all read", "dense"),
     "bit planes": ("dense", "planes"),

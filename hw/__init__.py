@@ -1,0 +1,5 @@
+"""Gateware."""
+
+from hw.tracing import install
+
+install()

@@ -68,7 +68,7 @@ from selvage.run import (
     work,
 )
 from selvage.run_network import check_fits
-from selvage.shell_bundle import check_bus, write_shell
+from selvage.shell_bundle import check_bus, shell_files
 from selvage.tables import console, layer_table, progress, table_of
 from selvage.verilog_bundle import write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
@@ -266,8 +266,7 @@ def verilog_command(
         if bus:
             check_fits(network)
         tell(network)
-        paths = write_verilog_bundle(network, how, out)
-        paths += write_shell(network, how, bus, out / "shell") if bus else []
+        paths = write_verilog_bundle(network, how, out, shell_files(network, how, bus) if bus else None)
     else:
         check_no_network(shape)
         if bus:

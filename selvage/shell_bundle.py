@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from hw.modules import convert_modules
 from hw.network import NetworkParameters
@@ -10,9 +9,8 @@ from hw.programming import cell_image, table_image
 from hw.registers import register_views
 from hw.shell import Shell, ShellParameters
 from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.files import check_writable
 from selvage.run_network import check_fits
-from selvage.verilog_bundle import generator, write_files
+from selvage.verilog_bundle import generator
 from spec.errors import InputError
 
 BUSES = ("axi", "wishbone")
@@ -24,15 +22,14 @@ def check_bus(bus: str | None) -> None:
         raise InputError(f"--bus {bus!r} is none of {', '.join(BUSES)}")
 
 
-def write_shell(compiled: CompiledNetwork, options: NetworkOptions, bus: str, out: Path) -> list[Path]:
-    """Write the shell of a network to ``out``; returns the files. The same bytes for the same input.
+def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) -> dict[str, bytes]:
+    """The shell of a network, by path. The same bytes for the same input.
 
     ``shell.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers
     and HTML pages; ``cells.hex`` and ``tables.hex`` the words that a host loads (`hw.programming.cell_image`,
     `table_image`), ``tables.json`` the addresses of the latter. `InputError`: the chip does not hold the network at
     once.
     """
-    check_writable(out / "shell.f")
     check_fits(compiled)
     p = ShellParameters(NetworkParameters(compiled.plan, skip=options.skip, constants="loaded"), bus)
     shell = Shell(p)
@@ -45,7 +42,7 @@ def write_shell(compiled: CompiledNetwork, options: NetworkOptions, bus: str, ou
         contents["tables.hex"] = _lines(f"{word:08x}" for word in table_image(p.programming, p.network.table))
         contents["tables.json"] = (json.dumps(tables_json(p.network), indent=1) + "\n").encode()
     contents |= {f"registers/{name}": content for name, content in register_views(p.registers).items()}
-    return write_files(contents, out)
+    return {f"shell/{name}": content for name, content in contents.items()}
 
 
 def tables_json(p: NetworkParameters) -> dict:

@@ -1,8 +1,9 @@
-"""The bundle of `selvage verilog`: modules, macros, a self-test and flow files, whole or not at all."""
+"""The bundle of `selvage verilog`: modules, macros, a self-test and flow files; each file whole or not at all."""
 
+import glob
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -32,16 +33,19 @@ from tb.selftest import Stream, selftest
 
 Integers = NDArray[np.int64]
 IMAGES = 2  # that the self-test plays at most
+LISTING = "files.txt"
 
 
-def write_verilog_bundle(compiled: CompiledNetwork, options: NetworkOptions, out: Path) -> list[Path]:
-    """Write a network's bundle to ``out``; returns the files. The same bytes for the same input.
+def write_verilog_bundle(
+    compiled: CompiledNetwork, options: NetworkOptions, out: Path, more: Mapping[str, bytes] | None = None
+) -> list[Path]:
+    """Write a network's bundle, and ``more``, to ``out``; returns the files. The same bytes for the same input.
 
     Where the chip does not hold all layers at once there is a bundle for each node, of a node that takes several
     passes for each pass, in a folder of its own.
     """
-    check_writable(out / "names.json")
-    contents: dict[str, bytes] = {}
+    check_writable(out / LISTING)
+    contents: dict[str, bytes] = dict(more or {})
     if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
         inputs = [compiled.codes[tensor.name][:IMAGES] for tensor in compiled.graph.inputs]
@@ -56,7 +60,7 @@ def write_verilog_bundle(compiled: CompiledNetwork, options: NetworkOptions, out
 
 def write_layer_bundle(compiled: Compiled, skip: bool, out: Path) -> list[Path]:
     """The bundle of a single layer, as a network of one node whose sums leave."""
-    check_writable(out / "names.json")
+    check_writable(out / LISTING)
     graph, codes = layer_graph(compiled)
     plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
     p = NetworkParameters(plan, skip=skip, direct=True)
@@ -230,13 +234,9 @@ def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFi
                 "instance": f"crossbar_{k}",
                 "macro": macro.name,
                 "cells": path,
-                "node": node,
-                "tile": tile,
-                "array": array,
+                **place,
             }
-            for k, (macro, path, (node, tile, array)) in enumerate(
-                zip(design.macros, design.cells, places, strict=True)
-            )
+            for k, (macro, path, place) in enumerate(zip(design.macros, design.cells, places, strict=True))
         ],
     }
 
@@ -274,19 +274,30 @@ def _layer_placement_json(compiled: Compiled) -> bytes:
 def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     """All of them, each whole, after all have been made; what is there with the same bytes is left alone.
 
-    Modules of an earlier bundle that this one has not are removed: ``rtl/*.v`` is the design.
+    ``files.txt`` lists them and is written last: without it a bundle is not whole. Files of an earlier bundle that this
+    one has not are removed, and what a killed run left of a file; others are not touched.
     """
-    stale = [path for path in _earlier(out / "names.json") if path not in contents]
-    written = write_changed(contents, out)
+    listing = out / LISTING
+    stale = [path for path in _earlier(listing) if path not in contents]
+    listing.unlink(missing_ok=True)
+    for path in (*contents, *stale):
+        for part in (out / path).parent.glob(f".{glob.escape(Path(path).name)}.????????"):
+            part.unlink(missing_ok=True)
+    write_changed(contents, out)
     for path in stale:
         (out / path).unlink(missing_ok=True)
-    return written
+    names = [*contents, LISTING]
+    return [*(out / path for path in contents), *write_changed({LISTING: _list(names)}, out)]
 
 
-def _earlier(names: Path) -> list[str]:
-    """Files of the modules in a ``names.json``."""
+def _list(names: Iterable[str]) -> bytes:
+    return "".join(f"{name}\n" for name in sorted(names)).encode()
+
+
+def _earlier(listing: Path) -> list[str]:
+    """Files of the bundle that a listing was written with."""
     try:
-        found = [str(own["file"]) for own in json.loads(names.read_text())["modules"].values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = listing.read_text().splitlines()
+    except (OSError, ValueError):
         return []
-    return [path for path in found if re.fullmatch(r"rtl/\w+\.v", path)]
+    return [path for path in found if re.fullmatch(r"[\w-]+([./]+[\w-]+)*", path) and ".." not in path]

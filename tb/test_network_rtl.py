@@ -51,12 +51,12 @@ def generator() -> SmallNetwork:
 def wide() -> SmallNetwork:
     """Several channels a word; every schedule with several phases and channels; joins of them."""
     n = SmallNetwork.on("isaac", 4)
-    x = n.input(8, 3, 4)
+    x = n.input(8, 2, 3)
     a = n.layer(x, 8, kernel=(3, 3), pads=(1, 1, 1, 1), activation=LEAKY)
     up = {"op": "conv_transpose", "kernel": (4, 4), "stride": (2, 2), "pads": (1, 1, 1, 1)}
     red, free, zeros = (n.layer(a, 8, schedule=own, **up) for own in ("red", "padding-free", "zero-padding"))
     d = n.concat(n.add(red, zeros), n.resize(x, 2, 2))
-    return n.leaves(n.pool(d, "average", (6, 8)), n.pool(free, "max", (3, 3), (2, 2), (1, 1, 1, 1)))
+    return n.leaves(n.pool(d, "average", (4, 6)), n.pool(free, "max", (3, 3), (2, 2), (1, 1, 1, 1)))
 
 
 def heavy() -> SmallNetwork:

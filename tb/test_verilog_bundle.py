@@ -152,6 +152,9 @@ def test_names(bundle: Path) -> None:
             text = path.read_text()
             assert not re.search(r"(?<![\w.])/(?:home|work|tmp|usr|root)/|20\d\d-\d\d-\d\d", text), path
             assert "$random" not in text
+    plan, first = small().plan, listed["crossbars"][0]
+    assert len(listed["crossbars"]) == len(plan.arrays)
+    assert first | {"node": plan.layers[0].name, "tile": 0, "array": 0} == first
     for listed_files in ("rtl.f", "selftest.f"):
         assert all((bundle / name).is_file() for name in names(bundle, listed_files))
 
@@ -343,15 +346,33 @@ def test_network_in_passes(tmp_path: Path) -> None:
 
 
 def test_rewritten(tmp_path: Path) -> None:
-    """Modules of an earlier bundle go; what is the same keeps its time."""
+    """Files of an earlier bundle go, others do not; what is the same keeps its time; what a killed run left goes."""
     files = files_of(small())
     write_files(files, tmp_path)
     kept = tmp_path / "rtl" / "network.v"
     before = kept.stat().st_mtime_ns
     gone = next(name for name in files if name.startswith("rtl/accumulator"))
-    fewer = {name: content for name, content in files.items() if name != gone}
-    write_files(fewer, tmp_path)
-    assert kept.stat().st_mtime_ns == before and not (tmp_path / gone).exists()
+    fewer = {name: content for name, content in files.items() if name not in (gone, "selftest/input_0.hex")}
+    mine, left = tmp_path / "rtl" / "mine.v", tmp_path / "rtl" / ".network.v.a1b2c3d4"
+    mine.touch()
+    left.touch()
+    paths = write_files(fewer, tmp_path)
+    assert kept.stat().st_mtime_ns == before and mine.exists()
+    assert not any((tmp_path / path).exists() for path in (gone, "selftest/input_0.hex", left))
+    assert (tmp_path / "files.txt").read_text().split() == sorted(str(path.relative_to(tmp_path)) for path in paths)
+
+
+def test_a_killed_run_leaves_no_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = files_of(small())
+    write_files(files, tmp_path)
+
+    def killed(contents: object, out: Path) -> list[Path]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selvage.verilog_bundle.write_changed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_files(files, tmp_path)
+    assert not (tmp_path / "files.txt").exists()
 
 
 def test_size() -> None:
