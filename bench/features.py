@@ -22,7 +22,7 @@ import numpy as np
 from bench.gates import in_cells
 from bench.gates import missing as missing_for_cells
 from bench.liberty import OSU, CellLibrary, load_cells
-from bench.report import emit, table
+from bench.report import emit, positive, table
 from bench.synth import NEXTPNR, components, implement
 from hw.parameters import TileParameters
 from hw.tile import Tile
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m bench.features", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--features", nargs="+", choices=FEATURES, default=list(FEATURES))
-    parser.add_argument("--seeds", type=int, default=3, help="of place and route")
+    parser.add_argument("--seeds", type=positive, default=3, help="of place and route")
     parser.add_argument("--cells", type=Path, default=OSU, help="folder of the OSU cells")
     a = parser.parse_args(argv)
     sentence = missing_for_cells(a.cells)

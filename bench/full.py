@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.full_parts import Outcome, Outputs, Part, judge, kinds, simulate, truths
 from bench.layers import READS
-from bench.report import Figure, console, emit, figures, table
+from bench.report import Figure, console, emit, figures, positive, table
 from examples.red_layers import RED_LAYERS
 from selvage.exits import leave
 from selvage.run import check_simulator
@@ -163,7 +163,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--layers", nargs="+", choices=tuple(RED_LAYERS), default=list(RED_LAYERS), metavar="LAYER")
     parser.add_argument("--schedule", choices=SCHEDULES, help="this one alone")
     parser.add_argument("--chip", choices=CHIPS, default=CHIPS[0])
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes")
     parser.add_argument("--simulator", choices=("icarus", "verilator"), default="verilator")
     found = parser.parse_args(argv)
     if found.jobs < 1:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.draws import draw
-from bench.report import Figure, emit, figures, table
+from bench.report import Figure, emit, figures, positive, table
 from hw.network import NetworkParameters
 from mapping.dense import place_dense
 from mapping.network import plan_network
@@ -134,7 +134,7 @@ def summary(parts: list[str], count: int, seed: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.lint", description=__doc__)
-    parser.add_argument("--count", type=int, default=50, help="random configurations")
+    parser.add_argument("--count", type=positive, default=50, help="random configurations")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     asked = parser.parse_args(argv)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report import Figure, console, emit, figures
+from bench.report import Figure, console, emit, figures, positive
 from bench.speed import FORMAT, LAYER, available
 from bench.tiles import verilator_there
 from golden.layer import evaluate
@@ -81,7 +81,7 @@ def summary(simulators: list[str], runs: int = RUNS) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.plain_speed", description=__doc__)
     parser.add_argument("--simulator", choices=tuple(TARGETS), help="this one alone")
-    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--runs", type=positive, default=RUNS)
     a = parser.parse_args(argv)
     if a.simulator == "verilator" and not verilator_there():
         console.print("the verilator package is not installed")

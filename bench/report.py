@@ -1,5 +1,6 @@
 """Figures beside their targets: JSON on stdout, tables on stderr."""
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+
+
+def positive(text: str) -> int:
+    """A number on the command line: at least 1."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
 
 
 @dataclass(frozen=True)

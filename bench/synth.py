@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report import Figure, emit, figures, table
+from bench.report import Figure, emit, figures, positive, table
 from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert
@@ -140,8 +140,8 @@ def summary(pairs: tuple[int, ...] = PAIRS, seeds: int = 5) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.synth", description=__doc__)
-    parser.add_argument("--pairs", type=int, nargs="*", default=list(PAIRS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--pairs", type=positive, nargs="*", default=list(PAIRS))
+    parser.add_argument("--seeds", type=positive, default=5)
     a = parser.parse_args(argv)
     for tool, package in (("yosys", "apt-get install yosys"), (NEXTPNR, f"pip install {NEXTPNR}")):
         if shutil.which(tool) is None:

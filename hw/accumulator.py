@@ -246,7 +246,7 @@ class SlotSums(wiring.Component):
             touched = Signal(len(p.beats), name=f"touched_{bank}")
             own = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
             marks = Cat(Const(0) if slot is None else own[slot] for slot in p.beats)
-            # `go` has come far: its bit leaves a cycle later. Nothing is added to a bank that is read.
+            # `go` has come far: its bit leaves a cycle later. Until then nothing is added to a bank that is read.
             goes, leaves = self.go & (read == bank), Signal(name=f"leaves_{bank}")
             m.d.sync += [leaves.eq(goes), touched.eq(Mux(leaves, touched[1:], touched | marks))]
             added.append(Cat(touched[p.beats.index(slot)] for slot in range(p.slots)))

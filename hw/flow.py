@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hw.macro_views import Macro
 
 CELLS = "macro/cells_{}.hex"
+BLANK = "macro/blank.hex"  # rows of unknown cells
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,24 @@ class Design:
 
     @property
     def cells(self) -> list[str]:
-        return [CELLS.format(k) for k in range(len(self.macros))]
+        """The file of each macro's cells."""
+        return [BLANK if own.programmable else CELLS.format(k) for k, own in enumerate(self.macros)]
 
 
 def top_text(design: Design, generator: str) -> str:
     """Module that joins the periphery and its crossbars."""
     wires, instances, pins = [], [], [f"    .{port.name}({port.name})" for port in design.ports]
-    for k, macro in enumerate(design.macros):
-        single = [f"crossbar_{k}__{pin.name}" for pin in macro.pins[2:] if not pin.width]
-        wires.append(f"  wire {', '.join(single)};\n")
-        wires += [f"  wire [{pin.width - 1}:0] crossbar_{k}__{pin.name};\n" for pin in macro.pins if pin.width]
+    for k, (macro, cells) in enumerate(zip(design.macros, design.cells, strict=True)):
+        outer = {pin.name: _outer(k, pin.name) for pin in macro.pins[2:]}
+        wires.append(f"  wire {', '.join(outer[pin.name] for pin in macro.pins[2:] if not pin.width)};\n")
+        wires += [f"  wire [{pin.width - 1}:0] {outer[pin.name]};\n" for pin in macro.pins if pin.width]
         joined = []
-        for stream in ("request", "codes"):
-            own = [pin.name for pin in macro.pins if pin.name.startswith(stream)]
-            joined.append("    " + ", ".join(f".{name}(crossbar_{k}__{name})" for name in own))
-            pins.append("    " + ", ".join(f".crossbar_{k}__{name}(crossbar_{k}__{name})" for name in own))
+        for stream in dict.fromkeys(name.rpartition("__")[0] for name in outer):
+            own = {name: wire for name, wire in outer.items() if name.rpartition("__")[0] == stream}
+            joined.append("    " + ", ".join(f".{name}({wire})" for name, wire in own.items()))
+            pins.append("    " + ", ".join(f".{wire}({wire})" for wire in own.values()))
         own_pins = ",\n".join(["    .clk(clk), .rst(rst)", *joined])
-        instances.append(f'  {macro.name} #(.CELLS("{CELLS.format(k)}")) crossbar_{k} (\n{own_pins}\n  );\n')
+        instances.append(f'  {macro.name} #(.{macro.contents}("{cells}")) crossbar_{k} (\n{own_pins}\n  );\n')
     ports = ",\n".join(f"  {port.declaration}" for port in design.ports)
     own_pins = ",\n".join(pins)
     return (
@@ -78,6 +80,21 @@ def top_text(design: Design, generator: str) -> str:
         f"module {design.top} (\n{ports}\n);\n{''.join(wires)}"
         f"  {design.name} periphery (\n{own_pins}\n  );\n{''.join(instances)}endmodule\n"
     )
+
+
+def _outer(k: int, pin: str) -> str:
+    """A pin of macro ``k``, as the periphery calls it."""
+    return f"program_{k}{pin.removeprefix('program')}" if pin.startswith("program") else f"crossbar_{k}__{pin}"
+
+
+def flow_files(design: Design) -> dict[str, str]:
+    """What tools read, by path."""
+    return file_lists(design) | {
+        "synth.ys": yosys_script(design),
+        "constraints.sdc": constraints(design),
+        "config.yaml": librelane(design),
+        f"{design.name}.core": fusesoc(design),
+    }
 
 
 def file_lists(design: Design) -> dict[str, str]:
@@ -160,7 +177,10 @@ def _floorplan(design: Design) -> tuple[list[tuple[float, float]], tuple[float, 
 
 def fusesoc(design: Design) -> str:
     """CAPI2 core: targets lint, sim and synth."""
-    data = "".join(f"      - {path}: {{file_type: user, copyto: {path}}}\n" for path in [*design.cells, *design.inputs])
+    data = "".join(
+        f"      - {path}: {{file_type: user, copyto: {path}}}\n"
+        for path in dict.fromkeys([*design.cells, *design.inputs])
+    )
 
     def files(names: Sequence[str]) -> str:
         return "".join(f"      - {name}\n" for name in names)

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from hw.macro import CROSSBAR, macro_parameters
 from hw.parameters import EngineParameters
+from hw.programmable import PROGRAMMABLE
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,29 @@ class Pin:
 
 @dataclass(frozen=True)
 class Macro:
-    """One size of crossbar; ``values`` are the parameters of `hw.macro.CROSSBAR` but ``CELLS``."""
+    """One size of crossbar; ``values`` are the parameters of `hw.macro.CROSSBAR` but ``CELLS``.
+
+    ``programmable``: with a programming port (`hw.programmable.PROGRAMMABLE`), its cells unknown at first.
+    """
 
     name: str
     values: Mapping[str, int]
     physics: Physics = Physics()
+    programmable: bool = False
+
+    @property
+    def row_width(self) -> int:
+        return self.values["COLUMNS"] * self.values["CELL_BITS"]
+
+    @property
+    def row_bits(self) -> int:
+        """Of a row's number at the programming port."""
+        return max(1, (self.values["ROWS"] - 1).bit_length())
+
+    @property
+    def contents(self) -> str:
+        """The parameter that names the file of the cells."""
+        return "BLANK" if self.programmable else "CELLS"
 
     @property
     def request_width(self) -> int:
@@ -79,6 +98,18 @@ class Macro:
             Pin("codes__valid", True),
             Pin("codes__ready", False),
             Pin("codes__payload", True, self.codes_width),
+            *(self._programming if self.programmable else []),
+        ]
+
+    @property
+    def _programming(self) -> list[Pin]:
+        return [
+            Pin("program__request__valid", False),
+            Pin("program__request__ready", True),
+            Pin("program__request__payload", False, self.row_width + self.row_bits + 1),
+            Pin("program__cells__valid", True),
+            Pin("program__cells__ready", False),
+            Pin("program__cells__payload", True, self.row_width),
         ]
 
     @cached_property
@@ -96,7 +127,9 @@ class Macro:
         return round(max(width, 8 * own.strap_width), 2), round(max(height, 8 * own.strap_width), 2)
 
 
-def macros_of(engines: list[EngineParameters], cell_bits: int, latency: int) -> tuple[list[Macro], list[Macro]]:
+def macros_of(
+    engines: list[EngineParameters], cell_bits: int, latency: int, *, programmable: bool = False
+) -> tuple[list[Macro], list[Macro]]:
     """The distinct macros of a design, and that of each array."""
     kinds: dict[tuple, Macro] = {}
     each = []
@@ -104,36 +137,54 @@ def macros_of(engines: list[EngineParameters], cell_bits: int, latency: int) -> 
         values = macro_parameters(engine, cell_bits, latency)
         key = tuple(values.items())
         if key not in kinds:
-            name = f"crossbar_{values['ROWS']}x{values['COLUMNS']}"
+            name = f"crossbar_{values['ROWS']}x{values['COLUMNS']}" + "_programmable" * programmable
             same = sum(own.name.startswith(name) for own in kinds.values())
-            kinds[key] = Macro(f"{name}_kind_{same}" if same else name, values)
+            kinds[key] = Macro(f"{name}_kind_{same}" if same else name, values, programmable=programmable)
         each.append(kinds[key])
     return list(kinds.values()), each
 
 
+def view_files(macro: Macro) -> dict[str, bytes]:
+    """All its views, by path."""
+    texts = {"_stub.v": stub(macro), ".v": model(macro), ".lib": liberty(macro), ".lef": lef(macro)}
+    views = {ending: text.encode() for ending, text in texts.items()} | {".gds": gds(macro)}
+    return {f"macro/{macro.name}{ending}": content for ending, content in views.items()}
+
+
 def stub(macro: Macro) -> str:
-    """Verilog of the black box; ``CELLS`` is for the model alone, and one text instantiates both."""
+    """Verilog of the black box; the file of cells is for the model alone, and one text instantiates both."""
     ports = ",\n".join(
         f"  {'output' if pin.output else 'input'} wire {f'[{pin.width - 1}:0] ' if pin.width else ''}{pin.name}"
         for pin in macro.pins
     )
     return (
         f"// {macro.name}: the crossbar macro as a black box; its model, Liberty and LEF have the same pins.\n"
-        f'(* blackbox *)\nmodule {macro.name} #(\n  parameter CELLS = "cells.hex"\n) (\n{ports}\n);\nendmodule\n'
+        f'(* blackbox *)\nmodule {macro.name} #(\n  parameter {macro.contents} = "cells.hex"\n) (\n'
+        f"{ports}\n);\nendmodule\n"
     )
 
 
 def model(macro: Macro) -> str:
     """The ideal macro in plain Verilog, its parameters those of this size."""
-    text = CROSSBAR.replace("module crossbar #(", f"module {macro.name} #(")
+    ideal = f"{macro.name}_ideal" if macro.programmable else macro.name
+    text = _sized(CROSSBAR.replace("module crossbar #(", f"module {ideal} #("), macro.values)
+    if macro.programmable:
+        own = PROGRAMMABLE.replace("module programmable_crossbar #(", f"module {macro.name} #(")
+        own = own.replace("(crossbar.v)", f"({ideal})").replace("  crossbar #(", f"  {ideal} #(")
+        text += "\n" + _sized(own, {**macro.values, "ROW_BITS": macro.row_bits})
+    return f"// verilator lint_off WIDTH\n\n{text}\n// verilator lint_on WIDTH\n"
+
+
+def _sized(text: str, values: Mapping[str, int]) -> str:
+    """With other defaults of its parameters."""
     lines = []
     for line in text.splitlines(keepends=True):
         words = line.split()
-        if words[:1] == ["parameter"] and words[1] in macro.values:
+        if words[:1] == ["parameter"] and words[1] in values:
             old = f"parameter {words[1]} = {words[3].rstrip(',')}"
-            line = line.replace(old, f"parameter {words[1]} = {macro.values[words[1]]}")
+            line = line.replace(old, f"parameter {words[1]} = {values[words[1]]}")
         lines.append(line)
-    return f"// verilator lint_off WIDTH\n\n{''.join(lines)}\n// verilator lint_on WIDTH\n"
+    return "".join(lines)
 
 
 def liberty(macro: Macro) -> str:

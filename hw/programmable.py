@@ -53,7 +53,8 @@ module programmable_crossbar #(
   reg [WIDTH - 1:0] cells [0:ROWS - 1], tried [0:ROWS - 1];
   wire [WIDTH - 1:0] frail = faults[row][2 * WIDTH +: WIDTH] & (wanted ^ tried[row]);
   wire [WIDTH - 1:0] stuck = faults[row][WIDTH +: WIDTH];
-  wire [WIDTH - 1:0] taken = (wanted & ~stuck | faults[row][0 +: WIDTH] & stuck) & ~frail | ~wanted & frail;
+  wire [WIDTH - 1:0] level = (wanted & ~stuck) | (faults[row][0 +: WIDTH] & stuck);
+  wire [WIDTH - 1:0] taken = (level & ~frail) | (~wanted & frail);
   integer k, wait_for;
   initial begin
     for (k = 0; k < ROWS; k = k + 1) faults[k] = {3 * WIDTH{1'b0}};

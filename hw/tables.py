@@ -62,7 +62,10 @@ def lowest_index(bits: Value) -> Value:
 
 
 def at_most(count: int, bits: Value) -> Value:
-    """Whether no more than ``count`` bits, one or two, are set: sums of fours and of two of those, that stop beyond."""
+    """Whether no more than ``count`` bits are set, one or two: the bits of four are counted up to one more, then those
+    of two fours, and so on, so that each count is a table of four bits. ValueError: another ``count``."""
+    if count not in (1, 2):
+        raise ValueError(f"count must be 1 or 2, not {count}")
     most = count + 1
     sums = [
         lookup([min(most, set_bits.bit_count()) for set_bits in range(2 ** len(four))], four, width=2)

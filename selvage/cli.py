@@ -1,5 +1,6 @@
 """The command line."""
 
+import itertools
 import json
 import sys
 import time
@@ -295,7 +296,14 @@ def _command() -> int | None:
     try:
         return app(standalone_mode=False)
     except UsageError as error:
-        raise InputError(f"{error.format_message()} (see selvage --help)") from None
+        raise InputError(f"{error.format_message()}{_given(error)} (see selvage --help)") from None
+
+
+def _given(error: Exception) -> str:
+    """The value of the option that an error is about, where its message leaves it out."""
+    option = next(iter(getattr(getattr(error, "param", None), "opts", ())), None)
+    value = next((own for before, own in itertools.pairwise(sys.argv) if before == option), None)
+    return "" if value is None or value in str(error) else f": {value!r}"
 
 
 def main() -> None:

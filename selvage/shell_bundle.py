@@ -1,8 +1,15 @@
 """The files of a network's bus shell: its modules, register views, and the images of its cells and tables."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
+from amaranth.hdl import Shape
+from amaranth.lib.wiring import Out
+
+from hw.axi import FrameParameters
+from hw.flow import BLANK, Design, Port, flow_files, top_text
+from hw.macro_views import macros_of, view_files
 from hw.modules import convert_modules
 from hw.network import NetworkParameters
 from hw.programming import cell_image, table_image
@@ -10,8 +17,12 @@ from hw.registers import register_views
 from hw.shell import Shell, ShellParameters
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.run_network import check_fits
-from selvage.verilog_bundle import generator
+from selvage.verilog_bundle import IMAGES, crossbar_places, expected_codes, generator
 from spec.errors import InputError
+from spec.graph import Tensor
+from tb.job import pack_words
+from tb.plain import hex_lines
+from tb.shell_selftest import shell_selftest
 
 BUSES = ("axi", "wishbone")
 
@@ -27,22 +38,96 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
 
     ``shell.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers
     and HTML pages; ``cells.hex`` and ``tables.hex`` the words that a host loads (`hw.programming.cell_image`,
-    `table_image`), ``tables.json`` the addresses of the latter. `InputError`: the chip does not hold the network at
-    once.
+    `table_image`), ``tables.json`` the addresses of the latter. Around it macros with a programming port, a self-test
+    and flow files, as for a bare network (`selvage.verilog_bundle`). `InputError`: the chip does not hold the network
+    at once.
     """
     check_fits(compiled)
     p = ShellParameters(NetworkParameters(compiled.plan, skip=options.skip, constants="loaded"), bus)
-    shell = Shell(p)
-    modules = convert_modules(shell, "shell", shell.modules, generator=generator())
-    image = cell_image(p.programming, (array.cells.tolist() for array in compiled.plan.arrays))
-    contents = {f"rtl/{module.name}.v": module.text.encode() for module in modules}
-    contents["shell.f"] = _lines(f"rtl/{module.name}.v" for module in modules)
-    contents["cells.hex"] = _lines(f"{word:08x}" for word in image)
+    shell, made = Shell(p), generator()
+    modules = convert_modules(shell, "shell", shell.modules, generator=made)
+    images = _images(p)
+    kinds, each = macros_of(
+        p.network.macros, p.cell_bits, compiled.plan.layers[0].placement.chip.read_latency, programmable=True
+    )
+    design = Design(
+        name="shell",
+        rtl=tuple(f"rtl/{module.name}.v" for module in modules),
+        ports=_ports(shell),
+        macros=tuple(each),
+        version=made.partition(" ")[2] or "0",
+        inputs=(*(f"{kind}.hex" for kind in images), *_vector_files(p)),
+    )
+    texts = {f"rtl/{module.name}.v": module.text for module in modules}
+    texts[f"rtl/{design.top}.v"] = top_text(design, made)
+    texts["shell.f"] = _lines(design.rtl)
+    texts |= {f"{kind}.hex": _lines(f"{word:08x}" for word in words) for kind, words in images.items()}
     if p.programming.tables:
-        contents["tables.hex"] = _lines(f"{word:08x}" for word in table_image(p.programming, p.network.table))
-        contents["tables.json"] = (json.dumps(tables_json(p.network), indent=1) + "\n").encode()
+        texts["tables.json"] = json.dumps(tables_json(p.network), indent=1) + "\n"
+    texts |= flow_files(design)
+    texts["names.json"] = json.dumps(names_json(p, design), indent=1) + "\n"
+    texts |= _selftest_files(p, design, compiled, {kind: len(words) for kind, words in images.items()})
+    texts[BLANK] = _lines("x" * -(-p.programming.width // 4) for _ in range(p.programming.rows))
+    contents = {path: text.encode() for path, text in texts.items()}
+    for kind in kinds:
+        contents |= view_files(kind)
     contents |= {f"registers/{name}": content for name, content in register_views(p.registers).items()}
     return {f"shell/{name}": content for name, content in contents.items()}
+
+
+def _images(p: ShellParameters) -> dict[str, list[int]]:
+    """Words that a host loads."""
+    images = {"cells": cell_image(p.programming, (array.cells.tolist() for array in p.network.plan.arrays))}
+    if p.programming.tables:
+        images["tables"] = table_image(p.programming, p.network.table)
+    return images
+
+
+def _ports(shell: Shell) -> tuple[Port, ...]:
+    """All but those of the macros."""
+    flat = [(name, own) for name, own in shell.signature.members.items() if own.is_port]
+    pins = [Port(name, own.flow is Out, Shape.cast(own.shape).width) for name, own in flat]
+    return (Port("clk", False), Port("rst", False), *pins)
+
+
+def _vector_files(p: ShellParameters) -> list[str]:
+    sides = (("input", p.inputs), ("expected", p.outputs))
+    return [f"selftest/{name}_{k}.hex" for name, frames in sides for k in range(len(frames))]
+
+
+def _selftest_files(
+    p: ShellParameters, design: Design, compiled: CompiledNetwork, loads: Mapping[str, int]
+) -> dict[str, str]:
+    graph, plan = compiled.graph, compiled.plan
+    inputs = [compiled.codes[tensor.name][:IMAGES] for tensor in graph.inputs]
+    expected = expected_codes(graph, plan, inputs)
+    vectors = [*inputs, *(expected[name] for name in graph.outputs)]
+    bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, len(inputs[0]), loads)
+    texts = {"selftest/selftest.v": bench}
+    for path, codes, frame in zip(_vector_files(p), vectors, (*p.inputs, *p.outputs), strict=True):
+        raw = pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, frame.lanes), frame.bits)
+        texts[path] = hex_lines(raw, frame.width)
+    return texts
+
+
+def names_json(p: ShellParameters, design: Design) -> dict:
+    """Addresses of the registers, what each stream carries, and which crossbar is which."""
+    plan = p.network.plan
+
+    def streams(tensors: Sequence[Tensor], frames: Sequence[FrameParameters]) -> list[dict]:
+        return [
+            {"tensor": tensor.name, "shape": list(tensor.shape), **asdict(frame), "data_bits": frame.data_bits}
+            for tensor, frame in zip(tensors, frames, strict=True)
+        ]
+
+    return {
+        "top": design.top,
+        "bus": p.bus,
+        "registers": p.registers.addresses,
+        "inputs": streams(plan.inputs, p.inputs),
+        "outputs": streams(plan.outputs, p.outputs),
+        "crossbars": [{name: own[name] for name in own if name != "cells"} for own in crossbar_places(plan, design)],
+    }
 
 
 def tables_json(p: NetworkParameters) -> dict:
@@ -56,5 +141,5 @@ def tables_json(p: NetworkParameters) -> dict:
     return {"design": f"{p.design:08x}", "words": len(p.table), "stages": stages}
 
 
-def _lines(lines: Iterable[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

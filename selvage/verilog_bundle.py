@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.network import evaluate_node, of_sums
-from hw.flow import Design, Port, constraints, file_lists, fusesoc, librelane, top_text, yosys_script
-from hw.macro_views import Macro, gds, lef, liberty, macros_of, model, stub
+from hw.flow import Design, Port, flow_files, top_text
+from hw.macro_views import Macro, macros_of, view_files
 from hw.modules import ModuleFile, convert_modules
 from hw.network import Network, NetworkParameters
 from mapping.network import NetworkPlan, plan_network
@@ -157,11 +157,7 @@ def bundle_files(
     texts = {f"rtl/{own.name}.v": own.text for own in modules}
     if each:
         texts[f"rtl/{design.top}.v"] = top_text(design, made)
-    texts |= file_lists(design)
-    texts["synth.ys"] = yosys_script(design)
-    texts["constraints.sdc"] = constraints(design)
-    texts["config.yaml"] = librelane(design)
-    texts[f"{name}.core"] = fusesoc(design)
+    texts |= flow_files(design)
     texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
     texts |= _selftest_files(p, design, inputs, expected)
     contents = {path: text.encode() for path, text in texts.items()}
@@ -189,14 +185,8 @@ def _strobes(p: NetworkParameters) -> list[tuple[str, int]]:
 
 
 def _macro_files(macro: Macro, chip: Chip) -> dict[str, bytes]:
-    texts = {
-        f"macro/{macro.name}_stub.v": stub(macro),
-        f"macro/{macro.name}.v": model(macro),
-        f"macro/{macro.name}.lib": liberty(macro),
-        f"macro/{macro.name}.lef": lef(macro),
-        **{f"macro/{name}": text for name, text in macro_proof(macro, chip).items()},
-    }
-    return {path: text.encode() for path, text in texts.items()} | {f"macro/{macro.name}.gds": gds(macro)}
+    proof = {f"macro/{name}": text.encode() for name, text in macro_proof(macro, chip).items()}
+    return view_files(macro) | proof
 
 
 def _selftest_files(
@@ -215,12 +205,6 @@ def _selftest_files(
 
 def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFile]) -> dict:
     """What each module, pin and macro is, and where in the design."""
-    places = [
-        {"node": stage.name, "tile": tile, "array": array}
-        for stage in p.plan.layers
-        for tile, own in enumerate(stage.placement.tiles)
-        for array in range(len(own.arrays))
-    ]
     return {
         "top": design.top,
         "periphery": design.name,
@@ -229,16 +213,22 @@ def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFi
         "inputs": _streams("i", p, p.inputs, p.plan.inputs),
         "outputs": _streams("o", p, p.outputs, p.plan.outputs),
         "stages": {f"stage_{k}": stage.name for k, stage in enumerate(p.plan.stages)},
-        "crossbars": [
-            {
-                "instance": f"crossbar_{k}",
-                "macro": macro.name,
-                "cells": path,
-                **place,
-            }
-            for k, (macro, path, place) in enumerate(zip(design.macros, design.cells, places, strict=True))
-        ],
+        "crossbars": crossbar_places(p.plan, design),
     }
+
+
+def crossbar_places(plan: NetworkPlan, design: Design) -> list[dict]:
+    """Of each crossbar: its macro and file of cells, and the array of a node's tile that it is."""
+    places = [
+        {"node": stage.name, "tile": tile, "array": array}
+        for stage in plan.layers
+        for tile, own in enumerate(stage.placement.tiles)
+        for array in range(len(own.arrays))
+    ]
+    return [
+        {"instance": f"crossbar_{k}", "macro": macro.name, "cells": path, **place}
+        for k, (macro, path, place) in enumerate(zip(design.macros, design.cells, places, strict=True))
+    ]
 
 
 def _streams(

@@ -1,0 +1,34 @@
+"""Small functions of gateware, for every value of their bits."""
+
+import pytest
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.sim import Simulator
+
+from hw.tables import at_most, lowest_index, lowest_set
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9])
+def test_bits_of_a_set(width: int) -> None:
+    m = Module()
+    bits, lowest, place, few = Signal(width), Signal(width), Signal(4), Signal(2)
+    m.d.comb += [
+        lowest.eq(lowest_set(bits)),
+        place.eq(lowest_index(bits)),
+        few.eq(Cat(at_most(count, bits) for count in (1, 2))),
+    ]
+
+    async def check(context: object) -> None:
+        for value in range(2**width):
+            context.set(bits, value)
+            assert context.get(lowest) == value & -value
+            assert value == 0 or context.get(place) == (value & -value).bit_length() - 1
+            assert context.get(few) == (value.bit_count() <= 1) + 2 * (value.bit_count() <= 2)
+
+    simulator = Simulator(m)
+    simulator.add_testbench(check)
+    simulator.run()
+
+
+def test_more_than_two_are_not_counted() -> None:
+    with pytest.raises(ValueError, match="3"):
+        at_most(3, Signal(8))
