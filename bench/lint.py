@@ -1,10 +1,11 @@
 """Bundles of small designs under four linters, each design's self-test, and what large ones cost to generate.
 
 ``--count`` random configurations, two networks of all kinds of stages on every ready chip; one layer of 16 and of 64
-arrays of 128 x 128 on chip ou9x8, whose four tiles are the same module.
+arrays of 128 x 128 on chip ou9x8, whose four tiles are the same module, and two pruned layers whose engines all differ.
 """
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -13,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.draws import draw
 from bench.report import Figure, emit, figures, positive, table
+from golden.pattern import prune
 from hw.network import NetworkParameters
 from mapping.dense import place_dense
 from mapping.network import plan_network
+from mapping.pattern import place_pattern
+from mapping.placement import Placement
 from selvage.run import Compiled
 from selvage.verilog_bundle import bundle_files, expected_codes, layer_graph, write_files
 from spec.chip import load_chip, ready_chips
@@ -29,6 +34,7 @@ from tb.small_networks import RELU, SmallNetwork
 TOOLS = ("icarus", "verilator", "yosys", "pyslang")
 LINES, SECONDS, GROWTH = 60_000, 5.0, 1.5
 RUNS = 3
+NUMBERS = InputFormat(raw_bits=8, raw_signed=False)
 PARTS = ("ready", "random", "size")
 
 
@@ -78,20 +84,32 @@ def drawn(seed: int, index: int) -> dict[str, bytes]:
 
 
 def sized(outputs: int) -> dict[str, Any]:
-    """Time and size of a layer with as many outputs, its arrays 128 x 128."""
-    chip, numbers = load_chip("ou9x8"), InputFormat(raw_bits=8, raw_signed=False)
+    """Time and size of a layer with as many outputs, its arrays 128 x 128 and all alike."""
     layer = Layer(op="conv", channels=113, outputs=outputs, height=6, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))
     weights = np.random.default_rng(1).integers(-255, 256, layer.weight_shape)
-    placement = place_dense(layer, weights, chip, input_format=numbers)
-    x = np.random.default_rng(2).integers(0, 256, (1, 113, 6, 6))
+    return generated(layer, weights, place_dense(layer, weights, load_chip("ou9x8"), input_format=NUMBERS))
+
+
+def unlike(outputs: int) -> dict[str, Any]:
+    """Of a pruned layer, no two pairs of whose arrays are alike."""
+    layer = Layer(op="conv", channels=32, outputs=outputs, height=6, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))
+    rng = np.random.default_rng(1)
+    weights = prune(rng.integers(-255, 256, layer.weight_shape), 4, 0.44)[0]
+    return generated(layer, weights, place_pattern(layer, weights, load_chip("ou9x8"), input_format=NUMBERS))
+
+
+def generated(layer: Layer, weights: NDArray[np.int64], placement: Placement) -> dict[str, Any]:
+    """Time and size of a layer's bundle."""
+    x = np.random.default_rng(2).integers(0, 256, (1, layer.channels, layer.height, layer.width))
     compiled = Compiled(None, placement, x, weights, placement)
     seconds = []
     for _ in range(RUNS):  # the shortest: what else the machine does is not counted
         started = time.perf_counter()
         files = layer_files(compiled, skip=True)
         seconds.append(time.perf_counter() - started)
-    best = round(min(seconds), 2)
-    return {"arrays": placement.crossbars, "seconds": best, "lines": lines_of(files), "files": len(files)}
+    engines = sum(re.fullmatch(r"rtl/array_engine_\d+\.v", name) is not None for name in files)
+    sizes = {"lines": lines_of(files), "files": len(files), "distinct_engines": engines}
+    return {"arrays": placement.crossbars, "seconds": round(min(seconds), 2), **sizes}
 
 
 def summary(parts: list[str], count: int, seed: int) -> dict[str, Any]:
@@ -126,6 +144,12 @@ def summary(parts: list[str], count: int, seed: int) -> dict[str, Any]:
             Figure("seconds, 16 arrays", small["seconds"], "<=", SECONDS),
             Figure("lines, 64 arrays over 16", round(large["lines"] / small["lines"], 3), "<=", GROWTH),
             Figure("seconds, 64 arrays over 16", round(large["seconds"] / small["seconds"], 3), "<=", GROWTH),
+        ]
+        few, many = content["unlike"] = [unlike(16), unlike(64)]
+        more = many["distinct_engines"] / few["distinct_engines"]
+        targets += [
+            Figure(f"{what} of {more:.0f} times the distinct engines", round(many[what] / few[what], 3), "<=", more)
+            for what in ("lines", "seconds")
         ]
     figures("Bundles", targets)
     content["targets"] = [own.as_dict() for own in targets]

@@ -29,6 +29,7 @@ START = re.compile(r"\d+'h([0-9a-f]+)")
 NARROW = 40  # bits of a register that is worth a place in a vector
 VECTOR = 64  # bits that Icarus keeps without allocating memory
 LANES = 4  # sums side by side that are worth a function
+PARTS = 16  # of a word, at most, whose enables are looked at together
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def _joined(parts: list[str]) -> str:
 
 
 def _asked_once(writes: re.Match) -> str:
-    """Writes to parts of a word, when there are any."""
+    """Writes to parts of a word, when there are any. Not of many parts, which would take Yosys half an hour to read."""
+    if writes[0].count("<=") > PARTS:
+        return writes[0]
     return f"    if (| {writes[1]}) begin\n{re.sub('^', '  ', writes[0], flags=re.MULTILINE).rstrip(' ')}    end\n"
 
 
