@@ -166,8 +166,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes")
     parser.add_argument("--simulator", choices=("icarus", "verilator"), default="verilator")
     found = parser.parse_args(argv)
-    if found.jobs < 1:
-        raise InputError(f"--jobs {found.jobs} is below 1")
     check_simulator(found.simulator)
     if found.simulator == "verilator" and shutil.which("g++") is None:
         raise InputError("Verilator needs a C++ compiler: install the package g++ (apt-get install g++)")

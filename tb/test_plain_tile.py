@@ -82,7 +82,7 @@ def test_the_sample_of_fcn_deconv2_has_all_phases_and_borders() -> None:
     [
         (["--layers", "GAN_Deconv9"], "invalid choice: 'GAN_Deconv9'"),
         (["--schedule", "padding-free"], "invalid choice: 'padding-free'"),
-        (["--jobs", "0"], "--jobs 0 is below 1"),
+        (["--jobs", "0"], "--jobs: 0 is not at least 1"),
         (["--fast"], "--fast"),
     ],
 )
