@@ -1,4 +1,6 @@
-"""Small functions of gateware, for every value of their bits."""
+"""Small functions of gateware, for every value of few bits and some of many."""
+
+import random
 
 import pytest
 from amaranth.hdl import Cat, Module, Signal
@@ -7,10 +9,10 @@ from amaranth.sim import Simulator
 from hw.tables import at_most, lowest_index, lowest_set
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9, 16, 17, 22, 40])
 def test_bits_of_a_set(width: int) -> None:
     m = Module()
-    bits, lowest, place, few = Signal(width), Signal(width), Signal(4), Signal(2)
+    bits, lowest, place, few = Signal(width), Signal(width), Signal(6), Signal(2)
     m.d.comb += [
         lowest.eq(lowest_set(bits)),
         place.eq(lowest_index(bits)),
@@ -18,7 +20,9 @@ def test_bits_of_a_set(width: int) -> None:
     ]
 
     async def check(context: object) -> None:
-        for value in range(2**width):
+        drawn = (random.Random(width).getrandbits(width) << shift for shift in range(width))
+        for value in range(2**width) if width < 10 else [*drawn, *(1 << k for k in range(width)), 0]:
+            value %= 2**width
             context.set(bits, value)
             assert context.get(lowest) == value & -value
             assert value == 0 or context.get(place) == (value & -value).bit_length() - 1

@@ -345,6 +345,17 @@ def test_network_in_passes(tmp_path: Path) -> None:
         assert last_line(tmp_path / folder, "selftest.f") == "PASS"
 
 
+def test_more_than_sixteen_row_groups(tmp_path: Path) -> None:
+    """The bits of a group's number do not follow from each other: made plain, such a word was not driven."""
+    chip = load_chip("tiny").model_copy(update={"rows": 40, "ou_rows": 2})
+    layer = Layer(name="many", op="dense", channels=40, outputs=3)
+    rng = np.random.default_rng(3)
+    weights, x = rng.integers(-7, 8, layer.weight_shape), rng.integers(0, 256, (2, 40, 1, 1))
+    placement = place_dense(layer, weights, chip, input_format=InputFormat(raw_bits=8, raw_signed=False))
+    write_layer_bundle(Compiled(None, placement, x, weights, placement), True, tmp_path)
+    assert last_line(tmp_path, "selftest.f") == "PASS"
+
+
 def test_rewritten(tmp_path: Path) -> None:
     """Files of an earlier bundle go, others do not; what is the same keeps its time; what a killed run left goes."""
     files = files_of(small())
