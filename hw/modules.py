@@ -180,15 +180,43 @@ def _parse(match: re.Match) -> _Module:
 
 
 def _untangle(module: _Module, modules: Mapping[str, _Module]) -> None:
-    """Where bits of a wire are copies of other bits of it, a second wire takes what is driven: no loop."""
-    copied: dict[str, set[int]] = {}
-    for found in ASSIGNMENT.finditer(module.body):
-        for name in _own_copies(*found.groups()):
-            for target in TARGET.finditer(found[1]):
-                if _raw(target[1]) == name:
-                    copied.setdefault(name, set()).update(range(int(target[3] or target[2]), int(target[2]) + 1))
-    if not copied:
-        return
+    """Where bits of a wire are copies of other bits of it, a second wire takes what is driven: no loop.
+
+    Of copies that follow from copies the last ones come first, and the others are those of the second wire.
+    """
+    elsewhere: dict[str, set[int]] = {}  # of second wires, bits that are copies and not in them
+    while copied := _copied(module):
+        _second_wires(module, modules, copied, elsewhere)
+        elsewhere |= {f"{name}$given": bits | elsewhere.get(name, set()) for name, bits in copied.items()}
+
+
+def _copied(module: _Module) -> dict[str, set[int]]:
+    """By wire, bits that follow from others of it; those that follow from such bits, where there are any."""
+    found: dict[str, list[tuple[set[int], set[int]]]] = {}  # of each assignment bits that are set, and read
+    for left, right in ASSIGNMENT.findall(module.body):
+        for name in _own_copies(left, right):
+            found.setdefault(name, []).append((_bits(name, left), _bits(name, right)))
+    copied = {}
+    for name, own in found.items():
+        every = set().union(*(bits for bits, _ in own))
+        last = [bits for bits, read in own if read & every]
+        copied[name] = set().union(*last) if 0 < len(last) < len(own) else every
+    return copied
+
+
+def _bits(name: str, text: str) -> set[int]:
+    """Of a wire, in one side of an assignment."""
+    parts = [found for found in TARGET.finditer(text) if _raw(found[1]) == name]
+    return {bit for own in parts for bit in range(int(own[3] or own[2]), int(own[2]) + 1)}
+
+
+def _second_wires(
+    module: _Module,
+    modules: Mapping[str, _Module],
+    copied: Mapping[str, set[int]],
+    elsewhere: Mapping[str, set[int]],
+) -> None:
+    """A second wire for each of ``copied``, with what is driven, of which these bits are copies."""
 
     def given(text: str, names: Iterable[str]) -> str:
         return TOKEN.sub(lambda token: f"\\{_raw(token[0])}$given " if _raw(token[0]) in names else token[0], text)
@@ -203,14 +231,17 @@ def _untangle(module: _Module, modules: Mapping[str, _Module]) -> None:
             if child.signals[_raw(port.strip()[1:])].direction == "output":
                 line = f"{port}({given(rest, copied)}"
         elif assignment:
-            own = _own_copies(*assignment.groups())
-            line = f"  assign {given(assignment[1], set(copied) - own)} = {given(assignment[2], own)};\n"
+            left, right = assignment.groups()
+            own = _own_copies(left, right)
+            stays = {name for name in own if _bits(name, left) <= copied[name]}
+            line = f"  assign {given(left, set(copied) - stays)} = {given(right, own)};\n"
         child = None if line == "  );\n" else child
         lines.append(line)
     for name, bits in copied.items():
         signal = module.signals[name]
         module.signals[f"{name}$given"] = replace(signal, direction="", name=f"{name}$given")
-        for low, high in _runs(set(range(int(signal.width[1:].split(":")[0]) + 1)) - bits):
+        driven = set(range(int(signal.width[1:].split(":")[0]) + 1)) - bits - elsewhere.get(name, set())
+        for low, high in _runs(driven):
             lines.append(f"  assign \\{name} [{high}:{low}] = \\{name}$given [{high}:{low}];\n")
     module.body = "".join(lines)
 

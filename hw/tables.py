@@ -48,13 +48,7 @@ def lowest_set(bits: Value) -> Value:
 
 
 def lowest_index(bits: Value) -> Value:
-    """Index of the lowest bit that is set, found in fours of fours; of some bit when there is none.
-
-    Beyond sixteen each of its bits is an OR: in fours of fours of fours, bits of a word would follow from others of it.
-    """
-    if len(bits) > 16:
-        lowest, places = lowest_set(bits), range(len(bits))
-        return Cat(Cat(lowest[k] for k in places if k >> bit & 1).any() for bit in range((len(bits) - 1).bit_length()))
+    """Index of the lowest bit that is set, found in fours of fours; of some bit when there is none."""
     if len(bits) == 1:
         return Const(0, 1)
     if len(bits) == 2:

@@ -346,7 +346,7 @@ def test_network_in_passes(tmp_path: Path) -> None:
 
 
 def test_more_than_sixteen_row_groups(tmp_path: Path) -> None:
-    """The bits of a group's number do not follow from each other: made plain, such a word was not driven."""
+    """Of a group's number bits follow from bits that follow from others of it: each is driven."""
     chip = load_chip("tiny").model_copy(update={"rows": 40, "ou_rows": 2})
     layer = Layer(name="many", op="dense", channels=40, outputs=3)
     rng = np.random.default_rng(3)
