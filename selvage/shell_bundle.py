@@ -1,7 +1,7 @@
 """The files of a network's bus shell: its modules, register views, and the images of its cells and tables."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from amaranth.hdl import Shape
@@ -17,11 +17,10 @@ from hw.registers import register_views
 from hw.shell import Shell, ShellParameters
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.run_network import check_fits
-from selvage.verilog_bundle import IMAGES, crossbar_places, expected_codes, generator
+from selvage.verilog_bundle import IMAGES, crossbar_places, expected_codes, generator, lines
 from spec.errors import InputError
 from spec.graph import Tensor
-from tb.job import pack_words
-from tb.plain import hex_lines
+from tb.plain import hex_lines, raster_words
 from tb.shell_selftest import shell_selftest
 
 BUSES = ("axi", "wishbone")
@@ -60,14 +59,14 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
     )
     texts = {f"rtl/{module.name}.v": module.text for module in modules}
     texts[f"rtl/{design.top}.v"] = top_text(design, made)
-    texts["shell.f"] = _lines(design.rtl)
-    texts |= {f"{kind}.hex": _lines(f"{word:08x}" for word in words) for kind, words in images.items()}
+    texts["shell.f"] = lines(design.rtl)
+    texts |= {f"{kind}.hex": lines(f"{word:08x}" for word in words) for kind, words in images.items()}
     if p.programming.tables:
         texts["tables.json"] = json.dumps(tables_json(p.network), indent=1) + "\n"
     texts |= flow_files(design)
     texts["names.json"] = json.dumps(names_json(p, design), indent=1) + "\n"
     texts |= _selftest_files(p, design, compiled, {kind: len(words) for kind, words in images.items()})
-    texts[BLANK] = _lines("x" * -(-p.programming.width // 4) for _ in range(p.programming.rows))
+    texts[BLANK] = lines("x" * -(-p.programming.width // 4) for _ in range(p.programming.rows))
     contents = {path: text.encode() for path, text in texts.items()}
     for kind in kinds:
         contents |= view_files(kind)
@@ -105,8 +104,7 @@ def _selftest_files(
     bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, len(inputs[0]), loads)
     texts = {"selftest/selftest.v": bench}
     for path, codes, frame in zip(_vector_files(p), vectors, (*p.inputs, *p.outputs), strict=True):
-        raw = pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, frame.lanes), frame.bits)
-        texts[path] = hex_lines(raw, frame.width)
+        texts[path] = hex_lines(raster_words(codes, frame.bits, frame.lanes), frame.width)
     return texts
 
 
@@ -139,7 +137,3 @@ def tables_json(p: NetworkParameters) -> dict:
         for part in p.tables
     }
     return {"design": f"{p.design:08x}", "words": len(p.table), "stages": stages}
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

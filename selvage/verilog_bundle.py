@@ -26,9 +26,8 @@ from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.graph import Graph, Matrix, Tensor
 from spec.layer import InputFormat
-from tb.job import pack_words
 from tb.macro_proof import macro_proof
-from tb.plain import cell_lines, entering_words, hex_lines, words_of_image
+from tb.plain import cell_lines, entering_words, hex_lines, raster_words, words_of_image
 from tb.selftest import Stream, selftest
 
 Integers = NDArray[np.int64]
@@ -198,8 +197,7 @@ def _selftest_files(
     texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, len(inputs[0]), _strobes(p))}
     texts |= {f"selftest/input_{k}.hex": text for k, text in enumerate(entering_words(p, inputs))}
     for k, (codes, (bits, lanes)) in enumerate(zip(expected, p.outputs, strict=True)):
-        raw = pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, lanes), bits)
-        texts[f"selftest/expected_{k}.hex"] = hex_lines(raw, bits * lanes)
+        texts[f"selftest/expected_{k}.hex"] = hex_lines(raster_words(codes, bits, lanes), bits * lanes)
     return texts
 
 
@@ -277,11 +275,12 @@ def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     for path in stale:
         (out / path).unlink(missing_ok=True)
     names = [*contents, LISTING]
-    return [*(out / path for path in contents), *write_changed({LISTING: _list(names)}, out)]
+    return [*(out / path for path in contents), *write_changed({LISTING: lines(sorted(names)).encode()}, out)]
 
 
-def _list(names: Iterable[str]) -> bytes:
-    return "".join(f"{name}\n" for name in sorted(names)).encode()
+def lines(texts: Iterable[str]) -> str:
+    """Each with its end."""
+    return "".join(f"{text}\n" for text in texts)
 
 
 def _earlier(listing: Path) -> list[str]:

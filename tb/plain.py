@@ -120,6 +120,11 @@ def call(command: list[str], where: Path, log: Path) -> None:
         raise SimulationError(f"{Path(command[0]).name} failed, see {log}")
 
 
+def raster_words(codes: Integers, bits: int, lanes: int) -> bytes:
+    """Maps (N, C, H, W) as words of ``lanes`` codes of a pixel, whole bytes each (`tb.job.pack_words`)."""
+    return pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, lanes), bits)
+
+
 def hex_lines(raw: bytes, bits: int) -> str:
     """Little-endian words of ``bits`` bits as lines of hexadecimal."""
     size = -(-bits // 8)
@@ -145,10 +150,7 @@ def entering_words(p: NetworkParameters, inputs: Sequence[Integers]) -> list[str
         raws = [input_words(tile, inputs[0]) for tile in layer.tiles]
     else:
         widths = [bits * lanes for bits, lanes in p.inputs]
-        raws = [
-            pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, lanes), bits)
-            for codes, (bits, lanes) in zip(inputs, p.inputs, strict=True)
-        ]
+        raws = [raster_words(codes, bits, lanes) for codes, (bits, lanes) in zip(inputs, p.inputs, strict=True)]
     return [hex_lines(raw, width) for raw, width in zip(raws, widths, strict=True)]
 
 

@@ -15,7 +15,7 @@ from hw.registers import RegisterParameters, register_views
 from hw.shell import Shell, ShellParameters
 from hw.verilog import convert
 from tb.bench_run import run_bench
-from tb.job import pack_words
+from tb.plain import raster_words
 from tb.small_networks import RELU, SmallNetwork
 
 STABLE = """\
@@ -131,7 +131,7 @@ def harness(p: ShellParameters, made: Shell) -> str:
 
 def words_of(codes: Any, frame: FrameParameters) -> list[list[int]]:
     """Words of each image."""
-    raw = pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, frame.lanes), frame.bits)
+    raw = raster_words(codes, frame.bits, frame.lanes)
     size = frame.data_bits // 8
     words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
     return [words[k : k + frame.words] for k in range(0, len(words), frame.words)]
