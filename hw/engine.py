@@ -142,8 +142,9 @@ class GroupReader(wiring.Component):
         ready = Signal()
         m.d.comb += ready.eq(~valid | moves)
         there, codes, here = self._read(m)
-        values = self._shifted(codes, here.group)
-        planes = [values[plane :: p.planes] for plane in range(p.planes)]
+        # Bits of a row, not of the word: Amaranth works out what a bit is taken from once for each bit.
+        rows = self._shifted(codes, here.group)
+        planes = [Cat(row[plane] for row in rows) for plane in range(p.planes)]
         some = Cat(plane.any() for plane in planes) if p.skip else Const(2**p.planes - 1, p.planes)
         with m.If(ready):
             m.d.sync += [valid.eq(there), formed.eq(Cat(*planes, some, here))]
@@ -151,24 +152,24 @@ class GroupReader(wiring.Component):
         fills = (~moves | valid) & (~ready | there) & (~self.i.ready | self.i.valid)
         return valid, formed, fills
 
-    def _read(self, m: Module) -> tuple[Signal, Value, data.View]:
-        """A group's values in a register."""
+    def _read(self, m: Module) -> tuple[Signal, list[Value], data.View]:
+        """A group's codes in a register, row by row."""
         p, layout = self.p, pick_layout(self.p)
         codes = p.group_rows * p.input_bits
         word = Signal(codes + layout.size, reset_less=True)
         there = Signal()
         with m.If(self.i.ready):
             m.d.sync += [there.eq(self.i.valid), word.eq(Cat(self.values, self.i.payload))]
-        return there, word[:codes], data.View(layout, word[codes:])
+        rows = [word.word_select(row, p.input_bits) for row in range(p.group_rows)]
+        return there, rows, data.View(layout, word[codes:])
 
-    def _shifted(self, codes: Value, group: Value) -> Value:
+    def _shifted(self, codes: list[Value], group: Value) -> list[Value]:
         """Each row's code, moved up by the row's shift: its input enters that many planes later."""
         p = self.p
         if p.planes == p.input_bits:
             return codes
         found = []
-        for row in range(p.group_rows):
-            code = codes.word_select(row, p.input_bits)
+        for row, code in enumerate(codes):
             code = code.as_signed() if p.signed else code
             shifts = [own.shifts[row] if row < own.count else 0 for own in p.groups]
             chosen: Value = fit(code.shift_left(shifts[0]), p.planes)
@@ -176,7 +177,7 @@ class GroupReader(wiring.Component):
                 here = lookup([int(s == amount) for s in shifts], group)
                 chosen = Mux(here, fit(code.shift_left(amount), p.planes), chosen)
             found.append(chosen)
-        return Cat(*found)
+        return found
 
 
 class ArrayEngine(wiring.Component):

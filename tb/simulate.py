@@ -68,7 +68,18 @@ class Image:
 
 
 def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = False, build: Path = BUILD) -> Image:
-    """Generate and compile a tile; nothing is done again for sources that are there already."""
+    """Generate and compile a tile; nothing is done again for sources that are there already, or in this process for
+    another tile of the same structure."""
+    how = (p.structure, simulator, waves, build.resolve())
+    if how not in _BUILT or not _BUILT[how].where.exists():
+        _BUILT[how] = _build(p, simulator, waves, build)
+    return _BUILT[how]
+
+
+_BUILT: dict[tuple, Image] = {}
+
+
+def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image:
     text, around = tile_verilog(p)
     key = hashlib.sha256(f"{text}{around}{waves}".encode()).hexdigest()[:16]
     where = (build / simulator / key).resolve()
