@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.tables import count_up, fit, lookup
+from hw.tables import count_up, fit, lookup, total
 from mapping.collect import CollectPlan
 
 
@@ -135,7 +135,7 @@ class Collector(wiring.Component):
         ]
         words = [self._word(k, store, late) for k, store in enumerate(stores)]
         with m.If(enable):
-            totals = [sum((own[lane] for own in words), start=Const(0)) for lane in range(plan.lanes)]
+            totals = [total([own[lane] for own in words]) for lane in range(plan.lanes)]
             m.d.sync += [read.eq(go), late.eq(index), self.o.valid.eq(read)]
             m.d.sync += self.o.payload.as_value().eq(Cat(fit(total, self.p.sum_width) for total in totals))
         return m

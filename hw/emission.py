@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
 # A number, text and system names are tokens so that nothing in them is taken for a name.
@@ -30,6 +31,9 @@ NARROW = 40  # bits of a register that is worth a place in a vector
 VECTOR = 64  # bits that Icarus keeps without allocating memory
 LANES = 4  # sums side by side that are worth a function
 PARTS = 16  # of a word, at most, whose enables are looked at together
+CONCATENATION = re.compile(r"\{ ([^{},]+, [^{}]+) \}")  # a concatenation of plain parts
+AGAIN = 3  # times that are worth a number
+TOGETHER = 32  # parts of a concatenation: of as many more of them, each part would copy all before it
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,18 @@ def _raw(name: str) -> str:
 
 def _written(name: str) -> str:
     return f"{name} " if name[0] == "\\" else name
+
+
+def _short(concatenation: re.Match) -> str:
+    """A part many times over is written once; of many parts, groups: Icarus copies what it has so far at each part."""
+    parts = []
+    for part, same in groupby(concatenation[1].split(", ")):
+        count = len(list(same))
+        parts += [f"{{{count}{{{part}}}}}"] if count >= AGAIN else [part] * count
+    if len(parts) <= 2 * TOGETHER:
+        return _joined(parts)
+    groups = [parts[at : at + TOGETHER] for at in range(0, len(parts), TOGETHER)]
+    return _joined([_joined(own) for own in groups])
 
 
 def _joined(parts: list[str]) -> str:
@@ -116,7 +132,7 @@ class _Module:
             inner = "".join(f"      {_written(name)} <= {value};\n" for name, value in own)
             lines += f"    if ({condition}) begin\n{inner}    end\n"
         block = f"  always @(posedge clk) begin\n{lines}  end\n" if lines else ""
-        return f"{self.head}{declared}{assigned}{self.rest}{block}{self.tail}"
+        return CONCATENATION.sub(_short, f"{self.head}{declared}{assigned}{self.rest}{block}{self.tail}")
 
     def _fresh(self, base: str) -> str:
         """A name that is new, ``base`` and a number."""

@@ -96,6 +96,14 @@ def levels(count: int) -> int:
     return (count - 1).bit_length()
 
 
+def total(terms: Sequence[Value]) -> Value:
+    """Sum of ``terms``, halves first: a tree, whose sums are no wider than they must be."""
+    if len(terms) == 1:
+        return terms[0]
+    half = len(terms) // 2
+    return total(terms[:half]) + total(terms[half:])
+
+
 def adder_tree(m: Module, terms: Sequence[Value], depth: int) -> Value:
     """Sum of ``terms``, ``depth`` cycles later: a register behind each level of adders."""
     for _ in range(depth):
@@ -103,7 +111,7 @@ def adder_tree(m: Module, terms: Sequence[Value], depth: int) -> Value:
         sums += terms[len(sums) * 2 :]
         terms = [Signal(value.shape(), name="partial", reset_less=True) for value in sums]
         m.d.sync += [register.eq(value) for register, value in zip(terms, sums, strict=True)]
-    return sum(terms[1:], start=terms[0])
+    return total(terms)
 
 
 def count_up(m: Module, counter: Signal, limit: int, enable: ValueLike) -> Value:

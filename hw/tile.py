@@ -1,6 +1,6 @@
 """A tile: arrays that share an input buffer, and everything between its streams and their pins."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ from hw.parameters import TileParameters
 from hw.shared import Library
 from hw.splice import Splice
 from hw.streams import crossbar_signature, move_layout, move_value
-from hw.tables import lookup
+from hw.tables import lookup, total
 from mapping.drain import lanes_used
 
 COUNTER_BITS = 48
@@ -128,12 +128,8 @@ class Tile(wiring.Component):
         m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
         m.d.sync += [
             self.fetched.eq(self.fetched + (self.i.valid & self.i.ready)),
-            self.reads.eq(self.reads + _ones(taken)),
-            self.conversions.eq(self.conversions + sum(converted, start=Const(0))),
+            self.reads.eq(self.reads + total(list(taken))),
+            self.conversions.eq(self.conversions + total(converted)),
             self.pending.eq(self.pending + left.any()),
             self.issued.eq(self.issued + taken.any()),
         ]
-
-
-def _ones(bits: Value) -> Value:
-    return sum((bit for bit in bits), start=bits[0] & 0)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parameters import EngineParameters
 from hw.streams import Relay, request_layout, tag_layout
-from hw.tables import at_most, first_set, fit, lookup, lowest_index, lowest_set
+from hw.tables import at_most, first_set, fit, lookup, lowest_index, lowest_set, total
 
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
@@ -192,7 +192,7 @@ class Walker(wiring.Component):
 
     def _tag(self, item: data.View, reads: ReadCounter, driven: Value, over: Value) -> Value:
         layout = tag_layout(self.p.slots_used, self.p.planes, self.p.driven_bits)
-        count = sum((bit for bit in driven), start=Const(0)) if self.p.driven_bits else Const(0, 0)
+        count = total(list(driven)) if self.p.driven_bits else Const(0, 0)
         return Cat(
             fit(lookup(self.p.slots, item.group) + reads.column, layout["slot"].width),
             reads.plane,

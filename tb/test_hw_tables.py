@@ -6,17 +6,19 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.sim import Simulator
 
-from hw.tables import at_most, lowest_index, lowest_set
+from hw.tables import at_most, lowest_index, lowest_set, total
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9, 16, 17, 22, 40])
 def test_bits_of_a_set(width: int) -> None:
     m = Module()
-    bits, lowest, place, few = Signal(width), Signal(width), Signal(6), Signal(2)
+    bits, lowest, place, few, ones = Signal(width), Signal(width), Signal(6), Signal(2), Signal(6)
+    assert len(total(list(bits))) <= width.bit_length() + 1
     m.d.comb += [
         lowest.eq(lowest_set(bits)),
         place.eq(lowest_index(bits)),
         few.eq(Cat(at_most(count, bits) for count in (1, 2))),
+        ones.eq(total(list(bits))),
     ]
 
     async def check(context: object) -> None:
@@ -26,6 +28,7 @@ def test_bits_of_a_set(width: int) -> None:
             context.set(bits, value)
             assert context.get(lowest) == value & -value
             assert value == 0 or context.get(place) == (value & -value).bit_length() - 1
+            assert context.get(ones) == value.bit_count()
             assert context.get(few) == (value.bit_count() <= 1) + 2 * (value.bit_count() <= 2)
 
     simulator = Simulator(m)
