@@ -122,14 +122,10 @@ class OverlapAdd(wiring.Component):
         write = ring.write_port()
         read = ring.read_port(transparent_for=(write,))
         added = Signal(layout)
-        busy = Signal()
-        leaves = Signal()
-        drops = Signal()
+        busy, leaves, drops = Signal(), Signal(), Signal()
         address = Signal(range(max(2, self.depth)))
-        enable = Signal()
-        move = Signal()
-        clear = Signal(range(max(2, self.depth)))
-        cleared = Signal()
+        enable, move = Signal(), Signal()
+        clear, cleared = self._clear(m)
         here = self._walk(m, move, enable & cleared)
         m.d.comb += [
             enable.eq(~self.o.valid | self.o.ready),
@@ -158,9 +154,15 @@ class OverlapAdd(wiring.Component):
             write.data.eq(Mux(cleared, zeros, 0)),
             write.en.eq(~cleared | (busy & enable & ~drops)),
         ]
+        return m
+
+    def _clear(self, m: Module) -> tuple[Signal, Signal]:
+        """The address that is cleared after a reset, and whether all are."""
+        clear = Signal(range(max(2, self.depth)))
+        cleared = Signal()
         with m.If(~cleared):
             m.d.sync += cleared.eq(count_up(m, clear, self.depth, ~cleared))
-        return m
+        return clear, cleared
 
     def _walk(self, m: Module, move: Value, free: Value) -> dict[str, Value]:
         """Counters over blocks and beats: address and fate of the next beat, and whether it is taken."""

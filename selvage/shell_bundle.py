@@ -54,11 +54,11 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
         rtl=tuple(f"rtl/{module.name}.v" for module in modules),
         ports=_ports(shell),
         macros=tuple(each),
-        version=made.partition(" ")[2] or "0",
+        generator=made,
         inputs=(*(f"{kind}.hex" for kind in images), *_vector_files(p)),
     )
     texts = {f"rtl/{module.name}.v": module.text for module in modules}
-    texts[f"rtl/{design.top}.v"] = top_text(design, made)
+    texts[f"rtl/{design.top}.v"] = top_text(design)
     texts["shell.f"] = lines(design.rtl)
     texts |= {f"{kind}.hex": lines(f"{word:08x}" for word in words) for kind, words in images.items()}
     if p.programming.tables:

@@ -147,7 +147,7 @@ def bundle_files(
         rtl=tuple(f"rtl/{own.name}.v" for own in modules),
         ports=_ports(p),
         macros=tuple(each),
-        version=made.partition(" ")[2] or "0",
+        generator=made,
         inputs=tuple(
             [f"selftest/input_{k}.hex" for k in range(len(p.inputs))]
             + [f"selftest/expected_{k}.hex" for k in range(len(p.outputs))]
@@ -155,7 +155,7 @@ def bundle_files(
     )
     texts = {f"rtl/{own.name}.v": own.text for own in modules}
     if each:
-        texts[f"rtl/{design.top}.v"] = top_text(design, made)
+        texts[f"rtl/{design.top}.v"] = top_text(design)
     texts |= flow_files(design)
     texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
     texts |= _selftest_files(p, design, inputs, expected)

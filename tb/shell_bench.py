@@ -26,6 +26,8 @@ async def whole(dut: Any, pauses: float) -> None:
         assert reads == dut.reads.value.to_unsigned() - before > 0
         assert cycles >= images * max(map(len, INPUTS[0]))
         assert await host.counters() == (cycles, reads), "they go on counting"
+        if not pauses and images == IMAGES:
+            assert cycles - TOLD["bare_cycles"] == 4, "not as docs/shell.md says"
         assert await host.get("images_done") == images
 
 

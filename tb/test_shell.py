@@ -16,7 +16,7 @@ from hw.shell import Shell, ShellParameters
 from hw.verilog import convert
 from tb.bench_run import run_bench
 from tb.plain import raster_words
-from tb.small_networks import RELU, SmallNetwork
+from tb.small_networks import RELU, SmallNetwork, simulate_plan
 
 STABLE = """\
   reg [{top}:0] before_{k};
@@ -154,6 +154,7 @@ def fields(network: SmallNetwork, p: ShellParameters) -> dict[str, Any]:
         "rows": p.programming.rows,
         "width": p.programming.width,
         "tables": [table_image(p.programming, p.network.table)] if p.programming.tables else [],
+        "bare_cycles": simulate_plan(plan, [network.codes[t.name] for t in plan.inputs]).cycles,
     }
 
 
