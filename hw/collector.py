@@ -137,7 +137,7 @@ class Collector(wiring.Component):
         with m.If(enable):
             totals = [total([own[lane] for own in words]) for lane in range(plan.lanes)]
             m.d.sync += [read.eq(go), late.eq(index), self.o.valid.eq(read)]
-            m.d.sync += self.o.payload.as_value().eq(Cat(fit(total, self.p.sum_width) for total in totals))
+            m.d.sync += self.o.payload.as_value().eq(Cat(fit(own, self.p.sum_width) for own in totals))
         return m
 
     def _word(self, k: int, store: StepStore, index: Value) -> list[Value]:

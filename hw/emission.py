@@ -31,7 +31,7 @@ NARROW = 40  # bits of a register that is worth a place in a vector
 VECTOR = 64  # bits that Icarus keeps without allocating memory
 LANES = 4  # sums side by side that are worth a function
 PARTS = 16  # of a word, at most, whose enables are looked at together
-CONCATENATION = re.compile(r"\{ ([^{},]+, [^{}]+) \}")  # a concatenation of plain parts
+CONCATENATION = re.compile(r"\{ ([^{}(),]+(?:, [^{}(),]+)+) \}")  # of plain parts
 AGAIN = 3  # times that are worth a number
 TOGETHER = 32  # parts of a concatenation: of as many more of them, each part would copy all before it
 
