@@ -78,17 +78,33 @@ def at_most(count: int, bits: Value) -> Value:
     return sums[0] != most
 
 
-def first_set(m: Module, bits: Value, count: int) -> Value:
-    """The lowest ``count`` bits that are set; all of them when there are no more."""
-    if count >= len(bits):
-        return bits
-    rest = bits
-    for k in range(count):
-        # Named, or each step would write out all steps before it.
-        following = Signal(len(bits), name=f"without_{k}")
-        m.d.comb += following.eq(rest & (rest - 1))
-        rest = following
-    return bits & ~rest
+def first_set(m: Module, bits: Value, count: int) -> tuple[Value, Value]:
+    """The lowest ``count`` bits that are set, all of them when there are no more; and whether there are more.
+
+    How many are set below every four bits comes from a tree of sums, so no path goes through all bits one by one.
+    """
+    fours = [bits[k : k + 4] for k in range(0, len(bits), 4)]
+    below = sums_below(m, [total(list(four)) for four in fours])
+    chosen = []
+    for four, before in zip(fours, below, strict=False):
+        room = [before < count - taken if taken < count else Const(0) for taken in range(4)]
+        for k, bit in enumerate(four):
+            # Which of them it is among the four is a table of those below it.
+            ranks = [own.bit_count() for own in range(2**k)]
+            chosen.append(bit & Cat(room[rank] for rank in ranks).bit_select(four[:k], 1))
+    return Cat(chosen), below[-1] > count
+
+
+def sums_below(m: Module, terms: Sequence[Value]) -> list[Value]:
+    """Of each term the sum of those before it, and the sum of all: a tree whose depth is the count's logarithm."""
+    if len(terms) == 1:
+        return [Const(0, 1), terms[0]]
+    half = len(terms) // 2
+    low, high = sums_below(m, terms[:half]), sums_below(m, terms[half:])
+    # Named, or each sum would write out all sums that it is made of.
+    found = [Signal(len(own + low[-1]), name=f"below_{len(terms)}") for own in high]
+    m.d.comb += [signal.eq(low[-1] + own) for signal, own in zip(found, high, strict=True)]
+    return [*low[:-1], *found]
 
 
 def levels(count: int) -> int:

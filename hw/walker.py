@@ -182,11 +182,8 @@ class Walker(wiring.Component):
             return
         taken = Signal(p.group_rows)
         left = Signal(p.group_rows)
-        m.d.comb += [
-            left.eq(standing & ~taken),
-            driven.eq(first_set(m, left, p.ou_rows)),
-            more.eq((left & ~driven).any()),
-        ]
+        chosen, others = first_set(m, left, p.ou_rows)
+        m.d.comb += [left.eq(standing & ~taken), driven.eq(chosen), more.eq(others)]
         with m.If(step):
             m.d.sync += taken.eq(Mux(more, taken | driven, 0))
 

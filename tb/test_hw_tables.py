@@ -6,7 +6,7 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.sim import Simulator
 
-from hw.tables import at_most, lowest_index, lowest_set, total
+from hw.tables import at_most, first_set, lowest_index, lowest_set, total
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9, 16, 17, 22, 40])
@@ -30,6 +30,30 @@ def test_bits_of_a_set(width: int) -> None:
             assert value == 0 or context.get(place) == (value & -value).bit_length() - 1
             assert context.get(ones) == value.bit_count()
             assert context.get(few) == (value.bit_count() <= 1) + 2 * (value.bit_count() <= 2)
+
+    simulator = Simulator(m)
+    simulator.add_testbench(check)
+    simulator.run()
+
+
+@pytest.mark.parametrize(("width", "count"), [(1, 1), (3, 1), (4, 3), (9, 2), (10, 9), (40, 1), (126, 9), (128, 128)])
+def test_first_of_a_set(width: int, count: int) -> None:
+    m = Module()
+    bits, lowest, more = Signal(width), Signal(width), Signal()
+    chosen, others = first_set(m, bits, count)
+    m.d.comb += [lowest.eq(chosen), more.eq(others)]
+    drawn = random.Random(width)
+
+    async def check(context: object) -> None:
+        few = (sum(1 << drawn.randrange(width) for _ in range(count + k % 3 - 1)) for k in range(100))
+        for value in range(2**width) if width <= 10 else [*few, *(drawn.getrandbits(width) for _ in range(50)), -1, 0]:
+            value %= 2**width
+            rest = value
+            for _ in range(min(count, value.bit_count())):
+                rest &= rest - 1
+            context.set(bits, value)
+            assert context.get(lowest) == value & ~rest
+            assert context.get(more) == (rest != 0)
 
     simulator = Simulator(m)
     simulator.add_testbench(check)
