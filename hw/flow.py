@@ -221,7 +221,7 @@ targets:
     tools:
       verilator:
         mode: lint-only
-        verilator_options: [-Wall, -Wno-UNUSEDSIGNAL]
+        verilator_options: [-Wall, -Wno-UNUSEDSIGNAL, -Wno-DECLFILENAME]
   sim:
     filesets: [model, rtl, selftest]
     toplevel: selftest
@@ -235,4 +235,7 @@ targets:
   synth:
     <<: *default
     default_tool: yosys
+    tools:
+      yosys:
+        arch: ecp5
 """

@@ -59,7 +59,7 @@ class RegisterParameters:
 
     @cached_property
     def registers(self) -> tuple["Register", ...]:
-        return tuple(_register(node) for node in self.model.children(unroll=True) if isinstance(node, RegNode))
+        return registers_of(self.model)
 
     @cached_property
     def addresses(self) -> dict[str, int]:
@@ -252,13 +252,18 @@ class RegisterFile(wiring.Component):
                     m.d.sync += own.eq((own & ~(new & written)) | getattr(self, f"{name}_{field.name}_set"))
 
 
+def registers_of(model: AddrmapNode) -> tuple["Register", ...]:
+    """Of a compiled source."""
+    return tuple(_register(node) for node in model.children(unroll=True) if isinstance(node, RegNode))
+
+
 def register_views(p: RegisterParameters) -> dict[str, bytes]:
     """The C header, the codes as a second one, the HTML pages and the source, by path. The same parameters give the
     same bytes.
 
     Of the page's fonts only the form that browsers take is kept; its time stamp and its script from afar are not.
     """
-    found = {"registers.rdl": SOURCE.read_bytes(), "selvage_codes.h": _codes_header()}
+    found = {"registers.rdl": _source(p), "selvage_codes.h": _codes_header()}
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         CHeaderExporter().export(p.model, str(where / "selvage.h"), reuse_typedefs=False)
@@ -272,6 +277,16 @@ def register_views(p: RegisterParameters) -> dict[str, bytes]:
     page = page.replace(re.search(rb"BUILD_TS = (\d+)", page)[1], b"0")
     found["html/index.html"] = re.sub(rb"<script async src=\"https:[^<]*</script>\n", b"", page)
     return found
+
+
+def _source(p: RegisterParameters) -> bytes:
+    """The source with the values of this design, so that other tools need not be told them."""
+    text = SOURCE.read_text()
+    for name, value in asdict(p).items():
+        given = str(value).lower() if isinstance(value, bool) else str(value)
+        text, count = re.subn(rf"(?m)^(  .*\b{name.upper()} = )\w+(,?)$", rf"\g<1>{given}\g<2>", text)
+        assert count == 1, f"{name} is not a parameter of {SOURCE.name}"
+    return text.encode()
 
 
 def _codes_header() -> bytes:

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.registers import CODE_BITS, Code, State
+from hw.tables import total
 
 
 class Run(wiring.Component):
@@ -125,8 +126,8 @@ class Run(wiring.Component):
         """Cycles and reads; whether every read has been answered."""
         asked, came = Signal(self.macros), Signal(self.macros)
         under_way = Signal(32)
-        reads = _ones(asked)
-        m.d.sync += [asked.eq(self.requests), came.eq(self.answers), under_way.eq(under_way + reads - _ones(came))]
+        reads, answers = total(list(asked)), total(list(came))
+        m.d.sync += [asked.eq(self.requests), came.eq(self.answers), under_way.eq(under_way + reads - answers)]
         computing = self.running | (self.state == State.STOPPING)
         with m.If(self.start):
             m.d.sync += [self.cycles.eq(0), self.reads.eq(0)]
@@ -147,9 +148,3 @@ class Run(wiring.Component):
         m.d.comb += self.error.eq(found != Code.NONE)
         with m.If(~self.flagged):
             m.d.sync += self.code.eq(found)
-
-
-def _ones(bits: Value) -> Value:
-    """How many bits are set, by a tree of adders."""
-    half = len(bits) // 2
-    return _ones(bits[:half]) + _ones(bits[half:]) if half else bits

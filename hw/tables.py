@@ -113,8 +113,8 @@ def levels(count: int) -> int:
 
 
 def total(terms: Sequence[Value]) -> Value:
-    """Sum of ``terms``, halves first: a tree, whose sums are no wider than they must be."""
-    if len(terms) == 1:
+    """Sum of one term or more, halves first: a tree, whose sums are no wider than they must be."""
+    if len(terms) <= 1:
         return terms[0]
     half = len(terms) // 2
     return total(terms[:half]) + total(terms[half:])

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from amaranth.back import rtlil
+from amaranth.hdl import Shape
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
 from hw.emission import rewrite
+from spec.errors import InputError
 
 # `proc` turns processes into muxes. Amaranth's own script keeps them as `always @*`, which Icarus
 # never runs while no input changes: the outputs of an idle FSM read X (amaranth#1629). `-purge` leaves out names of
@@ -25,6 +28,9 @@ write_verilog -noattr
 """
 
 
+MOST_INPUTS = 2**16 - 8  # of a module; clock and reset are two more
+
+
 def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.Component] | None = None) -> str:
     """Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
 
@@ -36,7 +42,16 @@ def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.
 
 
 def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
-    """Components by module name as Yosys reads them, without a trace of where their sources lie."""
+    """Components by module name as Yosys reads them, without a trace of where their sources lie. `InputError`: one has
+    more bits of inputs than Amaranth counts."""
+    for own, part in designs.items():
+        pins = (member for _, member, _ in part.signature.flatten(part) if member.flow is In)
+        bits = sum(Shape.cast(member.shape).width for member in pins)
+        if bits > MOST_INPUTS:
+            raise InputError(
+                f"module {own!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
+                f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
+            )
     return "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs.items())
 
 

@@ -42,6 +42,7 @@ from selvage.cli_options import (
     check_is_file,
     check_no_network,
     emit,
+    folder,
     network_options,
     sme_of,
     switch,
@@ -71,7 +72,7 @@ from selvage.run import (
 from selvage.run_network import check_fits
 from selvage.shell_bundle import check_bus, shell_files
 from selvage.tables import console, layer_table, progress, table_of
-from selvage.verilog_bundle import write_layer_bundle, write_verilog_bundle
+from selvage.verilog_bundle import LISTING, write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 
@@ -238,7 +239,7 @@ def prune_command(
 def verilog_command(
     model_file: ModelFile,
     chip: ChipName = "ou9x8",
-    out: Annotated[Path, typer.Option("--out", help="folder of the Verilog")] = Path("build/verilog"),
+    out: Annotated[Path, typer.Option("--out", help="folder of the Verilog", parser=folder)] = Path("build/verilog"),
     input_file: InputFile = None,
     schedule: Schedule = "auto",
     mapping: Mapping = "auto",
@@ -261,6 +262,7 @@ def verilog_command(
     options = Options(schedule, mapping, fold, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_is_file(model_file)
     check_bus(bus)
+    check_writable(out / LISTING)
     if is_network(model_file):
         how = network_options(options, shape)
         network, _ = prepare(model_file, chip, input_file, how)

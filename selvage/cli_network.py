@@ -23,6 +23,7 @@ from selvage.cli_options import (
     Squeeze,
     check_is_file,
     emit,
+    folder,
     network_options,
     sme_of,
     switch,
@@ -70,7 +71,9 @@ def quantize_command(
 def compile_command(
     model_file: Annotated[str, typer.Argument(metavar="MODEL", help="a quantised ONNX file")],
     chip: ChipName = "ou9x8",
-    out: Annotated[Path, typer.Option("--out", help="folder of the network's files")] = Path("build/network"),
+    out: Annotated[Path, typer.Option("--out", help="folder of the network's files", parser=folder)] = Path(
+        "build/network"
+    ),
     input_file: InputFile = None,
     schedule: Schedule = "auto",
     mapping: Mapping = "auto",

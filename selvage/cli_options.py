@@ -15,6 +15,14 @@ from selvage.options import shape_of
 from selvage.run import Options
 from spec.errors import InputError
 
+
+def folder(text: str | Path) -> Path:
+    """A folder by its name, which an empty word is not. Defaults, which come as paths, pass too."""
+    if not str(text).strip():
+        raise typer.BadParameter("the name of a folder is empty; the present one is '.'")
+    return Path(text)
+
+
 ModelFile = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="an ONNX file, a layer TOML, or (model) shapes:NAME"),

@@ -1,6 +1,7 @@
 """How a command ends."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -10,6 +11,8 @@ from tb.simulate import SimulationError
 
 def leave(job: Callable[[], int | None]) -> NoReturn:
     """Exit with what ``job`` returns: 0 match, 1 mismatch; with 2 on bad input, said in one line."""
+    # Of gateware that was begun when a job ended early, Amaranth would tell each component.
+    warnings.filterwarnings("ignore", message=".*created but never used")
     try:
         sys.exit(job())
     except InputError as error:

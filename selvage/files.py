@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -29,13 +29,31 @@ def write_whole(path: Path, content: bytes) -> None:
         raise InputError(f"output {path} cannot be written: {error.strerror}") from None
 
 
+def check_places(names: Iterable[str], out: Path) -> None:
+    """`InputError` where a file cannot be: a folder in ``out`` has its name, or a file that of its folder."""
+    for path in (out / name for name in names):
+        if path.is_dir():
+            raise InputError(f"output {path} is a directory")
+        above = next(own for own in path.parents if own.exists())
+        if not above.is_dir():
+            raise InputError(f"output {path} cannot be written: {above} is not a directory")
+
+
 def write_changed(contents: Mapping[str, bytes], out: Path) -> list[Path]:
-    """Write files by their path in ``out``, each whole; what is there with the same bytes is left alone."""
+    """Write files by their path in ``out``, each whole; what is there with the same bytes is left alone. `InputError`
+    before the first is written as far as that can be told (`check_places`)."""
+    check_places(contents, out)
     for name, content in contents.items():
-        path = out / name
-        if not path.exists() or path.read_bytes() != content:
-            write_whole(path, content)
+        if not _holds(out / name, content):
+            write_whole(out / name, content)
     return [out / name for name in contents]
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def npy_bytes(array: NDArray[np.int64]) -> bytes:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import Out
 
@@ -15,6 +16,7 @@ from hw.network import NetworkParameters
 from hw.programming import cell_image, table_image
 from hw.registers import register_views
 from hw.shell import Shell, ShellParameters
+from selvage.bundle_readme import readme
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.run_network import check_fits
 from selvage.verilog_bundle import IMAGES, crossbar_places, expected_codes, generator, lines
@@ -42,6 +44,8 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
     at once.
     """
     check_fits(compiled)
+    if not compiled.plan.layers:
+        raise InputError(f"--bus {bus} needs a network with a layer on crossbars, and {compiled.graph.name!r} has none")
     p = ShellParameters(NetworkParameters(compiled.plan, skip=options.skip, constants="loaded"), bus)
     shell, made = Shell(p), generator()
     modules = convert_modules(shell, "shell", shell.modules, generator=made)
@@ -63,7 +67,7 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
     texts |= {f"{kind}.hex": lines(f"{word:08x}" for word in words) for kind, words in images.items()}
     if p.programming.tables:
         texts["tables.json"] = json.dumps(tables_json(p.network), indent=1) + "\n"
-    texts |= flow_files(design)
+    texts |= flow_files(design) | {"README.md": readme(design, bus, bool(p.programming.tables))}
     texts["names.json"] = json.dumps(names_json(p, design), indent=1) + "\n"
     texts |= _selftest_files(p, design, compiled, {kind: len(words) for kind, words in images.items()})
     texts[BLANK] = lines("x" * -(-p.programming.width // 4) for _ in range(p.programming.rows))
@@ -111,10 +115,13 @@ def _selftest_files(
 def names_json(p: ShellParameters, design: Design) -> dict:
     """Addresses of the registers, what each stream carries, and which crossbar is which."""
     plan = p.network.plan
+    sums = {stage.output.name for stage in plan.layers if stage.requantization is None}
 
     def streams(tensors: Sequence[Tensor], frames: Sequence[FrameParameters]) -> list[dict]:
         return [
             {"tensor": tensor.name, "shape": list(tensor.shape), **asdict(frame), "data_bits": frame.data_bits}
+            | {"signed": tensor.name in sums or tensor.format.raw_signed}
+            | {"scale": np.asarray(tensor.scale).tolist(), "zero_point": int(tensor.format.zero_point)}
             for tensor, frame in zip(tensors, frames, strict=True)
         ]
 

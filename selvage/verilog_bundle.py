@@ -17,8 +17,9 @@ from hw.modules import ModuleFile, convert_modules
 from hw.network import Network, NetworkParameters
 from mapping.network import NetworkPlan, plan_network
 from selvage.bundle import describe_tiles
+from selvage.bundle_readme import readme
 from selvage.compile_network import CompiledNetwork, NetworkOptions, layer_sums
-from selvage.files import check_writable, write_changed
+from selvage.files import check_places, check_writable, write_changed
 from selvage.network_bundle import placement_json
 from selvage.run import Compiled
 from selvage.run_network import Part, node_parts
@@ -156,7 +157,7 @@ def bundle_files(
     texts = {f"rtl/{own.name}.v": own.text for own in modules}
     if each:
         texts[f"rtl/{design.top}.v"] = top_text(design)
-    texts |= flow_files(design)
+    texts |= flow_files(design) | {"README.md": readme(design)}
     texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
     texts |= _selftest_files(p, design, inputs, expected)
     contents = {path: text.encode() for path, text in texts.items()}
@@ -233,16 +234,27 @@ def _streams(
     prefix: str, p: NetworkParameters, words: Sequence[tuple[int, int]], tensors: Sequence[Tensor]
 ) -> list[dict]:
     """Raster order, channels of a pixel in order, the first lane lowest."""
-    shared = p.direct and prefix == "i"  # every tile takes its channels of the one tensor
+    images = words_of_image(p)[prefix == "o"]
+    if p.direct and prefix == "i":  # every tile takes its channels of the one tensor
+        tiles = p.plan.layers[0].placement.tiles
+        carried = [(tensors[0], (own.first_channel, own.first_channel + own.channels - 1)) for own in tiles]
+    else:
+        carried = [(tensor, (0, tensor.shape[0] - 1)) for tensor in tensors]
+    sums = {stage.output.name for stage in p.plan.layers if stage.requantization is None}
     return [
         {
             "pins": f"{prefix}_{k}",
-            "tensor": tensors[0 if shared else k].name,
-            "shape": list(tensors[0 if shared else k].shape),
+            "tensor": tensor.name,
+            "shape": list(tensor.shape),
+            "channels": list(channels),  # the first and the last
             "bits": bits,
             "lanes": lanes,
+            "words": images[k],
+            "signed": tensor.name in sums or tensor.format.raw_signed,
+            "scale": np.asarray(tensor.scale).tolist(),
+            "zero_point": int(tensor.format.zero_point),
         }
-        for k, (bits, lanes) in enumerate(words)
+        for k, ((bits, lanes), (tensor, channels)) in enumerate(zip(words, carried, strict=True))
     ]
 
 
@@ -263,10 +275,14 @@ def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     """All of them, each whole, after all have been made; what is there with the same bytes is left alone.
 
     ``files.txt`` lists them and is written last: without it a bundle is not whole. Files of an earlier bundle that this
-    one has not are removed, and what a killed run left of a file; others are not touched.
+    one has not are removed, and what a killed run left; others are not touched. Until the end ``files.txt.begun`` lists
+    all that may be there, so that the run after a killed one knows them.
     """
-    listing = out / LISTING
-    stale = [path for path in _earlier(listing) if path not in contents]
+    check_places(contents, out)
+    listing, begun = out / LISTING, out / f"{LISTING}.begun"
+    known = {*_earlier(listing), *_earlier(begun)} - {LISTING}
+    stale = sorted(known - contents.keys())
+    write_changed({begun.name: lines(sorted(known | contents.keys())).encode()}, out)
     listing.unlink(missing_ok=True)
     for path in (*contents, *stale):
         for part in (out / path).parent.glob(f".{glob.escape(Path(path).name)}.????????"):
@@ -274,8 +290,18 @@ def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     write_changed(contents, out)
     for path in stale:
         (out / path).unlink(missing_ok=True)
+        _remove_empty((out / path).parent, out)
     names = [*contents, LISTING]
-    return [*(out / path for path in contents), *write_changed({LISTING: lines(sorted(names)).encode()}, out)]
+    write_changed({LISTING: lines(sorted(names)).encode()}, out)
+    begun.unlink()
+    return [out / path for path in names]
+
+
+def _remove_empty(folder: Path, out: Path) -> None:
+    """A folder below ``out`` in which nothing is left, and those above it."""
+    while folder != out and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def lines(texts: Iterable[str]) -> str:

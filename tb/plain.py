@@ -126,10 +126,13 @@ def raster_words(codes: Integers, bits: int, lanes: int) -> bytes:
 
 
 def hex_lines(raw: bytes, bits: int) -> str:
-    """Little-endian words of ``bits`` bits as lines of hexadecimal."""
-    size = -(-bits // 8)
+    """Little-endian words of ``bits`` bits in whole bytes as lines of hexadecimal, as many digits as ``bits`` take."""
+    size, digits = -(-bits // 8), -(-bits // 4)
     turned = np.frombuffer(raw, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
-    return turned.hex("\n", size) + "\n"
+    found = np.frombuffer(turned.hex().encode(), np.uint8).reshape(-1, 2 * size)
+    lines = np.full((len(found), digits + 1), ord("\n"), np.uint8)
+    lines[:, :-1] = found[:, 2 * size - digits :]
+    return lines.tobytes().decode()
 
 
 def cell_lines(plan: NetworkPlan) -> list[str]:

@@ -4,12 +4,14 @@ import random
 import subprocess
 from pathlib import Path
 
-from amaranth.hdl import Cat, Module
+import pytest
+from amaranth.hdl import Cat, Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.emission import AGAIN, TOGETHER
-from hw.verilog import convert
+from hw.emission import TOGETHER
+from hw.verilog import MOST_INPUTS, convert
+from spec.errors import InputError
 
 WIDTH = 2 * TOGETHER + 5
 BENCH = """\
@@ -38,12 +40,26 @@ class Lanes(wiring.Component):
         return m
 
 
+class Wide(wiring.Component):
+    def __init__(self) -> None:
+        super().__init__({f"x{k}": In(MOST_INPUTS // 8 + 1) for k in range(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        return Module()
+
+
+def test_more_inputs_than_amaranth_counts_are_refused() -> None:
+    wide = Wide()
+    Fragment.get(wide, None)  # else it would count as forgotten
+    with pytest.raises(InputError, match=f"module 'wide' has {MOST_INPUTS + 8} bits of inputs.* at most {MOST_INPUTS}"):
+        convert(wide, "wide")
+
+
 def test_long_concatenations_and_parts_many_times_over(tmp_path: Path) -> None:
     text = convert(Lanes(), "lanes")
     assert f"{{{WIDTH - 5}{{x[4]}}}}" in text, "a sign is not written once"
     lists = [line.count("}, {") for line in text.splitlines() if "assign turned" in line]
     assert lists == [WIDTH // TOGETHER], "bits are not in groups"
-    assert AGAIN <= WIDTH - 5
     drawn = [random.Random(k).getrandbits(WIDTH) for k in range(20)]
     lines = "\n".join(f'    x = {WIDTH}\'h{x:x}; #1 $display("%h %h", turned, extended);' for x in drawn)
     (tmp_path / "lanes.v").write_text(text + BENCH.format(high=WIDTH - 1, lines=lines))

@@ -226,6 +226,12 @@ BAD = [
     (("sim",), ["net.onnx", "--output", "/proc/y.npy"], "output /proc/y.npy cannot be written"),
     (("compile",), ["net.onnx", "--out", "/proc/net"], "output /proc/net/report.json cannot be written"),
     (("compile",), ["net.onnx", "--out", "net.onnx"], "output net.onnx/report.json cannot be written"),
+    (
+        ("compile", "verilog"),
+        ["net.onnx", "--out", ""],
+        "'--out': the name of a folder is empty; the present one is '.'",
+    ),
+    (("verilog",), ["net.onnx", "--bus", "axi", "--out", "/proc/net"], "output /proc/net/files.txt cannot be written"),
     (("verilog",), ["net.onnx", "--bus", "ahb"], "--bus 'ahb' is none of axi, wishbone"),
     (("verilog",), [SMALL, "--bus", "axi"], "--bus axi is for networks, and this model is a single layer"),
     (

@@ -1,17 +1,19 @@
 """Shells of a small network: its outputs through each bus, and what they refuse."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from amaranth.hdl import Shape
+from systemrdl import RDLCompiler
 
 from hw.axi import FrameParameters
 from hw.macro import CROSSBAR, macro_parameters
 from hw.network import NetworkParameters
 from hw.programmable import PROGRAMMABLE
 from hw.programming import cell_image, table_image
-from hw.registers import RegisterParameters, register_views
+from hw.registers import RegisterParameters, register_views, registers_of
 from hw.shell import Shell, ShellParameters
 from hw.verilog import convert
 from tb.bench_run import run_bench
@@ -166,7 +168,7 @@ def test_shell(bus: str, bench: str, tests: int) -> None:
     assert run_bench(f"shell_{bus}", sources, "harness", f"tb.{bench}_bench", fields(network, p)) == tests
 
 
-def test_views(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The same bytes again; header and page know the registers of the design and no others."""
     p = RegisterParameters(3, 16, 20, 2, inputs=2, queues=True, loaded=True, structure=0xABCDEF01)
     views = register_views(p)
@@ -178,6 +180,10 @@ def test_views(monkeypatch: pytest.MonkeyPatch) -> None:
     others = register_views(RegisterParameters(1, 1, 1, 1))["selvage.h"].decode()
     assert not any(name in others for name in ("DATA_IN", "LOAD_TABLES", "DESIGN"))
     assert b"#define SELVAGE_CODE_CHECKSUM 10" in views["selvage_codes.h"]
+    (tmp_path / "own.rdl").write_bytes(views["registers.rdl"])
+    compiler = RDLCompiler()
+    compiler.compile_file(str(tmp_path / "own.rdl"))
+    assert registers_of(compiler.elaborate().top) == p.registers, "the source that is shipped is of another design"
     assert "html/index.html" in views and sum(map(len, views.values())) < 2**21
     assert (p.addresses["data_in_1"], p.addresses["tables"]) == (0x84, 0x2C)
 

@@ -14,7 +14,7 @@ from sim.machine import run, tile_outputs
 from spec.chip import Chip, load_chip
 from spec.layer import InputFormat, Layer
 from tb.corners import CASES, LAYERS
-from tb.simulate import SimulationError, build_tile, run_tile, simulate_tile
+from tb.simulate import SimulationError, build_tile, run_tile, simulate_tile, tile_verilog
 
 TINY = load_chip("tiny")
 UINT8 = InputFormat(raw_bits=8, raw_signed=False)
@@ -152,6 +152,7 @@ def test_equal_structures_share_an_image() -> None:
     parameters = [TileParameters(placement, tile) for tile in placement.tiles]
     kinds = {p.structure: p for p in parameters}
     assert len(kinds) < len(parameters)
+    assert all(tile_verilog(p) == tile_verilog(kinds[p.structure]) for p in parameters)
     images = {key: build_tile(p) for key, p in kinds.items()}
     total = sum(run_tile(p, images[p.structure], x).y for p in parameters)
     np.testing.assert_array_equal(total, evaluate(layer, x, weights))
