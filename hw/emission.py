@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
-# A number, text and system names are tokens so that nothing in them is taken for a name.
-TOKEN = re.compile(rf'"[^"\n]*"|\d*\'s?[bdho][0-9a-fxz_]+|\$[a-z]\w*|\.?{NAME}')
+from hw.module_text import NAME, TOKEN
+
 DECLARATION = re.compile(
     rf"^  (input|output|wire|reg)( signed)?( \[[^\]]*\])? ({NAME})( ?\[[^\]]*\])?(?: = ([^;]+))?;\n", re.MULTILINE
 )

@@ -4,12 +4,13 @@ import contextlib
 import gc
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from amaranth.lib import wiring
 
 from hw.emission import rewrite
+from hw.module_text import ASSIGNMENT, INSTANCE, MODULE, NAME, TARGET, TOKEN, ParsedModule, parse_module, raw_name
 from hw.names import KEYWORDS, Names, is_plain, natural, plain_names
 from hw.verilog import run_yosys, to_rtlil
 
@@ -30,16 +31,11 @@ attrmap -modattr -remove generator -remove keep_hierarchy
 write_verilog -noattr
 """
 
-NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
-# A number, text and system names are tokens so that nothing in them is taken for a name.
-TOKEN = re.compile(rf'"[^"\n]*"|\d*\'s?[bdho][0-9a-fxz_]+|\$[a-z]\w*|\.?{NAME}')
-DECLARATION = re.compile(
-    rf"^  (input|output|wire|reg)( signed)?( \[[^\]]*\])? ({NAME})( ?\[[^\]]*\])?(?: = ([^;]+))?;\n", re.MULTILINE
+CONNECTION = re.compile(  # of a port to a signal, a part of one, or one with zeros above it
+    rf"    \.({NAME}) ?\((?:\{{ \d+'h0+, )?({NAME}) ?(?:\[(\d+)(?::(\d+))?\])?(?: ?\}})?\),?"
 )
-INSTANCE = re.compile(rf"^  ({NAME}) ({NAME}) ?\($", re.MULTILINE)
-MODULE = re.compile(rf"^module ({NAME}) ?\(([^)]*)\);\n(.*?)^endmodule\n", re.MULTILINE | re.DOTALL)
-ASSIGNMENT = re.compile(r"^  assign (.*?) = (.*);\n", re.MULTILINE)
-TARGET = re.compile(rf"({NAME}) ?\[(\d+)(?::(\d+))?\]")
+NAMELESS = re.compile(r"port\$|_\d+_$|piece|next_|state_")
+NUMBER = re.compile(r"(?<=.)(\$\d+)+")  # by which Yosys and Amaranth tell signals of one name apart
 CHOICE = re.compile(
     r"    casez \(s\)[^\n]*\n((?:      \d+'b[?1]+:\n        \S+ = [^;]+;\n)+)"
     r"      default:\n        (\S+) = a;\n    endcase\n"
@@ -54,31 +50,6 @@ class ModuleFile:
     name: str
     text: str
     origins: tuple[str, ...]
-
-
-@dataclass
-class _Signal:
-    direction: str  # input, output, or nothing
-    width: str
-    kind: str  # wire, reg
-    depth: str  # of a memory
-    initial: str | None
-    name: str
-
-
-@dataclass
-class _Module:
-    raw: str
-    signals: dict[str, _Signal]
-    body: str
-    instances: list[tuple[str, str]]  # raw names of module and instance
-    names: dict[str, str] = field(default_factory=dict)  # plain names by raw ones
-
-    @property
-    def ports(self) -> list[_Signal]:
-        """Clock and reset first, the others by name."""
-        own = [signal for signal in self.signals.values() if signal.direction]
-        return sorted(own, key=lambda s: (s.name not in ("clk", "rst"), natural(self.names[s.name])))
 
 
 def convert_modules(
@@ -98,13 +69,15 @@ def convert_modules(
     with _no_collection():
         text = _keep(to_rtlil(components))
     text = rewrite(run_yosys(text, SCRIPT, name))
-    modules = {own.raw: own for own in map(_parse, MODULE.finditer(text))}
+    modules = {own.raw: own for own in map(parse_module, MODULE.finditer(text))}
     for own in modules.values():
         _untangle(own, modules)
+    order = _children_first(modules, name)
+    for raw in reversed(order):
+        _tell_ports(modules[raw], modules)
     inner = Names(instance for own in modules.values() for _, instance in own.instances if is_plain(instance))
     for own in modules.values():
         own.names = _signal_names(own, inner)
-    order = _children_first(modules, name)
     tops = Names([name])
     plain = plain_names((f"{prefix}{own}" for own in order if own != name), tops)
     called = {own: plain.get(f"{prefix}{own}", name) for own in order}
@@ -152,34 +125,7 @@ def _keep(text: str) -> str:
     return "".join(found)
 
 
-def _raw(name: str) -> str:
-    return name.removeprefix("\\").rstrip(" ")
-
-
-def _parse(match: re.Match) -> _Module:
-    signals: dict[str, _Signal] = {}
-
-    def declared(found: re.Match) -> str:
-        kind, _, width, name, depth, initial = found.groups()
-        own = signals.setdefault(_raw(name), _Signal("", (width or "").strip(), "wire", "", None, _raw(name)))
-        if kind in ("input", "output"):
-            own.direction = kind
-        else:
-            own.kind, own.depth, own.initial = kind, (depth or "").strip(), initial
-        return ""
-
-    body = DECLARATION.sub(declared, match[3])
-    for own in signals.values():
-        if own.depth == "[0:0]":  # a memory of one word is a register
-            own.depth = ""
-            written = own.name if is_plain(own.name) else f"\\{own.name} "
-            element = rf"(?<![\w$.]){re.escape(written)} ?\[(?:0|1'h0)\]"
-            body = re.sub(element, lambda _, written=written: written, body)
-    instances = [(_raw(kind), _raw(name)) for kind, name in INSTANCE.findall(body)]
-    return _Module(_raw(match[1]), signals, body, instances)
-
-
-def _untangle(module: _Module, modules: Mapping[str, _Module]) -> None:
+def _untangle(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None:
     """Where bits of a wire are copies of other bits of it, a second wire takes what is driven: no loop.
 
     Of copies that follow from copies the last ones come first, and the others are those of the second wire.
@@ -190,7 +136,7 @@ def _untangle(module: _Module, modules: Mapping[str, _Module]) -> None:
         elsewhere |= {f"{name}$given": bits | elsewhere.get(name, set()) for name, bits in copied.items()}
 
 
-def _copied(module: _Module) -> dict[str, set[int]]:
+def _copied(module: ParsedModule) -> dict[str, set[int]]:
     """By wire, bits that follow from others of it; those that follow from such bits, where there are any."""
     found: dict[str, list[tuple[set[int], set[int]]]] = {}  # of each assignment bits that are set, and read
     for left, right in ASSIGNMENT.findall(module.body):
@@ -206,29 +152,31 @@ def _copied(module: _Module) -> dict[str, set[int]]:
 
 def _bits(name: str, text: str) -> set[int]:
     """Of a wire, in one side of an assignment."""
-    parts = [found for found in TARGET.finditer(text) if _raw(found[1]) == name]
+    parts = [found for found in TARGET.finditer(text) if raw_name(found[1]) == name]
     return {bit for own in parts for bit in range(int(own[3] or own[2]), int(own[2]) + 1)}
 
 
 def _second_wires(
-    module: _Module,
-    modules: Mapping[str, _Module],
+    module: ParsedModule,
+    modules: Mapping[str, ParsedModule],
     copied: Mapping[str, set[int]],
     elsewhere: Mapping[str, set[int]],
 ) -> None:
     """A second wire for each of ``copied``, with what is driven, of which these bits are copies."""
 
     def given(text: str, names: Iterable[str]) -> str:
-        return TOKEN.sub(lambda token: f"\\{_raw(token[0])}$given " if _raw(token[0]) in names else token[0], text)
+        return TOKEN.sub(
+            lambda token: f"\\{raw_name(token[0])}$given " if raw_name(token[0]) in names else token[0], text
+        )
 
     child, lines = None, []
     for line in module.body.splitlines(keepends=True):
         instance, assignment = INSTANCE.match(line), ASSIGNMENT.fullmatch(line)
         if instance:
-            child = modules[_raw(instance[1])]
+            child = modules[raw_name(instance[1])]
         elif child and line.startswith("    ."):
             port, rest = line.split("(", 1)
-            if child.signals[_raw(port.strip()[1:])].direction == "output":
+            if child.signals[raw_name(port.strip()[1:])].direction == "output":
                 line = f"{port}({given(rest, copied)}"
         elif assignment:
             left, right = assignment.groups()
@@ -248,7 +196,7 @@ def _second_wires(
 
 def _own_copies(left: str, right: str) -> set[str]:
     """Wires of which an assignment sets some bits and reads others."""
-    return {_raw(token) for token in TOKEN.findall(left)} & {_raw(token) for token in TOKEN.findall(right)}
+    return {raw_name(token) for token in TOKEN.findall(left)} & {raw_name(token) for token in TOKEN.findall(right)}
 
 
 def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
@@ -262,11 +210,12 @@ def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
     return found
 
 
-def _signal_names(module: _Module, inner: Names) -> dict[str, str]:
+def _signal_names(module: ParsedModule, inner: Names) -> dict[str, str]:
     """Of signals and instances. What is no port has no instance's name: it would hide it from what stands below."""
     ports = [own.name for own in module.signals.values() if own.direction]
     names = Names()
-    found = plain_names(ports, names)
+    found = plain_names((own for own in ports if own not in module.meanings), names)
+    found |= {own: names.take(module.meanings[own]) for own in ports if own in module.meanings}
     names.taken |= inner.taken
     found |= plain_names((own for own in module.signals if own not in found), names)
     names.taken -= inner.taken - {own.lower() for own in found.values()} - KEYWORDS
@@ -274,7 +223,25 @@ def _signal_names(module: _Module, inner: Names) -> dict[str, str]:
     return found | {f"{own} ": plain for own, plain in instances.items()}
 
 
-def _children_first(modules: Mapping[str, _Module], top: str) -> list[str]:
+def _tell_ports(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None:
+    """What the nameless ports of the modules below carry: the signal of this one, or its part, that they are joined to.
+
+    Amaranth passes a part of a signal to where it is read by a port of its own, with a number for a name.
+    """
+    child = None
+    for line in module.body.splitlines():
+        instance, joined = INSTANCE.match(line), CONNECTION.fullmatch(line)
+        if instance:
+            child = modules[raw_name(instance[1])]
+        elif child and joined and joined[1].startswith("\\port$"):
+            name = raw_name(joined[2])
+            base = module.meanings.get(name, name)
+            if not NAMELESS.match(base):
+                bits = "".join(f"_{bit}" for bit in joined.group(3, 4) if bit)
+                child.meanings.setdefault(raw_name(joined[1]), f"{NUMBER.sub('', base)}{bits}")
+
+
+def _children_first(modules: Mapping[str, ParsedModule], top: str) -> list[str]:
     order: dict[str, None] = {}
 
     def visit(name: str) -> None:
@@ -287,15 +254,15 @@ def _children_first(modules: Mapping[str, _Module], top: str) -> list[str]:
     return list(order)
 
 
-def _render(module: _Module, modules: Mapping[str, _Module], called: Mapping[str, str]) -> str:
+def _render(module: ParsedModule, modules: Mapping[str, ParsedModule], called: Mapping[str, str]) -> str:
     """All but the module's name."""
-    child: _Module | None = None
+    child: ParsedModule | None = None
     lines = []
     for line in _contents(module).splitlines(keepends=True):
         instance = INSTANCE.match(line)
         if instance:
-            child = modules[_raw(instance[1])]
-            own = module.names[f"{_raw(instance[2]).removesuffix('.shared')} "]
+            child = modules[raw_name(instance[1])]
+            own = module.names[f"{raw_name(instance[2]).removesuffix('.shared')} "]
             lines.append(f"  {called[child.raw]} {own} (\n")
             continue
         lines.append(TOKEN.sub(partial(_renamed, module=module, child=child), line))
@@ -316,14 +283,14 @@ def _spaced(text: str) -> str:
     return f" {text}" if text else ""
 
 
-def _renamed(match: re.Match, module: _Module, child: _Module | None) -> str:
+def _renamed(match: re.Match, module: ParsedModule, child: ParsedModule | None) -> str:
     token = match[0]
     if token[0] == ".":
-        return f".{child.names[_raw(token[1:])]}"
-    return token if token in KEYWORDS else module.names.get(_raw(token), token)
+        return f".{child.names[raw_name(token[1:])]}"
+    return token if token in KEYWORDS else module.names.get(raw_name(token), token)
 
 
-def _contents(module: _Module) -> str:
+def _contents(module: ParsedModule) -> str:
     """The body; a memory that starts with the same word everywhere is filled in a loop, and no cases overlap."""
     names = Names(module.names.values())
 
@@ -333,7 +300,7 @@ def _contents(module: _Module) -> str:
         if len(lines) < 4 or len(values) > 1:
             return found[0]
         memory = lines[0][: lines[0].rindex("[")]
-        block, index = names.take(f"fill_{module.names[_raw(memory)]}"), names.take("entry")
+        block, index = names.take(f"fill_{module.names[raw_name(memory)]}"), names.take("entry")
         return (
             f"  initial begin : {block}\n    integer {index};\n"
             f"    for ({index} = 0; {index} < {len(lines)}; {index} = {index} + 1)\n"

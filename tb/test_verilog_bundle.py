@@ -145,6 +145,7 @@ def test_names(bundle: Path) -> None:
         declared = re.findall(r"(?:wire|reg)(?: \[[^\]]*\])? (\w+)(?: \[[^\]]*\])?[;,\n]", text)
         assert len({name.lower() for name in declared}) == len(declared) > 0
         assert all(is_plain(name) for name in declared)
+        assert not any(re.fullmatch(r"port(_\d+)?", name) for name in declared), "a port says nothing"
         modules.add(path.stem.lower())
     assert len(modules) == len(list((bundle / "rtl").iterdir()))
     listed = json.loads((bundle / "names.json").read_text())
