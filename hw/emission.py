@@ -12,12 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from hw.module_text import NAME, TOKEN
+from hw.module_text import ASSIGNMENT, DECLARATION, NAME, TOKEN
 
-DECLARATION = re.compile(
-    rf"^  (input|output|wire|reg)( signed)?( \[[^\]]*\])? ({NAME})( ?\[[^\]]*\])?(?: = ([^;]+))?;\n", re.MULTILINE
-)
-ASSIGNMENT = re.compile(r"^  assign (.*?) = (.*);\n", re.MULTILINE)
 REGISTER = re.compile(rf"^  always @\(posedge clk\)\n    ({NAME}) *<= (.*);\n", re.MULTILINE)
 PART = re.compile(rf"({NAME}) ?(?:\[(\d+)(?::(\d+))?\])?")
 SUM = re.compile(rf"({PART.pattern}) ([-+]) ({PART.pattern})")

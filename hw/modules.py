@@ -35,7 +35,6 @@ CONNECTION = re.compile(  # of a port to a signal, a part of one, or one with ze
     rf"    \.({NAME}) ?\((?:\{{ \d+'h0+, )?({NAME}) ?(?:\[(\d+)(?::(\d+))?\])?(?: ?\}})?\),?"
 )
 NAMELESS = re.compile(r"port\$|_\d+_$|piece|next_|state_")
-NUMBER = re.compile(r"(?<=.)(\$\d+)+")  # by which Yosys and Amaranth tell signals of one name apart
 CHOICE = re.compile(
     r"    casez \(s\)[^\n]*\n((?:      \d+'b[?1]+:\n        \S+ = [^;]+;\n)+)"
     r"      default:\n        (\S+) = a;\n    endcase\n"
@@ -238,7 +237,7 @@ def _tell_ports(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> No
             base = module.meanings.get(name, name)
             if not NAMELESS.match(base):
                 bits = "".join(f"_{bit}" for bit in joined.group(3, 4) if bit)
-                child.meanings.setdefault(raw_name(joined[1]), f"{NUMBER.sub('', base)}{bits}")
+                child.meanings.setdefault(raw_name(joined[1]), f"{base}{bits}")
 
 
 def _children_first(modules: Mapping[str, ParsedModule], top: str) -> list[str]:

@@ -17,6 +17,7 @@ from hw.raster import RasterBuffer, RasterParameters
 from hw.shared import Library
 from hw.streams import Fork, crossbar_signature
 from mapping.network import AddStage, ConcatStage, LayerStage, NetworkPlan, PoolStage, ResizeStage, Stage, TableStage
+from spec.graph import Tensor
 
 COMPONENTS = {
     PoolParameters: Pool,
@@ -120,6 +121,11 @@ class NetworkParameters:
         return next(
             t.format.raw_bits for t in [*self.plan.inputs, *(s.output for s in made.values())] if t.name == name
         )
+
+    def signed(self, tensor: Tensor) -> bool:
+        """Whether a tensor's codes, or the sums that leave in their place, are two's complements."""
+        sums = (stage.output.name for stage in self.plan.layers if stage.requantization is None)
+        return tensor.format.raw_signed or tensor.name in sums
 
     @cached_property
     def inputs(self) -> list[tuple[int, int]]:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import Out
 
@@ -19,7 +18,7 @@ from hw.shell import Shell, ShellParameters
 from selvage.bundle_readme import readme
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.run_network import check_fits
-from selvage.verilog_bundle import IMAGES, crossbar_places, expected_codes, generator, lines
+from selvage.verilog_bundle import IMAGES, code_json, crossbar_places, expected_codes, generator, lines
 from spec.errors import InputError
 from spec.graph import Tensor
 from tb.plain import hex_lines, raster_words
@@ -115,13 +114,11 @@ def _selftest_files(
 def names_json(p: ShellParameters, design: Design) -> dict:
     """Addresses of the registers, what each stream carries, and which crossbar is which."""
     plan = p.network.plan
-    sums = {stage.output.name for stage in plan.layers if stage.requantization is None}
 
     def streams(tensors: Sequence[Tensor], frames: Sequence[FrameParameters]) -> list[dict]:
         return [
             {"tensor": tensor.name, "shape": list(tensor.shape), **asdict(frame), "data_bits": frame.data_bits}
-            | {"signed": tensor.name in sums or tensor.format.raw_signed}
-            | {"scale": np.asarray(tensor.scale).tolist(), "zero_point": int(tensor.format.zero_point)}
+            | code_json(p.network, tensor)
             for tensor, frame in zip(tensors, frames, strict=True)
         ]
 

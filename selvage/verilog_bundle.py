@@ -19,7 +19,7 @@ from mapping.network import NetworkPlan, plan_network
 from selvage.bundle import describe_tiles
 from selvage.bundle_readme import readme
 from selvage.compile_network import CompiledNetwork, NetworkOptions, layer_sums
-from selvage.files import check_places, check_writable, write_changed
+from selvage.files import check_places, write_changed
 from selvage.network_bundle import placement_json
 from selvage.run import Compiled
 from selvage.run_network import Part, node_parts
@@ -44,7 +44,6 @@ def write_verilog_bundle(
     Where the chip does not hold all layers at once there is a bundle for each node, of a node that takes several
     passes for each pass, in a folder of its own.
     """
-    check_writable(out / LISTING)
     contents: dict[str, bytes] = dict(more or {})
     if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
@@ -60,7 +59,6 @@ def write_verilog_bundle(
 
 def write_layer_bundle(compiled: Compiled, skip: bool, out: Path) -> list[Path]:
     """The bundle of a single layer, as a network of one node whose sums leave."""
-    check_writable(out / LISTING)
     graph, codes = layer_graph(compiled)
     plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
     p = NetworkParameters(plan, skip=skip, direct=True)
@@ -240,7 +238,6 @@ def _streams(
         carried = [(tensors[0], (own.first_channel, own.first_channel + own.channels - 1)) for own in tiles]
     else:
         carried = [(tensor, (0, tensor.shape[0] - 1)) for tensor in tensors]
-    sums = {stage.output.name for stage in p.plan.layers if stage.requantization is None}
     return [
         {
             "pins": f"{prefix}_{k}",
@@ -250,12 +247,16 @@ def _streams(
             "bits": bits,
             "lanes": lanes,
             "words": images[k],
-            "signed": tensor.name in sums or tensor.format.raw_signed,
-            "scale": np.asarray(tensor.scale).tolist(),
-            "zero_point": int(tensor.format.zero_point),
+            **code_json(p, tensor),
         }
         for k, ((bits, lanes), (tensor, channels)) in enumerate(zip(words, carried, strict=True))
     ]
+
+
+def code_json(p: NetworkParameters, tensor: Tensor) -> dict:
+    """What number a code is."""
+    scale, zero_point = np.asarray(tensor.scale).tolist(), int(tensor.format.zero_point)
+    return {"signed": p.signed(tensor), "scale": scale, "zero_point": zero_point}
 
 
 def _layer_placement_json(compiled: Compiled) -> bytes:

@@ -174,10 +174,7 @@ def _read(p: NetworkParameters, run: Path, images: int) -> Run:
     outputs, done = [], []
     for k, (tensor, (bits, lanes)) in enumerate(zip(p.plan.outputs, p.outputs, strict=True)):
         values = _numbers((run / f"output_{k}.hex").read_text(), bits, lanes)
-        layer = {stage.output.name: stage for stage in p.plan.layers}.get(tensor.name)
-        raw = layer is not None and layer.requantization is None
-        signed = raw or tensor.format.raw_signed
-        values = values - ((values >> bits - 1) << bits) if signed else values
+        values = values - ((values >> bits - 1) << bits) if p.signed(tensor) else values
         channels, height, width = tensor.shape
         outputs.append(values.reshape(images, height, width, channels).transpose(0, 3, 1, 2))
         done.append([int(cycle) for cycle in (run / f"done_{k}.txt").read_text().split()])

@@ -67,6 +67,9 @@ class Image:
     waves: bool
 
 
+_BUILT: dict[tuple, Image] = {}  # by structure and how it was built
+
+
 def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = False, build: Path = BUILD) -> Image:
     """Generate and compile a tile; nothing is done again for sources that are there already, or in this process for
     another tile of the same structure."""
@@ -74,9 +77,6 @@ def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = Fa
     if how not in _BUILT or not _BUILT[how].where.exists():
         _BUILT[how] = _build(p, simulator, waves, build)
     return _BUILT[how]
-
-
-_BUILT: dict[tuple, Image] = {}
 
 
 def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image:
