@@ -1,6 +1,5 @@
-"""ONNX files of one node made in a moment, their outputs by two evaluators, and what the reader must make of them."""
+"""ONNX files of one node made in a moment, and their outputs by two evaluators."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-
-from golden.layer import evaluate
-from selvage.model_file import Model, from_maps, input_shape, load_model, read_input, to_maps
-from spec.errors import InputError
 
 Constants = dict[str, NDArray | None]
 
@@ -73,26 +67,6 @@ def save(path: Path, array: NDArray) -> str:
     return str(file)
 
 
-def refused(message: str, call: Any, *args: Any) -> None:
-    """``call(*args)`` must raise a one-line `InputError` that holds ``message``."""
-    with pytest.raises(InputError, match=re.escape(message)) as caught:
-        call(*args)
-    assert "\n" not in str(caught.value)
-
-
-def refused_model(message: str, path: Path, *args: Any, **kwargs: Any) -> None:
-    refused(message, load_model, write(path, *args, **kwargs))
-
-
-def run(model: Model, x: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Golden output for ``x``, both in ONNX's layout."""
-    y = evaluate(model.layer, to_maps(model, x) - model.zero_point, model.weights)
-    if model.bias is not None:
-        assert model.bias.shape == (model.layer.outputs,) and model.bias.dtype == np.int64
-        y = y + model.bias[:, None, None]
-    return from_maps(model, y, x.shape)
-
-
 def runtime(path: str, x: NDArray) -> NDArray:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": x})[0]
@@ -100,15 +74,3 @@ def runtime(path: str, x: NDArray) -> NDArray:
 
 def reference(path: str, x: NDArray) -> NDArray:
     return ReferenceEvaluator(path).run(None, {"x": x})[0]
-
-
-def check(path: str, x: NDArray, evaluator: Any = runtime) -> Model:
-    """The model in ``path`` must compute what ``evaluator`` does; it is returned."""
-    given = Path(path).with_name("x.npy")
-    np.save(given, x)
-    model = load_model(path, input_shape(str(given)))
-    assert model.weights.dtype == np.int64 and model.weights.shape == model.layer.weight_shape
-    y, expected = run(model, read_input(model, str(given))), evaluator(path, x)
-    assert y.shape == expected.shape
-    assert np.array_equal(y, expected)
-    return model

@@ -1,17 +1,11 @@
-"""Models to prune, made in a moment, and the check that pruning refuses a file in one line."""
+"""Models to prune, made in a moment."""
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-
-from selvage.prune import prune_file
-from spec.errors import InputError
 
 Constants = dict[str, NDArray]
 
@@ -51,14 +45,3 @@ def dequantised(
         inputs, constants = [*inputs, "z"], constants | {"z": zero}
     dequantiser = helper.make_node("DequantizeLinear", inputs, ["v"], **attributes)
     return network([dequantiser, conv(op, ["x", "v"])], constants, shape)
-
-
-def refused(message: str, path: Path, model: ModelProto | bytes, **changes: Any) -> None:
-    """A one-line `InputError` that holds ``message``, and no file more than before."""
-    file, out = path / "in.onnx", path / "new" / "out.onnx"
-    file.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-    before = sorted(path.rglob("*"))
-    with pytest.raises(InputError, match=re.escape(message)) as caught:
-        prune_file(str(file), out, **dict(patterns=3, kernel_sparsity=0.25) | changes)
-    assert "\n" not in str(caught.value)
-    assert sorted(path.rglob("*")) == before

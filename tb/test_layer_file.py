@@ -20,7 +20,8 @@ from selvage.model_file import (
 )
 from spec.chip import Chip, load_chip
 from spec.layer import InputFormat
-from tb.onnx_models import numbers, refused, run, runtime, save, write
+from tb.onnx_models import numbers, runtime, save, write
+from tb.test_model_file import refused, run
 
 
 def chip(**changes: Any) -> Chip:

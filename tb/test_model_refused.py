@@ -12,16 +12,14 @@ from selvage.model_file import load_model, read_input
 from spec.errors import InputError
 from tb.onnx_models import (
     Constants,
-    check,
     constant,
     numbers,
     onnx_model,
-    refused,
-    refused_model,
     save,
     with_constant,
     write,
 )
+from tb.test_model_file import check, refused, refused_model
 
 # Integer operators
 

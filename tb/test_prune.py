@@ -1,5 +1,6 @@
 """Pruning of ONNX files: masks as the golden model makes them, results as of weights masked by hand."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from onnx.reference import ReferenceEvaluator
 
 from golden.pattern import prune
 from selvage.prune import PrunedNode, prune_file
+from spec.errors import InputError
 from tb.onnx_models import numbers
-from tb.prune_models import Constants, conv, dequantised, network, refused
+from tb.prune_models import Constants, conv, dequantised, network
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -63,6 +65,17 @@ def check(
     assert np.array_equal(evaluator(found, x), evaluator(expected, x))
     assert not np.array_equal(evaluator(found, x), evaluator(model, x))
     return pruned
+
+
+def refused(message: str, path: Path, model: ModelProto | bytes, **changes: Any) -> None:
+    """A one-line `InputError` that holds ``message``, and no file more than before."""
+    file, out = path / "in.onnx", path / "new" / "out.onnx"
+    file.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    before = sorted(path.rglob("*"))
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        prune_file(str(file), out, **dict(patterns=3, kernel_sparsity=0.25) | changes)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.rglob("*")) == before
 
 
 # What is pruned

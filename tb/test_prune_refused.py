@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from selvage.prune import prune_file
 from spec.errors import InputError
 from tb.onnx_models import numbers
-from tb.prune_models import conv, dequantised, network, refused
+from tb.prune_models import conv, dequantised, network
+from tb.test_prune import refused
 
 PARAMETERS = [
     (dict(patterns=0), "node 'n': patterns = 0 must be at least 1"),
