@@ -132,7 +132,8 @@ def compile_network(
                 found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
             except InputError as error:
                 raise InputError(f"node {node.name!r}: {error}") from None
-            placements[node.name], choices[node.name] = found.placement, Choice(found.note, found.candidates)
+            note = "; ".join(own for own in (imported.notes.get(node.name), found.note) if own)
+            placements[node.name], choices[node.name] = found.placement, Choice(note, found.candidates)
             node = replace(node, weights=found.weights)
         nodes.append(node)
         if isinstance(node, Matrix):

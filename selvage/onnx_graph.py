@@ -53,6 +53,7 @@ class Imported:
     types: dict[str, np.dtype]  # of boundaries that are codes
     head: Part
     tail: Part
+    notes: dict[str, str]  # by node: what is rounded
 
     def enter(self, images: NDArray | Mapping[str, NDArray]) -> dict[str, Codes]:
         """Codes (N, C, H, W) that enter the network, by tensor, of what the model's inputs are given.
@@ -140,6 +141,7 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
         types={b.name: _code_type(graph.tensors[b.tensor]) for b in tail.boundaries if not b.real},
         head=part(static, head_nodes, names, needed),
         tail=part(static, tail_nodes, starts, [name for name in static.outputs if name not in starts]),
+        notes=importer.notes,
     )
 
 
@@ -206,6 +208,7 @@ class _Tail:
         """The tensor of sums that leave as they are."""
         to = sums_tensor(value)
         self.importer.add(replace(value, shape=to.shape).matrix(to, raw=True))
+        self.importer.tell(value, to)
         return to
 
     def report(self, nodes: list[NodeProto]) -> list[HostNode]:

@@ -154,13 +154,13 @@ class Importer(MapReader):
         return Map(value.tensor, real=True, direct=True)
 
     def entering(self, node: NodeProto, value: Head, scale: NDArray, zero: NDArray | None) -> Value:
-        """What codes that the user gives are worth."""
+        """What codes that the user gives, or the host makes of them, are worth."""
         name = node.input[0]
         types = {info.name: info.type.tensor_type.elem_type for info in self.static.inputs}
-        if not value.integer or name not in types:
-            return Host(node, "reads codes that operators before it make of the model's input")
+        if name in types and not value.integer:
+            return Host(node, "reads floats that the user gives")
         if zero is None:
-            zero = np.zeros((), tensor_dtype_to_np_dtype(types[name]))
+            zero = np.zeros((), tensor_dtype_to_np_dtype(types[name]) if name in types else np.uint8)
         shape = self.wanted.get(name) or self.shape_read(node)
         to = nodes_of.quantised(node, name, shape, scale, zero)
         own = self.inputs.setdefault(name, to)

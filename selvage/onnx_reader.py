@@ -35,13 +35,14 @@ class NoScale(InputError):
 
 
 class Reader:
-    """``values`` by ONNX's names, ``nodes``, ``inputs`` and ``tensors`` of the network so far."""
+    """``values`` by ONNX's names, ``nodes``, ``inputs``, ``tensors`` and ``notes`` of the network so far."""
 
     def __init__(self, static: Static) -> None:
         self.static = static
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
         self.node_names: set[str] = set()
+        self.notes: dict[str, str] = {}
         self.inputs: dict[str, Tensor] = {}
         self.tensors: dict[str, Tensor] = {}
         self.tables: dict[str, Table] = {}
@@ -83,8 +84,15 @@ class Reader:
         if key not in self.made:
             for node in value.nodes(to, self.names.fresh):
                 self.add(node)
+            self.tell(value, to)
             self.made[key] = to
         return self.made[key]
+
+    def tell(self, value: Pending, to: Tensor) -> None:
+        """Keep what is to be told of the node that was made last, of ``value``."""
+        note = value.note(to)
+        if note:
+            self.notes[self.nodes[-1].name] = note
 
     def add(self, node: Node) -> None:
         """One more node. Where another has its name already it is called by that of its tensor."""

@@ -21,6 +21,7 @@ from spec.layer import Layer
 Shape3 = tuple[int, int, int]
 Fresh = Callable[[str], str]
 MOST_BIAS = 2**31 - 1
+TOLD_STEPS = 1 / 16  # an output in sixteen may be a step off
 LARGEST_WEIGHT = 127  # of a normalisation that becomes a layer of its own
 
 
@@ -98,6 +99,10 @@ class Pending:
         """The same with an activation behind, if there is a node for that."""
         return None
 
+    def note(self, to: Tensor) -> str:
+        """What the codes of ``to`` lose that the model's numbers have, if that is worth telling."""
+        return ""
+
     @property
     def read(self) -> tuple[Tensor, ...]:
         """The tensors that the ``kernel`` reads."""
@@ -154,6 +159,14 @@ class Sums(Pending):
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         return [self.matrix(to)]
+
+    def note(self, to: Tensor) -> str:
+        """Of a bias that is no whole number of units of a sum, where outputs move by `TOLD_STEPS` or more."""
+        lost = np.abs(self.bias - np.rint(self.bias)) * np.abs(self.unit)
+        steps = float((lost / np.float64(to.scale)).max(initial=0))
+        if steps < TOLD_STEPS:
+            return ""
+        return f"its bias is rounded to whole units of a sum, which moves outputs by up to {steps:.2g} steps"
 
     def activated(self, activation: Activation) -> "Sums | None":
         both = composed(self.activation, activation)
@@ -312,6 +325,9 @@ class Followed(Pending):
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         inner = replace(to, name=fresh(self.before.start), shape=self.before.shape)
         return [*self.before.nodes(inner, fresh), moving_node(self.name, inner, to, self.geometry)]
+
+    def note(self, to: Tensor) -> str:
+        return self.before.note(to)
 
     def activated(self, activation: Activation) -> "Followed | None":
         before = self.before.activated(activation) if activation.slope >= 0 else None
