@@ -170,7 +170,7 @@ def fields(network: SmallNetwork, p: ShellParameters) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("bus", "bench", "tests"), [("axi", "shell", 16), ("axi", "shell_ends", 11), ("wishbone", "wishbone", 14)]
+    ("bus", "bench", "tests"), [("axi", "shell", 16), ("axi", "shell_ends", 9), ("wishbone", "wishbone", 14)]
 )
 def test_shell(bus: str, bench: str, tests: int) -> None:
     network, p, sources = shell(bus)
