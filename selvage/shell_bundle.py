@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import Out
+from numpy.typing import NDArray
 
 from hw.axi import FrameParameters
 from hw.flow import BLANK, Design, Port, flow_files, top_text
@@ -18,13 +20,14 @@ from hw.shell import Shell, ShellParameters
 from selvage.bundle_readme import readme
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.run_network import check_fits
-from selvage.verilog_bundle import IMAGES, code_json, crossbar_places, expected_codes, generator, lines
+from selvage.verilog_bundle import code_json, crossbar_places, expected_codes, generator, lines
 from spec.errors import InputError
 from spec.graph import Tensor
 from tb.plain import hex_lines, raster_words
 from tb.shell_selftest import shell_selftest
 
 BUSES = ("axi", "wishbone")
+IMAGES = 3  # that the self-test plays
 
 
 def check_bus(bus: str | None) -> None:
@@ -97,11 +100,18 @@ def _vector_files(p: ShellParameters) -> list[str]:
     return [f"selftest/{name}_{k}.hex" for name, frames in sides for k in range(len(frames))]
 
 
+def _played(images: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`IMAGES` different ones: those that there are, and then they again, their codes moved on by some places."""
+    flat = images.reshape(len(images), -1)
+    played = [np.roll(flat[k % len(images)], k // len(images)) for k in range(IMAGES)]
+    return np.stack(played).reshape(IMAGES, *images.shape[1:])
+
+
 def _selftest_files(
     p: ShellParameters, design: Design, compiled: CompiledNetwork, loads: Mapping[str, int]
 ) -> dict[str, str]:
     graph, plan = compiled.graph, compiled.plan
-    inputs = [compiled.codes[tensor.name][:IMAGES] for tensor in graph.inputs]
+    inputs = [_played(compiled.codes[tensor.name]) for tensor in graph.inputs]
     expected = expected_codes(graph, plan, inputs)
     vectors = [*inputs, *(expected[name] for name in graph.outputs)]
     bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, len(inputs[0]), loads)
