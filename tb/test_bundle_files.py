@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from golden.layer import evaluate
 from mapping.dense import place_dense
 from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.files import write_changed
+from selvage.files import write_changed, write_files
 from selvage.run import Compiled
 from selvage.shell_bundle import shell_files
-from selvage.verilog_bundle import write_files, write_layer_bundle
+from selvage.verilog_bundle import write_layer_bundle
 from spec.chip import load_chip
 from spec.errors import InputError
 from spec.layer import InputFormat, Layer
@@ -85,7 +85,7 @@ def test_rewritten(tmp_path: Path) -> None:
     before = kept.stat().st_mtime_ns
     gone = next(name for name in files if name.startswith("rtl/accumulator"))
     fewer = {name: content for name, content in files.items() if name not in (gone, "selftest/input_0.hex")}
-    mine, left = tmp_path / "rtl" / "mine.v", tmp_path / "rtl" / ".network.v.a1b2c3d4"
+    mine, left = tmp_path / "rtl" / "mine.v", tmp_path / "rtl" / ".network.v.part"
     mine.touch()
     left.touch()
     paths = write_files(fewer, tmp_path)
@@ -109,7 +109,7 @@ def test_a_killed_run_leaves_no_listing_and_the_next_one_cleans_up(
         return paths
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("selvage.verilog_bundle.write_changed", killed)
+        patched.setattr("selvage.files.write_changed", killed)
         write_files(second, tmp_path)
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert {*first, *second} < there and "files.txt" not in there

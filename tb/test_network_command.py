@@ -18,12 +18,12 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from mapping.sme import SmeParameters
 from selvage import cli
 from selvage.compile_network import CompiledNetwork, NetworkOptions
+from selvage.files import write_files
 from selvage.model_file import draw_input, load_model
 from selvage.network import Synthetic, count_network
 from selvage.network_cycles import Activations, model_network
 from selvage.run import Options, compile_layer
 from selvage.shell_bundle import shell_files
-from selvage.verilog_bundle import write_files
 from spec.chip import load_chip
 from spec.errors import InputError
 from spec.network import load_network

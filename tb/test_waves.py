@@ -52,7 +52,7 @@ def test_every_signal_of_the_save_file_exists(chip: str, arrays: int, tmp_path: 
     assert chip != "tiny" or len(p.tile.readers) > 1, "some signals have a bit for each reader"
     tile = Tile(p)
     widths = signals(convert(tile, "tile", tile.library.components))
-    found = named(write_save_file(p, tmp_path / "tile.fst"))
+    found = named(write_save_file(p, tmp_path / "tile.fst", 100))
     assert len(found) > 20
     wrong = {name: (width, widths.get(name)) for name, width in found if widths.get(name) != width}
     assert not wrong, "signals the file and the Verilog's widths differ in"
