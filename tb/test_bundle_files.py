@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from golden.layer import evaluate
 from mapping.dense import place_dense
 from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.files import write_changed, write_files
+from selvage.files import alone_in, write_changed, write_files, write_whole
 from selvage.run import Compiled
 from selvage.shell_bundle import shell_files
 from selvage.verilog_bundle import write_layer_bundle
@@ -131,3 +131,33 @@ def test_what_cannot_be_written_is_told_before_the_first_file(tmp_path: Path, pl
     with pytest.raises(InputError, match=rule):
         write_files({"a": b"new", "rtl/network.v": b""}, tmp_path)
     assert (tmp_path / "a").read_bytes() == b"old" and (tmp_path / "files.txt").exists()
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    """The second is told at once; what the first has written stays."""
+    out = tmp_path / "new" / "out"
+    with alone_in(out):
+        with pytest.raises(InputError, match="out is being written by another run"), alone_in(out):
+            pass
+        write_files({"a": b"first"}, out)
+    assert sorted(path.name for path in out.iterdir()) == ["a", "files.txt"]
+    with alone_in(out):
+        write_files({"b": b"second"}, out)
+    assert sorted(path.name for path in out.iterdir()) == ["b", "files.txt"]
+
+
+def test_a_folder_is_gone_when_nothing_came_of_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new" / "out", tmp_path / "there"):
+        with pytest.raises(InputError, match="wrong"), alone_in(out):
+            raise InputError("wrong")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_what_killed_runs_left_beside_a_file_goes(tmp_path: Path) -> None:
+    """The name of what is being written is the same each time, and so is the lock's, which nobody holds."""
+    for name in (".y.npy.part", ".y.npy.lock"):
+        (tmp_path / name).write_bytes(b"half")
+    write_whole(tmp_path / "y.npy", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["y.npy"]
+    assert (tmp_path / "y.npy").read_bytes() == b"whole"
