@@ -154,8 +154,7 @@ def _running(group: int) -> Iterator[int]:
 
 
 def content(folder: Path) -> dict[str, bytes | None]:
-    """All files below a folder by path, with the bytes of those in ``out``; of folders None. Numbers of seconds in a
-    report are left out."""
+    """All files and folders below a folder by path, with the bytes of the files in ``out``."""
     found: dict[str, bytes | None] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -236,7 +235,7 @@ def summary(commands: Sequence[str], count: int, seed: int) -> dict[str, Any]:
         write_models(where)
         for index, case in enumerate(cases):
             (where / f"case_{index}").mkdir()
-            for file in (*where.glob("*.*"),):
+            for file in [path for path in where.iterdir() if path.is_file()]:
                 (where / f"case_{index}" / file.name).symlink_to(file)
             trials.append(Trial(case, where / f"case_{index}"))
         for number in range(count):

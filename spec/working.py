@@ -65,6 +65,9 @@ def working(place: Path, name: str = "", *, what: str = "folder", keep: bool = F
         kept = False
         try:
             yield folder
+        except InputError:  # says already what is wrong
+            kept = keep
+            raise
         except Exception:
             if full := obstacle(folder):
                 raise InputError(f"{what} {place} cannot be written: {full}") from None

@@ -195,6 +195,8 @@ def test_what_failed_for_want_of_room_is_laid_to_the_disk(tmp_path: Path) -> Non
                 raise RuntimeError("the simulation failed")
 
             compiled(tmp_path, TEXTS, [], ["product"], fails)
+        with pytest.raises(InputError, match="no such model"), working(tmp_path):
+            raise InputError("no such model")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not there(tmp_path), "what takes room is not kept"
