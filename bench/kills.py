@@ -101,7 +101,7 @@ def start(words: Sequence[str], folder: Path, temporary: Path) -> int:
     try:
         os.setpgid(0, 0)
         os.chdir(folder)
-        said = os.open(_said(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        said = os.open(_said(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(said, 1)
         os.dup2(said, 2)
         os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
@@ -231,7 +231,8 @@ def summary(commands: Sequence[str], count: int, seed: int) -> dict[str, Any]:
     cases = [case for case in CASES if case.name in commands]
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="kills_") as name:
-        where = Path(name).resolve()
+        where = Path(name).resolve() / "models"
+        where.mkdir()
         write_models(where)
         for index, case in enumerate(cases):
             (where / f"case_{index}").mkdir()

@@ -21,7 +21,8 @@ def test_the_run_after_a_killed_one_is_right(command: str, count: int, tmp_path:
     assert run.returncode == 0, run.stderr
     (line,) = json.loads(run.stdout)["commands"]
     assert line["kills"] == count and not line["wrong"]
-    assert not list(tmp_path.iterdir())
+    # onnxruntime leaves a file of its own, always the same.
+    assert {path.name for path in tmp_path.iterdir()} <= {".ses"}
 
 
 def test_what_is_wrong_is_seen() -> None:
