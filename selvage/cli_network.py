@@ -28,7 +28,7 @@ from selvage.cli_options import (
     sme_of,
     switch,
 )
-from selvage.files import check_writable
+from selvage.files import LISTING, alone_in, check_writable
 from selvage.network_command import compile_to
 from selvage.options import shape_of
 from selvage.run import Options
@@ -93,5 +93,7 @@ def compile_command(
     skip, dynamic = switch("ou-skip", ou_skip), switch("dynamic-ou", dynamic_ou)
     options = Options(schedule, mapping, 1, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_is_file(model_file)
-    paths = compile_to(model_file, chip, input_file, out, network_options(options, shape))
+    check_writable(out / LISTING)
+    with alone_in(out):
+        paths = compile_to(model_file, chip, input_file, out, network_options(options, shape))
     console.print(f"{len(paths)} files in {out}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.graph import Graph, Matrix
+from tb.cache import ROOT
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -41,6 +43,7 @@ class NetworkOptions:
     seed: int = 0
     lossless: bool = False
     shape: tuple[int, ...] | None = None
+    build: Path = ROOT  # folder of what is compiled
 
 
 @dataclass(frozen=True, eq=False)

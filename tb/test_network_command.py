@@ -168,7 +168,7 @@ def test_model_and_compile_of_the_classifier(tmp_path: Path) -> None:
     run = process("compile", CLASSIFIER, "--input", "digits.npy", "--out", "files", where=tmp_path)
     assert run.returncode == 0, run.stderr
     cells = {f"cells_{k}.hex" for k in range(report["crossbars"])}
-    fixed = {"network.v", "crossbar.v", "bench.v", "input_0.hex", "placement.json", "report.json"}
+    fixed = {"network.v", "crossbar.v", "bench.v", "input_0.hex", "placement.json", "report.json", "files.txt"}
     assert {path.name for path in (tmp_path / "files").iterdir()} == cells | fixed
 
 
@@ -185,7 +185,10 @@ def test_compile_for_a_chip_that_does_not_hold_it(selvage: Called, files: Path, 
     status, _, errors = selvage("compile", "wide.onnx", "--chip", "one.toml", "--out", tmp_path / "wide")
     assert status == 0, errors
     folders = {path.name for path in (tmp_path / "wide").iterdir()}
-    assert folders == {"report.json", "node_0_0", "node_0_1", "node_1"}
+    assert folders == {"report.json", "files.txt", "node_0_0", "node_0_1", "node_1"}
+    own = tmp_path / "wide"
+    there = {path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file()}
+    assert set((own / "files.txt").read_text().split()) == there
     for path in (tmp_path / "wide").glob("node_*"):
         assert {"network.v", "placement.json", "bench.v", "input_0.hex"} <= {own.name for own in path.iterdir()}
 
@@ -220,8 +223,8 @@ BAD = [
     (("sim", "model"), [SMALL, "--shape", "1,6,5,4"], "--shape is for networks, and this model is a single layer"),
     (("sim", "model"), ["net.onnx", "--json", "/proc/r.json"], "output /proc/r.json cannot be written"),
     (("sim",), ["net.onnx", "--output", "/proc/y.npy"], "output /proc/y.npy cannot be written"),
-    (("compile",), ["net.onnx", "--out", "/proc/net"], "output /proc/net/report.json cannot be written"),
-    (("compile",), ["net.onnx", "--out", "net.onnx"], "output net.onnx/report.json cannot be written"),
+    (("compile",), ["net.onnx", "--out", "/proc/net"], "output /proc/net/files.txt cannot be written"),
+    (("compile",), ["net.onnx", "--out", "net.onnx"], "output net.onnx/files.txt cannot be written"),
     (
         ("compile", "verilog"),
         ["net.onnx", "--out", ""],
