@@ -1,11 +1,11 @@
 """What every reader of ONNX files needs: the model whole and up to date, and how messages call its nodes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from selvage.layer_file import one_line
@@ -49,6 +49,9 @@ def complete(proto: ModelProto, path: str, *, as_it_is: bool = False) -> None:
             why = _out_of_reach(folder, location)
             if why:
                 raise InputError(f"model {path!r}: its external data {location!r} {why}") from None
+        for what, infos in (("input", proto.graph.input), ("output", proto.graph.output)):
+            for info in _shapeless(infos):
+                raise InputError(f"model {path!r}: {what} {info.name!r} has no shape, and must have one") from None
         raise InputError(f"model {path!r} is not valid ONNX: {one_line(error)}") from None
 
 
@@ -78,7 +81,7 @@ def renew(proto: ModelProto) -> None:
     """Write what older containers say otherwise as new ones do, in place; the operators stay as they are.
 
     Initializers leave the inputs, where IR versions 1 to 3 list them; ONNX's own domain has one name; sides whose
-    names mark what is unknown have none, each an unknown of its own.
+    names mark what is unknown have none, each an unknown of its own; outputs without a shape get the one that follows.
     """
     _one_domain(proto)
     if proto.ir_version < FREE_OF_INPUTS:
@@ -93,6 +96,26 @@ def renew(proto: ModelProto) -> None:
             for side in info.type.tensor_type.shape.dim if info.type.HasField("tensor_type") else ():
                 if side.HasField("dim_param") and side.dim_param.strip().casefold() in NAMELESS:
                     side.ClearField("dim_param")
+    outputs = list(_shapeless(proto.graph.output))
+    known = {info.name: info for info in _inferred(proto).output} if outputs else {}
+    for info in outputs:
+        if known[info.name].type.tensor_type.HasField("shape"):
+            info.CopyFrom(known[info.name])
+
+
+def _shapeless(infos: Iterable[ValueInfoProto]) -> Iterator[ValueInfoProto]:
+    """Those that are tensors of a type, and do not say their rank."""
+    for info in infos:
+        if info.type.tensor_type.elem_type and not info.type.tensor_type.HasField("shape"):
+            yield info
+
+
+def _inferred(proto: ModelProto) -> GraphProto:
+    """The graph with all shapes that ONNX finds."""
+    try:
+        return onnx.shape_inference.infer_shapes(proto).graph
+    except Exception:  # onnx raises what comes to hand, and the checker says what is wrong
+        return proto.graph
 
 
 def _one_domain(proto: ModelProto) -> None:

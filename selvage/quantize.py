@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import logging
 import math
 import tempfile
@@ -25,7 +26,7 @@ from selvage.options import LARGEST, SHAPE_RULE
 from selvage.quantize_images import Batches, read_batches
 from selvage.quantize_measure import Measured, measure, session
 from selvage.quantize_names import Neutral, name_nodes
-from selvage.quantize_prepare import converted, prepared
+from selvage.quantize_prepare import OPSET, converted, own_activations, prepared
 from selvage.quantize_refused import refuse, words
 from spec.errors import InputError
 
@@ -36,6 +37,8 @@ METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
+OLDEST = 7
+"""The first opset that onnxruntime runs."""
 MARKERS = ("QuantizeLinear", "DequantizeLinear")
 INTEGER_OPERATORS = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QGemm", *MARKERS)
 
@@ -95,8 +98,9 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     batches = read_batches(proto, source, calibration, options.shape)
     name_nodes(proto.graph)
     with tempfile.TemporaryDirectory(prefix="selvage.") as folder, _quiet():
-        plain, batches = _float_session(proto, source, batches)
-        result, whole_scales = _quantise(converted(proto, source), source, batches, Path(folder), options)
+        newer = converted(proto, source)
+        plain, batches = _float_session((proto, newer), source, batches)
+        result, whole_scales = _quantise(newer, source, batches, Path(folder), options)
         quantised, others = _operators(result.graph, options.form)
         if not quantised:
             held = ", ".join(others)
@@ -141,22 +145,26 @@ def _quiet() -> Iterator[None]:
         logging.root.removeHandler(nowhere)
 
 
-def _float_session(proto: ModelProto, path: str, batches: Batches) -> tuple[onnxruntime.InferenceSession, Batches]:
-    """A session of the float model, and batches that it takes: of one image where its inside fixes the batch.
-
-    `InputError`: onnxruntime, whose quantiser runs the model, cannot.
-    """
+def _float_session(
+    models: tuple[ModelProto, ModelProto], path: str, batches: Batches
+) -> tuple[onnxruntime.InferenceSession, Batches]:
+    """A session of the float model, as it is or else converted, and batches that it takes: of one image where its
+    inside fixes the batch. `InputError`: onnxruntime, whose quantiser runs the model, cannot."""
+    sizes = (batches,) if batches.fixed or batches.size == 1 else (batches, batches.one_by_one())
     failure: Exception | None = None
-    for optimised in (True, False):  # the quantiser's own session optimises nothing, and tells nodes by their names
-        for own in (batches,) if batches.fixed or batches.size == 1 else (batches, batches.one_by_one()):
-            try:
-                plain = session(proto.SerializeToString(), optimised=optimised)
-                plain.run(None, own.all[0])
-                return plain, own
-            except Exception as error:  # onnxruntime has no common class for what it cannot do
-                failure = error
+    # The quantiser's own session optimises nothing, and tells nodes by the names that they have.
+    for proto, optimised, own in itertools.product(models, (True, False), sizes):
+        try:
+            plain = session(proto.SerializeToString(), optimised=optimised)
+            plain.run(None, own.all[0])
+            return plain, own
+        except Exception as error:  # onnxruntime has no common class for what it cannot do
+            failure = error if proto is models[0] else failure
     assert failure is not None
-    refuse(failure, f"model {path!r} cannot be run by onnxruntime, as quantising needs", proto.graph)
+    old = any(entry.domain == "" and entry.version < OLDEST for entry in models[0].opset_import)
+    way_out = f"; export the model with opset {OPSET} or newer" if old else ""
+    title = f"model {path!r} cannot be run by onnxruntime, as quantising needs"
+    refuse(failure, title, models[0].graph, way_out=way_out)
 
 
 def _quantise(
@@ -172,6 +180,7 @@ def _quantise(
     except Exception as error:  # onnxruntime and onnx have no common class for what they cannot do
         refuse(error, title, proto.graph)
     whole = _whole_scales(model.graph, options)
+    alone = own_activations(model.graph, codes=options.form == "qoperator")
     overrides = {node.input[1]: [{"quant_type": QuantType.QInt8}] for node in whole}
     try:
         onnx.save(model, file)
@@ -183,6 +192,7 @@ def _quantise(
             per_channel=options.per_channel,
             activation_type=ACTIVATIONS[options.activations],
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in alone],
             calibrate_method=METHODS[options.method],
             # A batch at a time: histograms of all need all activations in memory, and batches of one size.
             extra_options={

@@ -4,17 +4,20 @@ its own."""
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from selvage.layer_file import one_line
 from selvage.onnx_names import Names, graphs, inner_graphs
-from selvage.onnx_read import title_of
+from selvage.onnx_read import is_operator, title_of
 from spec.errors import InputError
 
 OPSET = 13
 """The first whose DequantizeLinear takes a scale for each channel; older models are converted."""
+ROUNDING = ("Conv", "Gemm", "MatMul", "Add", "Mul")
+"""Operators on codes that round their result to a range of its own; others keep that of their input."""
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 
@@ -62,28 +65,102 @@ def prepared(plain: Path, folder: Path) -> ModelProto:
     """The model in the file ``plain`` as onnxruntime optimises it, with the shapes of its tensors."""
     file = folder / "prepared.onnx"
     quant_pre_process(plain, file, skip_symbolic_shape=True)  # with it, sympy is needed, and files may be left
-    model = onnx.load(file)
-    part_sums(model.graph)
-    own_constants(model.graph)
+    graph = (model := onnx.load(file)).graph
+    for node in graph.node:
+        while node.input and not node.input[-1]:
+            node.input.pop()  # what is left out at the end need not be said, and the quantiser takes it for a tensor
+    own_constants(graph)
+    plain_dense(graph)
+    part_sums(graph)
     return model
+
+
+def plain_dense(graph: GraphProto) -> None:
+    """Take alpha and beta of dense layers into their constants, and let their biases hold a number for each output.
+
+    The quantiser (onnxruntime 1.32) forgets beta, and alpha of operators on codes, and takes a bias to be a list.
+    In place; each constant has one reader.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if not is_operator(node, "Gemm") or node.input[1] not in tensors:
+            continue
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        weights = numpy_helper.to_array(tensors[node.input[1]])
+        factors = {1: ("alpha", weights)}
+        if len(node.input) > 2 and node.input[2] in tensors:
+            bias, outputs = (
+                numpy_helper.to_array(tensors[node.input[2]]),
+                weights.shape[1 - attributes.get("transB", 0)],
+            )
+            if bias.size == 1 or bias.shape == (1, outputs):
+                bias = np.broadcast_to(bias.reshape(-1), (outputs,))
+            factors[2] = ("beta", bias)
+        for position, (name, array) in factors.items():
+            scaled = np.asarray(array * array.dtype.type(attributes.get(name, 1.0)))
+            tensors[node.input[position]].CopyFrom(numpy_helper.from_array(scaled, node.input[position]))
+        folded = [name for name, _ in factors.values()]
+        left = [item for item in node.attribute if item.name not in folded]
+        del node.attribute[:]
+        node.attribute.extend(left)
 
 
 def part_sums(graph: GraphProto) -> None:
     """Part dense layers from the maps that onnxruntime's preparation has them add, in place.
 
-    A bias that is no constant has no place in a layer on crossbars.
+    A bias that is no constant with a number for each output has no place in a layer on crossbars.
     """
-    constants, names = {tensor.name for tensor in graph.initializer}, Names(graph)
+    lists, names = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 1}, Names(graph)
     nodes = []
     for node in graph.node:
         nodes.append(node)
         plain = all(attribute.name != "beta" or attribute.f == 1 for attribute in node.attribute)
-        if node.op_type == "Gemm" and plain and len(node.input) > 2 and node.input[2] not in ("", *constants):
+        if node.op_type == "Gemm" and plain and len(node.input) > 2 and node.input[2] not in ("", *lists):
             added, whole = node.input.pop(), node.output[0]
             node.output[0] = names.fresh(f"{whole}/product")
             sum_name = names.fresh(f"{node.name}/sum")
             nodes.append(helper.make_node("Add", [node.output[0], added], [whole], name=sum_name))
     _replace(graph.node, nodes)
+
+
+def own_activations(graph: GraphProto, *, codes: bool) -> list[NodeProto]:
+    """Relu and Clip nodes that the quantiser must leave alone; ``codes``: it makes operators on codes.
+
+    It (onnxruntime 1.32) gives what such a node reads the range of what it makes, and drops the node. That is right
+    of a range around 0 only, where nothing else reads the tensor, and where the node before rounds to that range.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(_inner_names(graph))
+    readers.update(info.name for info in graph.output)
+    found = []
+    for node in graph.node:
+        if is_operator(node, "Relu", "Clip"):
+            rounds = not codes or makers.get(node.input[0]) in ROUNDING
+            limits = [constants.get(name) for name in node.input[1:3] if name]
+            around = all(limit is not None for limit in limits) and _around_zero(node, constants)
+            if readers[node.input[0]] != 1 or not rounds or not around:
+                found.append(node)
+    return found
+
+
+def _around_zero(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
+    """Whether 0 is between the constant limits of a Clip; of a Relu it is."""
+    low, high = (
+        float(numpy_helper.to_array(constants[node.input[place]]).item())
+        if place < len(node.input) and node.input[place]
+        else 0.0
+        for place in (1, 2)
+    )
+    return low <= 0 <= high
+
+
+def _inner_names(graph: GraphProto) -> set[str]:
+    """Names of the tensors that the bodies of nodes read and give out."""
+    bodies = [own for node in graph.node for body in inner_graphs(node) for own in graphs(body)]
+    given = {info.name for own in bodies for info in own.output}
+    return given | {name for own in bodies for node in own.node for name in node.input}
 
 
 def own_constants(graph: GraphProto) -> None:
@@ -94,14 +171,7 @@ def own_constants(graph: GraphProto) -> None:
     """
     names = Names(graph)
     tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type in FLOATS}
-    inner = {
-        name
-        for node in graph.node
-        for body in inner_graphs(node)
-        for own in graphs(body)
-        for name in (*(info.name for info in own.output), *(name for node in own.node for name in node.input))
-    }
-    readers = Counter(name for name in {*inner, *(info.name for info in graph.output)} if name in tensors)
+    readers = Counter(name for name in {*_inner_names(graph), *(info.name for info in graph.output)} if name in tensors)
     for node in graph.node:
         for position, name in enumerate(node.input):
             if name not in tensors:
