@@ -66,6 +66,8 @@ def _external(proto: ModelProto) -> Iterator[str]:
 
 def _out_of_reach(folder: Path, location: str) -> str | None:
     """Why onnx does not open a file beside the model, which it does not follow links to, and the way out."""
+    if Path(location).is_absolute() or ".." in Path(location).parts:
+        return "is outside the model's folder, and must be in it"
     path = folder / location
     inside = [path, *path.parents[: len(Path(location).parts) - 1]]
     if any(own.is_symlink() for own in inside):
@@ -94,7 +96,7 @@ def renew(proto: ModelProto) -> None:
     for graph in graphs(proto.graph):
         for info in (*graph.input, *graph.output, *graph.value_info):
             for side in info.type.tensor_type.shape.dim if info.type.HasField("tensor_type") else ():
-                if side.HasField("dim_param") and side.dim_param.strip().casefold() in NAMELESS:
+                if side.HasField("dim_param") and str(side.dim_param).strip().casefold() in NAMELESS:
                     side.ClearField("dim_param")
     outputs = list(_shapeless(proto.graph.output))
     known = {info.name: info for info in _inferred(proto).output} if outputs else {}
