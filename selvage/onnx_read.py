@@ -5,11 +5,10 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from selvage.layer_file import one_line
-from selvage.onnx_names import graphs
 from spec.errors import InputError
 
 NAMELESS = ("", "?", "-1", "none", "unk", "unknown")
@@ -133,6 +132,23 @@ def _one_domain(proto: ModelProto) -> None:
             own = [1]
         del holder.opset_import[:]
         holder.opset_import.extend([*(onnx.helper.make_opsetid("", version) for version in own[:1]), *others])
+
+
+def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The bodies of a node: of If, Loop, Scan and the like."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph and the bodies in it, at every depth."""
+    yield graph
+    for node in graph.node:
+        for inner in inner_graphs(node):
+            yield from graphs(inner)
 
 
 def is_operator(node: NodeProto, *operators: str) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from onnx import GraphProto, ModelProto, NodeProto
 
-from selvage.onnx_names import Names, graphs, inner_graphs
+from selvage.onnx_names import Names
+from selvage.onnx_read import graphs, inner_graphs
 
 
 def name_nodes(graph: GraphProto) -> None:
@@ -15,8 +16,8 @@ def name_nodes(graph: GraphProto) -> None:
     taken, names, seen = {node.name for node in nodes}, Names(graph), set[str]()
     for node in nodes:
         if not node.name or node.name in seen:
-            own = next(iter(node.output), "")
-            node.name = own if own and own not in taken else names.fresh(own)
+            own = next((name for name in node.output if name), node.op_type)
+            node.name = own if own not in taken else names.fresh(own)
             taken.add(node.name)
         seen.add(node.name)
 

@@ -10,8 +10,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from selvage.layer_file import one_line
-from selvage.onnx_names import Names, graphs, inner_graphs
-from selvage.onnx_read import is_operator, title_of
+from selvage.onnx_names import Names
+from selvage.onnx_read import graphs, inner_graphs, is_operator, title_of
 from spec.errors import InputError
 
 OPSET = 13
@@ -167,11 +167,11 @@ def own_constants(graph: GraphProto) -> None:
     """Give every reader of a float initializer one of its own, in place.
 
     The quantiser gives each initializer one scale and one zero point, those of its first reader, and each bias the
-    scales of the first layer that adds it. What the bodies of nodes read, or the graph gives out, stays as it is.
+    scales of the first layer that adds it. What the bodies of nodes read, or the graph gives out, is no reader's own.
     """
     names = Names(graph)
     tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type in FLOATS}
-    readers = Counter(name for name in {*_inner_names(graph), *(info.name for info in graph.output)} if name in tensors)
+    readers = Counter({*_inner_names(graph), *(info.name for info in graph.output)})
     for node in graph.node:
         for position, name in enumerate(node.input):
             if name not in tensors:

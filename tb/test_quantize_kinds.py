@@ -163,17 +163,29 @@ def test_each_output_is_near(tmp_path: Path, form: str) -> None:
     assert min(decibels(found, model, IMAGES, output) for output in (0, 1)) > 30
 
 
+def test_constant_that_is_an_output(tmp_path: Path) -> None:
+    """Is given out as it was, though the layer's own is scaled."""
+    model, images = rows([node("Gemm", "x w b", "y", beta=0.5)], w=SQUARE, b=normal(8, scale=5))
+    model.graph.output.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, [8]))
+    found, _ = quantised(tmp_path, model, images)
+    assert decibels(found, model, images) > 30
+    np.testing.assert_array_equal(outputs(found, images)[1], outputs(model, images)[1])
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_bodies_read_outside(tmp_path: Path, form: str) -> None:
-    """What the body of an If reads is there, and what the layers beside it read is their own."""
-    bodies = [node("Conv", "p w", "t"), node("Mul", "p k", "t")]
+    """What the bodies of an If read is as it was, of tensors and of constants that layers and a Relu read too."""
+    bodies = [node("Conv", "p w b", "t"), node("Mul", "p k", "t")]
     info = helper.make_tensor_value_info("t", TensorProto.FLOAT, [1, 2, 6, 6])
     then, other = (helper.make_graph([body], "body", [], [info]) for body in bodies)
     nodes = [
-        *(node("Conv", "x w", "p"), node("ReduceMax", "p", "m", keepdims=0), node("Greater", "m z", "c")),
-        *(node("If", "c", "i", then_branch=then, else_branch=other), node("Conv", "i w", "y")),
+        *(node("Conv", "x w b", "p"), node("Relu", "p", "r"), node("Conv", "r w b", "q")),
+        *(node("ReduceMax", "q", "m", keepdims=0), node("Greater", "m z", "c")),
+        *(node("If", "c", "i", then_branch=then, else_branch=other), node("Concat", "q i", "y", axis=1)),
     ]
-    model, images = maps(nodes, w=KERNEL, z=np.float32(0.6), k=np.float32(0.3))
+    model, images = maps(nodes, w=KERNEL, b=BIAS / 9, z=np.float32(2.2), k=np.float32(9))
+    taken = np.sort(outputs(model, images)[0][:, :2].max((1, 2, 3)))
+    assert taken[0] < 2.2 < taken[-1]  # both bodies
     assert decibels(quantised(tmp_path, model, images, form=form)[0], model, images) > 25
 
 
