@@ -74,8 +74,7 @@ class CompiledNetwork:
         p = NetworkParameters(self.plan)
         found = dict.fromkeys((node.name for node in self.graph.nodes), 0)
         for stage in self.plan.stages:
-            # A concatenation's tables are stages of their own, named after it.
-            found[stage.name if stage.name in found else stage.name.rsplit(".", 1)[0]] += p.buffer_bits(stage)
+            found[stage.node_name] += p.buffer_bits(stage)
         return found
 
     def passes(self, name: str) -> list[tuple[Tile, ...]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from golden.network import copy_requantization, matrix_requantization, mean_requantization, sum_factors
+from golden.network import matrix_requantization, mean_requantization, sum_factors
 from golden.requantize import dequantise
 from selvage.onnx_host import Part, part
 from selvage.onnx_import import Importer, sums_tensor
@@ -17,7 +17,7 @@ from selvage.onnx_reader import Value
 from selvage.onnx_static import Shape, Static, read_static
 from selvage.onnx_values import Constant, Head, Host, Map, Sums
 from spec.errors import InputError
-from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Tensor
+from spec.graph import Add, Graph, Matrix, Node, Pool, Tensor
 
 Codes = NDArray[np.int64]
 
@@ -156,9 +156,6 @@ def _check_factors(graph: Graph) -> None:
                     mean_requantization(node, sources[0])
                 case Add():
                     sum_factors(node, sources)
-                case Concat():
-                    for source in sources:
-                        copy_requantization(source, node.output)
         except InputError as error:
             raise InputError(f"node {node.name!r}: {error}") from None
 

@@ -7,6 +7,7 @@ with 2x2 windows), which onnxruntime breaks by the error of its float32 sums: no
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from golden.requantize import dequantise, requantization, requantize, rounded
 from selvage.onnx_graph import load_graph
 from spec.graph import Activation, Tensor
 from spec.layer import InputFormat
+from spec.requantization import Requantization
 
 SHAPE = (8, 9, 10)
 IMAGES = 48
@@ -266,19 +268,19 @@ def tensor(bits: int = 8, signed: bool = True, zero: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("odd, wanted", [(False, [-2, -2, 0, 0, 2, 2]), (True, [-3, -1, -1, 1, 1, 3])])
 def test_halves(odd: bool, wanted: list[int]) -> None:
-    np.testing.assert_array_equal(rounded(np.array([-10, -6, -2, 2, 6, 10]), 2, odd), wanted)
+    r = Requantization((1,), 2, int(odd), -9, 9, zero_first=True)
+    np.testing.assert_array_equal(rounded(np.array([-10, -6, -2, 2, 6, 10]), r), wanted)
 
 
 def test_slope_follows_the_sign_of_the_value() -> None:
     """Where a folded normalisation turns the sign, sums above 0 are values below 0."""
-    scales = np.array([0.5, -0.5], np.float32)
-    r = requantization(scales, tensor(), activation=Activation(slope=0.25))
+    r = requantization([Fraction(1, 2), Fraction(-1, 2)], tensor(), largest=8, activation=Activation(slope=0.25))
     sums = np.array([[8, 8], [-8, -8]])[:, :, None, None]
     np.testing.assert_array_equal(requantize(sums, r)[:, :, 0, 0], [[4, -1], [-1, 4]])
 
 
 def test_a_bias_for_each_pixel() -> None:
-    r = requantization(np.array([1, 2], np.float32), tensor(), bias=range(8))
+    r = requantization([Fraction(1), Fraction(2)], tensor(), largest=7, bias=range(8))
     found = requantize(np.zeros((1, 2, 2, 2), np.int64), r)
     np.testing.assert_array_equal(found.reshape(-1), [0, 1, 2, 3, 8, 10, 12, 14])
 
