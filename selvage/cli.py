@@ -169,8 +169,8 @@ def sim_command(
     tell_fault(line.fault)
     if line.clipped:
         console.print(
-            f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from the "
-            "truth"
+            f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from "
+            "the truth"
         )
     if output_file:
         write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), sides)))

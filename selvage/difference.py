@@ -24,8 +24,8 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f"layer {self.layer!r}: RTL differs from the golden model in {self.outputs:,} of {self.of:,} outputs, first "
-            f"in output channel {self.channel}, row {self.row}, column {self.column} of image {self.image}: "
+            f"layer {self.layer!r}: RTL differs from the golden model in {self.outputs:,} of {self.of:,} outputs, "
+            f"first in output channel {self.channel}, row {self.row}, column {self.column} of image {self.image}: "
             f"{self.expected} is expected, RTL yields {self.actual}"
         )
 

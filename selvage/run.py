@@ -186,7 +186,7 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         expected = run_crossbars(placement, compiled.codes) if compiled.warning else truth
         y = sum((result.y for result in results), start=np.zeros_like(truth))
         difference = first_difference(placement.layer.name, y, expected)
-        fault = str(difference) if difference else _miscounted(placement.layer.name, foretold, results)
+        fault = str(difference) if difference else miscounted(placement.layer.name, foretold, results)
         # What is lost in the ADC is told by the golden crossbars: nothing that RTL does wrong adds to it.
         clips, distance = clipped(placement, compiled.codes), int(np.abs(expected - truth).max())
         reads = sum(sum(result.reads) for result in results)
@@ -215,7 +215,7 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
     )
 
 
-def _miscounted(name: str, foretold: list[TileCycles], results: list[TileResult]) -> str:
+def miscounted(name: str, foretold: list[TileCycles], results: list[TileResult]) -> str:
     """The first tile whose cycles or reads are not those foretold, in a sentence."""
     for index, (result, tile) in enumerate(zip(results, foretold, strict=True)):
         for what, counted, own in (("cycles", result.cycles, tile.cycles), ("OU reads", sum(result.reads), tile.reads)):
@@ -326,6 +326,7 @@ def summary(reports: list[LayerReport], simulator: str, started: float) -> dict:
     known = [line.match for line in reports if line.match is not None]
     return {
         "match": all(known) if known else None,
+        "fault": next((line.fault for line in reports if line.fault), ""),
         "simulator": simulator,
         "seconds": round(time.monotonic() - started, 3),
         "cycles": sum(line.cycles for line in reports),

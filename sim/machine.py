@@ -115,7 +115,6 @@ def _whole(block: Block, columns: NDArray[np.uint8], values: Integers) -> Intege
 def _read_by_read(
     block: Block, crossbar: Crossbar, columns: slice, values: Integers, placement: Placement, planes: int
 ) -> Integers:
-    chip = placement.chip
     total = np.zeros((len(values), columns.stop - columns.start), np.int64)
     for plane, wordlines in _driven_lines(block, values, placement, planes):
         codes = crossbar.codes(wordlines)[:, columns] << plane

@@ -238,7 +238,9 @@ async def nothing_left(dut, job: TileJob, end: int) -> None:
         pins = handshakes.look(cycle)
         for k, (name, _) in enumerate(offered):
             if pins >> 1 + k & 1:
-                raise GatewareFault(f"the RTL offers {name} in cycle {cycle:,}, and its last output left before {end:,}")
+                raise GatewareFault(
+                    f"the RTL offers {name} in cycle {cycle:,}, and its last output left before {end:,}"
+                )
 
 
 @cocotb.test()

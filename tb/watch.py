@@ -9,7 +9,7 @@ from pathlib import Path
 
 FACTOR = 4
 SLACK = 1000
-NAMED = 4  # streams of a kind that a sentence names
+NAMED = 3  # streams of a kind that a sentence names
 HISTORY = 4096  # changes kept before they are summed up
 FILE = "streams.txt"
 
@@ -113,7 +113,8 @@ def watch_text(pins: Sequence[tuple[str, str, str]]) -> str:
     """Verilog for a bench without Python: task ``watch``, called before each edge of a run that has gone wrong once.
 
     ``pins``: valid, ready and payload of each stream. It needs ``now``, the cycle. Nothing of it is looked at in a run
-    without ``+watch``; ``odd`` is raised in Icarus (Verilator knows no X), and a run with it is worth another look.
+    without ``+watch``; ``odd`` is raised in Icarus (Verilator knows no X), and a run with it is worth another look. The
+    bench declares both before its macros (`FLAGS`), which raise ``odd`` too.
     """
     return _WATCH.format(
         streams=len(pins),
@@ -133,11 +134,12 @@ def read_streams(path: Path, names: Sequence[tuple[str, bool]]) -> tuple[int, li
     return int(cycle), found
 
 
+FLAGS = "reg watching = 1'b0, odd = 1'b0;"
+
 _WATCH = """\
   wire [{streams} - 1:0] stream_valid = {{{valid}}};
   wire [{streams} - 1:0] stream_ready = {{{ready}}};
   reg [{streams} - 1:0] was_valid = 0, was_ready = 0, unknown;
-  reg watching = 1'b0, odd = 1'b0;
   integer since [0:{streams} - 1];
   integer stream, streams_file;
   initial begin
