@@ -21,6 +21,7 @@ from tb.simulate import BUILD, RtlError, SimulationError, input_words, use_veril
 from tb.watch import FILE, FLAGS, most_cycles, read_streams, told_hang, told_unknown, unknown_pins, watch_text
 
 Integers = NDArray[np.int64]
+PATIENCE = 200_000  # cycles without a word or a read until a network hangs, where the bench is not told how many
 MOST_IMAGES = 1024  # of a run
 
 
@@ -268,6 +269,7 @@ def _bench(p: NetworkParameters) -> str:
             + [f"o_valid_{k}" for k in range(len(leaving))]
         ),
         flags=FLAGS,
+        patience=PATIENCE,
         watch=watch_text(_streams(len(p.inputs), len(p.outputs), macros)),
         most=MOST_IMAGES,
     )
@@ -342,8 +344,8 @@ module bench;
   integer images = 1, now = 0, quiet = 0, limit, patience, k, file;
   initial begin
     if (!$value$plusargs("images=%d", images)) images = 1;
-    if (!$value$plusargs("limit=%d", limit)) limit = 0;
-    if (!$value$plusargs("patience=%d", patience)) patience = 0;
+    if (!$value$plusargs("limit=%d", limit)) limit = -1; // none
+    if (!$value$plusargs("patience=%d", patience)) patience = {patience};
   end
   wire [{tiles} - 1:0] beats;
   wire [{stages} - 1:0] words;

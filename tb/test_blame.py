@@ -284,6 +284,14 @@ def test_x_in_a_network_names_the_pin_and_good_runs_run_once(tmp_path: Path, mon
     planted.around(monkeypatch, tb.plain, "call", counted)
     run_join("icarus", tmp_path)
     assert [command[0] for command in calls] == ["iverilog", "vvp"]
+    network, (where,) = join(), (tmp_path / "plain_icarus").iterdir()
+    for k, text in enumerate(tb.plain.cell_lines(network.plan)):
+        (where / f"cells_{k}.hex").write_text(text)
+    p, inputs = NetworkParameters(network.plan), [network.codes[tensor.name] for tensor in network.graph.inputs]
+    for k, text in enumerate(tb.plain.entering_words(p, [own[:1] for own in inputs])):
+        (where / f"input_{k}.hex").write_text(text)
+    tb.plain.call(["vvp", "-n", "network.vvp"], where, where / "log.txt")
+    assert (where / "counts.txt").read_text().endswith("end\n"), "told nothing, the bench plays an image to its end"
     planted.address(monkeypatch)
     with pytest.raises(RtlError, match=r"shows X at crossbar_\d__request of 'layer_0'__(valid|payload) in cycle \d+"):
         run_join("icarus", tmp_path)
