@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,8 +114,7 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
     command = [*built.command, f"+images={images}", *(f"+{name}={value}" for name, value in most.items())]
     call(command, run, run / "log.txt")
     if _odd(run):
-        why = f"for {most['limit']:,} cycles are over, or nothing has moved in {most['patience']:,}"
-        look_again(run, [*command, "+watch"], stream_names(p), why)
+        look_again(run, [*command, "+watch"], stream_names(p), lambda cycle: _why(cycle, **most))
     result = _read(p, run, images)
     shutil.rmtree(run)
     return result
@@ -131,16 +130,23 @@ def _odd(run: Path) -> bool:
     return "end" not in _counts(run) or any("x" in own.read_text() for own in run.glob("output_*.hex"))
 
 
-def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why: str) -> None:
+def _why(cycle: int, limit: int, patience: int) -> str:
+    """It counts as hanging in ``cycle``."""
+    if cycle < limit:
+        return f"for nothing has moved in the last {patience:,} of {cycle:,} cycles"
+    return f"for {limit:,} cycles are over"
+
+
+def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why: Callable[[int], str]) -> None:
     """The same run once more with its streams ``names`` watched, which takes longer. Raises `RtlError` for what shows:
-    an X at a pin, or that it hangs, and ``why``."""
+    an X at a pin, or that it hangs, and ``why`` that is said of its last cycle."""
     call(command, run, run / "log.txt")
     if not (run / FILE).exists():
         return
     cycle, streams = read_streams(run / FILE, names)
     if pins := unknown_pins(streams):
         raise RtlError(f"{told_unknown(pins, cycle)}, see {run}")
-    raise RtlError(f"{told_hang(why, streams)}, see {run}")
+    raise RtlError(f"{told_hang(why(cycle), streams)}, see {run}")
 
 
 def stream_names(p: NetworkParameters) -> list[tuple[str, bool]]:

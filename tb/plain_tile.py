@@ -186,7 +186,7 @@ def run_plain_tile(p: TileParameters, built: Built, x: Integers, *, cycles: int,
     used = time.perf_counter() - started, _cpu() - before
     if not (run / "counts.txt").exists() or "x" in (run / "output.hex").read_text():
         why = f"for {most:,} cycles are over and {cycles:,} are foretold"
-        look_again(run, [*command, f"+watch={most - RESET}"], stream_names(p), why)
+        look_again(run, [*command, f"+watch={most - RESET}"], stream_names(p), lambda _: why)
     result = _read(p, run, len(x) * repeat, used)
     shutil.rmtree(run)
     return result
