@@ -6,7 +6,6 @@ reported beside their targets, and only the exact figures decide the exit status
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from bench import (
 )
 from bench.report import Figure, emit, figures
 from examples.red_layers import RED_LAYERS
+from selvage.exits import leave
 
 RESULT = Path("build") / "bench.json"
 DRAWS = 320
@@ -69,4 +69,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -5,7 +5,6 @@ cycle model. Exits with 1 when one is not.
 """
 
 import argparse
-import sys
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from bench.report import Figure, emit, figures
 from golden.layer import evaluate
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
+from selvage.exits import leave
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
@@ -57,4 +57,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -116,7 +116,7 @@ def summary(names: Sequence[str], schedules: Sequence[str], chip: str, jobs: int
     lines = run(parts(names, schedules, chip), jobs, simulator)
     minutes = (time.monotonic() - started) / 60
     for line in lines:
-        for text in line["differences"]:
+        for text in filter(None, [line["first"], *line["differences"]]):
             console.print(f"{line['layer']} {line['schedule']} {line['part']}: {text}", markup=False)
     heads = (*HEADS, *HEADS_LATE)
     model = [not line["differences"] for line in lines]

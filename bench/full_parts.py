@@ -18,6 +18,7 @@ from golden.layer import evaluate
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
 from mapping.placement import Placement
+from selvage.difference import first_difference
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
 from spec.layer import Layer
@@ -111,7 +112,7 @@ def simulate(part: Part, tiles: tuple[int, ...], simulator: str, build: Path) ->
         try:
             result = run_plain_tile(parameters[index], built, x, cycles=model.cycles)
         except SimulationError as error:
-            raise SimulationError(f"{part.layer.name}, {part.schedule}, tile {index}: {error}") from None
+            raise type(error)(f"{part.layer.name}, {part.schedule}, tile {index}: {error}") from None
         y = y + result.y
         results.append(result)
         expected = {"cycles": model.cycles, "reads": model.reads, "words": model.fetched}
@@ -142,6 +143,7 @@ def judge(part: Part, y: Outputs, outcomes: Sequence[Outcome], own: Outputs, who
     rows, moved = part.rows
     there = whole[:, :, rows.start + moved : rows.stop + moved]
     wrong = int((y != own).sum()) + int((y[:, :, rows] != there).sum())
+    first = first_difference(part.layer.name, y, own) or first_difference(part.layer.name, y[:, :, rows], there)
     placement = placed(part)[0]
     return {
         "layer": part.layer.name,
@@ -157,6 +159,7 @@ def judge(part: Part, y: Outputs, outcomes: Sequence[Outcome], own: Outputs, who
         "reads": sum(outcome.reads for outcome in outcomes),
         "outputs": int(own.size),
         "wrong": wrong,
+        "first": str(first or ""),  # of the wrong ones, as a sentence
         "exact": wrong == 0 and sum(outcome.tiles for outcome in outcomes) == len(placement.tiles),
         "differences": [text for outcome in outcomes for text in outcome.differences],
         "compile_seconds": round(sum(outcome.compile_seconds for outcome in outcomes), 1),

@@ -20,6 +20,7 @@ from bench.layers import weights
 from bench.report import Figure, emit, figures, table
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
+from selvage.exits import leave
 from selvage.network_cycles import Activations, model_layer, model_network
 from sim.cycles import tile_cycles
 from sim.machine import tile_outputs
@@ -141,4 +142,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

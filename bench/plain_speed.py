@@ -8,7 +8,6 @@ depends on the machine, so a missed target is told and is no failure.
 
 import argparse
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from bench.tiles import verilator_there
 from golden.layer import evaluate
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
+from selvage.exits import leave
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
 from tb.cache import build_folder
@@ -93,4 +93,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -7,7 +7,6 @@ equal the cycle model's, and the reads at each macro's pins the machine's.
 import argparse
 import itertools
 import shutil
-import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from bench.draws import Draw, draw
 from bench.report import Figure, console, emit, table
 from golden.layer import evaluate
 from hw.parameters import TileParameters
+from selvage.exits import leave
 from sim.cycles import tile_cycles
 from sim.machine import ou_reads, step_windows
 from tb.cache import build_folder
@@ -200,4 +200,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -24,6 +24,7 @@ from bench.report import Figure, console, emit, figures, table
 from bench.tiles import Case, Run, measure, verilator_there
 from examples.red_layers import RED_LAYERS
 from mapping.dense import place_dense
+from selvage.exits import leave
 from spec.chip import load_chip
 from tb.simulate import end_with_parent
 
@@ -229,4 +230,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -22,6 +22,7 @@ from golden.sme import full_scale, quantise, sqnr_db
 from hw.parameters import TileParameters
 from mapping.placement import Placement
 from mapping.sme import SmeParameters, place_sme
+from selvage.exits import leave
 from selvage.network import Synthetic, count_network
 from sim.machine import run
 from spec.chip import load_chip
@@ -211,4 +212,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -7,7 +7,6 @@ reads everything. Reads by the formulas, from the RTL's counter. Exits with 1 on
 """
 
 import argparse
-import sys
 import time
 from typing import Any
 
@@ -22,6 +21,7 @@ from mapping.dense import place_dense
 from mapping.pattern import place_pattern
 from mapping.placement import Placement
 from mapping.sre import place_sre
+from selvage.exits import leave
 from selvage.pruned_network import Pruning, count_pruned
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
@@ -168,4 +168,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -22,6 +22,7 @@ from bench.tiles import verilator_there
 from golden.layer import evaluate
 from hw.parameters import TileParameters
 from mapping.dense import place_dense
+from selvage.exits import leave
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
@@ -131,4 +132,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -6,7 +6,6 @@ words of images, beside those of the slowest layer alone (the cycle model, on th
 
 import argparse
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,7 +21,9 @@ from examples.digits.network import held_out as digits
 from examples.digits_gan.layers import GENERATOR, noise
 from examples.segmenter.data import held_out as canvases
 from selvage.compile_network import NetworkOptions, compile_network
+from selvage.exits import leave
 from selvage.run_network import Flow, NodeReport, run_nodes, run_pipeline
+from selvage.tables import tell_fault
 from spec.chip import load_chip
 from tb.simulate import BUILD
 
@@ -82,6 +83,7 @@ def run(network: Network, chip: str, images: int, simulator: str) -> Result:
     x = network.inputs()[:images]
     compiled = compile_network(str(network.path), load_chip(chip), x, NetworkOptions(simulator=simulator), _nothing)
     flow: Flow = run_pipeline(compiled, NetworkOptions(simulator=simulator), _nothing)
+    tell_fault(flow.fault)
     (own,) = compiled.imported.leave(compiled.codes).values()
     session = onnxruntime.InferenceSession(network.path, providers=["CPUExecutionProvider"])
     truth = session.run(None, {session.get_inputs()[0].name: x})[0]
@@ -94,7 +96,7 @@ def run(network: Network, chip: str, images: int, simulator: str) -> Result:
         equal=float(np.isclose(own, truth, rtol=0, atol=1e-5).mean()),
         share=flow.share,
         seconds=round(time.monotonic() - started, 1),
-        **asdict(flow),
+        **{name: value for name, value in asdict(flow).items() if name in Result.__dataclass_fields__},
     )
 
 
@@ -141,6 +143,8 @@ def one_digit(chip: str = CHIP) -> dict:
 
 
 def _matches(found: list[NodeReport]) -> int:
+    for report in found:
+        tell_fault(report.fault)
     return sum(report.match for report in found)
 
 
@@ -158,4 +162,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

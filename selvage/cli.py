@@ -5,6 +5,7 @@ import itertools
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,11 +74,12 @@ from selvage.run import (
 )
 from selvage.run_network import check_fits
 from selvage.shell_bundle import check_bus, shell_files
-from selvage.tables import console, layer_table, progress, table_of
+from selvage.tables import console, layer_table, progress, table_of, tell_fault
 from selvage.verilog_bundle import write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.cache import ROOT
+from tb.simulate import RtlError
 
 UsageError = typer.BadParameter.__base__  # of every mistake in the options
 
@@ -155,17 +157,27 @@ def sim_command(
     model, _, compiled, sides = _prepare(model_file, chip, input_file, options)
     foretold = foretell(compiled, options)
     parameters = tile_parameters(compiled, options)
-    with alone_in(waves) if waves else contextlib.nullcontext(), progress() as bar:
-        task = bar.add_task(model.layer.name, total=work(parameters))
-        results = simulate(compiled, parameters, options, tick=lambda: bar.advance(task))
-        saves = save_files(parameters, options, results)
+    try:
+        with alone_in(waves) if waves else contextlib.nullcontext(), progress() as bar:
+            task = bar.add_task(model.layer.name, total=work(parameters))
+            results = simulate(compiled, parameters, options, tick=lambda: bar.advance(task))
+            saves = save_files(parameters, options, results)
+    except RtlError as error:
+        # What the report holds beside the verdict is the cycle model's.
+        line = replace(report(compiled, foretold, None), match=False, fault=str(error))
+        emit(summary([line], simulator, started), json_file)
+        raise
     line = report(compiled, foretold, results)
     for save in saves:
         console.print(f"open the waves with: gtkwave {save}")
     console.print(layer_table([line]))
     _tell(line)
-    if line.distance:
-        console.print(f"the ADC clipped: outputs are up to {line.distance} away from the truth")
+    tell_fault(line.fault)
+    if line.clipped:
+        console.print(
+            f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from "
+            "the truth"
+        )
     if output_file:
         write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), sides)))
     emit(summary([line], simulator, started), json_file)

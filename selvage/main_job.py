@@ -6,9 +6,8 @@ minutes allow. Each runs as RED and with the zeros inserted, so the speed-up is 
 simulations. ``python -m selvage.main_job`` exits with 1 on any difference.
 """
 
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,14 +20,15 @@ from hw.parameters import TileParameters
 from mapping.dense import place_dense
 from mapping.placement import Placement, first_rows
 from mapping.sme import SmeParameters, place_sme
+from selvage.difference import first_difference
 from selvage.exits import leave
-from selvage.run import check_simulator
-from selvage.tables import console, progress, table_of
+from selvage.run import check_simulator, miscounted
+from selvage.tables import console, progress, table_of, tell_fault, verdict
 from sim.cycles import tile_cycles
 from sim.machine import run
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
-from tb.simulate import end_with_parent, simulate_tile
+from tb.simulate import RtlError, simulate_tile, workers
 
 CHIP = "ou9x8"
 CHANNELS = {
@@ -94,7 +94,7 @@ class Outcome:
     cycles_unskipped: int  # of the whole, all OUs read
     reads: int
     dense_reads: int
-    match: bool
+    fault: str  # in what RTL does not match
 
 
 def cases() -> list[Case]:
@@ -120,17 +120,20 @@ def cases() -> list[Case]:
 
 
 def run_case(case: Case) -> Outcome:
-    """All tiles through RTL, their sum against golden, their cycles against the model."""
+    """All tiles through RTL, their sum against golden, their cycles against the model. Raises `RtlError`."""
     placement, x = case.part()
     codes = x - case.numbers.zero_point
     y, foretold, results = np.int64(0), [], []
     for tile in placement.tiles:
         foretold.append(tile_cycles(placement, tile, codes))
-        results.append(simulate_tile(TileParameters(placement, tile, counters=False), x))
+        try:
+            results.append(simulate_tile(TileParameters(placement, tile, counters=False), x))
+        except RtlError as error:
+            raise RtlError(f"layer {case.layer.name!r}, {case.how}, tile {len(results)}: {error}") from None
         y = y + results[-1].y
     # A sample lacks the other tiles' shares: its truth is its own share, whose sum with theirs is tested.
     truth = evaluate(case.layer, codes, case.placed()[1]) if case.sample is None else run(placement, codes)
-    agree = [r.cycles == f.cycles and sum(r.reads) == f.reads for r, f in zip(results, foretold, strict=True)]
+    wrong = first_difference(case.layer.name, y, truth)
     whole, codes = case.placement(), case.x - case.numbers.zero_point
     tiles = whole.tiles if case.sample is None else whole.tiles[:1]
     return Outcome(
@@ -141,7 +144,7 @@ def run_case(case: Case) -> Outcome:
         cycles_unskipped=max(tile_cycles(whole, tile, codes, skip=False).cycles for tile in tiles),
         reads=sum(tile.reads for tile in foretold),
         dense_reads=sum(tile.dense_reads for tile in foretold),
-        match=bool(np.array_equal(y, truth)) and all(agree),
+        fault=str(wrong) if wrong else miscounted(case.layer.name, foretold, results),
     )
 
 
@@ -158,7 +161,7 @@ def row(case: Case, own: Outcome, base: Outcome) -> list[str]:
         *gain,
         f"{own.reads:,}",
         f"{1 - own.reads / own.dense_reads:.1%}",
-        "match" if own.match else "MISMATCH",
+        verdict(not own.fault),
     ]
 
 
@@ -185,7 +188,7 @@ def main() -> int:
     done: dict[int, Outcome] = {}
     # The longest first, so that no core is left alone with it at the end.
     order = sorted(range(len(todo)), key=lambda k: -todo[k].layer.output_size[0] * todo[k].layer.channels)
-    with ProcessPoolExecutor(os.cpu_count(), initializer=end_with_parent) as pool, progress() as bar:
+    with workers() as pool, progress() as bar:
         task = bar.add_task("layers", total=len(todo))
         runs = {pool.submit(run_case, todo[k]): k for k in order}
         for finished in as_completed(runs):
@@ -198,8 +201,10 @@ def main() -> int:
         "speed-up: over zero-padding, OUs that drive nothing skipped in both; unskipped: all OUs read in both, "
         "as in the papers, from the cycle model. Where RTL ran some rows of one tile, the whole is from the model."
     )
+    for k, case in enumerate(todo):
+        tell_fault(f"{case.how}: {done[k].fault}" if done[k].fault else "")
     console.print(f"{time.monotonic() - started:.0f} s")
-    return 0 if all(outcome.match for outcome in done.values()) else 1
+    return 1 if any(outcome.fault for outcome in done.values()) else 0
 
 
 if __name__ == "__main__":

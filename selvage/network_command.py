@@ -27,10 +27,11 @@ from selvage.run_network import (
     run_pipeline,
     slowest_layer,
 )
-from selvage.tables import console, progress, table_of, verdict
+from selvage.tables import console, progress, table_of, tell_fault, verdict
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.plain import MOST_IMAGES
+from tb.simulate import RtlError
 
 
 def is_network(path: str) -> bool:
@@ -108,29 +109,42 @@ def simulate_network(
     if pipeline:
         check_fits(compiled)
     tell(compiled)
-    flow, reports = None, []
-    if pipeline:
-        with progress() as bar:
-            task = bar.add_task("all layers", total=2)
-            flow = run_pipeline(compiled, options, lambda: bar.advance(task))
-        reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-        console.print(node_table(reports))
+    flow, reports, faults = None, None, []
+    try:
+        flow, reports = _run(compiled, options, pipeline=pipeline)
+        faults = [flow.fault] if flow else [r.fault for r in reports]
+    except RtlError as error:
+        # What the report holds beside the verdict is the cycle model's.
+        faults = [f"the pipeline: {error}" if pipeline else str(error)]
+    reports = reports or [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
+    console.print(node_table(reports))
+    if flow:
         tell_flow(flow)
-    else:
-        with progress() as bar:
-            ticks: dict[str, Callable[[], None]] = {}
-            for node in compiled.graph.nodes:
-                passes = compiled.passes(node.name) if node.name in compiled.placements else [()]
-                task = bar.add_task(node.name, total=len(passes))
-                ticks[node.name] = lambda task=task: bar.advance(task)
-            reports = run_nodes(compiled, options, ticks)
-        console.print(node_table(reports))
-    match = flow.match if flow else all(r.match for r in reports)
+    for fault in faults:
+        tell_fault(fault)
+    match = not any(faults)
     if output_file and match:
         _write(outputs, output_file)
     elif output_file:
         console.print(f"{output_file} is not written, for the outputs are not those of the golden model", markup=False)
-    return report_of(compiled, loaded, reports, flow, options, started), match
+    content = report_of(compiled, loaded, reports, flow, options, started)
+    return {**content, "match": match, "fault": next(filter(None, faults), ""), "simulator": options.simulator}, match
+
+
+def _run(
+    compiled: CompiledNetwork, options: NetworkOptions, *, pipeline: bool
+) -> tuple[Flow | None, list[NodeReport] | None]:
+    """Through RTL: the whole, or node by node. Raises `RtlError`."""
+    with progress() as bar:
+        if pipeline:
+            task = bar.add_task("all layers", total=2)
+            return run_pipeline(compiled, options, lambda: bar.advance(task)), None
+        ticks: dict[str, Callable[[], None]] = {}
+        for node in compiled.graph.nodes:
+            passes = compiled.passes(node.name) if node.name in compiled.placements else [()]
+            task = bar.add_task(node.name, total=len(passes))
+            ticks[node.name] = lambda task=task: bar.advance(task)
+        return None, run_nodes(compiled, options, ticks)
 
 
 def model_network(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> dict:

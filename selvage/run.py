@@ -1,12 +1,11 @@
 """Compile a model for a chip, and run it: through RTL, or through the cycle model alone."""
 
-import os
 import re
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,18 @@ from mapping.dense import place_dense
 from mapping.placement import Placement
 from mapping.sme import SmeParameters
 from selvage.choose_asked import choose_asked
+from selvage.difference import Difference, first_difference
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import save_file, write_save_file
 from sim.cycles import TileCycles, tile_cycles
 from sim.energy import ReadEnergy
+from sim.machine import clipped
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import InputFormat
 from tb.cache import ROOT
-from tb.simulate import Image, TileResult, build_tile, end_with_parent, run_tile
+from tb.simulate import Image, RtlError, TileResult, build_tile, run_tile, workers
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -104,7 +105,10 @@ class LayerReport:
     crossbars: int
     tiles: int
     match: bool | None
-    distance: int  # largest distance of an output from the truth, 0 with a lossless ADC
+    fault: str  # in what RTL does not match; empty where it does, and where it was not run
+    difference: Difference | None  # the first output that is wrong
+    clipped: int  # conversions of the golden crossbars that the ADC cuts
+    distance: int  # of their outputs from the truth, at most: 0 with a lossless ADC
     crossbars_dense: int
     over_dense: dict[str, float]  # dense over this mapping, every row driving: cells, reads, conversions, energy
     index_bits: int  # of the tables that reordered kernels and row lists need
@@ -178,16 +182,15 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
     placement = compiled.placement
     reads = sum(tile.reads for tile in foretold)
     cycles = max(tile.cycles for tile in foretold)
-    match, distance = None, 0
+    difference, fault, clips, distance = None, "", 0, 0
     if results is not None:
         truth = evaluate(placement.layer, compiled.codes, compiled.weights)
         expected = run_crossbars(placement, compiled.codes) if compiled.warning else truth
         y = sum((result.y for result in results), start=np.zeros_like(truth))
-        match = bool(np.array_equal(y, expected)) and all(
-            (result.cycles, sum(result.reads)) == (tile.cycles, tile.reads)
-            for result, tile in zip(results, foretold, strict=True)
-        )
-        distance = int(np.abs(y - truth).max())
+        difference = first_difference(placement.layer.name, y, expected)
+        fault = str(difference) if difference else miscounted(placement.layer.name, foretold, results)
+        # What is lost in the ADC is told by the golden crossbars: nothing that RTL does wrong adds to it.
+        clips, distance = clipped(placement, compiled.codes), int(np.abs(expected - truth).max())
         reads = sum(sum(result.reads) for result in results)
     return LayerReport(
         name=placement.layer.name,
@@ -201,7 +204,10 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         ou_skipped=sum(tile.dense_reads for tile in foretold) - reads,
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
-        match=match,
+        match=None if results is None else not fault,
+        fault=fault,
+        difference=difference,
+        clipped=clips,
         distance=distance,
         crossbars_dense=compiled.dense.crossbars,
         over_dense=over_dense(compiled),
@@ -209,6 +215,18 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         sqnr_db=weight_error(compiled),
         note=compiled.note,
     )
+
+
+def miscounted(name: str, foretold: list[TileCycles], results: list[TileResult]) -> str:
+    """The first tile whose cycles or reads are not those foretold, in a sentence."""
+    for index, (result, tile) in enumerate(zip(results, foretold, strict=True)):
+        for what, counted, own in (("cycles", result.cycles, tile.cycles), ("OU reads", sum(result.reads), tile.reads)):
+            if counted != own:
+                return (
+                    f"layer {name!r}: the outputs are right, and tile {index} takes {counted:,} {what} where the cycle "
+                    f"model foretells {own:,}"
+                )
+    return ""
 
 
 def over_dense(compiled: Compiled) -> dict[str, float]:
@@ -257,13 +275,13 @@ def simulate(
 ) -> list[TileResult]:
     """Every tile through RTL, ``jobs`` at a time; tiles of equal structure are compiled once.
 
-    ``tick`` is called `work` times in all.
+    ``tick`` is called `work` times in all. Raises `SimulationError`, and `RtlError`, which names layer and tile.
     """
     for index, p in enumerate(parameters if options.waves else ()):
         save_file(_wave(options, p, index)).unlink(missing_ok=True)  # a save file stands for waves that are whole
     distinct = {p.structure: p for p in parameters}
     images: dict[tuple, Image] = {}
-    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=end_with_parent) as pool:
+    with workers(jobs) as pool:
         builds = {
             pool.submit(
                 build_tile,
@@ -285,7 +303,10 @@ def simulate(
         }
         results: dict[int, TileResult] = {}
         for run in as_completed(runs):
-            results[runs[run]] = run.result()
+            try:
+                results[runs[run]] = run.result()
+            except RtlError as error:
+                raise RtlError(f"layer {compiled.model.layer.name!r}, tile {runs[run]}: {error}") from None
             tick()
     return [results[index] for index in range(len(parameters))]
 
@@ -317,8 +338,9 @@ def summary(reports: list[LayerReport], simulator: str, started: float) -> dict:
     known = [line.match for line in reports if line.match is not None]
     return {
         "match": all(known) if known else None,
+        "fault": next((line.fault for line in reports if line.fault), ""),
         "simulator": simulator,
         "seconds": round(time.monotonic() - started, 3),
         "cycles": sum(line.cycles for line in reports),
-        "layers": [line.__dict__ for line in reports],
+        "layers": [asdict(line) for line in reports],
     }

@@ -1,8 +1,7 @@
 """A compiled network through RTL: node by node side by side, or all its layers at work at once."""
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from hw.network import NetworkParameters
 from mapping.network import LayerStage, NetworkPlan, plan_network
 from mapping.placement import Placement
 from selvage.compile_network import CompiledNetwork, NetworkOptions, Tick
+from selvage.difference import Difference, first_difference
 from sim.cycles import TileCycles
 from spec.errors import InputError
 from spec.graph import Matrix, Node
 from tb.plain import Run, build_network, run_network
-from tb.simulate import end_with_parent
+from tb.simulate import RtlError, workers
 
 Integers = NDArray[np.int64]
 
@@ -43,6 +43,8 @@ class NodeReport:
     passes: int
     buffer_bits: int  # input buffers, queues, step stores, raster buffer
     match: bool | None
+    fault: str  # in what RTL does not match; empty where it does, and where it was not run
+    difference: Difference | None  # the first output that is wrong
     note: str
 
 
@@ -55,6 +57,8 @@ class Flow:
     bound: float  # of the slowest layer alone, from the cycle model
     slowest: str
     match: bool
+    fault: str  # in what RTL does not match
+    difference: Difference | None
 
     @property
     def share(self) -> float | None:
@@ -78,8 +82,12 @@ class Part:
         return NetworkParameters(self.plan, skip=self.skip, direct=isinstance(self.node, Matrix))
 
     def run(self) -> Run:
+        """Raises `SimulationError`, and `RtlError`, which names the node."""
         p = self.parameters
-        return run_network(p, build_network(p, simulator=self.simulator, build=self.build / "sim"), self.inputs)
+        try:
+            return run_network(p, build_network(p, simulator=self.simulator, build=self.build / "sim"), self.inputs)
+        except RtlError as error:
+            raise RtlError(f"node {self.node.name!r}: {error}") from None
 
 
 def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> list[Part]:
@@ -113,7 +121,7 @@ def run_nodes(compiled: CompiledNetwork, options: NetworkOptions, tick: dict[str
     done: dict[int, Run] = {}
     # The longest first, so that no core is left alone with it at the end.
     order = sorted(range(len(todo)), key=lambda k: -_size(compiled, todo[k].node))
-    with ProcessPoolExecutor(os.cpu_count(), initializer=end_with_parent) as pool:
+    with workers() as pool:
         runs = {pool.submit(todo[k].run): k for k in order}
         for finished in as_completed(runs):
             done[runs[finished]] = finished.result()
@@ -142,11 +150,11 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
     common = {"name": node.name, "kind": kind, "shape": node.output.shape, "where": "rtl"}
     common["buffer_bits"] = compiled.buffers[node.name]
     if not isinstance(node, Matrix):
-        match = bool(np.array_equal(runs[0].outputs[0], compiled.codes[node.output.name])) if runs else None
         nothing = dict.fromkeys(("cycles_model", "reads", "reads_model"))
         blank = {"mapping": "", "schedule": "", "note": "", "steps": 0, "crossbars": 0, "tiles": 0, "passes": 1}
         cycles = runs[0].cycles if runs else None
-        return NodeReport(**common, **nothing, **blank, cycles=cycles, match=match)
+        wrong = first_difference(node.name, runs[0].outputs[0], compiled.codes[node.output.name]) if runs else None
+        return NodeReport(**common, **nothing, **blank, cycles=cycles, **_judged(runs, wrong, str(wrong or "")))
     placement, passes = compiled.placements[node.name], compiled.passes(node.name)
     foretold = [compiled.cycles(node, tiles, compiled.images, skip=options.skip) for tiles in passes]
     if len(passes) > 1:
@@ -163,7 +171,7 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
         passes=len(passes),
-        match=_matches(compiled, node, placement, foretold, runs) if runs else None,
+        **_compared(compiled, node, placement, foretold, runs),
         note="; ".join(part for part in (compiled.choices[node.name].note, _held(runs, foretold)) if part),
     )
 
@@ -174,21 +182,42 @@ def _held(runs: list[Run] | None, foretold: list[list[TileCycles]]) -> str:
     return f"{more:,} cycles more than foretold: flushed blocks waited for the collector" if runs and more else ""
 
 
-def _matches(
-    compiled: CompiledNetwork, node: Matrix, placement: Placement, foretold: list[list[TileCycles]], runs: list[Run]
-) -> bool:
-    """Whether outputs are the golden model's, and cycles and reads of every tile the cycle model's."""
+def _judged(runs: list[Run] | None, difference: Difference | None, fault: str) -> dict:
+    """The verdict in the fields of a `NodeReport`."""
+    return {"match": not fault if runs else None, "fault": fault, "difference": difference}
+
+
+def _compared(
+    compiled: CompiledNetwork,
+    node: Matrix,
+    placement: Placement,
+    foretold: list[list[TileCycles]],
+    runs: list[Run] | None,
+) -> dict:
+    """`_judged`: whether outputs are the golden model's, and cycles and reads of every tile the cycle model's."""
+    if not runs:
+        return _judged(runs, None, "")
     found = runs[0].outputs[0]
     if node.raw or len(runs) > 1:  # RTL yields sums
         found = of_sums(node, compiled.graph.tensors[node.inputs[0]], sum(run.outputs[0] for run in runs))
-    if not np.array_equal(found, compiled.codes[node.output.name]):
-        return False
-    found = [cycles for run in runs for cycles in run.tiles]
+    if difference := first_difference(node.name, found, compiled.codes[node.output.name]):
+        return _judged(runs, difference, str(difference))
+    counted = [cycles for run in runs for cycles in run.tiles]
     wanted = [tile.cycles for own in foretold for tile in own]
-    # Padding-free, flushed blocks may wait for the collector, which the model leaves out: never less cycles, though.
-    cycles = found == wanted or (placement.sweep.overlap and all(f >= w for f, w in zip(found, wanted, strict=True)))
-    reads = [sum(run.reads) for run in runs] == [sum(tile.reads for tile in own) for own in foretold]
-    return cycles and reads
+    for tile, (own, least) in enumerate(zip(counted, wanted, strict=True)):
+        # Padding-free, flushed blocks may wait for the collector, which the model leaves out: never less, though.
+        if own < least or (own > least and not placement.sweep.overlap):
+            return _judged(runs, None, _miscounted(node, f"tile {tile} takes {own:,} cycles", least))
+    for index, (run, tiles) in enumerate(zip(runs, foretold, strict=True)):
+        own, least = sum(run.reads), sum(tile.reads for tile in tiles)
+        if own != least:
+            where = f"pass {index} takes" if len(runs) > 1 else "its macros take"
+            return _judged(runs, None, _miscounted(node, f"{where} {own:,} OU reads", least))
+    return _judged(runs, None, "")
+
+
+def _miscounted(node: Matrix, counted: str, foretold: int) -> str:
+    return f"layer {node.name!r}: the outputs are right, and {counted} where the cycle model foretells {foretold:,}"
 
 
 def run_pipeline(compiled: CompiledNetwork, options: NetworkOptions, tick: Tick) -> Flow:
@@ -218,19 +247,19 @@ def check_fits(compiled: CompiledNetwork) -> None:
 
 def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
     """Of a run of the whole network."""
-    match = True
+    difference = None
     for k, tensor in enumerate(compiled.plan.outputs):
         node = next(node for node in compiled.graph.nodes if node.output.name == tensor.name)
         found = run.outputs[k]
         if isinstance(node, Matrix) and node.raw:
             found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
-        match &= bool(np.array_equal(found, compiled.codes[tensor.name]))
+        difference = difference or first_difference(node.name, found, compiled.codes[tensor.name])
     bound, slowest = slowest_layer(compiled, options)
     done = [max(own[n] for own in run.done) for n in range(compiled.images)]
     # Once full: the first half of the images fills the network.
     first = len(done) // 2 if len(done) > 2 else 0
     per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
-    return Flow(done[0], per_image, bound, slowest, match)
+    return Flow(done[0], per_image, bound, slowest, difference is None, str(difference or ""), difference)
 
 
 def slowest_layer(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:

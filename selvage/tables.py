@@ -25,6 +25,12 @@ def verdict(match: bool | None) -> str:
     return {True: "match", False: "MISMATCH", None: "model only"}[match]
 
 
+def tell_fault(sentence: str) -> None:
+    """Why RTL does not match, on a line however long; nothing where it does."""
+    if sentence:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
 def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Numbers to the right, words to the left."""
     rows = list(rows)

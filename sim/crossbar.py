@@ -23,9 +23,15 @@ class Crossbar:
 
     def codes(self, driven: NDArray[np.int64]) -> NDArray[np.int64]:
         """``driven`` (..., rows) of 0 or 1: codes (..., columns)."""
+        return np.minimum(self._sums(driven), 2**self.chip.adc_bits - 1)
+
+    def clips(self, driven: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Where the ADC cuts the sum of a column; as `codes`."""
+        return self._sums(driven) > 2**self.chip.adc_bits - 1
+
+    def _sums(self, driven: NDArray[np.int64]) -> NDArray[np.int64]:
         # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
-        sums = (driven.astype(np.float64) @ self.cells[: driven.shape[-1]].astype(np.float64)).astype(np.int64)
-        return np.minimum(sums, 2**self.chip.adc_bits - 1)
+        return (driven.astype(np.float64) @ self.cells[: driven.shape[-1]].astype(np.float64)).astype(np.int64)
 
     def read(self, wordlines: int, column_group: int) -> int:
         """Codes of one OU read, lane 0 lowest, ``adc_bits`` each."""

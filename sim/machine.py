@@ -92,11 +92,8 @@ def array_sums(placement: Placement, array: Array, windows: Integers) -> list[In
     sums = []
     for block in array.blocks:
         driven = windows[:, block.window] << block.shifts
-        wide = band_groups(array, block, chip) * chip.ou_cols
         whole = np.zeros((len(windows), len(block.outputs)), np.int64)
-        for band, significance in enumerate(block.significances):
-            first = block.column + band * wide
-            columns = slice(first, first + len(block.outputs) * array.slices)
+        for columns, significance in zip(_columns(placement, array, block), block.significances, strict=True):
             if chip.adc_bits >= chip.lossless_adc_bits:
                 total = _whole(block, array.cells[:, columns], driven)
             else:
@@ -118,8 +115,18 @@ def _whole(block: Block, columns: NDArray[np.uint8], values: Integers) -> Intege
 def _read_by_read(
     block: Block, crossbar: Crossbar, columns: slice, values: Integers, placement: Placement, planes: int
 ) -> Integers:
-    chip = placement.chip
     total = np.zeros((len(values), columns.stop - columns.start), np.int64)
+    for plane, wordlines in _driven_lines(block, values, placement, planes):
+        codes = crossbar.codes(wordlines)[:, columns] << plane
+        total += -codes if placement.format.signed and plane == planes - 1 else codes
+    return total
+
+
+def _driven_lines(
+    block: Block, values: Integers, placement: Placement, planes: int
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each read of a block: the plane, and (steps, rows) the word lines that it drives."""
+    chip = placement.chip
     for plane in range(planes):
         bits = values >> plane & 1
         # The OU of each driving row: of its place among the rows, or among those that drive.
@@ -128,9 +135,29 @@ def _read_by_read(
         for own in range(-(-block.rows // chip.ou_rows)):
             wordlines = np.zeros((len(values), chip.rows), np.int64)
             wordlines[:, block.row : block.row + block.rows] = unit == own
-            codes = crossbar.codes(wordlines)[:, columns] << plane
-            total += -codes if placement.format.signed and plane == planes - 1 else codes
+            yield plane, wordlines
+
+
+def clipped(placement: Placement, codes: Integers) -> int:
+    """Conversions in which the ADC cuts a sum, of all that the outputs of ``codes`` (N, C, H, W) take."""
+    chip, total = placement.chip, 0
+    for tile in placement.tiles if chip.adc_bits < chip.lossless_adc_bits else ():
+        windows = step_windows(placement, tile, codes)
+        for array in tile.arrays:
+            crossbar = Crossbar(array.cells, chip)
+            for block in array.blocks:
+                driven = windows[:, block.window] << block.shifts
+                for _, wordlines in _driven_lines(block, driven, placement, placement.planes(array)):
+                    cut = crossbar.clips(wordlines)
+                    total += sum(int(cut[:, columns].sum()) for columns in _columns(placement, array, block))
     return total
+
+
+def _columns(placement: Placement, array: Array, block: Block) -> list[slice]:
+    """Of each band of a block, the columns that hold its weights."""
+    wide = band_groups(array, block, placement.chip) * placement.chip.ou_cols
+    firsts = (block.column + band * wide for band in range(len(block.significances)))
+    return [slice(first, first + len(block.outputs) * array.slices) for first in firsts]
 
 
 def run(placement: Placement, codes: Integers) -> Integers:

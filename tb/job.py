@@ -21,6 +21,7 @@ class TileJob:
     words: list[int]
     beats: int
     request_bits: int
+    foretold: int  # cycles, when no stream pauses
     counters: list[str]
     stalls: dict[str, Any] = field(default_factory=dict)
     reset_after: int = 0
@@ -64,3 +65,8 @@ def save_result(job: TileJob, record: Any, counters: dict[str, int]) -> None:
         "counters": counters,
     }
     Path(job.result).write_text(json.dumps(content))
+
+
+def save_fault(job: TileJob, sentence: str) -> None:
+    """Write what the gateware did wrong instead of a result."""
+    Path(job.result).write_text(json.dumps({"fault": sentence}))

