@@ -25,7 +25,7 @@ def complete(proto: ModelProto, path: str) -> None:
     """Bring in weights kept in other files and let ONNX check the structure."""
     try:
         load_external_data_for_model(proto, str(Path(path).parent))
-        onnx.checker.check_model(proto)
+        _check(proto)
     except OSError as error:
         raise InputError(f"model {path!r}: its external data cannot be read: {one_line(error)}") from None
     except TypeError:  # what onnx raises for a location that is not UTF-8
@@ -34,6 +34,19 @@ def complete(proto: ModelProto, path: str) -> None:
         raise InputError(f"model {path!r} is beyond 2 GB, the most that one ONNX file holds") from None
     except (onnx.checker.ValidationError, ValueError) as error:
         raise InputError(f"model {path!r} is not valid ONNX: {one_line(error)}") from None
+
+
+def _check(proto: ModelProto) -> None:
+    """ONNX's own check; outputs may be without a shape, which is inferred, though ONNX asks for one."""
+    kinds = [info.type.tensor_type for info in proto.graph.output if info.type.HasField("tensor_type")]
+    shapeless = [kind for kind in kinds if not kind.HasField("shape")]
+    for kind in shapeless:
+        kind.shape.SetInParent()
+    try:
+        onnx.checker.check_model(proto)
+    finally:
+        for kind in shapeless:
+            kind.ClearField("shape")
 
 
 def is_operator(node: NodeProto, *operators: str) -> bool:
