@@ -216,9 +216,7 @@ class _Tail:
         for node in self.importer.static.graph.node:
             value = self.importer.values[node.output[0]]
             if node.output[0] in self.nodes and isinstance(value, Host) and value.node.output == node.output:
-                return InputError(
-                    f"{title_of(node)}: operator {node.op_type!r} {value.why}, and gateware has no other node"
-                )
+                return error(node, f"operator {node.op_type!r} {value.why}, and gateware has no other node")
         return InputError(f"model {path!r} holds no quantised operator; run `selvage quantize` first")
 
     def bound(self, name: str, tensor: Tensor, real: bool) -> None:
