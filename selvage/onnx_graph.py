@@ -13,6 +13,7 @@ from golden.requantize import dequantise
 from selvage.onnx_bodies import reads
 from selvage.onnx_host import Part, part
 from selvage.onnx_import import Importer, sums_tensor
+from selvage.onnx_nodes import error
 from selvage.onnx_read import name_of
 from selvage.onnx_reader import Value
 from selvage.onnx_static import Shape, Static, read_static

@@ -226,7 +226,7 @@ class Importer(MapReader):
                 raise error(node, f"it reads a tensor of shape {read}, and one row an image is supported")
             if node.op_type == "Gemm":
                 nodes_of.check_gemm(node)
-            found = nodes_of.dense(node, tensor, weights, shape)
+            found = nodes_of.dense(node, tensor, weights)
         layer, codes, scale = found
         zeros = np.zeros(layer.outputs)
         sums = Sums(node, name_of(node), shape, node.output[0], tensor, layer, codes, zeros, scale)

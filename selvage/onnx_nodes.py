@@ -126,7 +126,7 @@ def one_scale(node: NodeProto, scales: NDArray[np.float32]) -> NDArray[np.float3
     return scales[:, 0].copy()
 
 
-def dense(node: NodeProto, source: Tensor, weights: Weights, output: Shape3) -> tuple[Layer, NDArray, NDArray]:
+def dense(node: NodeProto, source: Tensor, weights: Weights) -> tuple[Layer, NDArray, NDArray]:
     """Layer, weights and their scales (M,) of Gemm or MatMul; behind a map, a convolution by a kernel as large."""
     codes, scale = weights.codes, weights.scale
     if codes.ndim != 2:
@@ -140,8 +140,6 @@ def dense(node: NodeProto, source: Tensor, weights: Weights, output: Shape3) -> 
     scale = one_scale(node, scale.T)
     if source.shape[1:] == (1, 1):
         return layer_of(operator, op="dense", channels=source.numbers, outputs=outputs), codes, scale
-    if output != (outputs, 1, 1):
-        raise error(node, f"it reads a map of {source.shape} and makes one of {output}; a Matrix can do one of the two")
     size = source.shape[1:]
     sides = {"height": size[0], "width": size[1], "kernel": size}
     layer = layer_of(operator, op="conv", channels=source.shape[0], outputs=outputs, **sides)

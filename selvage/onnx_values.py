@@ -15,7 +15,7 @@ from onnx import NodeProto
 from golden.requantize import all_codes, dequantise, nearest, quantise
 from selvage.onnx_kernels import zero_point_first
 from spec.errors import InputError
-from spec.graph import LINEAR, Activation, Add, Concat, Integers, Matrix, Node, Pool, Resize, Table, Tensor
+from spec.graph import LINEAR, Activation, Add, Concat, Integers, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from spec.layer import Layer
 
 Shape3 = tuple[int, int, int]
@@ -150,7 +150,18 @@ class Sums(Pending):
         )
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        if self.layer.op == "conv" and self.shape[1:] != self.layer.output_size:
+            return self.reshaped(to, fresh)
         return [self.matrix(to)]
+
+    def reshaped(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Of a dense layer that reads a map and makes one: a kernel as large as the map, whose outputs are the
+        channels of one pixel, in the order in which the words of ``to`` flow."""
+        one = replace(to, name=fresh(self.start), shape=(self.layer.outputs, 1, 1))
+        order = np.arange(self.layer.outputs).reshape(self.shape).transpose(1, 2, 0).reshape(-1)
+        sorted_ = {name: getattr(self, name)[order] for name in ("weights", "bias", "weight_scale")}
+        matrix = replace(self, shape=one.shape, **sorted_).matrix(one)
+        return [matrix, Reshape(name=self.name, inputs=(one.name,), output=to)]
 
     def activated(self, activation: Activation) -> "Sums | None":
         both = composed(self.activation, activation)
