@@ -1,5 +1,6 @@
-"""ONNX's own evaluation of some nodes, with the operators of older opsets that its reference lacks."""
+"""ONNX's own evaluation of some nodes, with the operators that its reference lacks or has wrong."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, OperatorSetIdProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_conv_transpose import ConvTranspose as ConvTranspose_1
 from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
 
 from selvage.layer_file import one_line
@@ -35,7 +37,7 @@ class Resize(OpRun):
 
     op_domain = ""
 
-    def _run(self, x: NDArray, scales: NDArray, mode: str = "nearest") -> tuple[NDArray]:
+    def _run(self, x: NDArray, scales: NDArray, mode: str = "nearest", **newer: object) -> tuple[NDArray]:
         if mode != "nearest":
             later = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
             later.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
@@ -48,7 +50,21 @@ class Resize(OpRun):
         return (x,)
 
 
-FIRST = {DequantizeLinear: 19, Resize: 11}  # the opset from which on ONNX's reference has it
+class ConvTranspose(ConvTranspose_1):
+    """Group by group: ONNX's reference mixes groups up that have several channels."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: NDArray, w: NDArray, bias: NDArray | None = None, group: int = 1, **given: object
+    ) -> tuple[NDArray]:
+        biases = [None] * group if bias is None else np.split(bias, group)
+        parts = zip(np.split(x, group, axis=1), np.split(w, group), biases, strict=True)
+        return (np.concatenate([super(ConvTranspose, self)._run(*own, group=1, **given)[0] for own in parts], axis=1),)
+
+
+# The opset from which on ONNX's reference has the operator as it should be.
+FIRST = {DequantizeLinear: 19, Resize: 11, ConvTranspose: math.inf}
 
 
 def evaluator(

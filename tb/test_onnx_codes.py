@@ -54,7 +54,7 @@ FUNCTIONS: dict[str, tuple[Any, int, Between]] = {  # type and zero point of the
 
 def convolution(build: Build, x: str, shape: tuple[int, ...], name: str = "layer") -> str:
     """Weights of seven bits: with eight onnxruntime saturates sums of two products on processors without VNNI."""
-    return build.add("Conv", x, build.weights(codes(shape) // 2, 0.02), name=name)
+    return build.add("Conv", x, build.weights(codes(shape) // 2, 0.0173), name=name)
 
 
 def first(build: Build, zero: int = 99, kind: Any = np.uint8, name: str = "x") -> str:
