@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from onnx import AttributeProto, GraphProto, NodeProto, helper
 
+from selvage.onnx_names import Names
 from selvage.onnx_read import name_of
 
 
@@ -53,16 +54,9 @@ def inlined(graph: GraphProto, choice: NodeProto, taken: bool) -> list[NodeProto
     """
     wanted = "then_branch" if taken else "else_branch"
     branch = next(item.g for item in choice.attribute if item.name == wanted)
-    used = {name for node in all_nodes(graph) for name in (*node.input, *node.output)}
-    used |= {tensor.name for tensor in graph.initializer} | {info.name for info in graph.input}
     made = [*(tensor.name for tensor in branch.initializer), *(name for node in branch.node for name in node.output)]
-    names: dict[str, str] = {}
-    for name in filter(None, made):
-        own = f"{name_of(choice)}/{name}"
-        while own in used:
-            own += "'"
-        names[name] = own
-        used.add(own)
+    own = Names(graph)
+    names = {name: own.fresh(f"{name_of(choice)}/{name}") for name in made if name}
     body = GraphProto()
     body.CopyFrom(branch)
     _rename(body, names)

@@ -197,11 +197,11 @@ class Importer(MapReader):
         zero = np.zeros((), value.codes.dtype) if zero is None else zero
         to = nodes_of.quantised(node, name, value.shape, scale, zero)
         if value.is_source(to):
-            return Map(value.source, real=True)
+            return Map(value.source, real=True, direct=True)
         own = self.tensors.get(name, to)
         if (own.scale, own.format) != (to.scale, to.format):
             raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
-        return Map(self.emitted((name, to.scale, to.format), value, to), real=True)
+        return Map(self.emitted((name, to.scale, to.format), value, to), real=True, direct=True)
 
     def matrix(self, node: NodeProto, inputs: Values) -> Value:
         """Sums of Conv, ConvTranspose, Gemm or MatMul."""

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from golden.requantize import dequantise, quantise
+from selvage.onnx_codes import Recoded, is_codes
 from selvage.onnx_kernels import Kernels
 from selvage.onnx_names import Names
-from selvage.onnx_codes import Recoded, is_codes
 from selvage.onnx_nodes import UNQUANTISED, error, map_shape
 from selvage.onnx_read import is_operator, title_of
 from selvage.onnx_static import Shape, Static
