@@ -96,11 +96,6 @@ def turned(build: Build, x: str) -> str:
     return build.add("Transpose", x, name="turned", perm=(0, 1, 3, 2))
 
 
-def map_to_map(build: Build, x: str) -> str:
-    x = layer(build, build.add("Flatten", x), "Gemm", (108, 108), name="both")
-    return build.add("Reshape", build.through(x, S, 99), build.constant([-1, 3, 6, 6], np.int64))
-
-
 def reshaped(build: Build, x: str) -> str:
     x = build.through(layer(build, x, "Conv", (3, 3, 1, 1), name="first"), S, 99)
     return build.add("Reshape", x, build.constant([-1, 3, 4, 9], np.int64))
@@ -223,7 +218,6 @@ REFUSED: dict[str, tuple[Broken, str]] = {
     "float model": (not_quantised, "node 'plain': operator 'Conv' reads floats without.*run `selvage quantize` first"),
     "no layer": (no_layer, "output .* reads the model's input past"),
     "past": (past, "output 'Mul.*' reads the model's input past everything that is quantised"),
-    "map to map": (behind(map_to_map), "node 'both': it reads a map of .* and makes one"),
     "reshaped": (behind(reshaped), r"node 'layer': it reads \(3, 6, 6\) reshaped to \(3, 4, 9\)"),
     "other scale": (behind(other_scale), "by another scale or zero point"),
     "zero scale": (bad_scale(0), "node 'QuantizeLinear.*' *: it has the scale 0.0, and scales must be positive"),
