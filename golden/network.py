@@ -19,7 +19,7 @@ from golden.requantize import (
     requantize,
     steps_of,
 )
-from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Resize, Table, Tensor
+from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from spec.requantization import Requantization
 
 Maps = Mapping[str, Integers]
@@ -60,6 +60,9 @@ def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> I
             return np.concatenate([moved(own, tensor, node.output) for tensor, own in parts], axis=1)
         case Resize():
             return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
+        case Reshape():
+            channels, height, width = node.output.shape
+            return codes[0].reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
     raise TypeError(f"node {node.name!r} is of no known kind")
 
 

@@ -242,12 +242,20 @@ class ConcatParameters:
 
 
 class ConcatMaps(wiring.Component):
-    """Pixel by pixel the words of each map, one map after the other. No cycle."""
+    """Pixel by pixel the words of each map, one map after the other. No cycle.
+
+    Members
+    -------
+    i_k : words of map k; of a single one ``i``, which passes as it is
+    o : words of all
+    """
 
     def __init__(self, parameters: ConcatParameters) -> None:
         self.p = p = parameters
         layout = codes_layout(p.bits, p.lanes)
-        inputs = {f"i_{k}": In(stream.Signature(layout)) for k in range(len(p.words))}
+        count = len(p.words)
+        self.names = ["i"] if count == 1 else [f"i_{k}" for k in range(count)]
+        inputs = {name: In(stream.Signature(layout)) for name in self.names}
         super().__init__({**inputs, "o": Out(stream.Signature(layout))})
 
     def elaborate(self, platform: object) -> Module:
@@ -256,8 +264,8 @@ class ConcatMaps(wiring.Component):
         word = Signal(range(max(2, sum(p.words))))
         count_up(m, word, sum(p.words), self.o.valid & self.o.ready)
         first = 0
-        for k, count in enumerate(p.words):
-            i = getattr(self, f"i_{k}")
+        for name, count in zip(self.names, p.words, strict=True):
+            i = getattr(self, name)
             with m.If((word >= first) & (word < first + count)):
                 m.d.comb += [
                     self.o.valid.eq(i.valid),

@@ -16,7 +16,17 @@ from hw.pool import Pool, PoolParameters
 from hw.raster import RasterBuffer, RasterParameters
 from hw.shared import Library
 from hw.streams import Fork, crossbar_signature
-from mapping.network import AddStage, ConcatStage, LayerStage, NetworkPlan, PoolStage, ResizeStage, Stage, TableStage
+from mapping.network import (
+    AddStage,
+    ConcatStage,
+    LayerStage,
+    NetworkPlan,
+    PoolStage,
+    ReshapeStage,
+    ResizeStage,
+    Stage,
+    TableStage,
+)
 from spec.graph import Tensor
 
 COMPONENTS = {
@@ -166,7 +176,7 @@ class NetworkParameters:
                 return TableParameters(stage.entries, numbers[0], bits, lanes, self.constants)
             case AddStage():
                 return AddParameters(stage.factors, numbers, stage.requantization, bits, lanes, self.constants)
-            case ConcatStage():
+            case ConcatStage() | ReshapeStage():
                 return ConcatParameters(words, bits, lanes)
             case ResizeStage():
                 side = shape[1:]

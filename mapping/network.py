@@ -11,7 +11,7 @@ from mapping.collect import Leaving
 from mapping.load import words_of
 from mapping.placement import Array, Placement
 from spec.errors import InputError
-from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Resize, Table, Tensor
+from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from spec.requantization import Requantization
 
 WIDEST = 16  # most channels of a word between stages
@@ -79,6 +79,11 @@ class ResizeStage(Stage):
     """Each pixel ``factor`` times, rows and columns."""
 
     factor: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ReshapeStage(Stage):
+    """Words of a pixel as those of a map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +227,8 @@ def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placemen
             return [*before, ConcatStage(node.name, tuple(sources), node.output)]
         case Resize():
             return [ResizeStage(*own, node.factor)]
+        case Reshape():
+            return [ReshapeStage(*own)]
     raise TypeError(f"node {node.name!r} is of no known kind")
 
 

@@ -7,13 +7,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, numpy_helper
-from pydantic import ValidationError
 
 from selvage.layer_file import Model, integers, one_line
+from selvage.onnx_geometry import geometry, layer_of
 from selvage.onnx_read import complete, is_operator, read_proto, title_of
-from spec.chip import one_sentence
 from spec.errors import InputError
-from spec.layer import Layer
 
 CONVOLUTIONS = ("Conv", "ConvTranspose", "ConvInteger")
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulInteger")
@@ -23,7 +21,6 @@ WIDER = (
     *(TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
     *(TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
 )
-AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 
 def load_onnx(path: str, shape: tuple[int, ...] | None) -> Model:
@@ -181,13 +178,13 @@ def _convolution(operator: Operator, given: tuple[int, ...] | None) -> Model:
     channels, outputs = (inner, outer) if transposed else (outer, inner)
     shape = _with_channels(operator, stored, channels, axis=1)
     sides = _sides(operator, shape, given)
-    layer = _layer(
+    layer = layer_of(
         operator,
         op="conv_transpose" if transposed else "conv",
         channels=channels,
         outputs=outputs,
         groups=group,
-        **_geometry(operator, sides, stored.shape[2:]),
+        **geometry(operator, sides, stored.shape[2:]),
     )
     weights = _less_zero_point(operator, stored, (outputs, *(1,) * (stored.ndim - 1)))
     return Model(
@@ -215,7 +212,7 @@ def _dense(operator: Operator) -> Model:
     weights = _less_zero_point(operator, stored, (1, outputs))
     shape = _with_channels(operator, stored, channels, axis=-1)
     return Model(
-        layer=_layer(operator, op="dense", channels=channels, outputs=outputs),
+        layer=layer_of(operator, op="dense", channels=channels, outputs=outputs),
         weights=weights.T if turned else weights,
         bias=_bias(operator, [(), (1,), (1, 1), (outputs,), (1, outputs)], outputs),
         zero_point=_zero_point(operator),
@@ -297,75 +294,3 @@ def _sides(operator: Operator, shape: tuple[int | None, ...], given: tuple[int, 
     if len(given) != len(shape):
         raise InputError(f"{title} has rank {len(shape)}, and --input has rank {len(given)}")
     return tuple(other if side is None else side for side, other in zip(shape[2:], given[2:], strict=True))
-
-
-def _geometry(operator: Operator, sides: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Keys of a `Layer` from the attributes, which have one value an axis, begin and end for pads."""
-    ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
-    stride = operator.per_axis("strides", ones)
-    dilation = operator.per_axis("dilations", ones)
-    output_padding = operator.per_axis("output_padding", zeros, low=0)
-    if operator.per_axis("kernel_shape", kernel) != kernel:
-        raise operator.error(
-            f"kernel_shape = {operator.attribute('kernel_shape', kernel)} disagrees with weights of {kernel}"
-        )
-    extent = tuple((k - 1) * d + 1 + p for k, d, p in zip(kernel, dilation, output_padding, strict=True))
-    pads = _pads(operator, sides, stride, extent)
-    begin, end = pads[: len(kernel)], pads[len(kernel) :]
-    return {
-        "height": sides[0] if len(sides) == 2 else 1,
-        "width": sides[-1],
-        "kernel": _pair(kernel, 1),
-        "stride": _pair(stride, 1),
-        "dilation": _pair(dilation, 1),
-        "output_padding": _pair(output_padding, 0),
-        "pads": (*_pair(begin, 0), *_pair(end, 0)),
-    }
-
-
-def _pair(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
-    """Values of the two axes; ``fill`` for the height of a 1-D convolution."""
-    return (fill,) * (2 - len(values)) + values
-
-
-def _pads(
-    operator: Operator, sides: tuple[int, ...], stride: tuple[int, ...], extent: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Pads, all begins first: as given, or what auto_pad or output_shape asks for.
-
-    ``extent`` is what the dilated kernel spans, output padding included.
-    """
-    pads = operator.per_axis("pads", (0,) * 2 * len(sides), low=0)
-    auto = operator.attribute("auto_pad", "NOTSET")
-    if auto not in AUTO_PADS:
-        raise operator.error(f"auto_pad = {auto!r} is not one of {', '.join(AUTO_PADS)}")
-    if auto != "NOTSET" and any(pads):
-        raise operator.error(f"auto_pad = {auto!r} excludes pads = {pads}")
-    axes = list(zip(sides, stride, extent, strict=True))
-    if operator.attribute("output_shape", None) is not None:
-        totals = _cropped(operator, axes, operator.per_axis("output_shape", sides))
-    elif not auto.startswith("SAME"):
-        return pads
-    elif operator.node.op_type == "ConvTranspose":
-        totals = _cropped(operator, axes, tuple(side * step for side, step, _ in axes))
-    else:
-        totals = [max((-(-side // step) - 1) * step + span - side, 0) for side, step, span in axes]
-    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
-    return (*small, *large) if auto == "SAME_UPPER" else (*large, *small)
-
-
-def _cropped(operator: Operator, axes: list[tuple[int, int, int]], target: tuple[int, ...]) -> list[int]:
-    """Begin and end pads together, an axis, that leave ``target`` of a transposed convolution."""
-    full = tuple((side - 1) * step + span for side, step, span in axes)
-    totals = [whole - part for whole, part in zip(full, target, strict=True)]
-    if min(totals) < 0:
-        raise operator.error(f"an output of {target} is asked for, and pads = 0 give no more than {full}")
-    return totals
-
-
-def _layer(operator: Operator, **geometry: Any) -> Layer:
-    """The layer of the node; `InputError` when its geometry does not fit together."""
-    try:
-        return Layer(name=operator.node.name or operator.node.output[0], **geometry)
-    except ValidationError as error:
-        raise InputError(one_sentence(error, title_of(operator.node))) from None

@@ -10,8 +10,10 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from golden.network import matrix_requantization, mean_requantization, sum_factors
 from golden.requantize import dequantise
+from selvage.onnx_bodies import reads
 from selvage.onnx_host import Part, part
 from selvage.onnx_import import Importer, sums_tensor
+from selvage.onnx_nodes import error
 from selvage.onnx_read import name_of
 from selvage.onnx_reader import Value
 from selvage.onnx_static import Shape, Static, read_static
@@ -48,6 +50,7 @@ class Imported:
     graph: Graph
     host: tuple[HostNode, ...]
     inputs: dict[str, tuple[int, Shape]]  # ONNX's element type, shape with the batch, by name
+    unread: tuple[str, ...]  # more inputs, of which nothing depends
     outputs: tuple[str, ...]
     boundaries: tuple[Boundary, ...]
     types: dict[str, np.dtype]  # of boundaries that are codes
@@ -58,10 +61,11 @@ class Imported:
     def enter(self, images: NDArray | Mapping[str, NDArray]) -> dict[str, Codes]:
         """Codes (N, C, H, W) that enter the network, by tensor, of what the model's inputs are given.
 
-        A model with several inputs takes them by name. `InputError`: a shape or type is not the model's, or a
-        number is not finite.
+        A model with several inputs takes them by name; what it does not read may be there or not. `InputError`: a
+        shape or type is not the model's, or a number is not finite.
         """
         given = dict(images) if isinstance(images, Mapping) else dict.fromkeys(list(self.inputs)[:1], images)
+        given = {name: array for name, array in given.items() if name not in self.unread}
         for name in (*self.inputs, *given):
             if name not in given or name not in self.inputs:
                 raise InputError(f"the model's inputs are {', '.join(self.inputs)}, and {', '.join(given)} are given")
@@ -119,7 +123,7 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
         tail.follow(name)
     nodes, inputs = _used(importer, [boundary.tensor for boundary in tail.boundaries])
     if not nodes:
-        raise InputError(f"model {path!r} holds no quantised operator; run `selvage quantize` first")
+        raise tail.why_nothing(path)
     graph = Graph(
         name=static.graph.name,
         inputs=inputs,
@@ -136,6 +140,7 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
         graph=graph,
         host=(*_head_report(head_nodes), *tail.report(tail_nodes)),
         inputs={info.name: (info.type.tensor_type.elem_type, static.shapes[info.name]) for info in static.inputs},
+        unread=static.unread,
         outputs=static.outputs,
         boundaries=tuple(tail.boundaries),
         types={b.name: _code_type(graph.tensors[b.tensor]) for b in tail.boundaries if not b.real},
@@ -189,15 +194,33 @@ class _Tail:
     def step(self, name: str, value: Value, output: str) -> list[str]:
         """Make ``name`` a boundary, or take its node in; the names that are to be followed then."""
         if isinstance(value, Head):
-            raise InputError(f"output {output!r} reads the model's input past everything that is quantised")
+            raise self.past(output)
         if isinstance(value, Map):
             self.bound(name, value.tensor, value.real)
         elif isinstance(value, Sums) and value.start == name:
             self.bound(name, self.sums(value), True)
         elif self.makers[name].output[0] not in self.nodes:
             self.nodes.add(self.makers[name].output[0])
-            return [source for source in self.makers[name].input if source]
+            return reads(self.makers[name])
         return []
+
+    def past(self, output: str) -> InputError:
+        """Of an output that needs the model's input itself."""
+        if self.importer.floats and not self.importer.inputs:
+            return self.importer.floats[0]  # nothing is quantised at all
+        if output in [info.name for info in self.importer.static.inputs]:
+            return InputError(f"output {output!r} is an input of the model, and must be made by an operator")
+        return InputError(f"output {output!r} reads the model's input past everything that is quantised")
+
+    def why_nothing(self, path: str) -> InputError:
+        """Of a model of which no operator is left for gateware: the first one that could have been."""
+        if self.importer.floats:
+            return self.importer.floats[0]
+        for node in self.importer.static.graph.node:
+            value = self.importer.values[node.output[0]]
+            if node.output[0] in self.nodes and isinstance(value, Host) and value.node.output == node.output:
+                return error(node, f"operator {node.op_type!r} {value.why}, and gateware has no other node")
+        return InputError(f"model {path!r} holds no quantised operator; run `selvage quantize` first")
 
     def bound(self, name: str, tensor: Tensor, real: bool) -> None:
         """The host reads ``name`` of the network."""
@@ -256,5 +279,5 @@ def _before(static: Static, names: list[str]) -> list[NodeProto]:
     for node in reversed(static.graph.node):
         if needed & set(node.output):
             kept.append(node)
-            needed.update(node.input)
+            needed.update(reads(node))
     return kept[::-1]

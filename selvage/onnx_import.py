@@ -11,11 +11,14 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from golden.requantize import all_codes, dequantise
 from selvage import onnx_nodes as nodes_of
+from selvage.onnx_bodies import captured, reads
+from selvage.onnx_codes import Recoded, is_codes
+from selvage.onnx_evaluate import evaluate
 from selvage.onnx_maps import ELEMENTWISE, MapReader
-from selvage.onnx_nodes import UNQUANTISED, error
+from selvage.onnx_nodes import error
 from selvage.onnx_read import is_operator, name_of, title_of
 from selvage.onnx_reader import CONVOLUTIONS, MATRICES, NoScale, Value, Values
-from selvage.onnx_static import SHAPING, Static, evaluate
+from selvage.onnx_static import SHAPING, Static
 from selvage.onnx_values import (
     Affine,
     Constant,
@@ -30,7 +33,6 @@ from selvage.onnx_values import (
 )
 from spec.graph import LINEAR, Tensor
 
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 TYPES = {TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8, TensorProto.UINT16: np.uint16}
 TYPES |= {TensorProto.INT16: np.int16}
 
@@ -51,6 +53,7 @@ class Importer(MapReader):
             "ReduceMean": self.mean,
             "BatchNormalization": self.normalisation,
             "Concat": self.concatenation,
+            "Cast": self.cast,
         }
         self.handlers |= dict.fromkeys(MATRICES, self.matrix) | dict.fromkeys(SHAPING, self.reshaped)
         self.handlers |= dict.fromkeys(ELEMENTWISE, self.elementwise) | {"Transpose": self.transposed}
@@ -58,18 +61,19 @@ class Importer(MapReader):
     def run(self) -> None:
         """Give every name of the graph its value. `InputError`: an operator is in a place where it cannot be."""
         for info in self.static.inputs:
-            self.values[info.name] = Head(integer=info.type.tensor_type.elem_type not in FLOATS)
+            self.values[info.name] = Head()
         self.values |= {name: Constant(array) for name, array in self.static.constants.items()}
         for node in self.static.graph.node:
             if not node.output:
                 raise error(node, f"operator {node.op_type!r} makes nothing")
-            for name in node.input:
-                if name and name not in self.values:
+            for name in reads(node):
+                if name not in self.values:
                     raise error(node, f"it reads {name!r}, which is no tensor that the graph makes or stores densely")
-            inputs = [self.values[name] if name else None for name in node.input]
+            inputs = [self.values[name] if name else None for name in (*node.input, *captured(node))]
+            value = self.value(node, inputs)
             why = "is supported for its first result only" if node.op_type in self.handlers else "is not supported"
-            self.values |= {name: Host(node, why) for name in node.output[1:]}
-            self.values[node.output[0]] = self.value(node, inputs)
+            other = value if isinstance(value, Head) else Host(node, why)
+            self.values |= {name: other for name in node.output[1:]} | {node.output[0]: value}
 
     def value(self, node: NodeProto, inputs: Values) -> Value:
         """What a node's first result stands for."""
@@ -77,9 +81,13 @@ class Importer(MapReader):
         for value in inputs:
             if isinstance(value, Host):
                 return self.behind_host(node, value, inputs)
-        if not matrix and not is_operator(node, "QuantizeLinear", "DequantizeLinear"):
+        if is_operator(node, "DynamicQuantizeLinear"):
+            return Host(node, "takes its scale from each image, and scales must be constant")
+        if not is_operator(node, "QuantizeLinear", "DequantizeLinear"):
             if inputs and all(isinstance(value, Head | Constant | None) for value in inputs):
-                return Head(integer=False)
+                if matrix:
+                    self.left_in_floats(node, inputs)
+                return Head()
             if is_operator(node, *SHAPING) and isinstance(inputs[0], Weights):
                 return self.shaped_weights(node, inputs[0], [value for value in inputs[1:] if value is not None])
         handler = self.handlers.get(node.op_type) if is_operator(node, node.op_type) else None
@@ -93,12 +101,24 @@ class Importer(MapReader):
             return Host(missing.node, "has no QuantizeLinear behind it")
 
     def behind_host(self, node: NodeProto, host: Host, inputs: Values) -> Host:
-        """The host's too; `InputError`: the node has weights."""
-        fixed = [value for value in inputs if isinstance(value, Weights | Constant)]
-        if is_operator(node, *CONVOLUTIONS, "Gemm") or (is_operator(node, "MatMul") and fixed):
-            message = f"operator {host.node.op_type!r} {host.why}, and {title_of(node)} behind it has weights"
+        """The host's too; `InputError`: the node has quantised weights, and so is meant for crossbars."""
+        if is_operator(node, *MATRICES) and any(isinstance(value, Weights) for value in inputs):
+            message = f"operator {host.node.op_type!r} {host.why}, and {title_of(node)} behind it has quantised weights"
+            if is_operator(host.node, *MATRICES) and host.node.op_type != "MatMul":
+                # In onnxruntime's other form a transposed convolution stays in floats.
+                form = " --form qdq" if host.node.op_type == "ConvTranspose" else ""
+                message = f"{message}; quantise it too, as `selvage quantize{form}` does"
             raise error(host.node, message)
         return host
+
+    def left_in_floats(self, node: NodeProto, inputs: Values) -> str:
+        """Why a layer without quantised weights is the host's."""
+        fixed = [name for name, value in zip(node.input[:2], inputs, strict=False) if isinstance(value, Constant)]
+        why = "has no constant weights"
+        if fixed:
+            why = f"has the weight {fixed[0]!r} without a scale, as no DequantizeLinear makes it"
+        self.floats.append(error(node, f"operator {node.op_type!r} {why}; {self.advice}"))
+        return why
 
     def scales(self, node: NodeProto, inputs: Values) -> tuple[NDArray, NDArray | None]:
         """Scale and zero point, of a node that quantises or dequantises."""
@@ -143,7 +163,9 @@ class Importer(MapReader):
             axis = nodes_of.operator_of(node).attribute("axis", 1) % max(value.array.ndim, 1)
             return nodes_of.dequantised(node, value.array, scale, zero, axis)
         if isinstance(value, Head):
-            return self.entering(node, value, scale, zero)
+            return self.entering(node, scale, zero)
+        if isinstance(value, Recoded):
+            return self.renamed(node, value, scale, zero)
         if not isinstance(value, Map) or value.real:
             return Host(node, "reads what no QuantizeLinear made")
         if zero is None:
@@ -153,14 +175,14 @@ class Importer(MapReader):
             raise error(node, f"it reads {name!r} by another scale or zero point than that was made with")
         return Map(value.tensor, real=True, direct=True)
 
-    def entering(self, node: NodeProto, value: Head, scale: NDArray, zero: NDArray | None) -> Value:
-        """What codes that the user gives, or the host makes of them, are worth."""
+    def entering(self, node: NodeProto, scale: NDArray, zero: NDArray | None) -> Value:
+        """What codes are worth that the user gives, or that the host makes of what the user gives."""
         name = node.input[0]
-        types = {info.name: info.type.tensor_type.elem_type for info in self.static.inputs}
-        if name in types and not value.integer:
-            return Host(node, "reads floats that the user gives")
+        kind = self.static.types.get(name)
+        if not kind:
+            return Host(node, "reads codes of a type that ONNX cannot infer")
         if zero is None:
-            zero = np.zeros((), tensor_dtype_to_np_dtype(types[name]) if name in types else np.uint8)
+            zero = np.zeros((), tensor_dtype_to_np_dtype(kind))
         shape = self.wanted.get(name) or self.shape_read(node)
         to = nodes_of.quantised(node, name, shape, scale, zero)
         own = self.inputs.setdefault(name, to)
@@ -169,15 +191,29 @@ class Importer(MapReader):
             raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
         return Map(own, real=True, direct=True)
 
+    def renamed(self, node: NodeProto, value: Recoded, scale: NDArray, zero: NDArray | None) -> Map:
+        """What codes are worth that a function made of others."""
+        name = value.start
+        zero = np.zeros((), value.codes.dtype) if zero is None else zero
+        to = nodes_of.quantised(node, name, value.shape, scale, zero)
+        if value.is_source(to):
+            return Map(value.source, real=True, direct=True)
+        own = self.tensors.get(name, to)
+        if (own.scale, own.format) != (to.scale, to.format):
+            raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
+        return Map(self.emitted((name, to.scale, to.format), value, to), real=True, direct=True)
+
     def matrix(self, node: NodeProto, inputs: Values) -> Value:
         """Sums of Conv, ConvTranspose, Gemm or MatMul."""
         value = inputs[0]
         if node.op_type == "MatMul" and all(isinstance(given, Map | Pending) for given in inputs):
             return Host(node, "multiplies two activations")
-        if isinstance(value, Constant | Weights):
+        if isinstance(value, Constant) or (len(inputs) > 1 and isinstance(inputs[1], Constant)):
+            return Host(node, self.left_in_floats(node, inputs))
+        if isinstance(value, Weights):
             raise error(node, f"operator {node.op_type!r} has weights as its first input, and must as its second")
-        if isinstance(value, Map) and not value.real:
-            raise error(node, f"operator {node.op_type!r} reads codes without a scale; {UNQUANTISED}")
+        if is_codes(value):
+            raise error(node, f"operator {node.op_type!r} reads codes without a scale")
         tensor = self.settled(node, value).tensor
         weights = nodes_of.is_quantised(node, inputs[1], 1)
         shape = self.shape_of_matrix(node)
@@ -190,7 +226,7 @@ class Importer(MapReader):
                 raise error(node, f"it reads a tensor of shape {read}, and one row an image is supported")
             if node.op_type == "Gemm":
                 nodes_of.check_gemm(node)
-            found = nodes_of.dense(node, tensor, weights, shape)
+            found = nodes_of.dense(node, tensor, weights)
         layer, codes, scale = found
         zeros = np.zeros(layer.outputs)
         sums = Sums(node, name_of(node), shape, node.output[0], tensor, layer, codes, zeros, scale)

@@ -24,6 +24,7 @@ from collections import Counter
 import numpy as np
 from onnx import NodeProto
 
+from selvage.onnx_bodies import reads
 from selvage.onnx_read import is_operator
 from selvage.onnx_static import Static
 from spec.graph import Activation, Tensor
@@ -38,7 +39,7 @@ class Kernels:
     """Which results of a graph a kernel could take over."""
 
     def __init__(self, static: Static) -> None:
-        readers = Counter(name for node in static.graph.node for name in node.input)
+        readers = Counter(name for node in static.graph.node for name in reads(node))
         readers.update(static.outputs)
         self.readers = readers
         self.opset = next((item.version for item in static.opsets if item.domain in ("", "ai.onnx")), 1)

@@ -7,10 +7,11 @@ import numpy as np
 from onnx import NodeProto
 
 from selvage import onnx_nodes as nodes_of
+from selvage.onnx_codes import CODE_TYPES, Recoded, codes_of, is_codes
+from selvage.onnx_evaluate import evaluate
 from selvage.onnx_nodes import error
-from selvage.onnx_read import name_of
+from selvage.onnx_read import name_of, title_of
 from selvage.onnx_reader import Reader, Value, Values, small
-from selvage.onnx_static import evaluate
 from selvage.onnx_values import (
     Constant,
     Followed,
@@ -35,7 +36,7 @@ ELEMENTWISE = (
     *("Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu", "Mish", "Swish", "Clip"),
     *("Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Log", "Sqrt"),
     *("Abs", "Neg", "Sign", "Floor", "Ceil", "Round", "Reciprocal", "Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh"),
-    *("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"),
+    *("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod"),
 )
 KERNELS = {"Add": "QLinearAdd", "Mul": "QLinearMul"}
 
@@ -154,6 +155,8 @@ class MapReader(Reader):
         fixed = [value.array if isinstance(value, Constant | Weights) else None for value in inputs]
         if not changing or any(isinstance(value, Head) for value in inputs):
             return Host(node, "mixes the model's floats with what is quantised")
+        if any(is_codes(value) for value in changing):
+            return self.recoded(node, inputs)
         if len(changing) == 1 and isinstance(changing[0], Pending) and not isinstance(changing[0], Function):
             behind = nodes_of.activation(node, fixed[1:])
             done = changing[0].activated(behind) if behind is not None else None
@@ -169,7 +172,40 @@ class MapReader(Reader):
             return self.sum(node, inputs)
         if all(isinstance(value, Map | Function) for value in changing):
             return Host(node, "is no function of one code, and has no gateware")
-        return Host(node, "reads a result behind which no QuantizeLinear stands")
+        last = next(value for value in changing if isinstance(value, Pending) and not isinstance(value, Function))
+        return Host(node, f"reads the result of {title_of(last.origin)}, behind which no QuantizeLinear stands")
+
+    def recoded(self, node: NodeProto, inputs: Values) -> Value:
+        """A function of one code that works on codes."""
+        changing = [value for value in inputs if isinstance(value, Map | Pending)]
+        fixed = [value for value in inputs if isinstance(value, Constant | Weights)]
+        sources = {codes_of(value)[0].name for value in changing if is_codes(value)}
+        one = all(is_codes(value) for value in changing) and len(sources) == 1 and self.keeps_shape(node, inputs)
+        if not one or not all(small(value.array) for value in fixed):
+            return Host(node, "works on codes, and is no function of one code")
+        source = codes_of(changing[0])[0]
+        arrays = [
+            value.array.reshape(()) if isinstance(value, Constant | Weights) else codes_of(value)[1]
+            for value in inputs
+            if value is not None
+        ]
+        values = evaluate(node, arrays, self.static.opsets)[0]
+        own = (node, name_of(node), source.shape, node.output[0], source, node.op_type)
+        if values.dtype in CODE_TYPES:
+            return Recoded(*own, values)
+        if values.dtype == np.float32:
+            return Function(*own, values)
+        return Host(node, f"makes {values.dtype} of codes, and uint8 and int8 are supported")
+
+    def cast(self, node: NodeProto, inputs: Values) -> Value:
+        """Nothing, where the type is there already; of codes a function, which may wrap round."""
+        value, types = inputs[0], self.static.types
+        kind = types.get(node.output[0])
+        if kind and kind == types.get(node.input[0]):
+            return value
+        if is_codes(value):
+            return self.recoded(node, inputs[:1])
+        return Host(node, "changes the type of real numbers")
 
     def function(self, node: NodeProto, inputs: Values) -> Function | None:
         """A function of one code, if all that a node reads is of one tensor."""

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from golden.requantize import check_scale
-from selvage.onnx_file import Operator, _geometry, _layer, _pads
+from selvage.onnx_file import Operator
+from selvage.onnx_geometry import geometry, layer_of, pads_of
 from selvage.onnx_read import title_of
 from selvage.onnx_static import Shape
 from selvage.onnx_values import Constant, Shape3, Weights
@@ -84,14 +85,9 @@ def dequantised(node: NodeProto, codes: NDArray, scale: NDArray, zero: NDArray |
 
 
 def is_quantised(node: NodeProto, value: Any, position: int) -> Weights:
-    """The weights at ``position``; `InputError`: they are floats, or no constant."""
-    title = f"weight {node.input[position]!r}"
-    if isinstance(value, Constant):
-        # In onnxruntime's other form a transposed convolution stays in floats.
-        how = f"{UNQUANTISED}, in the form qdq" if node.op_type == "ConvTranspose" else UNQUANTISED
-        raise error(node, f"{title} has no scale, as no DequantizeLinear makes it; {how}")
+    """The weights at ``position``; `InputError`: they are no constant."""
     if not isinstance(value, Weights):
-        raise error(node, f"{title} is no constant, and weights must be")
+        raise error(node, f"weight {node.input[position]!r} is no constant, and weights must be")
     return value
 
 
@@ -106,13 +102,13 @@ def convolution(node: NodeProto, source: Tensor, weights: Weights, output: Shape
     if taken != source.shape[0]:
         raise error(node, f"it reads {source.shape[0]} channels, and its weights of {codes.shape} take {taken}")
     sides = source.shape[1:] if codes.ndim == 4 else source.shape[2:]
-    layer = _layer(
+    layer = layer_of(
         operator,
         op="conv_transpose" if transposed else "conv",
         channels=source.shape[0],
         outputs=codes.shape[1] * groups if transposed else codes.shape[0],
         groups=groups,
-        **_geometry(operator, sides, codes.shape[2:]),
+        **geometry(operator, sides, codes.shape[2:]),
     )
     if (layer.outputs, *layer.output_size) != output:
         raise error(node, f"its result would be {layer.output_size}, and ONNX says {output}")
@@ -130,7 +126,7 @@ def one_scale(node: NodeProto, scales: NDArray[np.float32]) -> NDArray[np.float3
     return scales[:, 0].copy()
 
 
-def dense(node: NodeProto, source: Tensor, weights: Weights, output: Shape3) -> tuple[Layer, NDArray, NDArray]:
+def dense(node: NodeProto, source: Tensor, weights: Weights) -> tuple[Layer, NDArray, NDArray]:
     """Layer, weights and their scales (M,) of Gemm or MatMul; behind a map, a convolution by a kernel as large."""
     codes, scale = weights.codes, weights.scale
     if codes.ndim != 2:
@@ -143,12 +139,10 @@ def dense(node: NodeProto, source: Tensor, weights: Weights, output: Shape3) -> 
     outputs = codes.shape[1]
     scale = one_scale(node, scale.T)
     if source.shape[1:] == (1, 1):
-        return _layer(operator, op="dense", channels=source.numbers, outputs=outputs), codes, scale
-    if output != (outputs, 1, 1):
-        raise error(node, f"it reads a map of {source.shape} and makes one of {output}; a Matrix can do one of the two")
+        return layer_of(operator, op="dense", channels=source.numbers, outputs=outputs), codes, scale
     size = source.shape[1:]
     sides = {"height": size[0], "width": size[1], "kernel": size}
-    layer = _layer(operator, op="conv", channels=source.shape[0], outputs=outputs, **sides)
+    layer = layer_of(operator, op="conv", channels=source.shape[0], outputs=outputs, **sides)
     return layer, codes.T.reshape(layer.weight_shape), scale
 
 
@@ -203,7 +197,7 @@ def pool_geometry(node: NodeProto, size: Shape3, output: Shape) -> dict[str, Any
     dilations = operator.per_axis("dilations", ones)
     if dilations != ones:
         raise error(node, f"dilations = {dilations} is not supported, and must be 1")
-    pads = _pads(operator, sides, stride, kernel)
+    pads = pads_of(operator, sides, stride, kernel)
     begin, end = pads[: len(ones)], pads[len(ones) :]
     if node.op_type == "AveragePool" and any(pads) and not operator.attribute("count_include_pad", 0):
         raise error(node, f"count_include_pad = 0 with pads = {pads} is not supported, and must be 1")

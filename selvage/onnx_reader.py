@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from golden.requantize import dequantise, quantise
+from selvage.onnx_codes import Recoded, is_codes
 from selvage.onnx_kernels import Kernels
 from selvage.onnx_names import Names
 from selvage.onnx_nodes import UNQUANTISED, error, map_shape
@@ -49,25 +50,35 @@ class Reader:
         self.made: dict[object, Tensor] = {}
         self.names = Names(static.graph)
         self.kernels = Kernels(static)
+        self.floats: list[InputError] = []  # why layers were left to the host
         self.wanted = wanted_shapes(static)
+
+    @property
+    def advice(self) -> str:
+        """What to do about floats: nothing is quantised yet, or something was left out."""
+        codes = any(is_operator(node, "QuantizeLinear") for node in self.static.graph.node)
+        return "quantise it too" if codes or self.inputs else UNQUANTISED
 
     def settled(self, node: NodeProto, value: Value | None) -> Map:
         """The map that a node reads. `NoScale`: the value is none, and can become none."""
         if isinstance(value, Map):
             return value
         if isinstance(value, Head):
-            raise error(node, f"operator {node.op_type!r} reads floats without a scale; {UNQUANTISED}")
-        if isinstance(value, Function | Joined):
-            same = self.without_scale(value)
-            if same is not None:
-                return Map(self.emitted((value.start,), value, same), real=True)
+            raise error(node, f"operator {node.op_type!r} reads floats without a scale; {self.advice}")
+        same = self.without_scale(value) if isinstance(value, Pending) else None
+        if same is not None:
+            return Map(self.emitted((value.start, same.scale, same.format), value, same), real=not is_codes(value))
+        if isinstance(value, Recoded):
+            raise error(node, f"it reads codes of {title_of(value.origin)}, whose type has not their zero point")
         if isinstance(value, Pending):
             title = f"no QuantizeLinear stands behind operator {value.origin.op_type!r}"
-            raise NoScale(value.origin, f"{title}, and {title_of(node)} reads its result; {UNQUANTISED}")
+            raise NoScale(value.origin, f"{title}, and {title_of(node)} reads its result; {self.advice}")
         raise error(node, f"operator {node.op_type!r} reads a constant where a map is needed")
 
     def without_scale(self, value: Pending) -> Tensor | None:
         """The tensor of a result whose scale can be that of its source, where no QuantizeLinear says one."""
+        if isinstance(value, Recoded):
+            return value.tensor()
         if not isinstance(value, Function | Joined):
             return None
         sources = value.sources if isinstance(value, Joined) else (value.source,)
@@ -166,7 +177,7 @@ def wanted_shapes(static: Static) -> dict[str, Shape3]:
         behind = next((wanted[name] for name in node.output if name in wanted), None)
         for position, name in enumerate(node.input):
             shape = static.shapes.get(name)
-            if shape is None or name in static.constants or len(shape) < 2:
+            if shape is None or name in static.constants or len(shape) < 2 or 0 in shape:
                 continue
             as_it_is = len(shape) in (3, 4)
             if as_it_is and is_operator(node, *MAPS) and position == 0:

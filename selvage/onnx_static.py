@@ -7,11 +7,14 @@ import numpy as np
 import onnx
 import onnx.inliner
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
 
 from selvage.layer_file import one_line
+from selvage.onnx_bodies import all_nodes, bodies, inlined, reads
+from selvage.onnx_evaluate import evaluate, evaluator
+from selvage.onnx_file import Operator
+from selvage.onnx_geometry import make_explicit
 from selvage.onnx_normal import normalise
 from selvage.onnx_read import complete, is_operator, read_proto, title_of
 from spec.errors import InputError
@@ -23,22 +26,14 @@ SHAPING = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"
 Shape = tuple[int, ...]
 
 
-class DequantizeLinear(DequantizeLinear_19):
-    """Of opsets below 19 too, for which ONNX's reference has none."""
-
-    op_domain = ""
-
-    def _run(self, *inputs: NDArray, axis: int = 1, **newer: object) -> tuple[NDArray]:
-        return super()._run(*inputs, axis=axis)
-
-
 @dataclass(frozen=True, eq=False)
 class Static:
     """A model without operators on codes, its sizes fixed.
 
     ``graph`` holds the nodes that remain when constants are folded; ``constants`` their values by name,
-    ``shapes`` the shape of each tensor, ``batch`` first. ``each``: the model can only be evaluated in
-    batches of ``batch``, because its shapes say so. ``inputs`` and ``outputs`` are the model's own.
+    ``shapes`` the shape of each tensor, ``batch`` first, ``types`` ONNX's element types. ``each``: the model can
+    only be evaluated in batches of ``batch``, because its shapes say so. ``inputs`` and ``outputs`` are the model's
+    own; ``unread`` names inputs of which nothing depends.
     """
 
     path: str
@@ -46,53 +41,20 @@ class Static:
     opsets: tuple[onnx.OperatorSetIdProto, ...]
     constants: dict[str, NDArray]
     shapes: dict[str, Shape]
+    types: dict[str, int]
     batch: int
     each: bool
     inputs: tuple[ValueInfoProto, ...]
+    unread: tuple[str, ...]
     outputs: tuple[str, ...]
 
     def evaluator(
         self, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]
     ) -> ReferenceEvaluator:
         """ONNX's own evaluation of some nodes; `InputError`: it lacks an operator."""
-        used = {name for node in nodes for name in node.input} - set(inputs)
+        used = {name for node in nodes for name in reads(node)} - set(inputs)
         constants = {name: array for name, array in self.constants.items() if name in used}
         return evaluator(nodes, inputs, outputs, constants, self.opsets)
-
-
-def evaluator(
-    nodes: Sequence[NodeProto],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    constants: dict[str, NDArray],
-    opsets: Sequence[onnx.OperatorSetIdProto],
-) -> ReferenceEvaluator:
-    """Evaluates ``nodes`` in their order. `InputError`: one is of an operator without a reference."""
-    graph = helper.make_graph(
-        nodes,
-        "part",
-        [ValueInfoProto(name=name) for name in inputs],
-        [ValueInfoProto(name=name) for name in outputs],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    old = any(item.domain in ("", "ai.onnx") and item.version < 19 for item in opsets)
-    try:
-        model = helper.make_model(graph, opset_imports=opsets)
-        return ReferenceEvaluator(model, new_ops=[DequantizeLinear] if old else [])
-    except Exception as error:  # onnx raises what comes to hand
-        raise InputError(f"{title_of(nodes[0])}: it cannot be evaluated: {one_line(error)}") from None
-
-
-def evaluate(node: NodeProto, arrays: Sequence[NDArray], opsets: Sequence[onnx.OperatorSetIdProto]) -> list[NDArray]:
-    """Outputs of one node for its inputs, those that it names. `InputError`: it has none."""
-    names = [name for name in node.input if name]
-    feeds = dict(zip(names, arrays, strict=True))
-    run = evaluator([node], list(feeds), [name for name in node.output if name], {}, opsets)
-    try:
-        with np.errstate(all="ignore"):
-            return [np.asarray(value) for value in run.run(None, feeds)]
-    except Exception as error:  # as above
-        raise InputError(f"{title_of(node)}: it cannot be evaluated: {one_line(error)}") from None
 
 
 def read_static(path: str, shape: Shape | None) -> Static:
@@ -107,14 +69,26 @@ def read_static(path: str, shape: Shape | None) -> Static:
         proto = onnx.inliner.inline_local_functions(proto)
     normalise(proto.graph)
     constant_names = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [info for info in proto.graph.input if info.name not in constant_names]
-    free = _settle(inputs, shape)
-    batch = inputs[0].type.tensor_type.shape.dim[0].dim_value
-    shaped = any(is_operator(node, "Shape") for node in proto.graph.node)
     outputs = tuple(info.name for info in proto.graph.output)
-    shapes, constants = _fold(proto, path)
-    opsets = tuple(proto.opset_import)
-    return Static(path, proto.graph, opsets, constants, shapes, batch, shaped or not free, tuple(inputs), outputs)
+    used = {name for node in proto.graph.node for name in reads(node)} | set(outputs)
+    given = [info for info in proto.graph.input if info.name not in constant_names]
+    inputs = [info for info in given if info.name in used]
+    free = _settle(inputs, shape)
+    shaped = any(is_operator(node, "Shape") for node in all_nodes(proto.graph))
+    shapes, types, constants = _fold(proto, path)
+    return Static(
+        path=path,
+        graph=proto.graph,
+        opsets=tuple(proto.opset_import),
+        constants=constants,
+        shapes=shapes,
+        types=types,
+        batch=inputs[0].type.tensor_type.shape.dim[0].dim_value,
+        each=shaped or not free,
+        inputs=tuple(inputs),
+        unread=tuple(info.name for info in given if info.name not in used),
+        outputs=outputs,
+    )
 
 
 def _check_opset(proto: ModelProto, path: str) -> None:
@@ -129,7 +103,7 @@ def _check_order(graph: GraphProto) -> None:
     made = {name for node in graph.node for name in node.output if name}
     known: set[str] = set()
     for node in graph.node:
-        for name in node.input:
+        for name in reads(node):
             if name in made and name not in known:
                 raise InputError(
                     f"{title_of(node)}: it reads {name!r} before that is made; the graph must have no cycle"
@@ -143,7 +117,7 @@ def _settle(inputs: list[ValueInfoProto], shape: Shape | None) -> bool:
     `InputError`: a side is free and ``shape`` does not say it, or says other than the model.
     """
     if not inputs:
-        raise InputError("the model has no input")
+        raise InputError("the model has no input that it reads")
     free_batch = True
     for info in inputs:
         title = f"input {info.name!r}"
@@ -171,21 +145,28 @@ def _settle(inputs: list[ValueInfoProto], shape: Shape | None) -> bool:
     return free_batch
 
 
-def _fold(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str, NDArray]]:
-    """Shapes and constants by name; nodes that only make constants are taken out of ``proto``.
+def _fold(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str, int], dict[str, NDArray]]:
+    """Shapes, element types and constants by name; nodes that only make constants are taken out of ``proto``.
 
-    A DequantizeLinear of a constant, and what only moves its values about, stays: weights need their codes.
+    A DequantizeLinear of a constant, and what only moves its values about, stays: weights need their codes. An If
+    of a constant gives way to the branch that it takes.
     """
+    inputs = {info.name for info in proto.graph.input}
+    outputs = [info for info in proto.graph.output if info.name not in inputs]  # the others are known already
+    del proto.graph.output[:]
+    proto.graph.output.extend(outputs)
     for info in proto.graph.output:
         info.type.tensor_type.ClearField("shape")
     del proto.graph.value_info[:]
     constants = {tensor.name: _array(tensor) for tensor in proto.graph.initializer}
     shapes: dict[str, Shape] = {}
-    folded = True
-    while folded:
-        shapes = _shapes(proto, path)
-        folded = _fold_once(proto, shapes, constants)
-    return shapes | {name: array.shape for name, array in constants.items()}, constants
+    types: dict[str, int] = {}
+    changed = True
+    while changed:
+        shapes, types = _inferred(proto, path)
+        changed = _fold_once(proto, shapes, constants) | _choose(proto.graph, constants)
+        changed |= _settle_transposed(proto.graph, shapes, constants)
+    return shapes | {name: array.shape for name, array in constants.items()}, types, constants
 
 
 def _fold_once(proto: ModelProto, shapes: dict[str, Shape], constants: dict[str, NDArray]) -> bool:
@@ -206,6 +187,34 @@ def _fold_once(proto: ModelProto, shapes: dict[str, Shape], constants: dict[str,
     return bool(found)
 
 
+def _choose(graph: GraphProto, constants: dict[str, NDArray]) -> bool:
+    """Put the branch that is taken in the place of every If of a constant; whether there was one."""
+    chosen = [node for node in graph.node if is_operator(node, "If") and node.input[0] in constants]
+    if not chosen:
+        return False
+    stored = len(graph.initializer)
+    nodes = []
+    for node in graph.node:
+        nodes += inlined(graph, node, bool(constants[node.input[0]].any())) if node in chosen else [node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    normalise(graph)  # of what was in the branch
+    constants |= {tensor.name: _array(tensor) for tensor in graph.initializer[stored:]}
+    return True
+
+
+def _settle_transposed(graph: GraphProto, shapes: dict[str, Shape], constants: dict[str, NDArray]) -> bool:
+    """Write the pads of transposed convolutions out where their inputs' sides are known; whether one was not so."""
+    changed = False
+    for node in graph.node:
+        if not is_operator(node, "ConvTranspose"):
+            continue
+        read, kernel = (shapes.get(name, constants[name].shape if name in constants else ()) for name in node.input[:2])
+        if len(read) == len(kernel) and len(read) in (3, 4):
+            changed |= make_explicit(Operator(node, {}, {}), read[2:], kernel[2:])
+    return changed
+
+
 def _known(
     node: NodeProto,
     shapes: dict[str, Shape],
@@ -213,10 +222,10 @@ def _known(
     opsets: Sequence[onnx.OperatorSetIdProto],
 ) -> list[NDArray] | None:
     """What a node makes, if that is the same for all inputs of the model."""
-    graphs = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-    if node.op_type in RANDOM or any(item.type in graphs for item in node.attribute):
+    inner = (own for body in bodies(node) for own in all_nodes(body))
+    if any(own.op_type in RANDOM for own in (node, *inner)):
         return None
-    names = [name for name in node.input if name]
+    names = reads(node)
     if is_operator(node, "Shape") and names[0] in shapes:
         return evaluate(node, [np.zeros(shapes[names[0]], np.bool_)], opsets)
     if not is_operator(node, "Constant") and (not names or is_operator(node, "DequantizeLinear")):
@@ -226,18 +235,19 @@ def _known(
     return evaluate(node, [constants[name] for name in names], opsets)
 
 
-def _shapes(proto: ModelProto, path: str) -> dict[str, Shape]:
-    """Shape of each tensor whose sides ONNX can infer."""
+def _inferred(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str, int]]:
+    """Shape of each tensor whose sides ONNX can infer, and element type of each that it knows."""
     try:
         graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
         raise InputError(f"model {path!r} has shapes that do not fit: {one_line(error)}") from None
-    found = {}
+    shapes, types = {}, {}
     for info in (*graph.input, *graph.value_info, *graph.output):
         kind = info.type.tensor_type
+        types[info.name] = kind.elem_type
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            found[info.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-    return found
+            shapes[info.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    return shapes, types
 
 
 def _array(tensor: onnx.TensorProto) -> NDArray:

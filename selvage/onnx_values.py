@@ -15,12 +15,12 @@ from onnx import NodeProto
 from golden.requantize import all_codes, dequantise, nearest, quantise
 from selvage.onnx_kernels import zero_point_first
 from spec.errors import InputError
-from spec.graph import LINEAR, Activation, Add, Concat, Integers, Matrix, Node, Pool, Resize, Table, Tensor
+from spec.graph import LINEAR, Activation, Add, Concat, Integers, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from spec.layer import Layer
 
 Shape3 = tuple[int, int, int]
 Fresh = Callable[[str], str]
-MOST_BIAS = 2**31 - 1
+BIAS_ENDS = -(2**31), 2**31 - 1  # of ONNX's int32, both allowed
 TOLD_STEPS = 1 / 16  # an output in sixteen may be a step off
 LARGEST_WEIGHT = 127  # of a normalisation that becomes a layer of its own
 
@@ -52,9 +52,7 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What the host makes of the model's inputs: floats, or codes as they come in."""
-
-    integer: bool
+    """What the host makes of the model's inputs, or they themselves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +130,9 @@ class Sums(Pending):
     def matrix(self, to: Tensor, raw: bool = False) -> Matrix:
         """The node; a dense layer whose outputs become a map is a transposed convolution of a 1x1 map."""
         given: dict[str, Any] = {"weights": self.weights, "weight_scale": self.weight_scale, "layer": self.layer}
-        if not (np.abs(self.bias) < MOST_BIAS).all():
-            raise InputError(
-                f"node {self.name!r}: its bias holds {np.abs(self.bias).max():g} units of a sum, beyond 32 bits"
-            )
+        if not fits_bias(self.bias).all():
+            worst = self.bias[~fits_bias(self.bias)][0]
+            raise InputError(f"node {self.name!r}: its bias holds {worst:.12g} units of a sum, beyond 32 bits")
         bias = np.rint(self.bias).astype(np.int64)
         if self.layer.op == "dense" and self.shape != (self.layer.outputs, 1, 1):
             size = self.shape[1:]
@@ -158,6 +155,8 @@ class Sums(Pending):
         )
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        if self.layer.op == "conv" and self.shape[1:] != self.layer.output_size:
+            return self.reshaped(to, fresh)
         return [self.matrix(to)]
 
     def note(self, to: Tensor) -> str:
@@ -167,6 +166,15 @@ class Sums(Pending):
         if steps < TOLD_STEPS:
             return ""
         return f"its bias is rounded to whole units of a sum, which moves outputs by up to {steps:.2g} steps"
+
+    def reshaped(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Of a dense layer that reads a map and makes one: a kernel as large as the map, whose outputs are the
+        channels of one pixel, in the order in which the words of ``to`` flow."""
+        one = replace(to, name=fresh(self.start), shape=(self.layer.outputs, 1, 1))
+        order = np.arange(self.layer.outputs).reshape(self.shape).transpose(1, 2, 0).reshape(-1)
+        sorted_ = {name: getattr(self, name)[order] for name in ("weights", "bias", "weight_scale")}
+        matrix = replace(self, shape=one.shape, **sorted_).matrix(one)
+        return [matrix, Reshape(name=self.name, inputs=(one.name,), output=to)]
 
     def activated(self, activation: Activation) -> "Sums | None":
         both = composed(self.activation, activation)
@@ -179,7 +187,7 @@ class Sums(Pending):
         fits = np.abs(unit) > 0
         with np.errstate(all="ignore"):
             bias = self.bias + shift / unit
-            fits &= np.isfinite(bias) & (np.abs(bias) < MOST_BIAS)
+            fits &= fits_bias(bias)
         if fits.all():
             return replace(self, weight_scale=scale, bias=bias)
         # A channel that is as good as constant: no weights, and a unit fine enough for its value.
@@ -346,6 +354,13 @@ def composed(first: Activation, then: Activation) -> Activation | None:
         return then if first == LINEAR else None
     low = min(max(first.low, then.low), then.high)
     return Activation(first.slope, low, max(min(first.high, then.high), low))
+
+
+def fits_bias(bias: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values are within 32 bits once they are rounded; what is no number is not."""
+    low, high = BIAS_ENDS
+    rounded = np.rint(bias)
+    return (rounded >= low) & (rounded <= high)
 
 
 def kept_outputs(layer: Layer, weights: Integers, kept: NDArray[np.bool_]) -> Integers:

@@ -121,6 +121,14 @@ class Resize(Node):
     factor: tuple[int, int]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(Node):
+    """The channels of a single pixel as a map (C, H, W): channel ``(y * W + x) * C + c`` is channel c of pixel (y, x).
+
+    That is the order in which a map's words flow, so nothing has to be moved.
+    """
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in an order in which they can run; ``outputs`` name tensors that leave."""

@@ -14,7 +14,7 @@ from mapping.dense import place_dense
 from mapping.network import NetworkPlan, plan_network
 from mapping.placement import Placement
 from spec.chip import Chip, load_chip
-from spec.graph import LINEAR, Activation, Add, Concat, Graph, Matrix, Node, Pool, Resize, Table, Tensor
+from spec.graph import LINEAR, Activation, Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from spec.layer import InputFormat, Layer
 from tb.plain import Run, build_network, run_network
 
@@ -168,6 +168,12 @@ class SmallNetwork:
         made = self._output("resize", (x.shape[0], x.shape[1] * factor[0], x.shape[2] * factor[1]), x.scale)
         made["output"] = Tensor(made["output"].name, made["output"].shape, x.scale, x.format)
         return self._add(Resize(**made, inputs=(source,), factor=factor))
+
+    def reshape(self, source: str, *shape: int) -> str:
+        x = self.tensor(source)
+        made = self._output("reshape", shape, x.scale)
+        made["output"] = Tensor(made["output"].name, shape, x.scale, x.format)
+        return self._add(Reshape(**made, inputs=(source,)))
 
     def leaves(self, *names: str) -> "SmallNetwork":
         """Ends the network."""

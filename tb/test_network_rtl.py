@@ -102,12 +102,20 @@ def ways() -> SmallNetwork:
     return n.leaves(a, n.add(n.pool(x, "max", **below), n.pool(x, "max", **above)))
 
 
+def autoencoder() -> SmallNetwork:
+    """A dense layer that reads a map and makes another, of several words a pixel; a concatenation of one map."""
+    n = SmallNetwork.on("isaac", 10, images=3)
+    a = n.layer(n.input(3, 4, 5), 4, kernel=(3, 3), activation=RELU)
+    b = n.layer(a, 6 * 3 * 2, kernel=n.tensor(a).shape[1:], activation=LEAKY)
+    return n.leaves(n.layer(n.concat(n.reshape(b, 6, 3, 2)), 2, kernel=(2, 2), pads=(1, 0, 0, 1)))
+
+
 NETWORKS: dict[str, Callable[[], SmallNetwork]] = {
-    own.__name__: own for own in (straight, residual, generator, wide, heavy, tall, shared, two, ways)
+    own.__name__: own for own in (straight, residual, generator, wide, heavy, tall, shared, two, ways, autoencoder)
 }
 
 
-NODES = ("straight", "residual", "generator", "wide", "heavy")
+NODES = ("straight", "residual", "generator", "wide", "heavy", "autoencoder")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
