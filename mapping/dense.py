@@ -50,7 +50,7 @@ def dense_kinds(
     For counting without weights: a `Placement` with one tile of each kind, and how many there are of it in the
     whole. Tiles of a kind have the same structure, window and rows, so the same reads and cycles.
     """
-    nothing = np.broadcast_to(np.int16(0), layer.weight_shape)
+    nothing = np.broadcast_to(np.int64(0), layer.weight_shape)
     return _placed(layer, nothing, chip, input_format, schedule, fold, dynamic, alike=True)
 
 

@@ -13,6 +13,7 @@ from hw.network import NetworkParameters
 from mapping.network import NetworkPlan, plan_network
 from mapping.placement import Placement, Tile
 from mapping.sme import SmeParameters
+from selvage.chip_limits import check_activations, check_weights, clipping
 from selvage.choose import Candidate
 from selvage.choose_asked import choose_asked
 from selvage.onnx_graph import Imported, load_graph
@@ -21,7 +22,7 @@ from sim.layer import layer_cycles
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
-from spec.graph import Graph, Matrix
+from spec.graph import Graph, Matrix, Tensor
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -120,7 +121,7 @@ def compile_network(
     imported = load_graph(path, options.shape)
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
         raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
-    warning = _clips(chip, options)
+    warning = clipping(chip, lossless=options.lossless)
     codes = imported.enter(images) if images is not None else draw_codes(imported.graph, options.seed)
     graph, placements, choices = imported.graph, {}, {}
     tensors, nodes = graph.tensors, []
@@ -129,7 +130,7 @@ def compile_network(
         if isinstance(node, Matrix):
             own = codes[node.inputs[0]] - sources[0].format.zero_point
             try:
-                _check_weights(node, chip)
+                _check(node, sources[0], chip)
                 found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
             except InputError as error:
                 raise InputError(f"node {node.name!r}: {error}") from None
@@ -154,28 +155,12 @@ def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:
     return evaluate(node.layer, codes, node.weights)
 
 
-def _clips(chip: Chip, options: NetworkOptions) -> str:
-    """What is to be said of a chip whose codes can clip. `InputError`: that was not to be."""
-    if chip.adc_bits >= chip.lossless_adc_bits:
-        return ""
-    message = (
-        f"chip {chip.name} has adc_bits = {chip.adc_bits}, and its codes can clip: "
-        f"{chip.lossless_adc_bits} bits are lossless"
-    )
-    if options.lossless:
-        raise InputError(f"--lossless: {message}")
-    return message
-
-
-def _check_weights(node: Matrix, chip: Chip) -> None:
-    """`InputError` for weights that the chip does not hold."""
-    low, high = chip.weight_range
-    if chip.encoding == "differential":
-        for value in (int(node.weights.min()), int(node.weights.max())):
-            if not low <= value <= high:
-                raise InputError(
-                    f"weight {value} is outside {low} .. {high} of weight_bits = {chip.weight_bits} on chip {chip.name}"
-                )
+def _check(node: Matrix, source: Tensor, chip: Chip) -> None:
+    """`InputError` for a layer whose activations or weights the chip does not hold."""
+    bits, signed = source.format.raw_bits, source.format.raw_signed
+    kind = f"{'' if signed else 'u'}int{bits}"
+    check_activations(bits, signed, chip, f"its input is {kind}")
+    check_weights(node.weights, chip, "a weight")
 
 
 def _how(node: Matrix, options: NetworkOptions, numbers: object) -> dict:

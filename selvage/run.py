@@ -19,6 +19,7 @@ from mapping.counts import StaticCounts, index_bits
 from mapping.dense import place_dense
 from mapping.placement import Placement
 from mapping.sme import SmeParameters
+from selvage.chip_limits import clipping
 from selvage.choose_asked import choose_asked
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import write_save_file
@@ -116,14 +117,7 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Co
         (options.sme or SmeParameters()).check(chip)
     check_weights(model, chip)
     numbers = input_format(model, chip, x)
-    warning = ""
-    if chip.adc_bits < chip.lossless_adc_bits:
-        warning = (
-            f"chip {chip.name} has adc_bits = {chip.adc_bits}, and its codes can clip: "
-            f"{chip.lossless_adc_bits} bits are lossless"
-        )
-        if options.lossless:
-            raise InputError(f"--lossless: {warning}")
+    warning = clipping(chip, lossless=options.lossless)
     maps = to_maps(model, x)
     placement, weights, dense, note = place(model, chip, numbers, maps - numbers.zero_point, options)
     return Compiled(model, placement, maps, weights, dense, warning, note)
