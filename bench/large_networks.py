@@ -123,7 +123,7 @@ def resnet50(seed: int = 0) -> ModelProto:
 
 
 def densenet121(seed: int = 0) -> ModelProto:
-    """120 convolutions, 62 normalisations that no convolution before them takes in, 58 concatenations, a dense layer."""
+    """120 convolutions, 62 normalisations that no convolution takes in, 62 concatenations, a dense layer."""
     n, growth = Drawn(seed), 32
     x = n.pooled(n.layer(n.start(), 64, 7, 2), "MaxPool", 3, 2, 1)
     for block, layers in enumerate((6, 12, 24, 16)):

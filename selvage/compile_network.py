@@ -11,14 +11,13 @@ from golden.layer import evaluate
 from golden.network import evaluate_node, of_sums
 from hw.network import NetworkParameters
 from mapping.network import NetworkPlan, plan_network
-from mapping.placement import Placement, Tile
+from mapping.placement import Placement
 from mapping.sme import SmeParameters
 from selvage.chip_limits import check_activations, check_weights, clipping
 from selvage.choose import Candidate
 from selvage.choose_asked import choose_asked
 from selvage.onnx_graph import Imported, load_graph
-from sim.cycles import TileCycles
-from sim.layer import layer_cycles
+from sim.layer import CountedPass, count_passes
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
@@ -50,6 +49,7 @@ class Choice:
 
     note: str
     candidates: list[Candidate]
+    counted: list[CountedPass] | None  # of the first image
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,31 +79,25 @@ class CompiledNetwork:
             found[stage.name if stage.name in found else stage.name.rsplit(".", 1)[0]] += p.buffer_bits(stage)
         return found
 
-    def passes(self, name: str) -> list[tuple[Tile, ...]]:
-        """Tiles of a layer that the chip holds at a time."""
-        tiles = self.placements[name].tiles
-        each = self.chip.tiles or len(tiles)
-        return [tiles[k : k + each] for k in range(0, len(tiles), each)]
-
     @cached_property
     def fits(self) -> bool:
         """Whether the chip holds all layers at once."""
         room = self.chip.tiles
         return room is None or sum(len(placed.tiles) for placed in self.placements.values()) <= room
 
-    def cycles(self, node: Matrix, tiles: tuple[Tile, ...], images: int, *, skip: bool) -> list[TileCycles]:
-        """Of some of a layer's tiles side by side, for the first ``images``; counted once."""
-        key = (tiles, images, skip)
-        if key not in self._cycles:
-            placement = self.placements[node.name]
-            codes = self.codes[node.inputs[0]][:images] - placement.format.zero_point
-            sweep = placement.sweep
-            words = sweep.block[0] * sweep.block[1] * placement.layer.outputs // self.plan.lanes[node.output.name]
-            self._cycles[key] = layer_cycles(placement, tiles, codes, words, skip=skip)
-        return self._cycles[key]
+    def counted(self, node: Matrix, *, skip: bool) -> list[CountedPass]:
+        """A layer's passes, with the reads of all images."""
+        key = node.name, skip
+        if key not in self._counted:
+            known = self.choices[node.name].counted
+            if self.images > 1 or known is None:
+                placement = self.placements[node.name]
+                known = count_passes(placement, self.codes[node.inputs[0]] - placement.format.zero_point, skip=skip)
+            self._counted[key] = known
+        return self._counted[key]
 
     @cached_property
-    def _cycles(self) -> dict[tuple, list[TileCycles]]:
+    def _counted(self) -> dict[tuple, list[CountedPass]]:
         return {}
 
     @property
@@ -134,7 +128,10 @@ def compile_network(
                 found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
             except InputError as error:
                 raise InputError(f"node {node.name!r}: {error}") from None
-            placements[node.name], choices[node.name] = found.placement, Choice(found.note, found.candidates)
+            placements[node.name], choices[node.name] = (
+                found.placement,
+                Choice(found.note, found.candidates, found.counted),
+            )
             node = replace(node, weights=found.weights)
         nodes.append(node)
         if isinstance(node, Matrix):
@@ -173,6 +170,7 @@ def _how(node: Matrix, options: NetworkOptions, numbers: object) -> dict:
         "dynamic": (options.dynamic,),
         "skip": options.skip,
         "sme": options.sme,
+        "collected": True,
     }
 
 

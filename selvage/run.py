@@ -17,14 +17,15 @@ from golden.sme import sqnr_db
 from hw.parameters import TileParameters
 from mapping.counts import StaticCounts, index_bits
 from mapping.dense import place_dense
-from mapping.placement import Placement
+from mapping.placement import Placement, in_passes
 from mapping.sme import SmeParameters
 from selvage.chip_limits import clipping
 from selvage.choose_asked import choose_asked
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import write_save_file
-from sim.cycles import TileCycles, tile_cycles
+from sim.cycles import TileCycles
 from sim.energy import ReadEnergy
+from sim.layer import alone_cycles
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
@@ -89,7 +90,7 @@ class Compiled:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One line of the report. Cycles are those of the slowest tile: tiles run side by side."""
+    """One line of the report. Cycles are those of the slowest tile: tiles run side by side, passes one by one."""
 
     name: str
     op: str
@@ -102,6 +103,7 @@ class LayerReport:
     ou_skipped: int
     crossbars: int
     tiles: int
+    passes: int  # with more tiles than the chip has
     match: bool | None
     distance: int  # largest distance of an output from the truth, 0 with a lossless ADC
     crossbars_dense: int
@@ -161,15 +163,14 @@ def place(
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
     """The cycle model of every tile."""
-    codes = compiled.codes
-    return [tile_cycles(compiled.placement, tile, codes, skip=options.ou_skip) for tile in compiled.placement.tiles]
+    return alone_cycles(compiled.placement, compiled.codes, skip=options.ou_skip)
 
 
 def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileResult] | None) -> LayerReport:
     """The layer's line. ``results`` are None when only the model was run."""
     placement = compiled.placement
     reads = sum(tile.reads for tile in foretold)
-    cycles = max(tile.cycles for tile in foretold)
+    cycles = _of_passes([tile.cycles for tile in foretold], placement)
     match, distance = None, 0
     if results is not None:
         truth = evaluate(placement.layer, compiled.codes, compiled.weights)
@@ -187,12 +188,13 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         schedule=placement.schedule,
         mapping=placement.mapping,
         steps=placement.steps * len(compiled.maps),
-        cycles=max(result.cycles for result in results) if results is not None else cycles,
+        cycles=cycles if results is None else _of_passes([result.cycles for result in results], placement),
         cycles_model=cycles,
         ou_reads=reads,
         ou_skipped=sum(tile.dense_reads for tile in foretold) - reads,
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
+        passes=len(placement.passes),
         match=match,
         distance=distance,
         crossbars_dense=compiled.dense.crossbars,
@@ -201,6 +203,11 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         sqnr_db=weight_error(compiled),
         note=compiled.note,
     )
+
+
+def _of_passes(cycles: list[int], placement: Placement) -> int:
+    """Of all tiles, those of a pass side by side."""
+    return sum(map(max, in_passes(cycles, placement.chip)))
 
 
 def over_dense(compiled: Compiled) -> dict[str, float]:

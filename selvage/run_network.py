@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from golden.network import of_sums
 from hw.network import NetworkParameters
 from mapping.network import LayerStage, NetworkPlan, plan_network
-from mapping.placement import Placement
 from selvage.compile_network import CompiledNetwork, NetworkOptions, Tick
 from sim.cycles import TileCycles
+from sim.pipeline import layer_interval, stage_interval
 from spec.errors import InputError
 from spec.graph import Matrix, Node
 from tb.plain import Run, build_network, run_network
@@ -51,13 +51,13 @@ class Flow:
 
     latency: int  # until the first image's last word has left
     per_image: float | None  # between last words, once the network is full; None for a single image
-    bound: float  # of the slowest layer alone, from the cycle model
+    bound: float  # of the slowest node alone, from the cycle model: a network is no faster
     slowest: str
     match: bool
 
     @property
     def share(self) -> float | None:
-        """Of the throughput that the slowest layer sets; None for a single image."""
+        """Of the throughput that the slowest node sets; None for a single image."""
         return self.bound / self.per_image if self.per_image else None
 
 
@@ -85,11 +85,11 @@ def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> lis
     graph = compiled.graph.only(node)
     inputs = [compiled.codes[tensor.name] for tensor in graph.inputs]
     plan = plan_network(graph, compiled.placements)
-    if not isinstance(node, Matrix) or len(compiled.passes(node.name)) == 1:
+    if not isinstance(node, Matrix) or len(compiled.placements[node.name].passes) == 1:
         return [Part(node, plan, inputs, options.skip, options.simulator)]
     (stage,) = plan.stages
     found = []
-    for tiles in compiled.passes(node.name):
+    for tiles in compiled.placements[node.name].passes:
         # The host adds the passes' sums, so none is requantised.
         own = LayerStage(stage.name, stage.sources, stage.output, replace(stage.placement, tiles=tiles), None)
         part = NetworkPlan(plan.name, plan.inputs, (own,), plan.outputs)
@@ -145,10 +145,10 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         blank = {"mapping": "", "schedule": "", "note": "", "steps": 0, "crossbars": 0, "tiles": 0, "passes": 1}
         cycles = runs[0].cycles if runs else None
         return NodeReport(**common, **nothing, **blank, cycles=cycles, match=match)
-    placement, passes = compiled.placements[node.name], compiled.passes(node.name)
-    foretold = [compiled.cycles(node, tiles, compiled.images, skip=options.skip) for tiles in passes]
-    if len(passes) > 1:
-        common["where"] = f"rtl in {len(passes)} passes; the host adds their sums and requantises them"
+    placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
+    foretold = [own.tiles for own in counted]
+    if len(foretold) > 1:
+        common["where"] = f"rtl in {len(foretold)} passes; the host adds their sums and requantises them"
     return NodeReport(
         **common,
         mapping=placement.mapping,
@@ -160,21 +160,13 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         reads_model=sum(tile.reads for own in foretold for tile in own),
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
-        passes=len(passes),
-        match=_matches(compiled, node, placement, foretold, runs) if runs else None,
-        note="; ".join(part for part in (compiled.choices[node.name].note, _held(runs, foretold)) if part),
+        passes=len(foretold),
+        match=_matches(compiled, node, foretold, runs) if runs else None,
+        note=compiled.choices[node.name].note,
     )
 
 
-def _held(runs: list[Run] | None, foretold: list[list[TileCycles]]) -> str:
-    """What a padding-free layer took more than the model knows of."""
-    more = sum(max(run.tiles) for run in runs or []) - sum(max(tile.cycles for tile in own) for own in foretold)
-    return f"{more:,} cycles more than foretold: flushed blocks waited for the collector" if runs and more else ""
-
-
-def _matches(
-    compiled: CompiledNetwork, node: Matrix, placement: Placement, foretold: list[list[TileCycles]], runs: list[Run]
-) -> bool:
+def _matches(compiled: CompiledNetwork, node: Matrix, foretold: list[list[TileCycles]], runs: list[Run]) -> bool:
     """Whether outputs are the golden model's, and cycles and reads of every tile the cycle model's."""
     found = runs[0].outputs[0]
     if node.raw or len(runs) > 1:  # RTL yields sums
@@ -183,10 +175,8 @@ def _matches(
         return False
     found = [cycles for run in runs for cycles in run.tiles]
     wanted = [tile.cycles for own in foretold for tile in own]
-    # Padding-free, flushed blocks may wait for the collector, which the model leaves out: never less cycles, though.
-    cycles = found == wanted or (placement.sweep.overlap and all(f >= w for f, w in zip(found, wanted, strict=True)))
     reads = [sum(run.reads) for run in runs] == [sum(tile.reads for tile in own) for own in foretold]
-    return cycles and reads
+    return found == wanted and reads
 
 
 def run_pipeline(compiled: CompiledNetwork, options: NetworkOptions, tick: Tick) -> Flow:
@@ -223,24 +213,31 @@ def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
         if isinstance(node, Matrix) and node.raw:
             found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
         match &= bool(np.array_equal(found, compiled.codes[tensor.name]))
-    bound, slowest = slowest_layer(compiled, options)
+    bound, slowest = slowest_stage(compiled, options)
     done = [max(own[n] for own in run.done) for n in range(compiled.images)]
-    # Once full: the first half of the images fills the network.
-    first = len(done) // 2 if len(done) > 2 else 0
+    first = measured_from(len(done))
     per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
     return Flow(done[0], per_image, bound, slowest, match)
 
 
-def slowest_layer(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
-    """Cycles of an image in the layer that takes most alone, over the images that `flow` measures, and its name."""
-    found = []
-    count = compiled.images
-    first = count // 2 + 1 if count > 2 else (1 if count > 1 else 0)
-    for node in compiled.graph.matrices:
-        tiles = compiled.placements[node.name].tiles
-        whole, start = (
-            max(tile.cycles for tile in compiled.cycles(node, tiles, images, skip=options.skip)) if images else 0
-            for images in (count, first)
-        )
-        found.append(((whole - start) / (count - first), node.name))
-    return max(found)
+def slowest_stage(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
+    """Cycles of an image in the node that takes most alone, over the images that `flow` measures, and its name.
+
+    All layers must stand on the chip at once.
+    """
+    nodes, plan = {node.name: node for node in compiled.graph.nodes}, compiled.plan
+    found: list[tuple[float, str]] = []
+    for stage in plan.stages:
+        # A concatenation's tables are stages of their own, named after it.
+        node = nodes.get(stage.name) or nodes[stage.name.rsplit(".", 1)[0]]
+        found.append((stage_interval(plan, stage), node.name))
+        if isinstance(stage, LayerStage):
+            (counted,) = compiled.counted(node, skip=options.skip)
+            words = counted.leaving.words(plan.lanes[stage.output.name])
+            found.append((layer_interval(counted, words, measured_from(compiled.images)), node.name))
+    return max(found, key=lambda own: own[0])
+
+
+def measured_from(images: int) -> int:
+    """The image from which throughput is measured, once the network is full: the first half fills it."""
+    return images // 2 if images > 2 else 0
