@@ -25,7 +25,7 @@ from selvage.run_network import (
     foretell_node,
     run_nodes,
     run_pipeline,
-    slowest_stage,
+    slowest_node,
 )
 from selvage.tables import console, progress, table_of, tiles_of, verdict
 from spec.chip import Chip, load_chip
@@ -141,7 +141,7 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
     console.print(node_table(reports))
     if compiled.fits:
-        bound, slowest = slowest_stage(compiled, options)
+        bound, slowest = slowest_node(compiled, options)
         console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
     return report_of(compiled, loaded, reports, None, options, started)
 

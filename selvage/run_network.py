@@ -13,7 +13,7 @@ from hw.network import NetworkParameters
 from mapping.network import LayerStage, NetworkPlan, plan_network
 from selvage.compile_network import CompiledNetwork, NetworkOptions, Tick
 from sim.cycles import TileCycles
-from sim.pipeline import layer_interval, stage_interval
+from sim.pipeline import measured_from, slowest_stage
 from spec.errors import InputError
 from spec.graph import Matrix, Node
 from tb.plain import Run, build_network, run_network
@@ -213,31 +213,20 @@ def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
         if isinstance(node, Matrix) and node.raw:
             found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
         match &= bool(np.array_equal(found, compiled.codes[tensor.name]))
-    bound, slowest = slowest_stage(compiled, options)
+    bound, slowest = slowest_node(compiled, options)
     done = [max(own[n] for own in run.done) for n in range(compiled.images)]
     first = measured_from(len(done))
     per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
     return Flow(done[0], per_image, bound, slowest, match)
 
 
-def slowest_stage(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
+def slowest_node(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
     """Cycles of an image in the node that takes most alone, over the images that `flow` measures, and its name.
 
     All layers must stand on the chip at once.
     """
-    nodes, plan = {node.name: node for node in compiled.graph.nodes}, compiled.plan
-    found: list[tuple[float, str]] = []
-    for stage in plan.stages:
-        # A concatenation's tables are stages of their own, named after it.
-        node = nodes.get(stage.name) or nodes[stage.name.rsplit(".", 1)[0]]
-        found.append((stage_interval(plan, stage), node.name))
-        if isinstance(stage, LayerStage):
-            (counted,) = compiled.counted(node, skip=options.skip)
-            words = counted.leaving.words(plan.lanes[stage.output.name])
-            found.append((layer_interval(counted, words, measured_from(compiled.images)), node.name))
-    return max(found, key=lambda own: own[0])
-
-
-def measured_from(images: int) -> int:
-    """The image from which throughput is measured, once the network is full: the first half fills it."""
-    return images // 2 if images > 2 else 0
+    counted = {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
+    bound, slowest = slowest_stage(compiled.plan, counted)
+    # A concatenation's tables are stages of their own, named after it.
+    known = any(node.name == slowest for node in compiled.graph.nodes)
+    return bound, slowest if known else slowest.rsplit(".", 1)[0]

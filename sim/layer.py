@@ -33,9 +33,14 @@ class CountedPass:
         return Leaving(self.placement)
 
     @cached_property
+    def words(self) -> int:
+        """Of a step, where no reader narrows them."""
+        return self.leaving.words(self.leaving.widest)
+
+    @cached_property
     def tiles(self) -> list[TileCycles]:
-        """Of every tile, behind it the collector of these tiles alone, whose words no reader narrows."""
-        return self.cycles(self.leaving.words(self.leaving.widest))
+        """Of every tile, behind it the collector of these tiles alone."""
+        return self.cycles(self.words)
 
     def cycles(self, words: int) -> list[TileCycles]:
         """Of every tile, behind it a collector of ``words`` words a step."""

@@ -5,11 +5,17 @@ stage is faster in a network, and a network no faster than its slowest stage.
 """
 
 import math
+from collections.abc import Mapping
 
 from mapping.network import LayerStage, NetworkPlan, PoolStage, Stage
 from mapping.schedule import Sweep
 from sim.cycles import FIRST_LOAD, Source
 from sim.layer import CountedPass
+
+
+def measured_from(images: int) -> int:
+    """The image from whose end on throughput is measured, once the network is full: the first half fills it."""
+    return images // 2 if images > 2 else 0
 
 
 def stage_interval(plan: NetworkPlan, stage: Stage) -> int:
@@ -45,8 +51,31 @@ def pool_interval(stage: PoolStage, words: int) -> int:
     return ends[2] - ends[1]
 
 
-def layer_interval(counted: CountedPass, words: int, first: int) -> float:
-    """Cycles between images of a layer's tiles from image ``first`` on, the collector reading ``words`` a step; of a
-    single image as if it came again and again."""
+def layer_interval(counted: CountedPass, words: int) -> float:
+    """Cycles between images of a layer's tiles, the collector reading ``words`` words a step; of a single image as if
+    it came again and again."""
     ends = counted.ends(words, again=2 if counted.images == 1 else 1)
+    first = measured_from(len(ends))
     return (ends[-1] - ends[first]) / (len(ends) - 1 - first)
+
+
+def slowest_stage(plan: NetworkPlan, counted: Mapping[str, CountedPass]) -> tuple[float, str]:
+    """Cycles an image of the stage that takes most, and its name; ``counted`` are the layers, each of a single pass.
+
+    They are those of the images that throughput is measured over.
+    """
+    found = max((stage_interval(plan, stage), stage.name) for stage in plan.stages)
+    layers = {stage.name: counted[stage.name].leaving.words(plan.lanes[stage.output.name]) for stage in plan.layers}
+    most = {name: _most(counted[name], words) for name, words in layers.items()}
+    for name in sorted(most, key=lambda name: -most[name]):
+        if most[name] <= found[0]:
+            break
+        found = max(found, (layer_interval(counted[name], layers[name]), name))
+    return found
+
+
+def _most(counted: CountedPass, words: int) -> float:
+    """No less than `layer_interval`, where that is known at once: a second image takes no longer than the first."""
+    if counted.images > 1 or words != counted.words:
+        return math.inf
+    return max(tile.cycles for tile in counted.tiles)
