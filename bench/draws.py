@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from golden.layer import evaluate
 from mapping.dense import place_dense
 from mapping.pattern import place_pattern
 from mapping.pattern_planes import place_pattern_planes
@@ -15,6 +16,7 @@ from mapping.schedule import TRANSPOSED, sweep_of
 from mapping.sme import SmeParameters, place_sme
 from mapping.sre import place_sre
 from sim.cycles import tile_cycles
+from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.layer import InputFormat, Layer
 
@@ -22,6 +24,7 @@ Integers = NDArray[np.int64]
 
 LONGEST = 4000  # cycles of all tiles of a draw
 TILES = 3
+LARGEST = 2**20  # cells of all arrays, times the bits of a code
 KINDS = ("dense", "half", "sparse", "small", "extreme", "zero")
 
 
@@ -39,6 +42,14 @@ class Draw:
     @property
     def codes(self) -> Integers:
         return self.x - self.placement.format.zero_point
+
+    @property
+    def sums(self) -> Integers:
+        """Golden outputs (N, M, OH, OW); where codes clip, those of the crossbars, which alone know what is lost."""
+        chip = self.placement.chip
+        if chip.adc_bits < chip.lossless_adc_bits:
+            return run_crossbars(self.placement, self.codes)
+        return evaluate(self.placement.layer, self.codes, self.weights)
 
     def describe(self) -> dict[str, Any]:
         """Everything that was drawn but the values."""
@@ -70,17 +81,17 @@ def draw(seed: int, index: int) -> Draw:
 
 
 def _attempt(rng: np.random.Generator, seed: tuple[int, int]) -> Draw | None:
-    """A draw, or None when it is impossible or would take long."""
+    """A draw, or None when it is impossible or its simulation would take long."""
     try:
         chip, layer = draw_chip(rng), draw_layer(rng)
     except ValidationError:
         return None
     if np.prod(layer.output_size) * layer.outputs > 1200 or np.prod(layer.weight_shape) > 2500:
         return None
-    numbers = draw_format(rng)
+    numbers = draw_format(rng, chip)
     if rng.random() < 0.4:  # patterns need whole weights in an OU
         bits = chip.cell_bits * _pick(rng, 1, 1, chip.ou_cols)
-        chip = chip.model_copy(update={"weight_bits": min(bits, 8)})
+        chip = chip.model_copy(update={"weight_bits": min(bits, 16)})
     schedule, fold = draw_schedule(rng, layer, chip)
     weights = draw_weights(rng, layer, chip)
     dynamic = bool(rng.random() < 0.25)
@@ -105,6 +116,8 @@ def _attempt(rng: np.random.Generator, seed: tuple[int, int]) -> Draw | None:
         )
     if len(placement.tiles) > TILES or max(placement.sweep.steps) > 40:
         return None
+    if placement.crossbars * chip.rows * -(-chip.columns // chip.ou_cols) * chip.ou_cols * chip.adc_bits > LARGEST:
+        return None
     kind = KINDS[rng.choice(len(KINDS), p=[0.4, 0.25, 0.15, 0.1, 0.05, 0.05])]
     images = int(rng.integers(1, 3))
     x = draw_activations(rng, (images, layer.channels, layer.height, layer.width), numbers, kind)
@@ -125,26 +138,40 @@ def _pair(rng: np.random.Generator, low: int, high: int) -> tuple[int, int]:
     return (first, first) if rng.random() < 0.5 else (first, second)
 
 
+def _any(rng: np.random.Generator, high: int) -> int:
+    """From 1 to ``high``, small numbers as often as large ones."""
+    return min(high, int(np.exp(rng.uniform(0, np.log(high + 1)))))
+
+
+def _mostly(rng: np.random.Generator, low: int, usual: int, high: int) -> int:
+    """From ``low`` to ``usual``, at times from 1 to ``high``: a sum of rare things is not too rare."""
+    return _any(rng, high) if rng.random() < 0.15 else int(rng.integers(low, max(low, min(usual, high)) + 1))
+
+
 def draw_chip(rng: np.random.Generator) -> Chip:
-    """Raises `ValidationError` where the numbers do not fit each other."""
-    rows, columns = (int(value) for value in rng.integers(8, 41, 2))
-    cell_bits, ou_rows = int(rng.integers(1, 3)), int(rng.integers(1, min(rows, 16) + 1))
-    ou_rows = rows if rng.random() < 0.15 else ou_rows
+    """Every key over its whole range, most often small. Raises `ValidationError` where the numbers do not fit."""
+    rows, columns = (_mostly(rng, 8, 40, 4096) for _ in range(2))
+    cell_bits = _pick(rng, 1, 1, 2, 2, 3, 4)
+    ou_rows = rows if rng.random() < 0.15 else _mostly(rng, 1, min(rows, 16), rows)
     encoding, signed = _pick(rng, ("differential", True), ("offset", True), ("differential", False))
+    lossless = min(16, (ou_rows * (2**cell_bits - 1)).bit_length())
     return Chip(
         name="drawn",
         rows=rows,
         columns=columns,
         cell_bits=cell_bits,
         ou_rows=ou_rows,
-        ou_cols=int(rng.integers(1, min(columns, 12) + 1)),
-        adc_bits=max(1, (ou_rows * (2**cell_bits - 1)).bit_length()),
-        read_latency=int(rng.integers(1, 5)),
-        weight_bits=int(rng.integers(2, 9)),
+        ou_cols=_mostly(rng, 1, min(columns, 12), columns),
+        adc_bits=lossless if rng.random() < 0.8 else int(rng.integers(1, 17)),
+        read_latency=_mostly(rng, 1, 4, 64),
+        input_bits=_pick(rng, 8, int(rng.integers(1, 17))),
+        input_signed=bool(rng.random() < 0.8),
+        weight_bits=int(rng.integers(1, 17) if rng.random() < 0.3 else rng.integers(2, 9)),
         weight_signed=signed,
         encoding=encoding,
-        arrays_per_tile=int(rng.integers(1, 9)),
-        lanes=int(rng.integers(1, 9)),
+        arrays_per_tile=_mostly(rng, 1, 8, 1024),
+        tiles=_pick(rng, None, None, _any(rng, 8)),
+        lanes=_mostly(rng, 1, 8, 256),
     )
 
 
@@ -176,9 +203,9 @@ def draw_layer(rng: np.random.Generator) -> Layer:
     )
 
 
-def draw_format(rng: np.random.Generator) -> InputFormat:
-    """Signed, unsigned, with and without a zero point."""
-    bits, signed = int(rng.integers(1, 9)), bool(rng.random() < 0.5)
+def draw_format(rng: np.random.Generator, chip: Chip) -> InputFormat:
+    """Signed, unsigned, with and without a zero point, as wide as the chip takes or narrower."""
+    bits, signed = int(rng.integers(1, chip.input_bits + 1)), bool(chip.input_signed and rng.random() < 0.5)
     low = -(2 ** (bits - 1)) if signed else 0
     zero = int(rng.integers(low, low + 2**bits)) if rng.random() < 0.4 else 0
     return InputFormat(raw_bits=bits, raw_signed=signed, zero_point=zero)

@@ -1,5 +1,6 @@
 """The collector: beats of a layer's tiles, added up and put in order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -26,8 +27,12 @@ class CollectorParameters:
     @property
     def bits(self) -> int:
         """Of all memories: two steps of every tile."""
-        each = zip(self.plan.beats, self.plan.values, self.widths, strict=True)
-        return sum((2 << beat_bits(beats)) * values * width for beats, values, width in each)
+        return store_bits(self.plan.beats, self.plan.values, self.widths)
+
+
+def store_bits(beats: Sequence[int], values: Sequence[int], widths: Sequence[int]) -> int:
+    """Of two steps of every tile: its ``beats`` of a step, the ``values`` of each, the width of a value."""
+    return sum((2 << beat_bits(own)) * many * width for own, many, width in zip(beats, values, widths, strict=True))
 
 
 def beat_bits(beats: int) -> int:

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.collector import Collector, CollectorParameters
+from hw.collector import Collector, CollectorParameters, store_bits
 from hw.loadable import Constants, table_signature
 from hw.maps import Packer, PackerParameters, codes_layout
 from hw.parameters import TileParameters
@@ -37,13 +37,22 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def tiles(self) -> tuple[TileParameters, ...]:
-        placement = self.stage.placement
-        return tuple(TileParameters(placement, tile, self.skip, counters=False) for tile in placement.tiles)
+        placement, known, found = self.stage.placement, {}, []
+        for tile in placement.tiles:
+            like = known.get(tile.likeness)
+            found.append(TileParameters(placement, tile, self.skip, counters=False, like=like))
+            known.setdefault(tile.likeness, found[-1])
+        return tuple(found)
 
     @cached_property
     def collector(self) -> CollectorParameters:
         plan = self.stage.leaving.plan(self.leaving)
-        return CollectorParameters(plan, tuple(p.output_width for p in self.tiles))
+        return CollectorParameters(plan, self.widths)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of a sum, by tile."""
+        return tuple(p.output_width for p in self.tiles)
 
     @property
     def output_bits(self) -> int:
@@ -90,9 +99,13 @@ class LayerParameters(TablesOfRequantizer):
 
         The collector holds a tile a few steps ahead of the others, and these must not lack lines meanwhile.
         """
-        lowest = [max(row for row, _, _ in own.buffer.reads) for own in (p, *self.tiles)]
-        lines = -(-(max(lowest) - lowest[0]) // p.buffer.sweep.insert[0])
+        lines = -(-(self.lowest - _lowest(p)) // p.buffer.sweep.insert[0])
         return (lines + 1) * p.buffer.pitch if lines else 0
+
+    @cached_property
+    def lowest(self) -> int:
+        """The lowest line that a tile needs for a step, counted from the step's base."""
+        return max(map(_lowest, self.tiles))
 
     @property
     def buffer_bits(self) -> int:
@@ -100,7 +113,12 @@ class LayerParameters(TablesOfRequantizer):
         inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
         queues = sum(self.queue(own) * own.packed * own.bits for own in self.packers)
         queues += sum(self.ahead(p) * p.buffer.lanes * p.buffer.format.raw_bits for p in self.tiles)
-        return inputs + queues + self.collector.bits + (self.raster.buffer_bits if self.raster else 0)
+        stores = store_bits(*self.stage.leaving.shape, self.widths)
+        return inputs + queues + stores + (self.raster.buffer_bits if self.raster else 0)
+
+
+def _lowest(p: TileParameters) -> int:
+    return max(row for row, _ in p.tile.offsets)
 
 
 class CrossbarLayer(wiring.Component):

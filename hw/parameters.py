@@ -1,6 +1,6 @@
 """Parameters of the components, all derived from a placement: shapes and tables, no cell contents."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mapping.drain import Addresses, DrainPlan, drain_plan, weights_per_beat
@@ -135,6 +135,8 @@ class TileParameters:
     tile: Tile
     skip: bool = True
     counters: bool = True  # performance counters at the tile's face
+    like: "TileParameters | None" = field(default=None, compare=False, repr=False)
+    """Of a tile of the same placement and the same `Tile.likeness`: what does not name outputs is the same."""
 
     @property
     def chip(self) -> Chip:
@@ -142,7 +144,7 @@ class TileParameters:
 
     @cached_property
     def load(self) -> LoadPlan:
-        return load_plan(self.placement, self.tile)
+        return self.like.load if self.like else load_plan(self.placement, self.tile)
 
     @cached_property
     def drain(self) -> DrainPlan:
@@ -150,6 +152,8 @@ class TileParameters:
 
     @cached_property
     def buffer(self) -> BufferParameters:
+        if self.like:
+            return self.like.buffer
         reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in self.load.reads)
         return BufferParameters(self.placement.sweep, self.placement.format, self.load.lanes, self.load.words, reads)
 
@@ -177,7 +181,7 @@ class TileParameters:
 
     @cached_property
     def output_width(self) -> int:
-        return output_range(self.placement, self.tile, self.drain).width
+        return self.like.output_width if self.like else output_range(self.placement, self.tile, self.drain).width
 
     @property
     def driven_bits(self) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.packing import Piece, cut_tiles, pack_arrays, slices_of, split_even, stored_weights, weight_offset
+from mapping.packing import DenseCells, Piece, cut_tiles, pack_arrays, split_even, weight_offset
 from mapping.placement import Integers, Placement, Tile
 from mapping.rows import RowSet, row_sets
 from mapping.schedule import Tap, choose, sweep_of, taps_of
@@ -47,8 +47,8 @@ def dense_kinds(
 ) -> tuple[Placement, list[int]]:
     """The tiles of `place_dense` that differ in more than which channels of the output they hold, empty cells.
 
-    For counting without weights: a `Placement` with one tile of each kind, and how many there are of it in the
-    whole. Tiles of a kind have the same structure, window and rows, so the same reads and cycles.
+    For counting without weights: a `Placement` with one tile of each kind, and of every tile of the whole, in order,
+    which of them it is. Tiles of a kind have the same structure, window and rows, so the same reads and cycles.
     """
     nothing = np.broadcast_to(np.int16(0), layer.weight_shape)
     return _placed(layer, nothing, chip, input_format, schedule, fold, dynamic, alike=True)
@@ -65,7 +65,7 @@ def _placed(
     *,
     alike: bool,
 ) -> tuple[Placement, list[int]]:
-    """The placement; with ``alike`` one tile for all that are alike. Beside it how often each stands there."""
+    """The placement; with ``alike`` one tile for all that are alike. Beside it which of them each of the tiles is."""
     schedule = choose(layer, schedule)
     sweep = sweep_of(layer, schedule)
     _check_fold(fold, schedule, len(sweep.phases), chip)
@@ -73,23 +73,25 @@ def _placed(
     offset = weight_offset(weights, chip)
     sets = [row_sets(layer, weights, taps, sweep, group) for group in range(layer.groups)]
     tiles: list[Tile] = []
-    times: list[int] = []
+    order: list[int] = []
     if layer.groups > 1 and _fits_one_array(layer, taps, schedule, chip):
         pieces = [piece for rows in sets for piece in _pieces(rows, chip, fold, offset)]
         arrays = pack_arrays(pieces, chip, share=True)
         tiles = cut_tiles([[array] for array in arrays], chip)
-        times = [1] * len(tiles)
+        order = list(range(len(tiles)))
     else:
         for rows in sets:
-            parts: dict[object, list[_Part]] = {}
+            known: dict[object, range] = {}  # tiles of a part
             for index, part in enumerate(_column_parts(rows, chip, len(taps) if sweep.overlap else 0)):
-                parts.setdefault(_likeness(part, layer.outputs) if alike else index, []).append(part)
-            for same in parts.values():
-                chosen = [r.chosen(columns) for r, columns in same[0]]
-                arrays = pack_arrays(_pieces(chosen, chip, fold, offset), chip, share=False)
-                tiles += cut_tiles([[array] for array in arrays], chip)
-                times += [len(same)] * (len(tiles) - len(times))
-    return Placement(layer, chip, input_format, schedule, "dense", fold, offset, sweep, tuple(tiles), dynamic), times
+                key = _likeness(part, layer.outputs) if alike else index
+                if key not in known:
+                    chosen = [r.chosen(columns) for r, columns in part]
+                    arrays = pack_arrays(_pieces(chosen, chip, fold, offset), chip, share=False)
+                    first = len(tiles)
+                    tiles += cut_tiles([[array] for array in arrays], chip)
+                    known[key] = range(first, len(tiles))
+                order += known[key]
+    return Placement(layer, chip, input_format, schedule, "dense", fold, offset, sweep, tuple(tiles), dynamic), order
 
 
 def _likeness(part: _Part, outputs: int) -> tuple:
@@ -156,23 +158,24 @@ def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator
 
 def _pieces(part: list[RowSet], chip: Chip, fold: int, offset: int) -> list[Piece]:
     """Rows cut to the height of an array, columns to its width, both evenly."""
-    pieces = []
+    pieces, signs = [], (1, -1)[: chip.polarities]
     for order, rows in enumerate(part):
         n = len(rows.outputs)
         by_word, offsets, channel = rows.order(chip.lanes)
-        matrix = rows.weights.reshape(-1, n)[by_word]
+        # As narrow as every weight of the chip allows: the matrix stays as long as its cells may be asked for.
+        narrow = rows.weights.astype(np.int16 if chip.weight_bits < 16 else np.int32, copy=False)
+        matrix = narrow.reshape(-1, n)[by_word]
         width = chip.columns // chip.slices
         for column, chosen in enumerate(split_even(n, -(-n // width))):
             for chunk, own in enumerate(split_even(rows.rows, _chunks(rows, chip, fold))):
                 word = (int(channel[own[0]]) - rows.first) // chip.lanes
-                stored = stored_weights(matrix[np.ix_(own, chosen)], chip, offset)
                 pieces.append(
                     Piece(
                         shelf=(rows.first, word, column, order // fold, chunk),
                         offsets=offsets[own],
                         channels=channel[own],
                         outputs=rows.outputs[chosen],
-                        cells={sign: slices_of(values, chip) for sign, values in stored.items()},
+                        cells={sign: DenseCells(matrix, own, chosen, sign, offset, chip) for sign in signs},
                     )
                 )
     return pieces

@@ -7,14 +7,12 @@ from functools import cached_property
 
 from golden.network import matrix_requantization, mean_requantization, moved, sum_factors
 from golden.requantize import all_codes
-from mapping.collect import Leaving
+from mapping.collect import WIDEST, Leaving
 from mapping.load import words_of
 from mapping.placement import Array, Placement
 from spec.errors import InputError
 from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from spec.requantization import Requantization
-
-WIDEST = 16  # most channels of a word between stages
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from mapping.placement import Array, Block, Integers, Tile
 from spec.chip import Chip
@@ -23,7 +23,7 @@ class Piece:
     offsets: Integers  # (rows, 2) pixel of each row
     channels: Integers  # (rows,) channel of each row
     outputs: Integers  # (weights,) output ids
-    cells: dict[int, NDArray[np.uint8]]  # (rows, columns) by polarity: one for each array
+    cells: dict[int, "NDArray[np.uint8] | DenseCells"]  # (rows, columns) by polarity: one for each array
     shifts: Integers | None = None  # (rows,) of each row's input; None: no shift
     significances: tuple[int, ...] = (0,)  # by band
 
@@ -62,12 +62,9 @@ class LogicalArray:
         return [self._array(polarity, blocks, chip) for polarity in self.polarities]
 
     def _array(self, polarity: int, blocks: list[Block], chip: Chip) -> Array:
-        stored = np.zeros((chip.rows, chip.columns), np.uint8)
         own = [(piece, block) for piece, block in zip(self.pieces, blocks, strict=True) if polarity in piece.cells]
-        for piece, block in own:
-            cells = piece.cells[polarity]
-            stored[block.row : block.row + piece.rows, block.column : block.column + cells.shape[1]] = cells
-        return Array(tuple(block for _, block in own), polarity, stored, self.slices)
+        stored = tuple(piece.cells[polarity] for piece, _ in own)
+        return Array(tuple(block for _, block in own), polarity, stored, (chip.rows, chip.columns), self.slices)
 
 
 def check_signs_apart(mapping: str, chip: Chip, schedule: str, *, why: str = "") -> None:
@@ -116,6 +113,27 @@ def slices_of(values: Integers, chip: Chip) -> NDArray[np.uint8]:
     shifts = np.arange(chip.slices) * chip.cell_bits
     digits = (values[:, :, None] >> shifts) & (2**chip.cell_bits - 1)
     return digits.reshape(values.shape[0], -1).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseCells:
+    """Cells of some ``rows`` and ``columns`` of a weight matrix, which NumPy makes when it needs them as an array."""
+
+    matrix: NDArray
+    rows: Integers
+    columns: Integers
+    polarity: int
+    offset: int
+    chip: Chip
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), len(self.columns) * self.chip.slices
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        own = self.matrix[np.ix_(self.rows, self.columns)].astype(np.int64)
+        stored = stored_weights(own, self.chip, self.offset)[self.polarity]
+        return slices_of(stored, self.chip).astype(dtype or np.uint8)
 
 
 def pack_arrays(pieces: list[Piece], chip: Chip, *, share: bool) -> list[LogicalArray]:

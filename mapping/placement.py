@@ -1,10 +1,13 @@
 """`Placement`: what every mapping yields and every consumer reads (the hinge of the house)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapping.schedule import Sweep
 from spec.chip import Chip
@@ -46,9 +49,19 @@ class Array:
 
     blocks: tuple[Block, ...]
     polarity: int  # +1 or -1: how its codes enter the sum
-    cells: NDArray[np.uint8]  # (rows, columns), each below 2**cell_bits
+    stored: tuple[ArrayLike, ...]  # of each block its cells, (rows, columns), each below 2**cell_bits
+    size: tuple[int, int]  # rows and columns
     slices: int  # cells of one weight side by side in a band
     paired: bool = False  # of a reader: the array after it is read with it, and its codes subtracted
+
+    @cached_property
+    def cells(self) -> NDArray[np.uint8]:
+        """(rows, columns), made when they are asked for: what is only counted has none in memory."""
+        whole = np.zeros(self.size, np.uint8)
+        for block, stored in zip(self.blocks, self.stored, strict=True):
+            own = np.asarray(stored)
+            whole[block.row : block.row + own.shape[0], block.column : block.column + own.shape[1]] = own
+        return whole
 
     @property
     def shift(self) -> int:
@@ -110,6 +123,18 @@ class Tile:
         return tuple(replace(self.arrays[own[0]], paired=len(own) > 1) for own in self.read_together)
 
     @cached_property
+    def likeness(self) -> tuple:
+        """Tiles with the same one differ in their cells, their first channel and the channels of the output alone."""
+        first, digest = self.arrays[0].blocks[0].outputs[0], blake2b(digest_size=16)
+        for array in self.arrays:
+            digest.update(f"{array.polarity} {len(array.blocks)}".encode())
+            for block in array.blocks:
+                digest.update(repr((block.row, block.column, block.significances, block.rows)).encode())
+                for numbers in (block.window, block.shifts, block.outputs - first):
+                    digest.update(numbers.tobytes())
+        return self.channels, self.offsets, self.slices, self.ou_cols, digest.digest()
+
+    @cached_property
     def scattered(self) -> bool:
         """Whether sums meet by output, not by column: an output stands in blocks beside different others, or a
         block does not begin on lane 0."""
@@ -146,6 +171,11 @@ class Placement:
         """Vector reads of the layer for one image: positions of the counters, times the fold."""
         return self.sweep.steps[0] * self.sweep.steps[1] * self.fold
 
+    @cached_property
+    def passes(self) -> list[tuple[Tile, ...]]:
+        """Tiles that the chip holds at a time; the host adds the sums of several."""
+        return in_passes(self.tiles, self.chip)
+
     def planes(self, array: Array) -> int:
         """Input planes of a read of ``array``: the bits of a code, shifted."""
         return self.format.bits + array.shift
@@ -153,6 +183,12 @@ class Placement:
     @property
     def crossbars(self) -> int:
         return sum(len(tile.arrays) for tile in self.tiles)
+
+
+def in_passes(tiles: Sequence[Any], chip: Chip) -> list[tuple[Any, ...]]:
+    """``tiles`` of a layer, or one thing of each, in order, as many at a time as ``chip`` has."""
+    each = chip.tiles or len(tiles)
+    return [tuple(tiles[first : first + each]) for first in range(0, len(tiles), each)]
 
 
 def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:

@@ -1,21 +1,21 @@
 """What `auto` takes: the mapping and schedule of fewest cycles, by the cycle model on the layer's own activations."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.dense import dense_kinds, place_dense
-from mapping.packing import weight_offset
+from mapping.dense import place_dense
 from mapping.pattern import place_pattern
-from mapping.placement import Placement
+from mapping.placement import Placement, in_passes
 from mapping.schedule import TRANSPOSED
 from mapping.schedule import choose as schedule_of
 from mapping.sme import SmeParameters, place_sme
 from mapping.sre import place_sre
-from sim.cycles import least_cycles, tile_cycles
+from sim.cycles import least_cycles
+from sim.layer import CountedPass, alone_cycles, count_passes
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import InputFormat, Layer
@@ -57,36 +57,23 @@ class Choice(NamedTuple):
     weights: Integers
     note: str
     candidates: list[Candidate]
+    counted: list[CountedPass] | None  # of the first image, where a collector was asked for
 
 
-@dataclass(frozen=True, eq=False)
-class _Try:
-    """A candidate as it is placed.
-
-    ``kinds``: tiles that stand for all, and how often each; ``whole``: the placement and its weights.
-    """
+class _Try(NamedTuple):
+    """A candidate, and what places it: the placement and its weights."""
 
     candidate: Candidate
-    kinds: Callable[[], tuple[Placement, list[int]]]
-    whole: Callable[[], tuple[Placement, Integers]]
+    place: Callable[[], tuple[Placement, Integers]]
 
 
-@dataclass(eq=False)
-class _Once:
-    """Calls ``make`` once, for what takes long to place."""
+class _Counted(NamedTuple):
+    """A candidate with its counts, as it is placed."""
 
-    make: Callable[[], tuple[Placement, Integers]]
-    known: list[tuple[Placement, Integers]] = field(default_factory=list)
-
-    def __call__(self) -> tuple[Placement, Integers]:
-        if not self.known:
-            self.known.append(self.make())
-        return self.known[0]
-
-    def kinds(self) -> tuple[Placement, list[int]]:
-        """Every tile stands for itself."""
-        placement, _ = self()
-        return placement, [1] * len(placement.tiles)
+    candidate: Candidate
+    placement: Placement
+    weights: Integers
+    counted: list[CountedPass] | None
 
 
 def choose(
@@ -101,8 +88,11 @@ def choose(
     dynamic: Sequence[bool] = (False,),
     skip: bool = True,
     sme: SmeParameters | None = None,
+    collected: bool = False,
 ) -> Choice:
     """The candidate of fewest cycles for the first image of ``codes`` (N, C, H, W), zero point subtracted.
+
+    Cycles are those of the slowest tile of each pass; with ``collected``, held up by the collector of a network.
 
     Of equal ones that of fewest OU reads, then of fewest crossbars, then the earlier. ``schedules`` None: all
     that the layer can have for ``dense``, what `auto` means for the others. ``mappings`` None: ``dense``;
@@ -112,18 +102,17 @@ def choose(
     """
     how = {"layer": layer, "weights": weights, "chip": chip, "input_format": input_format, "sme": sme}
     image, found = codes[:1], []
-    best: tuple[Candidate, _Try] | None = None
+    best: _Counted | None = None
     for attempt in _tries(schedules, mappings, dynamic, how):
-        candidate = attempt.candidate
-        if not candidate.reason:
-            candidate = _count(attempt, image, best[0].cycles if best else None, skip=skip)
-        found.append(candidate)
-        if candidate.cycles is not None and (best is None or candidate.rank < best[0].rank):
-            best = candidate, attempt
+        own = attempt.candidate
+        if not own.reason:
+            own = _count(attempt, image, best.candidate.cycles if best else None, skip=skip, collected=collected)
+        found.append(own.candidate if isinstance(own, _Counted) else own)
+        if isinstance(own, _Counted) and (best is None or own.candidate.rank < best.candidate.rank):
+            best = own
     if best is None:
         raise InputError(found[0].reason if found else "there is no mapping to choose from")
-    placement, effective = best[1].whole()
-    return Choice(placement, effective, _note(best[0], found), found)
+    return Choice(best.placement, best.weights, _note(best.candidate, found), found, best.counted)
 
 
 def _tries(
@@ -142,30 +131,17 @@ def _tries(
         candidate = Candidate(mapping, schedule, forming)
         keys = {"input_format": how["input_format"], "schedule": schedule, "dynamic": forming}
         if mapping == "dense":
-            kinds, whole = _dense(layer, weights, chip, keys)
-            yield _Try(candidate, kinds, whole)
+            yield _Try(candidate, lambda k=keys: (place_dense(layer, weights, chip, **k), weights))
         elif mapping in SPARSE_MAPPINGS:
             if mappings is None and share < SPARSE:
                 candidate = replace(
                     candidate, reason=f"{share:.0%} of the weights are zero, it is tried from {SPARSE:.0%}"
                 )
-            once = _Once(lambda m=mapping, k=keys: (SPARSE_MAPPINGS[m](layer, weights, chip, **k), weights))
-            yield _Try(candidate, once.kinds, once)
+            yield _Try(candidate, lambda m=mapping, k=keys: (SPARSE_MAPPINGS[m](layer, weights, chip, **k), weights))
         elif mapping == "sme":
-            once = _Once(lambda k=keys: _planes(layer, weights, chip, sme or SmeParameters(), k))
-            yield _Try(candidate, once.kinds, once)
+            yield _Try(candidate, lambda k=keys: _planes(layer, weights, chip, sme or SmeParameters(), k))
         else:
             raise InputError(f"mapping {mapping!r} is none of dense, {', '.join(SPARSE_MAPPINGS)}, sme")
-
-
-def _dense(layer: Layer, weights: Integers, chip: Chip, keys: dict) -> tuple[Callable, Callable]:
-    """`_Try.kinds` and `_Try.whole` of the dense mapping, which is counted without its cells."""
-
-    def kinds() -> tuple[Placement, list[int]]:
-        weight_offset(weights, chip)  # whether it can be placed at all
-        return dense_kinds(layer, chip, **keys)
-
-    return kinds, lambda: (place_dense(layer, weights, chip, **keys), weights)
 
 
 def _planes(
@@ -175,25 +151,36 @@ def _planes(
     return placement, effective.astype(np.int64)
 
 
-def _count(attempt: _Try, image: Integers, best: int | None, *, skip: bool) -> Candidate:
+def _count(attempt: _Try, image: Integers, best: int | None, *, skip: bool, collected: bool) -> _Counted | Candidate:
     """The candidate with its counts, or with why it has none. ``best``: cycles to be had already."""
     candidate = attempt.candidate
     try:
-        placement, times = attempt.kinds()
+        placement, weights = attempt.place()
     except InputError as error:
         return replace(candidate, reason=str(error))
-    if best is not None:
-        for tile in placement.tiles:
-            least = least_cycles(placement, tile, len(image), skip=skip)
-            if least > best:
-                return replace(candidate, at_least=least, reason=f"at least {least:,} cycles")
-    counted = [tile_cycles(placement, tile, image, skip=skip) for tile in placement.tiles]
-    return replace(
+    if best is not None and (least := _least(placement, len(image), skip=skip)) > best:
+        return replace(candidate, at_least=least, reason=f"at least {least:,} cycles")
+    counted = count_passes(placement, image, skip=skip) if collected else None
+    if counted:
+        cycles = [own.tiles for own in counted]
+    else:
+        cycles = in_passes(alone_cycles(placement, image, skip=skip), placement.chip)
+    candidate = replace(
         candidate,
-        cycles=max(own.cycles for own in counted),
-        reads=sum(own.reads * many for own, many in zip(counted, times, strict=True)),
-        crossbars=sum(len(tile.arrays) * many for tile, many in zip(placement.tiles, times, strict=True)),
+        cycles=sum(max(tile.cycles for tile in own) for own in cycles),
+        reads=sum(tile.reads for own in cycles for tile in own),
+        crossbars=placement.crossbars,
     )
+    return _Counted(candidate, placement, weights, counted)
+
+
+def _least(placement: Placement, images: int, *, skip: bool) -> int:
+    """Cycles that all passes take at least, from their plans alone."""
+    known: dict[tuple, int] = {}
+    for tile in placement.tiles:
+        if tile.likeness not in known:
+            known[tile.likeness] = least_cycles(placement, tile, images, skip=skip)
+    return sum(max(known[tile.likeness] for tile in own) for own in placement.passes)
 
 
 def _note(best: Candidate, found: list[Candidate]) -> str:

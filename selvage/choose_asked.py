@@ -36,7 +36,7 @@ def choose_asked(
     if mapping == "pattern" and sme:
         keys = _keys(layer, schedules, how)
         placement, effective = place_pattern_planes(layer, weights, chip, parameters=sme, **keys)
-        return Choice(placement, effective.astype(np.int64), "", [])
+        return Choice(placement, effective.astype(np.int64), "", [], None)
     open_ones = {"schedules": schedules, **how}
     if mapping != "auto":
         return choose(layer, weights, chip, codes, mappings=[mapping], sme=sme, **open_ones)
@@ -44,8 +44,8 @@ def choose_asked(
         return choose(layer, weights, chip, codes, **open_ones)
     keys = _keys(layer, schedules, how)
     planes, _ = place_sme(layer, weights, chip, parameters=sme, **keys)
-    kinds, times = dense_kinds(layer, chip, **keys)
-    dense = sum(len(tile.arrays) * many for tile, many in zip(kinds.tiles, times, strict=True))
+    kinds, order = dense_kinds(layer, chip, **keys)
+    dense = sum(len(kinds.tiles[kind].arrays) for kind in order)
     if worth(planes.crossbars, dense):
         choice = choose(layer, weights, chip, codes, mappings=["sme"], sme=sme, **open_ones)
         return choice._replace(note=f"planes take {planes.crossbars:,} arrays instead of {dense:,}")

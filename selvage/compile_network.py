@@ -12,17 +12,17 @@ from golden.layer import evaluate
 from golden.network import evaluate_node, of_sums
 from hw.network import NetworkParameters
 from mapping.network import NetworkPlan, plan_network
-from mapping.placement import Placement, Tile
+from mapping.placement import Placement
 from mapping.sme import SmeParameters
+from selvage.chip_limits import check_activations, check_weights, clipping
 from selvage.choose import Candidate
 from selvage.choose_asked import choose_asked
 from selvage.onnx_graph import Imported, load_graph
-from sim.cycles import TileCycles
-from sim.layer import layer_cycles
+from sim.layer import CountedPass, count_passes
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
-from spec.graph import Graph, Matrix
+from spec.graph import Graph, Matrix, Tensor
 from tb.cache import ROOT
 
 Integers = NDArray[np.int64]
@@ -52,6 +52,7 @@ class Choice:
 
     note: str
     candidates: list[Candidate]
+    counted: list[CountedPass] | None  # of the first image
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,31 +81,25 @@ class CompiledNetwork:
             found[stage.node_name] += p.buffer_bits(stage)
         return found
 
-    def passes(self, name: str) -> list[tuple[Tile, ...]]:
-        """Tiles of a layer that the chip holds at a time."""
-        tiles = self.placements[name].tiles
-        each = self.chip.tiles or len(tiles)
-        return [tiles[k : k + each] for k in range(0, len(tiles), each)]
-
     @cached_property
     def fits(self) -> bool:
         """Whether the chip holds all layers at once."""
         room = self.chip.tiles
         return room is None or sum(len(placed.tiles) for placed in self.placements.values()) <= room
 
-    def cycles(self, node: Matrix, tiles: tuple[Tile, ...], images: int, *, skip: bool) -> list[TileCycles]:
-        """Of some of a layer's tiles side by side, for the first ``images``; counted once."""
-        key = (tiles, images, skip)
-        if key not in self._cycles:
-            placement = self.placements[node.name]
-            codes = self.codes[node.inputs[0]][:images] - placement.format.zero_point
-            sweep = placement.sweep
-            words = sweep.block[0] * sweep.block[1] * placement.layer.outputs // self.plan.lanes[node.output.name]
-            self._cycles[key] = layer_cycles(placement, tiles, codes, words, skip=skip)
-        return self._cycles[key]
+    def counted(self, node: Matrix, *, skip: bool) -> list[CountedPass]:
+        """A layer's passes, with the reads of all images."""
+        key = node.name, skip
+        if key not in self._counted:
+            known = self.choices[node.name].counted
+            if self.images > 1 or known is None:
+                placement = self.placements[node.name]
+                known = count_passes(placement, self.codes[node.inputs[0]] - placement.format.zero_point, skip=skip)
+            self._counted[key] = known
+        return self._counted[key]
 
     @cached_property
-    def _cycles(self) -> dict[tuple, list[TileCycles]]:
+    def _counted(self) -> dict[tuple, list[CountedPass]]:
         return {}
 
     @property
@@ -122,7 +117,7 @@ def compile_network(
     imported = load_graph(path, options.shape)
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
         raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
-    warning = _clips(chip, options)
+    warning = clipping(chip, lossless=options.lossless)
     codes = imported.enter(images) if images is not None else draw_codes(imported.graph, options.seed)
     graph, placements, choices = imported.graph, {}, {}
     tensors, nodes = graph.tensors, []
@@ -131,12 +126,13 @@ def compile_network(
         if isinstance(node, Matrix):
             own = codes[node.inputs[0]] - sources[0].format.zero_point
             try:
-                _check_weights(node, chip)
+                _check(node, sources[0], chip)
                 found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
             except InputError as error:
                 raise InputError(f"node {node.name!r}: {error}") from None
             note = "; ".join(own for own in (imported.notes.get(node.name), found.note) if own)
-            placements[node.name], choices[node.name] = found.placement, Choice(note, found.candidates)
+            placements[node.name] = found.placement
+            choices[node.name] = Choice(note, found.candidates, found.counted)
             node = replace(node, weights=found.weights)
         nodes.append(node)
         if isinstance(node, Matrix):
@@ -157,28 +153,12 @@ def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:
     return evaluate(node.layer, codes, node.weights)
 
 
-def _clips(chip: Chip, options: NetworkOptions) -> str:
-    """What is to be said of a chip whose codes can clip. `InputError`: that was not to be."""
-    if chip.adc_bits >= chip.lossless_adc_bits:
-        return ""
-    message = (
-        f"chip {chip.name} has adc_bits = {chip.adc_bits}, and its codes can clip: "
-        f"{chip.lossless_adc_bits} bits are lossless"
-    )
-    if options.lossless:
-        raise InputError(f"--lossless: {message}")
-    return message
-
-
-def _check_weights(node: Matrix, chip: Chip) -> None:
-    """`InputError` for weights that the chip does not hold."""
-    low, high = chip.weight_range
-    if chip.encoding == "differential":
-        for value in (int(node.weights.min()), int(node.weights.max())):
-            if not low <= value <= high:
-                raise InputError(
-                    f"weight {value} is outside {low} .. {high} of weight_bits = {chip.weight_bits} on chip {chip.name}"
-                )
+def _check(node: Matrix, source: Tensor, chip: Chip) -> None:
+    """`InputError` for a layer whose activations or weights the chip does not hold."""
+    bits, signed = source.format.raw_bits, source.format.raw_signed
+    kind = f"{'' if signed else 'u'}int{bits}"
+    check_activations(bits, signed, chip, f"its input is {kind}")
+    check_weights(node.weights, chip, "a weight")
 
 
 def _how(node: Matrix, options: NetworkOptions, numbers: object) -> dict:
@@ -191,6 +171,7 @@ def _how(node: Matrix, options: NetworkOptions, numbers: object) -> dict:
         "dynamic": (options.dynamic,),
         "skip": options.skip,
         "sme": options.sme,
+        "collected": True,
     }
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.packing import weight_offset
-from selvage.layer_file import UNREADABLE, Model, first_index, integers, load_layer, one_line
+from selvage import chip_limits
+from selvage.chip_limits import first_of
+from selvage.layer_file import UNREADABLE, Model, integers, load_layer, one_line
 from selvage.onnx_file import load_onnx
 from spec.chip import Chip
 from spec.errors import InputError
@@ -95,14 +96,11 @@ def input_format(model: Model, chip: Chip, x: NDArray[np.int64]) -> InputFormat:
         bits, signed = model.dtype.itemsize * 8, model.dtype.kind == "i"
         low, high = int(np.iinfo(model.dtype).min), int(np.iinfo(model.dtype).max)
         rule = f"{model.dtype}"
-    if bits > chip.input_bits:
-        raise InputError(f"the input is {model.dtype}, and chip {chip.name} takes input_bits = {chip.input_bits}")
-    if signed and not chip.input_signed:
-        value = f"holds {_first(x, x < 0)}" if model.dtype is None else f"is {model.dtype}"
-        raise InputError(f"the input {value}, and chip {chip.name} has input_signed = false")
+    value = f"holds {first_of(x, x < 0)}" if signed and model.dtype is None else f"is {model.dtype}"
+    chip_limits.check_activations(bits, signed, chip, f"the input {value}")
     outside = (x < low) | (x > high)
     if outside.any():
-        raise InputError(f"the input holds {_first(x, outside)}, outside {low} .. {high} of {rule}")
+        raise InputError(f"the input holds {first_of(x, outside)}, outside {low} .. {high} of {rule}")
     try:
         return InputFormat(raw_bits=bits, raw_signed=signed, zero_point=model.zero_point)
     except ValueError as error:
@@ -110,30 +108,8 @@ def input_format(model: Model, chip: Chip, x: NDArray[np.int64]) -> InputFormat:
 
 
 def check_weights(model: Model, chip: Chip) -> None:
-    """`InputError` when the chip cannot store a weight, named with its index in ``model.weights``.
-
-    In offset encoding it is their span that must fit (`mapping.packing.weight_offset`).
-    """
-    if chip.encoding == "offset":
-        weight_offset(model.weights, chip)
-        return
-    low, high = chip.weight_range
-    outside = (model.weights < low) | (model.weights > high)
-    if not outside.any():
-        return
-    weight = f"a weight of layer {model.layer.name!r} is {_first(model.weights, outside)}"
-    if not chip.weight_signed and model.weights[first_index(outside)] < 0:
-        raise InputError(f"{weight}, negative, and chip {chip.name} has weight_signed = false")
-    raise InputError(
-        f"{weight}, outside {low} .. {high} of weight_bits = {chip.weight_bits} "
-        f"in {chip.encoding} encoding on chip {chip.name}"
-    )
-
-
-def _first(array: NDArray[np.int64], mask: NDArray[np.bool_]) -> str:
-    """The first element under ``mask``, with its index."""
-    index = first_index(mask)
-    return f"{array[index]} at {list(index)}"
+    """`InputError` when the chip cannot store a weight, named with its index in ``model.weights``."""
+    chip_limits.check_weights(model.weights, chip, f"a weight of layer {model.layer.name!r}")
 
 
 def to_maps(model: Model, x: NDArray[np.int64]) -> NDArray[np.int64]:

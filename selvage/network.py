@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from golden.sme import full_scale, quantise
 from mapping.dense import dense_crossbars
 from mapping.sme import SmeParameters, sme_crossbars, worth
+from selvage.chip_limits import check_signs
 from selvage.network_cycles import Activations, model_network
 from spec.chip import Chip
 from spec.errors import InputError
@@ -76,8 +77,9 @@ def check_network(chip: Chip, mapping: str, sme: SmeParameters | None) -> None:
         raise InputError(f"--mapping {mapping!r} is none of auto, dense, sme, pattern, those that shapes:NAME has")
     if sme and mapping == "dense":
         raise InputError("--squeeze, --significant-bits and what goes with them need --mapping sme or auto")
-    if sme or mapping == "sme":
+    if has_planes(mapping, sme):
         (sme or SmeParameters()).check(chip)
+        check_signs(chip, "planes are counted with drawn weights, of both signs")
 
 
 def has_planes(mapping: str, sme: SmeParameters | None) -> bool:

@@ -25,9 +25,9 @@ from selvage.run_network import (
     foretell_node,
     run_nodes,
     run_pipeline,
-    slowest_layer,
+    slowest_node,
 )
-from selvage.tables import console, progress, table_of, tell_fault, verdict
+from selvage.tables import console, progress, table_of, tell_fault, tiles_of, verdict
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.plain import MOST_IMAGES
@@ -89,7 +89,7 @@ def node_table(reports: list[NodeReport]) -> object:
             number(r.cycles_model),
             number(r.reads if r.reads is not None else r.reads_model),
             f"{r.crossbars:,}",
-            f"{r.tiles:,}" + (f" in {r.passes} passes" if r.passes > 1 else ""),
+            tiles_of(r),
             f"{r.buffer_bits:,}",
             verdict(r.match),
         ]
@@ -141,7 +141,7 @@ def _run(
             return run_pipeline(compiled, options, lambda: bar.advance(task)), None
         ticks: dict[str, Callable[[], None]] = {}
         for node in compiled.graph.nodes:
-            passes = compiled.passes(node.name) if node.name in compiled.placements else [()]
+            passes = compiled.placements[node.name].passes if node.name in compiled.placements else [()]
             task = bar.add_task(node.name, total=len(passes))
             ticks[node.name] = lambda task=task: bar.advance(task)
         return None, run_nodes(compiled, options, ticks)
@@ -154,8 +154,8 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
     tell(compiled)
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
     console.print(node_table(reports))
-    bound, slowest = slowest_layer(compiled, options)
     if compiled.fits:
+        bound, slowest = slowest_node(compiled, options)
         console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
     return report_of(compiled, loaded, reports, None, options, started)
 
@@ -178,7 +178,7 @@ def tell_flow(flow: Flow) -> None:
     """Throughput and latency of a pipeline."""
     rate = "throughput needs two images or more"
     if flow.per_image:
-        rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest layer allows"
+        rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest node allows"
     alone = f"{flow.slowest}, {flow.bound:,.1f} alone"
     console.print(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}", markup=False)
 

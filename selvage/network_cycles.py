@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hw.parameters import TileParameters
 from mapping.dense import dense_kinds
-from mapping.placement import Tile
+from mapping.placement import in_passes
 from sim.cycles import tile_cycles
 from spec.chip import Chip
 from spec.errors import InputError
@@ -84,7 +84,7 @@ class BufferBits:
 
 @dataclass(frozen=True)
 class LayerCycles:
-    """One layer and one image. Cycles are those of the slowest tile: tiles run side by side."""
+    """One layer and one image. Cycles are those of the slowest tile: tiles run side by side, passes one by one."""
 
     name: str
     op: str
@@ -96,6 +96,7 @@ class LayerCycles:
     fetched: int  # activation words accepted, all tiles
     crossbars: int
     tiles: int
+    passes: int  # with more tiles than the chip has
     buffer_bits: BufferBits  # of all tiles
     buffer_bits_largest: BufferBits  # of the tile that has most
 
@@ -137,41 +138,32 @@ def model_layer(
     layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
 ) -> LayerCycles:
     """One layer with activations ``codes`` (N, C, H, W), zero point subtracted."""
-    placement, times = dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic)
+    placement, order = dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic)
     found = [tile_cycles(placement, tile, codes, skip=skip) for tile in placement.tiles]
+    times = np.bincount(order).tolist()
+    passes = in_passes([found[kind].cycles for kind in order], chip)
     known: dict[tuple, BufferBits] = {}
     bits = []
     for tile in placement.tiles:
-        key = _structure(tile)
-        if key not in known:
-            known[key] = BufferBits.of(TileParameters(placement, tile, skip=skip))
-        bits.append(known[key])
+        if tile.likeness not in known:
+            known[tile.likeness] = BufferBits.of(TileParameters(placement, tile, skip=skip))
+        bits.append(known[tile.likeness])
     reads = sum(own.reads * many for own, many in zip(found, times, strict=True))
     return LayerCycles(
         name=layer.name,
         op=layer.op,
         schedule=placement.schedule,
         steps=placement.steps * len(codes),
-        cycles=max(own.cycles for own in found),
+        cycles=sum(map(max, passes)),
         ou_reads=reads,
         ou_skipped=sum(own.dense_reads * many for own, many in zip(found, times, strict=True)) - reads,
         fetched=sum(own.fetched * many for own, many in zip(found, times, strict=True)),
         crossbars=sum(len(tile.arrays) * many for tile, many in zip(placement.tiles, times, strict=True)),
-        tiles=sum(times),
+        tiles=len(order),
+        passes=len(passes),
         buffer_bits=sum((own.times(many) for own, many in zip(bits, times, strict=True)), start=BufferBits()),
         buffer_bits_largest=_largest(bits),
     )
-
-
-def _structure(tile: Tile) -> tuple:
-    """Of a dense tile: tiles with the same one have the same memories."""
-    first = tile.arrays[0].blocks[0].outputs[0]
-    blocks = [
-        (index, block.row, block.column, (block.outputs - first).tobytes(), block.window.tobytes())
-        for index, array in enumerate(tile.arrays)
-        for block in array.blocks
-    ]
-    return tile.channels, tile.offsets, tuple(blocks)
 
 
 def _largest(found: list[BufferBits]) -> BufferBits:

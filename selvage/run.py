@@ -16,14 +16,16 @@ from golden.sme import sqnr_db
 from hw.parameters import TileParameters
 from mapping.counts import StaticCounts, index_bits
 from mapping.dense import place_dense
-from mapping.placement import Placement
+from mapping.placement import Placement, in_passes
 from mapping.sme import SmeParameters
+from selvage.chip_limits import clipping
 from selvage.choose_asked import choose_asked
 from selvage.difference import Difference, first_difference
 from selvage.model_file import Model, check_weights, input_format, to_maps
 from selvage.waves import save_file, write_save_file
-from sim.cycles import TileCycles, tile_cycles
+from sim.cycles import TileCycles
 from sim.energy import ReadEnergy
+from sim.layer import alone_cycles
 from sim.machine import clipped
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
@@ -91,7 +93,7 @@ class Compiled:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One line of the report. Cycles are those of the slowest tile: tiles run side by side."""
+    """One line of the report. Cycles are those of the slowest tile: tiles run side by side, passes one by one."""
 
     name: str
     op: str
@@ -104,6 +106,7 @@ class LayerReport:
     ou_skipped: int
     crossbars: int
     tiles: int
+    passes: int  # with more tiles than the chip has
     match: bool | None
     fault: str  # in what RTL does not match; empty where it does, and where it was not run
     difference: Difference | None  # the first output that is wrong
@@ -122,14 +125,7 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Co
         (options.sme or SmeParameters()).check(chip)
     check_weights(model, chip)
     numbers = input_format(model, chip, x)
-    warning = ""
-    if chip.adc_bits < chip.lossless_adc_bits:
-        warning = (
-            f"chip {chip.name} has adc_bits = {chip.adc_bits}, and its codes can clip: "
-            f"{chip.lossless_adc_bits} bits are lossless"
-        )
-        if options.lossless:
-            raise InputError(f"--lossless: {warning}")
+    warning = clipping(chip, lossless=options.lossless)
     maps = to_maps(model, x)
     placement, weights, dense, note = place(model, chip, numbers, maps - numbers.zero_point, options)
     return Compiled(model, placement, maps, weights, dense, warning, note)
@@ -173,15 +169,14 @@ def place(
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
     """The cycle model of every tile."""
-    codes = compiled.codes
-    return [tile_cycles(compiled.placement, tile, codes, skip=options.ou_skip) for tile in compiled.placement.tiles]
+    return alone_cycles(compiled.placement, compiled.codes, skip=options.ou_skip)
 
 
 def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileResult] | None) -> LayerReport:
     """The layer's line. ``results`` are None when only the model was run."""
     placement = compiled.placement
     reads = sum(tile.reads for tile in foretold)
-    cycles = max(tile.cycles for tile in foretold)
+    cycles = _of_passes([tile.cycles for tile in foretold], placement)
     difference, fault, clips, distance = None, "", 0, 0
     if results is not None:
         truth = evaluate(placement.layer, compiled.codes, compiled.weights)
@@ -198,12 +193,13 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         schedule=placement.schedule,
         mapping=placement.mapping,
         steps=placement.steps * len(compiled.maps),
-        cycles=max(result.cycles for result in results) if results is not None else cycles,
+        cycles=cycles if results is None else _of_passes([result.cycles for result in results], placement),
         cycles_model=cycles,
         ou_reads=reads,
         ou_skipped=sum(tile.dense_reads for tile in foretold) - reads,
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
+        passes=len(placement.passes),
         match=None if results is None else not fault,
         fault=fault,
         difference=difference,
@@ -227,6 +223,11 @@ def miscounted(name: str, foretold: list[TileCycles], results: list[TileResult])
                     f"model foretells {own:,}"
                 )
     return ""
+
+
+def _of_passes(cycles: list[int], placement: Placement) -> int:
+    """Of all tiles, those of a pass side by side."""
+    return sum(map(max, in_passes(cycles, placement.chip)))
 
 
 def over_dense(compiled: Compiled) -> dict[str, float]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from golden.network import of_sums
 from hw.network import NetworkParameters
 from mapping.network import LayerStage, NetworkPlan, plan_network
-from mapping.placement import Placement
 from selvage.compile_network import CompiledNetwork, NetworkOptions, Tick
 from selvage.difference import Difference, first_difference
 from sim.cycles import TileCycles
+from sim.pipeline import measured_from, slowest_stage
 from spec.errors import InputError
 from spec.graph import Matrix, Node
 from tb.plain import Run, build_network, run_network
@@ -54,7 +54,7 @@ class Flow:
 
     latency: int  # until the first image's last word has left
     per_image: float | None  # between last words, once the network is full; None for a single image
-    bound: float  # of the slowest layer alone, from the cycle model
+    bound: float  # of the slowest node alone, from the cycle model: a network is no faster
     slowest: str
     match: bool
     fault: str  # in what RTL does not match
@@ -62,7 +62,7 @@ class Flow:
 
     @property
     def share(self) -> float | None:
-        """Of the throughput that the slowest layer sets; None for a single image."""
+        """Of the throughput that the slowest node sets; None for a single image."""
         return self.bound / self.per_image if self.per_image else None
 
 
@@ -95,11 +95,11 @@ def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> lis
     graph = compiled.graph.only(node)
     inputs = [compiled.codes[tensor.name] for tensor in graph.inputs]
     plan = plan_network(graph, compiled.placements)
-    if not isinstance(node, Matrix) or len(compiled.passes(node.name)) == 1:
+    if not isinstance(node, Matrix) or len(compiled.placements[node.name].passes) == 1:
         return [Part(node, plan, inputs, options.skip, options.simulator, options.build)]
     (stage,) = plan.stages
     found = []
-    for tiles in compiled.passes(node.name):
+    for tiles in compiled.placements[node.name].passes:
         # The host adds the passes' sums, so none is requantised.
         own = LayerStage(stage.name, stage.sources, stage.output, replace(stage.placement, tiles=tiles), None)
         part = NetworkPlan(plan.name, plan.inputs, (own,), plan.outputs)
@@ -155,10 +155,10 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         cycles = runs[0].cycles if runs else None
         wrong = first_difference(node.name, runs[0].outputs[0], compiled.codes[node.output.name]) if runs else None
         return NodeReport(**common, **nothing, **blank, cycles=cycles, **_judged(runs, wrong, str(wrong or "")))
-    placement, passes = compiled.placements[node.name], compiled.passes(node.name)
-    foretold = [compiled.cycles(node, tiles, compiled.images, skip=options.skip) for tiles in passes]
-    if len(passes) > 1:
-        common["where"] = f"rtl in {len(passes)} passes; the host adds their sums and requantises them"
+    placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
+    foretold = [own.tiles for own in counted]
+    if len(foretold) > 1:
+        common["where"] = f"rtl in {len(foretold)} passes; the host adds their sums and requantises them"
     return NodeReport(
         **common,
         mapping=placement.mapping,
@@ -170,16 +170,10 @@ def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs
         reads_model=sum(tile.reads for own in foretold for tile in own),
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
-        passes=len(passes),
-        **_compared(compiled, node, placement, foretold, runs),
-        note="; ".join(part for part in (compiled.choices[node.name].note, _held(runs, foretold)) if part),
+        passes=len(foretold),
+        **_compared(compiled, node, foretold, runs),
+        note=compiled.choices[node.name].note,
     )
-
-
-def _held(runs: list[Run] | None, foretold: list[list[TileCycles]]) -> str:
-    """What a padding-free layer took more than the model knows of."""
-    more = sum(max(run.tiles) for run in runs or []) - sum(max(tile.cycles for tile in own) for own in foretold)
-    return f"{more:,} cycles more than foretold: flushed blocks waited for the collector" if runs and more else ""
 
 
 def _judged(runs: list[Run] | None, difference: Difference | None, fault: str) -> dict:
@@ -190,7 +184,6 @@ def _judged(runs: list[Run] | None, difference: Difference | None, fault: str) -
 def _compared(
     compiled: CompiledNetwork,
     node: Matrix,
-    placement: Placement,
     foretold: list[list[TileCycles]],
     runs: list[Run] | None,
 ) -> dict:
@@ -205,8 +198,7 @@ def _compared(
     counted = [cycles for run in runs for cycles in run.tiles]
     wanted = [tile.cycles for own in foretold for tile in own]
     for tile, (own, least) in enumerate(zip(counted, wanted, strict=True)):
-        # Padding-free, flushed blocks may wait for the collector, which the model leaves out: never less, though.
-        if own < least or (own > least and not placement.sweep.overlap):
+        if own != least:
             return _judged(runs, None, _miscounted(node, f"tile {tile} takes {own:,} cycles", least))
     for index, (run, tiles) in enumerate(zip(runs, foretold, strict=True)):
         own, least = sum(run.reads), sum(tile.reads for tile in tiles)
@@ -254,24 +246,18 @@ def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
         if isinstance(node, Matrix) and node.raw:
             found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
         difference = difference or first_difference(node.name, found, compiled.codes[tensor.name])
-    bound, slowest = slowest_layer(compiled, options)
+    bound, slowest = slowest_node(compiled, options)
     done = [max(own[n] for own in run.done) for n in range(compiled.images)]
-    # Once full: the first half of the images fills the network.
-    first = len(done) // 2 if len(done) > 2 else 0
+    first = measured_from(len(done))
     per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
     return Flow(done[0], per_image, bound, slowest, difference is None, str(difference or ""), difference)
 
 
-def slowest_layer(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
-    """Cycles of an image in the layer that takes most alone, over the images that `flow` measures, and its name."""
-    found = []
-    count = compiled.images
-    first = count // 2 + 1 if count > 2 else (1 if count > 1 else 0)
-    for node in compiled.graph.matrices:
-        tiles = compiled.placements[node.name].tiles
-        whole, start = (
-            max(tile.cycles for tile in compiled.cycles(node, tiles, images, skip=options.skip)) if images else 0
-            for images in (count, first)
-        )
-        found.append(((whole - start) / (count - first), node.name))
-    return max(found)
+def slowest_node(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
+    """Cycles of an image in the node that takes most alone, over the images that `flow` measures, and its name.
+
+    All layers must stand on the chip at once.
+    """
+    counted = {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
+    bound, slowest = slowest_stage(compiled.plan, counted)
+    return bound, next(stage.node_name for stage in compiled.plan.stages if stage.name == slowest)

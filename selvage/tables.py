@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -55,12 +56,15 @@ def layer_row(line: LayerReport) -> list[str]:
     ]
 
 
+def tiles_of(line: Any) -> str:
+    """How many tiles, and in how many passes."""
+    return f"{line.tiles:,}" + (f" in {line.passes} passes" if line.passes > 1 else "")
+
+
 def layer_table(lines: Iterable[LayerReport]) -> Table:
     """One row a layer."""
     heads = ("layer", "schedule", "steps", "RTL cycles", "foretold", "OU reads", "skipped", "crossbars", "tiles")
-    rows = [
-        [line.name, *layer_row(line), f"{line.crossbars:,}", f"{line.tiles:,}", verdict(line.match)] for line in lines
-    ]
+    rows = [[line.name, *layer_row(line), f"{line.crossbars:,}", tiles_of(line), verdict(line.match)] for line in lines]
     return table_of("selvage", (*heads, "verdict"), rows)
 
 

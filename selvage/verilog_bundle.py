@@ -108,7 +108,7 @@ def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) 
 def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
     """The bundle of one node, or of one pass of it."""
     p, inputs = part.parameters, [codes[:IMAGES] for codes in part.inputs]
-    if len(p.plan.layers) == 1 and len(compiled.passes(part.node.name)) > 1:
+    if len(p.plan.layers) == 1 and len(compiled.placements[part.node.name].passes) > 1:
         (stage,) = p.plan.layers
         expected = run_crossbars(stage.placement, inputs[0] - stage.placement.format.zero_point)
     else:

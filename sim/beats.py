@@ -4,6 +4,7 @@ Written from the drain's timing table in ``docs/architecture.md``, not from the 
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from mapping.drain import DrainPlan
 from mapping.placement import Placement, Tile
@@ -38,11 +39,15 @@ class BeatQueue:
             self.taken = [begin + self.to_beat + place for place in self.leaving]
             self.takes.extend(self.taken)
             return begin + self.length - 1
+        return self.one_by_one(begin, lambda index, cycle: max(cycle, free))
+
+    def one_by_one(self, begin: int, take: Callable[[int, int], int]) -> int:
+        """`step`, ``take`` saying in which cycle beat ``index`` of the drain is taken that is there in ``cycle``."""
         end, taken, self.taken = begin - 1, self.takes[-1], []
-        for gap in self.gaps:
+        for index, gap in enumerate(self.gaps):
             # A beat that was taken makes room from the second cycle after it on.
             end = max(end, self.takes[0] + 1) + gap
-            taken = max(end + self.to_beat, free, taken + 1)
+            taken = take(index, max(end + self.to_beat, taken + 1))
             self.takes.append(taken)
             self.taken.append(taken)
         return end

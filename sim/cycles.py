@@ -6,19 +6,22 @@ offered. The source always offers, the sink always accepts, the macro answers af
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.drain import drain_plan, drain_shape
+from mapping.drain import drain_shape
 from mapping.load import load_cycles, words_of
 from mapping.placement import Array, Placement, Tile
-from sim.beats import BeatQueue, drain_to_beat
+from mapping.schedule import Sweep
+from sim.beats import drain_to_beat
 from sim.machine import group_reads, ou_reads, window_bands
+from sim.overlap import OverlapSink, block_steps
 
 Integers = NDArray[np.int64]
+Offsets = Sequence[tuple[int, int]]  # of pixels of a window, from the base of its step
 
 FIRST_LOAD = 3  # first cycle in which a step is known
 WORD_TO_LOAD = 2  # a word is accepted to the first cycle of a load that needs it
@@ -110,41 +113,37 @@ def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:
     return [own[0] for own in kinds.values()], np.array([len(own) for own in kinds.values()])
 
 
-def window_edges(placement: Placement, tile: Tile, axis: int) -> tuple[Integers, Integers]:
+def window_edges(sweep: Sweep, offsets: Offsets, axis: int) -> tuple[Integers, Integers]:
     """First and last pixel along ``axis`` of the window of each step, not clipped."""
-    sweep = placement.sweep
     base = np.arange(sweep.steps[axis]) * sweep.stride[axis]
-    offsets = [offset[axis] for offset in tile.offsets]
-    return (base + min(offsets)) // sweep.insert[axis], (base + max(offsets)) // sweep.insert[axis]
+    own = [offset[axis] for offset in offsets]
+    return (base + min(own)) // sweep.insert[axis], (base + max(own)) // sweep.insert[axis]
 
 
-def buffer_lines(placement: Placement, tile: Tile) -> int:
+def buffer_lines(sweep: Sweep, offsets: Offsets) -> int:
     """Lines of the input buffer: the tallest window, and the lines a new row of steps adds to it."""
-    sweep = placement.sweep
-    offsets = [offset[0] for offset in tile.offsets]
-    base = np.arange(sweep.insert[0])
-    tall = int(((base + max(offsets)) // sweep.insert[0] - (base + min(offsets)) // sweep.insert[0]).max()) + 1
+    base, own = np.arange(sweep.insert[0]), [offset[0] for offset in offsets]
+    tall = int(((base + max(own)) // sweep.insert[0] - (base + min(own)) // sweep.insert[0]).max()) + 1
     return min(sweep.size[0], tall + (sweep.stride[0] - 1 if sweep.insert[0] == 1 else 0))
 
 
-class _Source:
-    """The input stream: one word a cycle while the buffer has room."""
+class Source:
+    """The input stream of windows of ``offsets``: one word a cycle, ``words`` a pixel, while the buffer has room."""
 
-    def __init__(self, placement: Placement, tile: Tile, words: int) -> None:
-        height, width = placement.sweep.size
+    def __init__(self, sweep: Sweep, offsets: Offsets, words: int) -> None:
+        height, width = sweep.size
         pitch = width * words
-        (top, bottom), (left, right) = (window_edges(placement, tile, axis) for axis in range(2))
+        (top, bottom), (left, right) = (window_edges(sweep, offsets, axis) for axis in range(2))
         rows, columns = np.minimum(bottom, height - 1), np.minimum(right, width - 1)
         needed = (rows[:, None] * width + columns + 1) * words
         outside = ((bottom < 0) | (top >= height))[:, None] | ((right < 0) | (left >= width))
         self.need = np.where(outside, 1, np.maximum(needed, 1)).ravel().tolist()
         # The next row of steps starts lower, so what lies left of the window is dead.
-        sweep = placement.sweep
         base = (np.arange(sweep.steps[0]) + 1) * sweep.stride[0]
-        following = (base + min(offset[0] for offset in tile.offsets)) // sweep.insert[0]
+        following = (base + min(offset[0] for offset in offsets)) // sweep.insert[0]
         low = np.clip(top, 0, height)
         retires = following > np.maximum(top, 0)
-        limit_rows = low + buffer_lines(placement, tile)
+        limit_rows = low + buffer_lines(sweep, offsets)
         limit = limit_rows[:, None] * pitch + np.where(retires[:, None], np.clip(left, 0, width) * words, 0)
         self.total = height * pitch
         self.limit = np.minimum(limit, self.total).ravel().tolist()
@@ -196,19 +195,24 @@ class Timeline:
         self.placement, self.tile = placement, tile
         self.load, (self.drain, arrays) = load_cycles(placement, tile), drain_shape(placement, tile)
         self.to_beat = drain_to_beat(placement, tile, arrays)
-        self.source = _Source(placement, tile, words_of(tile, placement)[1])
+        self.source = Source(placement.sweep, tile.offsets, words_of(tile, placement)[1])
 
     def run(self, reads: Integers, images: int) -> int:
         """Cycles of a tile whose beats are taken at once; ``reads`` as of `tile_reads`."""
-        overlap = self.placement.sweep.overlap
-        sink = _Overlap(self.placement, self.tile, self.to_beat) if overlap else None
-        drains, out = self.drains(reads, images), 0
+        drains, sweep = self.drains(reads, images), self.placement.sweep
         first = next(drains)
-        for step in range(reads.shape[2]):
-            last = first + self.drain - 1
-            last, out = sink.step(first, step) if sink else (last, last + self.to_beat)
-            first = drains.send(last)
-        return out + 1
+        if not sweep.overlap:
+            for _ in range(reads.shape[2]):
+                last = first + self.drain - 1
+                first = drains.send(last)
+            return last + self.to_beat + 1
+        sink = OverlapSink(self.placement, self.tile, self.to_beat)
+        for stepped in list(block_steps(sweep)) * images:
+            if stepped:
+                first = drains.send(sink.drain(first, 0))
+            else:
+                sink.flush(0)
+        return sink.out + 1
 
     def drains(self, reads: Integers, images: int) -> Generator[int, int, None]:
         """Of each step the first cycle in which its drain could begin; is sent the one of its last slot read.
@@ -271,37 +275,3 @@ def binding(reads: Integers) -> Integers:
             return reads[:, k : k + 1]
     distinct = {reads[:, k].tobytes(): reads[:, k] for k in range(len(whole))}
     return np.stack(list(distinct.values()), axis=1)
-
-
-class _Overlap:
-    """Flush beats of the overlap buffer, and how they hold up the drain."""
-
-    def __init__(self, placement: Placement, tile: Tile, to_beat: int) -> None:
-        sweep, m, drain = placement.sweep, placement.layer.outputs, drain_plan(placement, tile)
-        self.queue, beats = BeatQueue(drain, to_beat), drain.banks[0].beats
-        phases = [sweep.phases[beats[index].outputs[0] // m] for index in self.queue.leaving]
-        final = [y < sweep.block[0] and x < sweep.block[1] for y, x in phases]
-        self.steps, self.final = sweep.steps, sum(final)
-        self.last_final = max(index for index, own in enumerate(final) if own)
-        self.grid = [
-            max(steps, -(-(crop + size) // block))
-            for steps, crop, size, block in zip(sweep.steps, sweep.crop, sweep.output, sweep.block, strict=True)
-        ]
-        tall = max(y for y, _ in phases) + 1
-        lines = -(-max(tall, sweep.block[0]) // sweep.block[0]) * sweep.block[0]
-        channels = len({output % m for beat in beats for output in beat.outputs})
-        self.busy_until = lines * self.grid[1] * sweep.block[1] * channels  # the clearing after reset
-
-    def step(self, first: int, step: int) -> tuple[int, int]:
-        """Last slot asked for of a drain that could begin at ``first``; cycle of the last beat that leaves."""
-        last = self.queue.step(first, self.busy_until)
-        taken = self.queue.taken
-        rows, columns = self.steps
-        at = step % (rows * columns)
-        flushed = 0
-        if at % columns == columns - 1:
-            flushed = self.grid[1] - columns
-            if at == rows * columns - 1:
-                flushed += (self.grid[0] - rows) * self.grid[1]
-        self.busy_until = taken[-1] + 1 + flushed * self.final
-        return last, self.busy_until if flushed else taken[self.last_final] + 1

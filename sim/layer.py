@@ -3,63 +3,109 @@
 Written from the collector's timing table in ``docs/architecture.md``. Every tile is given its words directly.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.drain import drain_plan
+from mapping.collect import Leaving
 from mapping.placement import Placement, Tile
-from sim.beats import BeatQueue
 from sim.cycles import TileCycles, Timeline, tile_cycles, tile_reads
+from sim.overlap import OverlapSink, PlainSink, block_steps
 
 Integers = NDArray[np.int64]
 
 
-def layer_cycles(
-    placement: Placement, tiles: tuple[Tile, ...], codes: Integers, words: int, *, skip: bool = True
-) -> list[TileCycles]:
-    """`tile_cycles` of ``tiles`` that share a collector of ``words`` words a step; tiles that are alike once.
+@dataclass(frozen=True, eq=False)
+class CountedPass:
+    """Tiles that work side by side, with the reads of ``images``; those that are alike once."""
 
-    Padding-free, beats leave blocks later than their steps: there no collector is foreseen to hold a tile up.
-    """
-    kinds = [_likeness(tile) for tile in tiles]
-    distinct = dict(zip(kinds, tiles, strict=True))
-    if placement.sweep.overlap:
-        known = {kind: tile_cycles(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
-        return [known[kind] for kind in kinds]
-    counted = [tile_reads(placement, tile, codes, skip=skip) for tile in distinct.values()]
-    lines = [Timeline(placement, tile) for tile in distinct.values()]
-    queues = [BeatQueue(drain_plan(placement, line.tile), line.to_beat) for line in lines]
-    drains = [line.drains(reads, len(codes)) for line, (_, reads) in zip(lines, counted, strict=True)]
-    begin, taken = [next(own) for own in drains], [0] * len(drains)
-    end, free, free_next = -1, 0, 0  # last word read; from when this step's beats and the next one's are taken
-    for _ in range(counted[0][1].shape[2]):
-        for k, (queue, own) in enumerate(zip(queues, drains, strict=True)):
-            begin[k] = own.send(queue.step(begin[k], free))
-            taken[k] = queue.taken[-1]
-        end = max(*taken, end) + words
-        free, free_next = free_next, end + 1
-    known = {
-        kind: replace(counts, cycles=last + 1) for kind, (counts, _), last in zip(distinct, counted, taken, strict=True)
-    }
+    placement: Placement  # of these tiles alone
+    images: int
+    kinds: tuple[tuple, ...]  # of every tile
+    reads: dict[tuple, tuple[TileCycles, Integers]]  # by kind, as `tile_reads`
+
+    @cached_property
+    def leaving(self) -> Leaving:
+        """What the tiles yield."""
+        return Leaving(self.placement)
+
+    @cached_property
+    def words(self) -> int:
+        """Of a step, where no reader narrows them."""
+        return self.leaving.words(self.leaving.widest)
+
+    @cached_property
+    def tiles(self) -> list[TileCycles]:
+        """Of every tile, behind it the collector of these tiles alone."""
+        return self.cycles(self.words)
+
+    def cycles(self, words: int) -> list[TileCycles]:
+        """Of every tile, behind it a collector of ``words`` words a step."""
+        ends = zip(self.kinds_ends(words), self.reads.items(), strict=True)
+        known = {kind: replace(counts, cycles=own[-1] + 1) for own, (kind, (counts, _)) in ends}
+        return [known[kind] for kind in self.kinds]
+
+    def ends(self, words: int, again: int = 1) -> list[int]:
+        """Of each image the cycle in which its last beat is taken, all images ``again`` times."""
+        return [max(own) for own in zip(*self.kinds_ends(words, again), strict=True)]
+
+    def kinds_ends(self, words: int, again: int = 1) -> list[list[int]]:
+        """`ends` of each kind of tile."""
+        distinct = dict(zip(self.kinds, self.placement.tiles, strict=True))
+        images, sweep = self.images * again, self.placement.sweep
+        lines = [Timeline(self.placement, distinct[kind]) for kind in self.reads]
+        sink = OverlapSink if sweep.overlap else PlainSink
+        sinks = [sink(self.placement, line.tile, line.to_beat) for line in lines]
+        reads = [np.tile(own, again) for _, own in self.reads.values()]
+        drains = [line.drains(own, images) for line, own in zip(lines, reads, strict=True)]
+        begin = [next(own) for own in drains]
+        end, free, free_next = -1, 0, 0  # last word read; from when this block's beats and the next one's are taken
+        found: list[list[int]] = [[] for _ in sinks]
+        blocks = list(block_steps(sweep))
+        for _ in range(images):
+            for stepped in blocks:
+                for k, (own, steps) in enumerate(zip(sinks, drains, strict=True)):
+                    if stepped:
+                        begin[k] = steps.send(own.drain(begin[k], free))
+                    else:
+                        own.flush(free)
+                end = max(*(own.out for own in sinks), end) + words
+                free, free_next = free_next, end + 1
+            for ends, own in zip(found, sinks, strict=True):
+                ends.append(own.out)
+        return found
+
+
+def count_passes(placement: Placement, codes: Integers, *, skip: bool = True) -> list[CountedPass]:
+    """Every pass of a layer (`Placement.passes`) for activations ``codes`` (N, C, H, W), zero point subtracted."""
+    return [_counted(placement, tiles, codes, skip) for tiles in placement.passes]
+
+
+def layer_cycles(
+    placement: Placement, tiles: Sequence[Tile], codes: Integers, words: int, *, skip: bool = True
+) -> list[TileCycles]:
+    """`tile_cycles` of ``tiles`` that share a collector of ``words`` words a step."""
+    return _counted(placement, tiles, codes, skip).cycles(words)
+
+
+def alone_cycles(placement: Placement, codes: Integers, *, skip: bool = True) -> list[TileCycles]:
+    """`tile_cycles` of every tile, of tiles that are alike once: none shares a collector."""
+    kinds = [_kind(tile) for tile in placement.tiles]
+    distinct = dict(zip(kinds, placement.tiles, strict=True))
+    known = {kind: tile_cycles(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
     return [known[kind] for kind in kinds]
 
 
-def _likeness(tile: Tile) -> tuple:
+def _counted(placement: Placement, tiles: Sequence[Tile], codes: Integers, skip: bool) -> CountedPass:
+    kinds = tuple(_kind(tile) for tile in tiles)
+    distinct = dict(zip(kinds, tiles, strict=True))
+    reads = {kind: tile_reads(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
+    return CountedPass(replace(placement, tiles=tuple(tiles)), len(codes), kinds, reads)
+
+
+def _kind(tile: Tile) -> tuple:
     """Tiles with the same one take the same cycles."""
-    blocks = tuple(
-        (
-            *(index, block.row, block.column, block.significances, len(block.outputs)),
-            *(block.window.tobytes(), block.shifts.tobytes(), _neighbours(tile, block.outputs)),
-        )
-        for index, array in enumerate(tile.arrays)
-        for block in array.blocks
-    )
-    return tile.first_channel, tile.channels, tile.offsets, tile.slices, blocks
-
-
-def _neighbours(tile: Tile, outputs: Integers) -> bytes:
-    """Which outputs a block has, counted from the tile's first."""
-    first = tile.arrays[0].blocks[0].outputs[0]
-    return (outputs - first).tobytes()
+    return tile.first_channel, tile.likeness

@@ -22,7 +22,7 @@ def addresses(p: TileParameters) -> list[tuple[Any, ...]]:
     placement, tile, plan = p.placement, p.tile, p.load
     height, width = placement.sweep.size
     row, column = np.indices((height, width))
-    line = row % buffer_lines(placement, tile)
+    line = row % buffer_lines(placement.sweep, tile.offsets)
     # A map of addresses, one channel a word; 0 is left for what is outside.
     marks = np.stack([(line * width + column) * plan.words + word + 1 for word in range(plan.words)])
     whole = replace(tile, first_channel=0, channels=plan.words)

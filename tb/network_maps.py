@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +24,7 @@ from hw.maps import (
 from hw.pool import Pool, PoolParameters
 from hw.requantizer import Requantizer
 from hw.streams import Fork
-from sim.cycles import _Source
+from sim.cycles import Source
 from spec import graph
 from spec.layer import InputFormat
 
@@ -235,7 +234,7 @@ class Pooling:
         """Windows load one after the other, as soon as their pixels are there."""
         p, start, times = self.p, 0, []
         offsets = tuple((row, column) for row, column, _ in p.buffer.reads)
-        source = _Source(SimpleNamespace(sweep=p.buffer.sweep), SimpleNamespace(offsets=offsets), p.words)
+        source = Source(p.buffer.sweep, offsets, p.words)
         latency = REDUCED + (Requantizer.latency if p.requantization else 0)
         for step in range(images * p.output[0] * p.output[1]):
             at = step % (p.output[0] * p.output[1])

@@ -22,8 +22,8 @@ def positions(p: TileParameters, axis: int) -> list[tuple[int, int]]:
 def steps_of(p: TileParameters) -> list[dict[str, int]]:
     """Of one image: base, the last pixel that is needed (None where none is), the first that must wait."""
     sweep, plan = p.placement.sweep, p.load
-    (height, width), lines = sweep.size, buffer_lines(p.placement, p.tile)
-    (top, bottom), (left, right) = (window_edges(p.placement, p.tile, axis) for axis in range(2))
+    (height, width), lines = sweep.size, buffer_lines(sweep, p.tile.offsets)
+    (top, bottom), (left, right) = (window_edges(sweep, p.tile.offsets, axis) for axis in range(2))
     following = [
         ((y + 1) * sweep.stride[0] + min(o[0] for o in p.tile.offsets)) // sweep.insert[0]
         for y in range(sweep.steps[0])

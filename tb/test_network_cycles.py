@@ -16,7 +16,7 @@ from mapping.placement import Placement, Tile, row_groups
 from mapping.sme import SmeParameters, place_sme
 from mapping.sre import place_sre
 from selvage.network_cycles import Activations, BufferBits, model_layer, model_network
-from sim.cycles import _Source, binding, tile_cycles
+from sim.cycles import Source, binding, tile_cycles
 from sim.machine import step_windows
 from spec.chip import Chip, load_chip, ready_chips
 from spec.errors import InputError
@@ -83,7 +83,7 @@ class PlainSource:
     """The input stream, a word at a time."""
 
     def __init__(self, placement: Placement, tile: Tile, plan: LoadPlan) -> None:
-        rules = _Source(placement, tile, plan.words)
+        rules = Source(placement.sweep, tile.offsets, plan.words)
         self.need, self.limit, self.total, self.open = rules.need, rules.limit, rules.total, rules.limit[0]
         self.start(0)
 
@@ -225,8 +225,12 @@ def test_kinds_stand_for_every_tile(name: str, schedule: str, dynamic: bool) -> 
         for fold in (1, 2) if schedule == "red" and layer.stride != (1, 1) else (1,):
             how = {"input_format": INT8, "schedule": schedule, "fold": fold, "dynamic": dynamic}
             whole = place_dense(layer, np.zeros(layer.weight_shape, np.int64), chip, **how)
-            kinds, times = dense_kinds(layer, chip, **how)
-            assert sum(times) == len(whole.tiles)
+            kinds, order = dense_kinds(layer, chip, **how)
+            assert len(order) == len(whole.tiles)
+            stand_in = [kinds.tiles[kind] for kind in order]
+            first, second = ([(t.first_channel, t.likeness) for t in own] for own in (whole.tiles, stand_in))
+            assert first == second
+            times = np.bincount(order).tolist()
             fewer |= len(kinds.tiles) < len(whole.tiles)
             codes = codes_of(layer, INT8, 0.5)
             for skip in (True, False):

@@ -343,7 +343,7 @@ def test_network_in_passes(tmp_path: Path) -> None:
     compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
     write_verilog_bundle(compiled, NetworkOptions(), tmp_path)
     folders = sorted(path.name for path in tmp_path.iterdir())
-    assert len(compiled.passes("layer_0")) > 1 and "node_0_1" in folders and "node_1" in folders
+    assert len(compiled.placements["layer_0"].passes) > 1 and "node_0_1" in folders and "node_1" in folders
     for folder in ("node_0_1", "node_1"):
         assert last_line(tmp_path / folder, "selftest.f") == "PASS"
 

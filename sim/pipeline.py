@@ -1,0 +1,81 @@
+"""Cycles between images of each stage of a network when all are at work: the slowest sets the pace.
+
+Written from the timing tables of ``docs/architecture.md``. Words come when they are wanted and leave at once; so no
+stage is faster in a network, and a network no faster than its slowest stage.
+"""
+
+import math
+from collections.abc import Mapping
+
+from mapping.network import LayerStage, NetworkPlan, PoolStage, Stage
+from mapping.schedule import Sweep
+from sim.cycles import FIRST_LOAD, Source
+from sim.layer import CountedPass
+
+
+def measured_from(images: int) -> int:
+    """The image from whose end on throughput is measured, once the network is full: the first half fills it."""
+    return images // 2 if images > 2 else 0
+
+
+def stage_interval(plan: NetworkPlan, stage: Stage) -> int:
+    """Cycles an image of a stage, of a layer without its tiles: a word a cycle in and out, and what a pool reads."""
+    sources = [source.numbers // plan.lanes[source.name] for source in stage.sources]
+    found = [*sources, stage.output.numbers // plan.lanes[stage.output.name]]
+    if isinstance(stage, PoolStage):
+        found.append(pool_interval(stage, stage.sources[0].shape[0] // plan.lanes[stage.sources[0].name]))
+    if isinstance(stage, LayerStage):
+        sweep = stage.placement.sweep
+        words = stage.output.shape[0] // plan.lanes[stage.output.name]
+        # Of blocks all pixels leave the collector; a line outside of the map costs the raster buffer a cycle.
+        found.append(math.prod(sweep.grid) * math.prod(sweep.block) * words)
+        if not sweep.raster:
+            found.append(found[1] + sweep.grid[0] * sweep.block[0] - sweep.output[0])
+    return max(found)
+
+
+def pool_interval(stage: PoolStage, words: int) -> int:
+    """Cycles from one image to the next of a pool that reads ``words`` words a pixel: the windows' loads, one after
+    the other, each when its pixels are there."""
+    node, size = stage.node, stage.sources[0].shape[1:]
+    output = stage.output.shape[1:]
+    sweep = Sweep(size=size, output=output, steps=output, stride=node.stride)
+    offsets = [(y - node.pads[0], x - node.pads[1]) for y in range(node.kernel[0]) for x in range(node.kernel[1])]
+    source, load = Source(sweep, offsets, words), len(offsets) * words
+    ends, start = [], FIRST_LOAD
+    for image in range(3):
+        start = source.restart(start) if image else start
+        for step in range(math.prod(output)):
+            start = source.present(step, start) + load
+        ends.append(start)
+    return ends[2] - ends[1]
+
+
+def layer_interval(counted: CountedPass, words: int) -> float:
+    """Cycles between images of a layer's tiles, the collector reading ``words`` words a step; of a single image as if
+    it came again and again."""
+    ends = counted.ends(words, again=2 if counted.images == 1 else 1)
+    first = measured_from(len(ends))
+    return (ends[-1] - ends[first]) / (len(ends) - 1 - first)
+
+
+def slowest_stage(plan: NetworkPlan, counted: Mapping[str, CountedPass]) -> tuple[float, str]:
+    """Cycles an image of the stage that takes most, and its name; ``counted`` are the layers, each of a single pass.
+
+    They are those of the images that throughput is measured over.
+    """
+    found = max((stage_interval(plan, stage), stage.name) for stage in plan.stages)
+    layers = {stage.name: counted[stage.name].leaving.words(plan.lanes[stage.output.name]) for stage in plan.layers}
+    most = {name: _most(counted[name], words) for name, words in layers.items()}
+    for name in sorted(most, key=lambda name: -most[name]):
+        if most[name] <= found[0]:
+            break
+        found = max(found, (layer_interval(counted[name], layers[name]), name))
+    return found
+
+
+def _most(counted: CountedPass, words: int) -> float:
+    """No less than `layer_interval`, where that is known at once: a second image takes no longer than the first."""
+    if counted.images > 1 or words != counted.words:
+        return math.inf
+    return max(tile.cycles for tile in counted.tiles)
