@@ -117,7 +117,7 @@ module selftest;
     pauses = $test$plusargs("pauses") != 0;
     #22 rst = 1'b0;
   end
-  always #5 clk = !clk;
+  initial forever #5 clk = !clk;
   {top} dut (
 {pins}
   );

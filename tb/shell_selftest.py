@@ -98,7 +98,7 @@ module selftest;
     quiet = 0;
     #22 rst = 1'b0;
   end
-  always #5 clk = !clk;
+  initial forever #5 clk = !clk;
   {top} dut (
 {pins}
   );
