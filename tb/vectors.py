@@ -1,28 +1,31 @@
 """Images that a bundle's self-test plays: those given, and such as reach the ends of codes, windows and sums."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.layer import evaluate
 from mapping.rows import kernel_view
 from spec.graph import Graph, Matrix, Tensor
 from spec.layer import Layer
 
 Integers = NDArray[np.int64]
 Place = tuple[int, int]
-AIMS = 256  # windows of an image that are set to reach an end of a sum
+Aim = tuple[int, int]
+AIMS = 256  # windows that are set to reach an end of a sum
+MOST, SMALL = 3, 1024  # images for them, of maps of as many pixels at most
 FEW = 64  # pixels of a map that is small: its images take little time
 
 
 def selftest_images(graph: Graph, given: Sequence[Integers]) -> list[Integers]:
     """Codes (N, C, H, W) of each input of ``graph``, N at least 3 and the same for all.
 
-    The first image given (``given[k]`` are those of input k) and, where there is one, the second; one whose windows
-    bring the sums of the first layer to their ends; one, or where the map is small some, with whole windows of the
-    largest, the smallest and the zero code.
+    The first image given (``given[k]`` are those of input k) and, where there is one, the second; some, of a large map
+    one, whose windows bring the sums of the first layer to their ends; one, or where the map is small some, with whole
+    windows of the largest, the smallest and the zero code.
     """
-    sides = [[_aimed(graph, tensor), *_even(tensor, _extent(graph, tensor))] for tensor in graph.inputs]
+    sides = [[*_aimed(graph, tensor), *_even(tensor, _extent(graph, tensor))] for tensor in graph.inputs]
     most = max(map(len, sides))
     return [
         np.stack([own[0], *(images[k % len(images)] for k in range(most)), *own[1:2]])
@@ -57,61 +60,69 @@ def _even(tensor: Tensor, extent: Place) -> list[Integers]:
     return [image]
 
 
-def _aimed(graph: Graph, tensor: Tensor) -> Integers:
-    """An image with the smallest and the largest code at random, but for windows that make a channel's sum of the
-    first layer that reads it as large, or as small, as it can be; the channels in turn, those of the largest weights
-    first."""
+def _aimed(graph: Graph, tensor: Tensor) -> list[Integers]:
+    """Images with the smallest, the largest and the zero code at random, but for windows that make a channel's sum of
+    the first layer that reads them as large, or as small, as it can be; the channels in turn, those of the largest
+    weights first."""
     low, high = tensor.format.raw_range
     zero = tensor.format.zero_point
-    image = np.random.default_rng(len(graph.nodes)).choice([low, high, zero], tensor.shape)
+    rng = np.random.default_rng(len(graph.nodes))
     node = next((n for n in graph.nodes if isinstance(n, Matrix) and tensor.name in n.inputs), None)
     if node is None:
-        return image
+        return [rng.choice([low, high, zero], tensor.shape)]
     layer = node.layer
+    # Of each output pixel what positive and what negative weights its window has.
+    ones = np.ones((1, *tensor.shape), np.int64)
+    up, down = (evaluate(layer, ones, part)[0] for part in (np.maximum(node.weights, 0), np.minimum(node.weights, 0)))
+    largest = {1: (high - zero) * up + (low - zero) * down, -1: (zero - low) * up + (zero - high) * down}
+    reach = (up - down).max(axis=(1, 2))
+    aims = [(int(m), sign) for m in np.argsort(-reach, kind="stable") for sign in (1, -1)][:AIMS]
+    images: list[Integers] = []
+    while aims and len(images) < (MOST if tensor.shape[1] * tensor.shape[2] <= SMALL else 1):
+        image = rng.choice([low, high, zero], tensor.shape)
+        aims = _aim(node, aims, largest, image, (low, zero, high))
+        images.append(image)
+    return images
+
+
+def _aim(
+    node: Matrix, aims: list[Aim], largest: dict[int, Integers], image: Integers, codes: tuple[int, int, int]
+) -> list[Aim]:
+    """Set windows of ``image`` for as many of ``aims`` (channel, sign) as have room; those that have none.
+
+    ``largest`` (M, OH, OW) by sign; ``codes``: smallest, zero, largest.
+    """
+    layer, (low, zero, high) = node.layer, codes
     kernel = kernel_view(layer, node.weights)  # (groups, KH, KW, C/g, M/g)
-    reach = np.abs(kernel).sum(axis=(1, 2, 3)).ravel()
-    aims = [(int(m), sign) for m in np.argsort(-reach, kind="stable") for sign in (1, -1)]
-    taken = np.zeros(tensor.shape[1:], bool)
-    for count, pixels in enumerate(_windows(layer, taken)):
-        if count == AIMS:
-            break
-        channel, sign = aims[count % len(aims)]
+    one = layer.model_copy(update={"channels": 1, "outputs": 1, "groups": 1, "op": _map_op(layer)})
+    window = np.ones(one.weight_shape, np.int64)
+    taken = np.zeros((layer.groups, 1, 1, layer.height, layer.width), np.int64)
+    left = []
+    for channel, sign in aims:
         group, own = divmod(channel, layer.outputs // layer.groups)
+        free = evaluate(one, taken[group], window)[0, 0] == 0
+        best = largest[sign][channel]
+        places = np.argwhere(free & (best == best.max()))
+        if not len(places):
+            left.append((channel, sign))
+            continue
         first = group * (layer.channels // layer.groups)
-        for (y, x), place in pixels.items():
+        for (y, x), place in _pixels(layer, (int(places[0][0]), int(places[0][1]))).items():
             weights = sign * kernel[group][place][:, own]
             image[first : first + len(weights), y, x] = np.where(weights > 0, high, np.where(weights < 0, low, zero))
-    return image
+            taken[group, 0, 0, y, x] = 1
+    return left
 
 
-def _windows(layer: Layer, taken: NDArray[np.bool_]) -> Iterator[dict[Place, Place]]:
-    """Windows that share no pixel, the whole ones first: kernel position by pixel. ``taken`` are pixels in use."""
-    places = [(ky, kx) for ky in range(layer.kernel[0]) for kx in range(layer.kernel[1])]
-    whole = max(len(_pixels(layer, places, (oy, ox))) for oy, ox in _corners(layer))
-    for least in dict.fromkeys((whole, 1)):
-        for oy in range(layer.output_size[0]):
-            for ox in range(layer.output_size[1]):
-                pixels = _pixels(layer, places, (oy, ox))
-                if len(pixels) >= least and not any(taken[pixel] for pixel in pixels):
-                    for pixel in pixels:
-                        taken[pixel] = True
-                    yield pixels
+def _map_op(layer: Layer) -> str:
+    """A dense layer is a convolution of a map of one pixel."""
+    return "conv" if layer.op == "dense" else layer.op
 
 
-def _corners(layer: Layer) -> list[Place]:
-    """Output pixels in the middle, of each phase: their windows are whole where any are."""
-    middle = [side // 2 for side in layer.output_size]
-    return [
-        (min(middle[0] + y, layer.output_size[0] - 1), min(middle[1] + x, layer.output_size[1] - 1))
-        for y in range(layer.stride[0])
-        for x in range(layer.stride[1])
-    ]
-
-
-def _pixels(layer: Layer, places: Sequence[Place], output: Place) -> dict[Place, Place]:
+def _pixels(layer: Layer, output: Place) -> dict[Place, Place]:
     """Input pixels that an output pixel needs, and with which kernel position."""
     found = {}
-    for place in places:
+    for place in np.ndindex(*layer.kernel):
         at = []
         for axis, side in enumerate((layer.height, layer.width)):
             lag, stride = place[axis] * layer.dilation[axis] - layer.pads[axis], layer.stride[axis]
