@@ -6,7 +6,6 @@ cycle model. Exits with 1 when one is not.
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from mapping.dense import place_dense
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
+from tb.cache import build_folder
 from tb.corners import CASES, LAYERS
 from tb.simulate import simulate_tile
 
-BUILD = Path("build") / "corners"
+BUILD = build_folder("corners")
 
 
 def exact(name: str, schedule: str) -> bool:

@@ -32,8 +32,9 @@ from mapping.placement import Placement
 from mapping.sme import SmeParameters, place_sme
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
+from tb.cache import build_folder
 
-BUILD = Path("build") / "features"
+BUILD = build_folder("features")
 LAYER = Layer(name="cells", op="conv", channels=8, outputs=16, height=6, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))
 FORMAT = InputFormat(raw_bits=8, raw_signed=False)
 FEATURES = {  # off, on

@@ -25,9 +25,10 @@ from examples.red_layers import RED_LAYERS
 from selvage.exits import leave
 from selvage.run import check_simulator
 from spec.errors import InputError
+from tb.cache import build_folder
 from tb.simulate import end_with_parent
 
-BUILD = Path("build") / "full"
+BUILD = build_folder("full")
 CHIPS = ("ou9x8", "isaac")
 SCHEDULES = ("red", "zero-padding")
 SAMPLED = {("FCN_Deconv2", "zero-padding"): ((0, 4), (66, 70))}  # input lines

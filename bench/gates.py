@@ -37,12 +37,13 @@ from bench.synth import tile
 from hw.modules import convert_modules
 from hw.tile import Tile
 from mapping.dense import place_dense
+from selvage.files import write_files
 from selvage.run import Compiled
-from selvage.verilog_bundle import write_files
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
+from tb.cache import build_folder
 
-BUILD = Path("build") / "gates"
+BUILD = build_folder("gates")
 TOOLS = {"yosys": "yosys", "sta": "opensta", "iverilog": "iverilog"}
 TOP, PERIPHERY = "network_with_crossbars", "network"
 # The arrays of `bench.synth.tile(1)`, two steps.

@@ -24,8 +24,9 @@ from mapping.dense import place_dense
 from mapping.network import plan_network
 from mapping.pattern import place_pattern
 from mapping.placement import Placement
+from selvage.files import write_files
 from selvage.run import Compiled
-from selvage.verilog_bundle import bundle_files, expected_codes, layer_graph, write_files
+from selvage.verilog_bundle import bundle_files, expected_codes, layer_graph
 from spec.chip import load_chip, ready_chips
 from spec.layer import InputFormat, Layer
 from tb.linters import lint, run_selftest

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,11 @@ from sim.cycles import tile_cycles
 from sim.machine import tile_outputs
 from spec.chip import load_chip, ready_chips
 from spec.network import load_network
+from tb.cache import build_folder
 from tb.simulate import simulate_tile
 
 NETWORK = "resnet50"
-BUILD = Path("build") / "networks"
+BUILD = build_folder("networks")
 SECONDS, MEGABYTES = 10, 500
 IN_RTL = (("isaac", "layer4.2.conv3"), ("ou9x8", "fc"), ("tiny", "layer4.0.conv2"))  # few cycles, Icarus serves
 

@@ -22,9 +22,10 @@ from hw.parameters import TileParameters
 from mapping.dense import place_dense
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
+from tb.cache import build_folder
 from tb.plain_tile import FAST, build_plain_tile, run_plain_tile
 
-BUILD = Path("build") / "plain_speed"
+BUILD = build_folder("plain_speed")
 TARGETS = {"icarus": 60_000, "verilator": 2_000_000}  # OU reads a second
 IMAGES = {"icarus": 4, "verilator": 160}  # a few seconds each
 RUNS = 5

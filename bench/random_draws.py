@@ -25,9 +25,10 @@ from golden.layer import evaluate
 from hw.parameters import TileParameters
 from sim.cycles import tile_cycles
 from sim.machine import ou_reads, step_windows
+from tb.cache import build_folder
 from tb.simulate import end_with_parent, simulate_tile
 
-BUILD = Path("build") / "draws"
+BUILD = build_folder("draws")
 COUNT = 300
 
 

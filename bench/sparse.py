@@ -9,7 +9,6 @@ reads everything. Reads by the formulas, from the RTL's counter. Exits with 1 on
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,10 @@ from sim.cycles import tile_cycles
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
 from spec.network import load_network
+from tb.cache import build_folder
 from tb.simulate import simulate_tile
 
-BUILD = Path("build") / "sparse"
+BUILD = build_folder("sparse")
 # Network, patterns, kernel sparsity, weights a kernel; the reference's model: area, energy, speed.
 POINTS = [
     ("vgg16-cifar", 10, 0.44, 3.5, (4.59, 2.13, 1.33)),

@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,10 @@ from mapping.dense import place_dense
 from sim.cycles import tile_cycles
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
+from tb.cache import build_folder
 from tb.simulate import build_tile, run_tile
 
-BUILD = Path("build") / "speed"
+BUILD = build_folder("speed")
 TARGETS = {"icarus": 10_000, "verilator": 25_000}  # OU reads a second
 RUNS = 3
 FORMAT = InputFormat(raw_bits=8, raw_signed=False)

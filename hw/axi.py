@@ -128,20 +128,22 @@ class StreamIn(wiring.Component):
     """Frames of a run in, words out. One cycle, a word a cycle; what has entered is never withdrawn.
 
     Nothing is taken outside a run, but the rest of a frame of which some was taken in a run that ended early, or that
-    had no ``tlast`` where it was due: it is dropped up to its ``tlast``. A beat with a wrong ``tlast`` is taken and
-    does not leave. ``framed``: False where ``tlast`` is ``final`` itself; then nothing is left of a frame.
+    had no ``tlast`` where it was due: it is dropped up to its ``tlast``, or to ``forget``. A beat with a wrong
+    ``tlast`` is taken and does not leave. ``framed``: False where ``tlast`` is ``final`` itself; then nothing is left
+    of a frame.
 
     Members
     -------
     axi, o : frames; their words
     running : a run; falls when it ends and then clears what is in hand
-    start : a run begins in the next cycle
+    start, forget : a run begins in the next cycle; no rest of a frame comes from then on, high with ``start`` too
     hold : nothing is taken in this cycle
     limit : images that may enter; at ``endless`` any number
     images : whole images of this run that entered
     begun : images of which a word entered
     final : the word that is awaited is the last of its image
     early, late : for a cycle, with a beat whose ``tlast`` is wrong
+    dropping, dropped : a rest is dropped; for a cycle, with the ``tlast`` that ends it
     """
 
     def __init__(self, parameters: FrameParameters, framed: bool = True) -> None:
@@ -153,6 +155,7 @@ class StreamIn(wiring.Component):
                 "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))),
                 "running": In(1),
                 "start": In(1),
+                "forget": In(1),
                 "hold": In(1),
                 "endless": In(1),
                 "limit": In(32),
@@ -161,13 +164,16 @@ class StreamIn(wiring.Component):
                 "final": Out(1),
                 "early": Out(1),
                 "late": Out(1),
+                "dropping": Out(1),
+                "dropped": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         axi, place = self.axi, Signal(range(max(2, self.p.words)))
-        opened, dropping, take, wrong = Signal(), Signal(), Signal(), Signal()
+        opened, take, wrong = Signal(), Signal(), Signal()
+        dropping = self.dropping
         m.d.comb += [
             opened.eq(self.running & ~self.hold & ~dropping & (self.endless | (self.images != self.limit))),
             self.final.eq(place == self.p.words - 1),
@@ -177,6 +183,7 @@ class StreamIn(wiring.Component):
             self.early.eq(take & wrong & axi.tlast),
             self.late.eq(take & wrong & ~axi.tlast),
             self.begun.eq(self.images + (place != 0)),
+            self.dropped.eq(dropping & axi.tvalid & axi.tlast),
         ]
         with m.If(~self.running):
             m.d.sync += self.o.valid.eq(0)
@@ -189,9 +196,11 @@ class StreamIn(wiring.Component):
             m.d.sync += self.images.eq(self.images + (self.final & ~wrong))
         with m.Elif(self.start):
             m.d.sync += self.images.eq(0)
-        with m.If(self.late | (~self.running & (place != 0))):
+        with m.If(self.forget):
+            m.d.sync += [dropping.eq(0), place.eq(0)]
+        with m.Elif(self.late | (~self.running & (place != 0))):
             m.d.sync += [dropping.eq(int(self.framed)), place.eq(0)]
-        with m.Elif(axi.tvalid & axi.tlast):
+        with m.Elif(self.dropped):
             m.d.sync += dropping.eq(0)
         return m
 
@@ -199,12 +208,14 @@ class StreamIn(wiring.Component):
 class StreamOut(wiring.Component):
     """Words in, frames out: ``tlast`` with each image's last word. One cycle, a word a cycle.
 
-    What is offered stays until it is taken, also when the run ends early: then the frame has no ``tlast``.
+    What is offered stays until it is taken, or ``forget``, also when the run ends early: then the frame has no
+    ``tlast``.
 
     Members
     -------
     i, axi : words; frames
     running, start : as of `StreamIn`; nothing is taken outside a run
+    forget : the word that is offered is withdrawn, only outside a run
     images : whole images of this run that were taken at the far side
     """
 
@@ -216,6 +227,7 @@ class StreamOut(wiring.Component):
                 "axi": Out(axi_stream_signature(p)),
                 "running": In(1),
                 "start": In(1),
+                "forget": In(1),
                 "images": Out(32),
             }
         )
@@ -230,7 +242,7 @@ class StreamOut(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             final.eq(place == self.p.words - 1),
         ]
-        with m.If(free):
+        with m.If(free | self.forget):
             m.d.sync += axi.tvalid.eq(take)
         with m.If(take):
             m.d.sync += [axi.tdata.eq(self.i.payload.as_value()), axi.tlast.eq(final)]

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.loadable import Constants, TableField, check_constants, loaded_registers, table_signature, table_word
-from hw.requantizer import loaded_settings, round_and_clip
+from hw.requantizer import distance_of_ties, loaded_settings, round_and_clip
 from hw.tables import count_up
 from spec.layer import InputFormat
 from spec.requantization import Requantization
@@ -225,7 +225,7 @@ class AddMaps(wiring.Component):
                 parts.append(product)
             total = Signal(signed(max(map(len, parts)) + 1), name=f"total_{lane}")
             with m.If(enable):
-                m.d.sync += total.eq(parts[0] + parts[1])
+                m.d.sync += total.eq(parts[0] + parts[1] + (distance_of_ties(loaded) if loaded else 0))
             sums.append(total)
         codes = round_and_clip(m, enable, sums, loaded or p.requantization, p.bits)
         m.d.comb += self.o.payload.as_value().eq(Cat(codes))

@@ -133,7 +133,7 @@ class Programmer(wiring.Component):
     retries, tolerated : attempts beyond the first; failed cells with which the load is good
     busy : between ``begin`` and ``done``
     done : high for a cycle; then ``code`` says how the load ended
-    failed : the oldest failed cell; those that find the queue full are only counted
+    failed : the oldest failed cell, 0 where there is none; those that find the queue full are only counted
     failed_count : cells that failed
     program_k : port of macro k
     table : writes to the tables, where there are some
@@ -315,7 +315,7 @@ class Programmer(wiring.Component):
         kept = fifo.SyncFIFOBuffered(width=FAILED.size, depth=p.kept)
         m.submodules.failed = ResetInserter(self.begin)(kept)
         m.d.comb += [
-            self.failed.payload.as_value().eq(kept.r_data),
+            self.failed.payload.as_value().eq(Mux(kept.r_rdy, kept.r_data, 0)),  # a memory's register has no reset
             self.failed.valid.eq(kept.r_rdy),
             kept.r_en.eq(self.failed.ready),
         ]

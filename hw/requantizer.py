@@ -34,6 +34,7 @@ def loaded_settings(r: Requantization, bits: int) -> dict[str, tuple[ShapeLike, 
     code = signed(bits + 1)
     return {
         "shift": (unsigned(SHIFT_BITS), min(r.shift, LONGEST_SHIFT)),
+        "tie_bits": (unsigned(SHIFT_BITS), r.tie_bits),
         "odd": (unsigned(1), int(r.halves_to_odd)),
         "zero_point": (code, r.zero_point),
         "low": (code, r.low),
@@ -176,6 +177,7 @@ class Requantizer(wiring.Component):
         totals = [Signal(signed(width), name=f"total_{k}") for k in range(p.lanes)]
         factors = [Signal(signed(p.factor_bits), name=f"factor_{k}") for k in range(p.lanes)]
         products = [Signal(signed(width + p.factor_bits), name=f"product_{k}") for k in range(p.lanes)]
+        near = distance_of_ties(settings) if settings else 0
         with m.If(enable):
             m.d.sync += sums.eq(self.i.payload)
         for lane, (bias, factor, below) in enumerate(constants):
@@ -185,7 +187,7 @@ class Requantizer(wiring.Component):
                 m.d.sync += [
                     totals[lane].eq(total),
                     factors[lane].eq(Mux(total[-1], below, factor) if r.below else factor),
-                    products[lane].eq(totals[lane] * factors[lane]),
+                    products[lane].eq(totals[lane] * factors[lane] + near),
                 ]
         codes = round_and_clip(m, enable, products, settings or r, p.bits)
         m.d.comb += self.o.payload.as_value().eq(Cat(codes))
@@ -281,7 +283,7 @@ def round_and_clip(
             # Half a unit less its last place, and that place where the quotient is of the other parity.
             half = Signal(signed(max(len(product), r.shift + 1) + 1), name=f"halfway_{lane}")
             odd = fit(product, r.shift + 1)[r.shift] ^ r.halves_to_odd
-            m.d.comb += half.eq(product + ((1 << r.shift - 1) - 1) + odd)
+            m.d.comb += half.eq(product + r.halfway + Cat(Const(0, r.tie_bits), odd))
             product = (half >> r.shift)[: len(whole)].as_signed()
         m.d.comb += moved.eq(whole + r.zero_point)
         with m.If(enable):
@@ -293,14 +295,19 @@ def round_and_clip(
     return codes
 
 
+def distance_of_ties(settings: dict[str, Signal]) -> Value:
+    """What is added to a product before `round_and_clip` by loaded settings: it brings ties to their place bit."""
+    return ((1 << settings["tie_bits"]) >> 1)[: LONGEST_SHIFT // 2 + 1]
+
+
 def _loaded_codes(m: Module, enable: Value, products: list[Value], r: dict[str, Signal], bits: int) -> list[Value]:
-    """`round_and_clip` by settings that are signals.
+    """`round_and_clip` by settings that are signals, of products to which `distance_of_ties` is added.
 
     The product is shifted first, so that the carry of rounding runs through what is left of it, in the second cycle.
     """
     codes = []
-    below = Signal(LONGEST_SHIFT)  # the places below that of a half
-    m.d.comb += below.eq(((1 << r["shift"]) - 1) >> 1)
+    below = Signal(LONGEST_SHIFT)  # the places below that of a half, from where ties are told on
+    m.d.comb += below.eq((((1 << r["shift"]) - 1) >> 1) & ~((1 << r["tie_bits"]) - 1))
     for lane, product in enumerate(products):
         whole = Signal(signed(len(product)), name=f"whole_{lane}")
         up = Signal(name=f"up_{lane}")  # the step above is nearer, or as near and the one to take

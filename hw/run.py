@@ -17,6 +17,7 @@ class Run(wiring.Component):
     images : of a run that begins; 0 for any number
     settled, begun : ``limit`` images have entered and left; most images of which a word entered an input
     empty : no word waits at an output
+    dropping : an input drops what is left of a frame
     fault, refused : what is wrong with a frame, with an access, in this cycle
     loaded, load_code : the programmer is done, and how; ``last_load`` keeps it
     cells_loaded, tables_loaded : the last image of each was good; where no tables are loaded the latter is high
@@ -27,6 +28,7 @@ class Run(wiring.Component):
     start, load, abort_load, next_failed : commands that are heeded, for a cycle
     load_tables : with ``load``, it is one of tables
     running, aborting : images are computed; a run ends early
+    forget : for a cycle: the host waits no more for what is left of a frame, nor for words to be taken
     done, error, good : for a cycle: a run ended, something was wrong, a load ended well
     code : the first error of those not cleared
     cycles, reads : of this run or the last one
@@ -34,12 +36,12 @@ class Run(wiring.Component):
 
     def __init__(self, macros: int, tables: bool = False) -> None:
         self.macros, self.tables = macros, tables
-        inputs = {"command": 5 + tables, "images": 32, "settled": 1, "begun": 32, "empty": 1, "fault": CODE_BITS}
-        inputs |= {"refused": CODE_BITS, "loaded": 1, "load_code": CODE_BITS, "flagged": 1}
+        inputs = {"command": 5 + tables, "images": 32, "settled": 1, "begun": 32, "empty": 1, "dropping": 1}
+        inputs |= {"fault": CODE_BITS, "refused": CODE_BITS, "loaded": 1, "load_code": CODE_BITS, "flagged": 1}
         inputs |= {"requests": macros, "answers": macros}
         outputs = {"refusal": CODE_BITS, "locked": CODE_BITS, "unloadable": CODE_BITS, "last_load": CODE_BITS}
         outputs |= {"state": 3, "code": CODE_BITS, "limit": 32, "cycles": 64, "reads": 64}
-        strobes = ("endless", "hold", "start", "load", "abort_load", "next_failed", "running", "aborting")
+        strobes = ("endless", "hold", "start", "load", "abort_load", "next_failed", "running", "aborting", "forget")
         strobes += ("load_tables", "cells_loaded", "tables_loaded")
         outputs |= dict.fromkeys((*strobes, "done", "error", "good"), 1)
         members = {name: In(width) for name, width in inputs.items()}
@@ -55,6 +57,7 @@ class Run(wiring.Component):
         m.d.comb += [
             self.running.eq(self.state == State.RUNNING),
             self.aborting.eq((self.state == State.STOPPING) & early),
+            self.forget.eq(self.start | (abort & ~self.running)),
         ]
         with m.Switch(self.state):
             with m.Case(State.EMPTY, State.READY):
@@ -74,7 +77,7 @@ class Run(wiring.Component):
             with m.Case(State.STOPPING), m.If(quiet & self.empty):
                 m.d.sync += self.state.eq(State.READY)
                 m.d.comb += self.done.eq(~early)
-        self._errors(m, abort & self.running)
+        self._errors(m, abort & (self.state != State.LOADING))  # the programmer tells of a load
         return m
 
     def _images(self, m: Module) -> Value:
@@ -104,7 +107,7 @@ class Run(wiring.Component):
         reasons = [
             (self.start, Mux(at == State.READY, Code.NONE, refused)),
             (stop, Mux(at == State.RUNNING, Code.NONE, Code.NOT_RUNNING)),
-            (abort, Mux((at == State.RUNNING) | loading, Code.NONE, Code.NOT_RUNNING)),
+            (abort, Mux(self.running | self.aborting | loading | self.dropping, Code.NONE, Code.NOT_RUNNING)),
             (load_cells, self.locked),
             (self.next_failed, Const(Code.NONE, CODE_BITS)),
         ]

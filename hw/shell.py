@@ -32,6 +32,8 @@ class ShellParameters:
     def __post_init__(self) -> None:
         if self.bus not in ("axi", "wishbone"):
             raise ValueError(f"bus must be 'axi' or 'wishbone', not {self.bus!r}")
+        if self.queue < 2:
+            raise ValueError(f"queue must be at least 2, not {self.queue}")
         if self.network.direct:
             raise ValueError("a shell needs a whole network, not a direct one")
         sides = {(own.rows, own.columns) for own in self.network.macros}
@@ -87,7 +89,7 @@ class Contained(wiring.Component):
 class Shell(wiring.Component):
     """A network with its registers on a bus. Its reset is synchronous and active high, whatever the bus.
 
-    The network is held in reset outside runs, so nothing of one run is left for the next.
+    The network is held in reset outside runs, with the queues around it, so nothing of one run is left for the next.
 
     Members
     -------
@@ -125,12 +127,12 @@ class Shell(wiring.Component):
         m.submodules.network = network = Contained(self.network, NETWORK)
         m.d.comb += network.reset.eq(~run.running)
         self._bus(m, registers)
-        self._status(m, registers, run, programmer)
         self._programming(m, registers, run, programmer)
         self._tables(m, network.pins, run, programmer)
         self._macros(m, network.pins, run)
         entering = [self._input(m, k, network.pins, registers, run) for k in range(len(p.inputs))]
         leaving = [self._output(m, k, network.pins, registers, run) for k in range(len(p.outputs))]
+        self._status(m, registers, run, programmer, entering)
         early, late = (Cat(getattr(own, name) for own in entering).any() for name in ("early", "late"))
         m.d.comb += [
             run.settled.eq(~run.endless & Cat(own.images == run.limit for own in (*entering, *leaving)).all()),
@@ -150,11 +152,19 @@ class Shell(wiring.Component):
             self._join(m, "wb", bus.wishbone)
         wiring.connect(m, bus.bus, registers.bus)
 
-    def _status(self, m: Module, registers: RegisterFile, run: Run, programmer: Programmer) -> None:
+    def _status(
+        self, m: Module, registers: RegisterFile, run: Run, programmer: Programmer, entering: list[StreamIn]
+    ) -> None:
         r = registers
         commands = ["start", "stop", "abort", "load", "next_failed"]
         commands += ["load_tables"] if self.p.programming.tables else []
         raised = {"done": run.done, "error": run.error, "loaded": run.good}
+        if self.p.bus == "axi":
+            raised["dropped"] = Cat(own.dropped for own in entering).any()
+            m.d.comb += [
+                run.dropping.eq(Cat(own.dropping for own in entering).any()),
+                r.status_dropping.eq(run.dropping),
+            ]
         m.d.comb += [
             run.command.eq(Cat(getattr(r, f"control_{name}") for name in commands)),
             r.control_refusal.eq(run.refusal),
@@ -232,15 +242,14 @@ class Shell(wiring.Component):
     def _input(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamIn:
         own, target = self.p.inputs[k], getattr(pins, f"i_{k}")
         m.submodules[f"input_{k}"] = frames = StreamIn(own, framed=self.p.bus == "axi")
-        m.d.comb += [getattr(frames, name).eq(getattr(run, name)) for name in ("running", "start", "hold", "endless")]
-        m.d.comb += frames.limit.eq(run.limit)
+        names = ("running", "start", "forget", "hold", "endless", "limit")
+        m.d.comb += [getattr(frames, name).eq(getattr(run, name)) for name in names]
         if self.p.bus == "axi":
             self._join(m, f"s_axis_{k}", frames.axi)
             wiring.connect(m, frames.o, target)
             return frames
         m.submodules[f"parts_{k}"] = parts = QueueIn(own)
-        words = fifo.SyncFIFOBuffered(width=own.width, depth=self.p.queue)
-        m.submodules[f"words_{k}"] = ResetInserter(~run.running)(words)
+        self._queue(m, f"words_{k}", frames.o, target, run)
         m.d.comb += [
             parts.access.eq(getattr(registers, f"data_in_{k}_access")),
             parts.value.eq(getattr(registers, f"data_in_{k}_value")),
@@ -252,31 +261,44 @@ class Shell(wiring.Component):
             frames.axi.tdata.eq(parts.axi.tdata),
             frames.axi.tlast.eq(frames.final),  # an image is counted, not marked
             parts.axi.tready.eq(frames.axi.tready),
-            words.w_en.eq(frames.o.valid),
-            words.w_data.eq(frames.o.payload.as_value()),
-            frames.o.ready.eq(words.w_rdy),
+        ]
+        return frames
+
+    def _queue(
+        self, m: Module, name: str, source: wiring.PureInterface, target: wiring.PureInterface, run: Run
+    ) -> None:
+        """A queue of words between two streams, empty outside runs."""
+        words = fifo.SyncFIFOBuffered(width=len(source.payload.as_value()), depth=self.p.queue)
+        m.submodules[name] = ResetInserter(~run.running)(words)
+        m.d.comb += [
+            words.w_en.eq(source.valid),
+            words.w_data.eq(source.payload.as_value()),
+            source.ready.eq(words.w_rdy),
             target.valid.eq(words.r_rdy),
             target.payload.as_value().eq(words.r_data),
             words.r_en.eq(target.ready),
         ]
-        return frames
 
     def _output(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamOut:
         m.submodules[f"output_{k}"] = frames = StreamOut(self.p.outputs[k])
-        wiring.connect(m, getattr(pins, f"o_{k}"), frames.i)
+        source = getattr(pins, f"o_{k}")
         m.d.comb += [frames.running.eq(run.running), frames.start.eq(run.start)]
         if self.p.bus == "axi":
+            wiring.connect(m, source, frames.i)
+            m.d.comb += frames.forget.eq(run.forget)
             self._join(m, f"m_axis_{k}", frames.axi)
             return frames
-        m.submodules[f"queue_{k}"] = queue = QueueOut(self.p.outputs[k], self.p.queue)
-        wiring.connect(m, frames.axi, queue.axi)
+        self._queue(m, f"queue_{k}", source, frames.i, run)
+        m.submodules[f"parts_out_{k}"] = parts = QueueOut(self.p.outputs[k])
+        wiring.connect(m, frames.axi, parts.axi)
         m.d.comb += [
-            queue.clear.eq(run.aborting),
-            queue.access.eq(getattr(registers, f"data_out_{k}_access")),
-            getattr(registers, f"data_out_{k}_value").eq(queue.value),
-            getattr(registers, f"data_out_{k}_refusal").eq(queue.refusal),
+            frames.forget.eq(run.forget | run.aborting),  # the host reads no word of a run that ended early
+            parts.forget.eq(frames.forget),
+            parts.access.eq(getattr(registers, f"data_out_{k}_access")),
+            getattr(registers, f"data_out_{k}_value").eq(parts.value),
+            getattr(registers, f"data_out_{k}_refusal").eq(parts.refusal),
             getattr(registers, f"data_out_{k}_ready").eq(1),
-            registers.data_ready_outputs[k].eq(queue.waits),
+            registers.data_ready_outputs[k].eq(frames.axi.tvalid),
         ]
         return frames
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.hdl import Shape
@@ -67,12 +66,3 @@ def run_yosys(text: str, script: str, name: str) -> str:
     if run.returncode:
         raise RuntimeError(f"yosys failed on {name}:\n{run.stderr}")
     return run.stdout
-
-
-def write_if_changed(path: Path, text: str) -> bool:
-    """Leave the file, and so its time stamp, alone when it already holds ``text``."""
-    if path.exists() and path.read_text() == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return True

@@ -1,7 +1,7 @@
 """Wishbone shells of registers and, through registers, of streams."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
-from amaranth.lib import fifo, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.axi import FrameParameters, axi_stream_signature
@@ -104,7 +104,7 @@ class QueueIn(wiring.Component):
 
 
 class QueueOut(wiring.Component):
-    """Words that wait in a queue until a register has been read for each of their parts, the lowest first.
+    """A word, taken when a register has been read for each of its parts, the lowest first. No word waits here.
 
     Members
     -------
@@ -112,44 +112,35 @@ class QueueOut(wiring.Component):
     access : a part is being read
     value : it
     refusal : why a read would be refused: there is no word
-    clear : words that wait are forgotten
-    waits : there is a word
+    forget : parts that were read of a word mean nothing any more
     """
 
-    def __init__(self, parameters: FrameParameters, depth: int = 16) -> None:
-        if depth < 2:
-            raise ValueError(f"depth must be at least 2, not {depth}")
-        self.p, self.depth = parameters, depth
+    def __init__(self, parameters: FrameParameters) -> None:
+        self.p = parameters
         super().__init__(
             {
                 "axi": In(axi_stream_signature(parameters)),
                 "access": In(1),
                 "value": Out(32),
                 "refusal": Out(CODE_BITS),
-                "clear": In(1),
-                "waits": Out(1),
+                "forget": In(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        count, width = parts_of(self.p), self.p.data_bits
-        words = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
-        m.submodules.words = ResetInserter(self.clear)(words)
+        count, word = parts_of(self.p), self.axi.tdata
         part = Signal(range(max(2, count)))
-        read = Signal()
+        read, final = Signal(), Signal()
         m.d.comb += [
-            words.w_en.eq(self.axi.tvalid),
-            words.w_data.eq(self.axi.tdata),
-            self.axi.tready.eq(words.w_rdy),
-            self.value.eq(words.r_data.word_select(part, 32) if count > 1 else words.r_data),
-            self.waits.eq(words.r_rdy),
-            self.refusal.eq(Mux(words.r_rdy, Code.NONE, Code.NO_DATA)),
-            read.eq(self.access & words.r_rdy),
-            words.r_en.eq(read & (part == count - 1)),
+            final.eq(part == count - 1),
+            self.value.eq(word.word_select(part, 32) if count > 1 else word),
+            self.refusal.eq(Mux(self.axi.tvalid, Code.NONE, Code.NO_DATA)),
+            read.eq(self.access & self.axi.tvalid),
+            self.axi.tready.eq(read & final),
         ]
-        with m.If(self.clear):
+        with m.If(self.forget):
             m.d.sync += part.eq(0)
         with m.Elif(read):
-            m.d.sync += part.eq(Mux(part == count - 1, 0, part + 1))
+            m.d.sync += part.eq(Mux(final, 0, part + 1))
         return m

@@ -1,7 +1,7 @@
 """A quantised network on a chip: its stages, what passes between them, and the buffers of what waits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -19,11 +19,18 @@ WIDEST = 16  # most channels of a word between stages
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One node of the network in gateware; ``sources`` and ``output`` are tensors."""
+    """One node of the network in gateware, or a part of one; ``sources`` and ``output`` are tensors, ``name`` no other
+    stage has. ``part_of``: the node's name, where it is another."""
 
     name: str
     sources: tuple[Tensor, ...]
     output: Tensor
+    part_of: str = field(default="", kw_only=True)
+
+    @property
+    def node_name(self) -> str:
+        """Of the node that it is a part of."""
+        return self.part_of or self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,15 +205,17 @@ def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPl
     `InputError`: a factor of a requantisation is beyond what the output stage holds.
     """
     tensors, stages = graph.tensors, []
+    taken = {*tensors, *(node.name for node in graph.nodes)}
     for node in graph.nodes:
         try:
-            stages += _stages(node, [tensors[name] for name in node.inputs], placements)
+            stages += _stages(node, [tensors[name] for name in node.inputs], placements, taken)
         except InputError as error:
             raise InputError(f"node {node.name!r}: {error}") from None
     return NetworkPlan(graph.name, graph.inputs, tuple(stages), tuple(tensors[name] for name in graph.outputs))
 
 
-def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement]) -> list[Stage]:
+def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement], taken: set[str]) -> list[Stage]:
+    """Stages of a node; names of parts are added to the names that are ``taken``."""
     own = (node.name, tuple(sources), node.output)
     match node:
         case Matrix():
@@ -219,7 +228,7 @@ def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placemen
         case Add():
             return [AddStage(*own, *sum_factors(node, sources))]
         case Concat():
-            tables = [_table(node, k, source) for k, source in enumerate(sources)]
+            tables = [_table(node, k, source, taken) for k, source in enumerate(sources)]
             before = [stage for stage in tables if isinstance(stage, Stage)]
             sources = [stage.output if isinstance(stage, Stage) else stage for stage in tables]
             return [*before, ConcatStage(node.name, tuple(sources), node.output)]
@@ -228,11 +237,20 @@ def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placemen
     raise TypeError(f"node {node.name!r} is of no known kind")
 
 
-def _table(node: Concat, k: int, source: Tensor) -> Stage | Tensor:
+def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Tensor:
     """A source of a concatenation as codes of its output: through a table where scales differ."""
     codes = all_codes(source.format)
     entries = moved(codes[None, :], source, node.output)[0]
     if (entries == codes).all():
         return source
-    to = replace(node.output, name=f"{node.output.name}.{k}", shape=source.shape)
-    return TableStage(f"{node.name}.{k}", (source,), to, tuple(entries.tolist()))
+    tensor, name = (_free(f"{own}.{k}", taken) for own in (node.output.name, node.name))
+    to = replace(node.output, name=tensor, shape=source.shape)
+    return TableStage(name, (source,), to, tuple(entries.tolist()), part_of=node.name)
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """``stem``, or with as many dots behind as no other name has; ``taken`` from now on."""
+    while stem in taken:
+        stem += "."
+    taken.add(stem)
+    return stem

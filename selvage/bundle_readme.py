@@ -70,8 +70,9 @@ _HOST = """
 2. {tables}
 3. The interrupt `loaded` or `error` ends a load; STATUS.load_code is 0 when it was good. FAILED_COUNT, FAILED_CELL and
    FAILED_LEVELS tell of cells that did not take their level.
-4. Write how many images to IMAGES, then `start` to CONTROL, feed and read words; `done` is the end, CYCLES and READS
-   count.
+4. Write how many images to IMAGES, then `start` to CONTROL, feed and read words; `done` is the end, when all words have
+   left, CYCLES and READS count.
+5. {ends}
 
 What is refused has no effect: it answers an error, sets the interrupt `error`, and STATUS.code says why
 (`registers/selvage_codes.h`).
@@ -80,6 +81,11 @@ What is refused has no effect: it answers an error, sets the interrupt `error`, 
 _TABLES = """\
 Likewise `load_tables` and `tables.hex`: biases, factors and tables of codes (`tables.json` says where each
    lies)."""
+_ENDS_AXI = """\
+`abort` ends a run. What sources still send of frames that have begun is dropped up to its `tlast` while
+   STATUS.dropping is high, or until `start` or `abort` is written: stop the source before. A second `abort` also
+   withdraws words that no sink takes, which STATUS.state `stopping` waits for."""
+_ENDS_WISHBONE = "`abort` ends a run; words that were not read are forgotten."
 _NO_TABLES = "There are no tables to load."
 
 
@@ -106,4 +112,5 @@ def readme(design: Design, bus: str | None = None, tables: bool = False, togethe
         text += _MACRO.format(models=_PROGRAMMABLE if bus else _MODELS)
     if design.macros and not bus:
         text += f"\n## Where the weights lie\n`placement.json`, of each layer:\n\n{PLACEMENT}"
-    return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES) if bus else "")
+    ends = _ENDS_AXI if bus == "axi" else _ENDS_WISHBONE
+    return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES, ends=ends) if bus else "")

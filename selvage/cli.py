@@ -1,5 +1,6 @@
 """The command line."""
 
+import contextlib
 import itertools
 import json
 import sys
@@ -11,6 +12,7 @@ import typer
 
 from selvage.cli_network import compile_command, quantize_command
 from selvage.cli_options import (
+    Build,
     CellsPerWeight,
     ChipName,
     Compact,
@@ -50,7 +52,7 @@ from selvage.cli_options import (
 from selvage.cli_shapes import ShapesOptions, count_shapes
 from selvage.compile_network import NetworkOptions
 from selvage.exits import leave
-from selvage.files import check_folder, check_writable, npy_bytes, write_whole
+from selvage.files import LISTING, alone_in, check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.network import PREFIX
 from selvage.network_command import is_network, model_network, prepare, simulate_network, tell
@@ -73,9 +75,10 @@ from selvage.run import (
 from selvage.run_network import check_fits
 from selvage.shell_bundle import check_bus, shell_files
 from selvage.tables import console, layer_table, progress, table_of
-from selvage.verilog_bundle import LISTING, layer_network, write_layer_bundle, write_verilog_bundle
+from selvage.verilog_bundle import layer_network, write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
+from tb.cache import ROOT
 
 UsageError = typer.BadParameter.__base__  # of every mistake in the options
 
@@ -128,12 +131,13 @@ def sim_command(
     lossless: Lossless = False,
     shape: Shape = None,
     pipeline: Pipeline = False,
+    build: Build = ROOT,
 ) -> None:
     """Run MODEL through RTL and compare every output with the golden model."""
     started = time.monotonic()
     sme = sme_of(squeeze, significant_bits, compact, sort_rows, rounding)
     skip, dynamic = switch("ou-skip", ou_skip), switch("dynamic-ou", dynamic_ou)
-    options = Options(schedule, mapping, fold, skip, simulator, seed, waves, lossless, sme, dynamic)
+    options = Options(schedule, mapping, fold, skip, simulator, seed, waves, lossless, sme, dynamic, build)
     check_simulator(simulator)
     check_is_file(model_file)
     for path in (output_file, json_file if str(json_file) != "-" else None):
@@ -142,6 +146,7 @@ def sim_command(
         raise InputError(f"--output and --json are both {output_file}")
     if waves:
         check_folder(waves, f"--waves {waves}")
+    check_folder(build, f"--build {build}")
     if is_network(model_file):
         how = network_options(options, shape)
         content, match = simulate_network(model_file, chip, input_file, output_file, how, pipeline=pipeline)
@@ -151,11 +156,12 @@ def sim_command(
     model, _, compiled, sides = _prepare(model_file, chip, input_file, options)
     foretold = foretell(compiled, options)
     parameters = tile_parameters(compiled, options)
-    with progress() as bar:
+    with alone_in(waves) if waves else contextlib.nullcontext(), progress() as bar:
         task = bar.add_task(model.layer.name, total=work(parameters))
         results = simulate(compiled, parameters, options, tick=lambda: bar.advance(task))
+        saves = save_files(parameters, options, results)
     line = report(compiled, foretold, results)
-    for save in save_files(parameters, options):
+    for save in saves:
         console.print(f"open the waves with: gtkwave {save}")
     console.print(layer_table([line]))
     _tell(line)
@@ -264,22 +270,23 @@ def verilog_command(
     check_is_file(model_file)
     check_bus(bus)
     check_writable(out / LISTING)
-    if is_network(model_file):
-        how = network_options(options, shape)
-        network, _ = prepare(model_file, chip, input_file, how)
-        if bus:
-            check_fits(network)
-        tell(network)
-        paths = write_verilog_bundle(network, how, out, shell_files(network, how, bus) if bus else None)
-    else:
-        check_no_network(shape)
-        _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
-        if compiled.note:
-            console.print(f"{compiled.model.layer.name}: {compiled.note}", markup=False)
-        shell = None
-        if bus:
-            shell = shell_files(layer_network(compiled), NetworkOptions(skip=options.ou_skip), bus)
-        paths = write_layer_bundle(compiled, options.ou_skip, out, shell)
+    with alone_in(out):
+        if is_network(model_file):
+            how = network_options(options, shape)
+            network, _ = prepare(model_file, chip, input_file, how)
+            if bus:
+                check_fits(network)
+            tell(network)
+            paths = write_verilog_bundle(network, how, out, shell_files(network, how, bus) if bus else None)
+        else:
+            check_no_network(shape)
+            _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
+            if compiled.note:
+                console.print(f"{compiled.model.layer.name}: {compiled.note}", markup=False)
+            shell = None
+            if bus:
+                shell = shell_files(layer_network(compiled), NetworkOptions(skip=options.ou_skip), bus)
+            paths = write_layer_bundle(compiled, options.ou_skip, out, shell)
     console.print(f"{len(paths)} files in {out}")
 
 

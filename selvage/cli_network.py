@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from selvage.cli_options import (
     ChipName,
@@ -28,23 +29,29 @@ from selvage.cli_options import (
     sme_of,
     switch,
 )
-from selvage.files import check_writable
+from selvage.files import LISTING, alone_in, check_writable
 from selvage.network_command import compile_to
 from selvage.options import shape_of
 from selvage.run import Options
 from selvage.tables import console, table_of
 from spec.errors import InputError
 
+POOR = 10
+"""Decibels of signal to noise below which a quantised network is warned of."""
+
 
 def quantize_command(
     model_file: Annotated[str, typer.Argument(metavar="MODEL", help="a float ONNX file")],
-    calibration: Annotated[str, typer.Option(help="images in the shape of the model's input, .npy of floats")],
+    calibration: Annotated[
+        str, typer.Option(help="images in the shape of the model's input, .npy of floats; .npz for several inputs")
+    ],
     out: Annotated[Path, typer.Option("--out", help="where the quantised ONNX file goes")],
     form: Annotated[str, typer.Option(help="qdq or qoperator")] = "qdq",
     per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="scales of the weights")] = True,
     activations: Annotated[str, typer.Option(help="uint8 or int8")] = "uint8",
     method: Annotated[str, typer.Option(help="minmax, entropy or percentile")] = "minmax",
     shape: Annotated[str | None, typer.Option(help="of the input, such as 1,3,32,32, where sides are free")] = None,
+    min_sqnr: Annotated[float, typer.Option("--min-sqnr", help="in dB: write nothing below; -inf writes all")] = 0.0,
     json_file: Json = None,
 ) -> None:
     """Quantise the float MODEL to eight bits by onnxruntime, its ranges from images."""
@@ -53,19 +60,32 @@ def quantize_command(
     check_writable(json_file if str(json_file) != "-" else None)
     if json_file and json_file.resolve() == out.resolve():
         raise InputError(f"--out and --json are both {out}")
-    options = QuantizeOptions(form, per_channel, activations, method, shape_of(shape))
+    options = QuantizeOptions(form, per_channel, activations, method, shape_of(shape), min_sqnr)
     content = quantize_file(model_file, calibration, out, options)
     rows = [[name, str(count), "eight bits"] for name, count in content["operators"].items()]
     rows += [[name, str(count), "float"] for name, count in content["in_float"].items()]
     console.print(table_of("quantised", ("operator", "nodes", "computed in"), rows))
+    tell_quality(content)
+    console.print(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
+    emit(content, json_file)
+
+
+def tell_quality(content: dict) -> None:
+    """How near the float network is, and what is to be looked at."""
+    if content["per_tensor"]:
+        layers = escape(", ".join(content["per_tensor"]))
+        console.print(f"warning: one scale for all weights of {layers}: onnxruntime can give it no others")
+    if content["not_measured"]:
+        console.print(f"warning: not measured: {escape(content['not_measured'])}")
     if content["distance"] is not None:
         ratio = "" if content["sqnr_db"] is None else f", SQNR {content['sqnr_db']:.1f} dB"
         most, mean = content["distance"], content["mean_distance"]
         console.print(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
     if content["agreement"] is not None:
         console.print(f"integer outputs that are the same: {content['agreement']:.2%}")
-    console.print(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
-    emit(content, json_file)
+    if content["sqnr_db"] is not None and content["sqnr_db"] < POOR:
+        output = escape(repr(content["sqnr_output"]))
+        console.print(f"warning: the SQNR of output {output} is below {POOR} dB: other images or --method may help")
 
 
 def compile_command(
@@ -93,5 +113,7 @@ def compile_command(
     skip, dynamic = switch("ou-skip", ou_skip), switch("dynamic-ou", dynamic_ou)
     options = Options(schedule, mapping, 1, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_is_file(model_file)
-    paths = compile_to(model_file, chip, input_file, out, network_options(options, shape))
+    check_writable(out / LISTING)
+    with alone_in(out):
+        paths = compile_to(model_file, chip, input_file, out, network_options(options, shape))
     console.print(f"{len(paths)} files in {out}")

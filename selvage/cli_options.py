@@ -14,6 +14,7 @@ from selvage.network import PREFIX
 from selvage.options import shape_of
 from selvage.run import Options
 from spec.errors import InputError
+from tb.cache import VARIABLE
 
 
 def folder(text: str | Path) -> Path:
@@ -57,6 +58,9 @@ Dynamic = Annotated[str, typer.Option("--dynamic-ou", help="on or off: OUs of th
 Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
 Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
 Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTKWave save file")]
+Build = Annotated[
+    Path, typer.Option("--build", envvar=VARIABLE, parser=folder, help="folder of what is compiled, kept for later")
+]
 Seed = Annotated[int, typer.Option(help="draws the activations when there is no --input")]
 Json = Annotated[Path | None, typer.Option("--json", help="where the JSON report goes, - for the output")]
 Shape = Annotated[str | None, typer.Option(help="networks: shape of the input where sides are free, such as 1,3,32,32")]
@@ -93,6 +97,7 @@ def network_options(options: Options, shape: str | None) -> NetworkOptions:
         seed=options.seed,
         lossless=options.lossless,
         shape=shape_of(shape),
+        build=options.build,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.graph import Graph, Matrix
+from tb.cache import ROOT
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -41,6 +43,7 @@ class NetworkOptions:
     seed: int = 0
     lossless: bool = False
     shape: tuple[int, ...] | None = None
+    build: Path = ROOT  # folder of what is compiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +77,7 @@ class CompiledNetwork:
         p = NetworkParameters(self.plan)
         found = dict.fromkeys((node.name for node in self.graph.nodes), 0)
         for stage in self.plan.stages:
-            # A concatenation's tables are stages of their own, named after it.
-            found[stage.name if stage.name in found else stage.name.rsplit(".", 1)[0]] += p.buffer_bits(stage)
+            found[stage.node_name] += p.buffer_bits(stage)
         return found
 
     def passes(self, name: str) -> list[tuple[Tile, ...]]:
@@ -133,7 +135,8 @@ def compile_network(
                 found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
             except InputError as error:
                 raise InputError(f"node {node.name!r}: {error}") from None
-            placements[node.name], choices[node.name] = found.placement, Choice(found.note, found.candidates)
+            note = "; ".join(own for own in (imported.notes.get(node.name), found.note) if own)
+            placements[node.name], choices[node.name] = found.placement, Choice(note, found.candidates)
             node = replace(node, weights=found.weights)
         nodes.append(node)
         if isinstance(node, Matrix):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from spec.errors import InputError
+from spec.working import temporary
 from tb.simulate import SimulationError
 
 
@@ -14,7 +15,8 @@ def leave(job: Callable[[], int | None]) -> NoReturn:
     # Of gateware that was begun when a job ended early, Amaranth would tell each component.
     warnings.filterwarnings("ignore", message=".*created but never used")
     try:
-        sys.exit(job())
+        with temporary():
+            sys.exit(job())
     except InputError as error:
         print(f"selvage: {error}", file=sys.stderr)
         sys.exit(2)

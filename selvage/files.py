@@ -1,8 +1,12 @@
-"""Output files appear whole or not at all."""
+"""Output files appear whole or not at all, and folders of them say when they are whole.
 
-import os
+Whoever writes holds a lock, and gives a file its name when all of it is written.
+"""
+
+import contextlib
+import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -10,23 +14,100 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spec.errors import InputError
+from spec.working import held, part_of
+
+LISTING = "files.txt"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename; `InputError` when that cannot be done."""
+    """Write beside ``path``, then rename; one run at a time. `InputError` when that cannot be done."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with held(_lock(path)):
+            _write(path, content)
     except OSError as error:
         raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = part_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        os.replace(name, path)
+        part.write_bytes(content)
+        part.replace(path)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextlib.contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Hold folder ``out`` for `write_files`; where it was not there and nothing is written it is gone again.
+
+    `InputError`: it cannot be written, or another run holds it.
+    """
+    made = [own for own in (out, *out.parents) if not own.exists()]
+    try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(_lock(out / LISTING), wait=False))
+            except TimeoutError:
+                raise InputError(f"output {out} is being written by another run") from None
+            except OSError as error:
+                raise InputError(f"output {out} cannot be written: {error.strerror}") from None
+            yield
+    finally:
+        for own in made:
+            with contextlib.suppress(OSError):  # something is in it
+                own.rmdir()
+
+
+def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
+    """All of them, each whole, after all have been made; what is there with the same bytes is left alone.
+
+    ``files.txt`` lists them and is written last: without it a folder is not whole. Files of an earlier run that this
+    one has not are removed, and what a killed run left; others are not touched. Until the end ``files.txt.begun`` lists
+    all that may be there, so that the run after a killed one knows them.
+    """
+    check_places(contents, out)
+    listing, begun = out / LISTING, out / f"{LISTING}.begun"
+    known = {*_earlier(listing), *_earlier(begun)} - {LISTING}
+    stale = sorted(known - contents.keys())
+    write_changed({begun.name: lines(sorted(known | contents.keys())).encode()}, out)
+    listing.unlink(missing_ok=True)
+    write_changed(contents, out)
+    for path in stale:
+        for own in (out / path, part_of(out / path)):
+            own.unlink(missing_ok=True)
+        _remove_empty((out / path).parent, out)
+    names = [*contents, LISTING]
+    write_changed({LISTING: lines(sorted(names)).encode()}, out)
+    begun.unlink()
+    return [out / path for path in names]
+
+
+def _remove_empty(folder: Path, out: Path) -> None:
+    """A folder below ``out`` in which nothing is left, and those above it."""
+    while folder != out and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Each with its end."""
+    return "".join(f"{text}\n" for text in texts)
+
+
+def _earlier(listing: Path) -> list[str]:
+    """Files of the folder that a listing was written with."""
+    try:
+        found = listing.read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+    return [path for path in found if re.fullmatch(r"[\w-]+([./]+[\w-]+)*", path) and ".." not in path]
 
 
 def check_places(names: Iterable[str], out: Path) -> None:
@@ -44,8 +125,10 @@ def write_changed(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     before the first is written as far as that can be told (`check_places`)."""
     check_places(contents, out)
     for name, content in contents.items():
-        if not _holds(out / name, content):
-            write_whole(out / name, content)
+        if _holds(out / name, content):
+            part_of(out / name).unlink(missing_ok=True)  # of a run that was killed
+        else:
+            _write(out / name, content)
     return [out / name for name in contents]
 
 

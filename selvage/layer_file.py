@@ -17,6 +17,8 @@ from spec.layer import Layer
 
 EXACT = 2**53
 """Floats beyond this no longer hold every integer."""
+LARGEST_BIAS = 2**62
+"""Sums stay far below it, so that both together stay within int64."""
 UNREADABLE = (ValueError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, tokenize.TokenError)
 """What NumPy raises at a file that holds no array, or one of Python objects."""
 
@@ -36,6 +38,12 @@ class Model:
     zero_point: int
     dtype: np.dtype | None
     input_shape: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        """`InputError`: a bias is so large that sums added to it could leave 64 bits."""
+        if self.bias is not None:
+            fits = (self.bias >= -LARGEST_BIAS) & (self.bias <= LARGEST_BIAS)
+            _all(fits, self.bias, f"layer {self.layer.name!r}: its bias", "its magnitude must be at most 2**62")
 
 
 class LayerFile(Layer):

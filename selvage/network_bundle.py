@@ -9,7 +9,7 @@ from hw.network import NetworkParameters
 from mapping.network import NetworkPlan
 from selvage.bundle import describe_placement
 from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.files import check_writable, write_changed
+from selvage.files import write_files
 from selvage.run_network import node_parts
 from tb.plain import cell_lines, entering_words, network_verilog
 
@@ -19,9 +19,9 @@ def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path,
 
     ``network.v``, the ideal macro ``crossbar.v`` and a bench ``bench.v`` that plays ``input_k.hex`` into it, with
     ``cells_k.hex`` of every macro. Where the chip does not hold all layers at once, a folder with such files for each
-    node, of a node that takes several passes for each pass. ``placement.json`` names everything; ``report.json``.
+    node, of a node that takes several passes for each pass. ``placement.json`` names everything; ``report.json``;
+    ``files.txt`` lists them (`selvage.files.write_files`).
     """
-    check_writable(out / "report.json")
     contents: dict[str, bytes] = {"report.json": report.encode()}
     if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
@@ -31,16 +31,7 @@ def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path,
         for folder, part in node_parts(compiled, options):
             contents |= _design(part.parameters, part.inputs, folder)
             contents[f"{folder}placement.json"] = placement_json(compiled, part.plan)
-    for path in stale(out):
-        if path.relative_to(out).as_posix() not in contents:
-            path.unlink()
-    return write_changed(contents, out)
-
-
-def stale(out: Path) -> list[Path]:
-    """Numbered files of a network that was compiled to ``out`` before."""
-    names = ("cells_*.hex", "input_*.hex", "node_*/*.*")
-    return [path for name in names for path in out.glob(name) if (out / "report.json").is_file()]
+    return write_files(contents, out)
 
 
 def _design(p: NetworkParameters, inputs: list, folder: str) -> dict[str, bytes]:

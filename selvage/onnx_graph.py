@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from golden.network import copy_requantization, matrix_requantization, mean_requantization, sum_factors
+from golden.network import matrix_requantization, mean_requantization, sum_factors
 from golden.requantize import dequantise
 from selvage.onnx_host import Part, part
 from selvage.onnx_import import Importer, sums_tensor
@@ -17,7 +17,7 @@ from selvage.onnx_reader import Value
 from selvage.onnx_static import Shape, Static, read_static
 from selvage.onnx_values import Constant, Head, Host, Map, Sums
 from spec.errors import InputError
-from spec.graph import Add, Concat, Graph, Matrix, Node, Pool, Tensor
+from spec.graph import Add, Graph, Matrix, Node, Pool, Tensor
 
 Codes = NDArray[np.int64]
 
@@ -53,6 +53,7 @@ class Imported:
     types: dict[str, np.dtype]  # of boundaries that are codes
     head: Part
     tail: Part
+    notes: dict[str, str]  # by node: what is rounded
 
     def enter(self, images: NDArray | Mapping[str, NDArray]) -> dict[str, Codes]:
         """Codes (N, C, H, W) that enter the network, by tensor, of what the model's inputs are given.
@@ -140,6 +141,7 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
         types={b.name: _code_type(graph.tensors[b.tensor]) for b in tail.boundaries if not b.real},
         head=part(static, head_nodes, names, needed),
         tail=part(static, tail_nodes, starts, [name for name in static.outputs if name not in starts]),
+        notes=importer.notes,
     )
 
 
@@ -156,9 +158,6 @@ def _check_factors(graph: Graph) -> None:
                     mean_requantization(node, sources[0])
                 case Add():
                     sum_factors(node, sources)
-                case Concat():
-                    for source in sources:
-                        copy_requantization(source, node.output)
         except InputError as error:
             raise InputError(f"node {node.name!r}: {error}") from None
 
@@ -209,6 +208,7 @@ class _Tail:
         """The tensor of sums that leave as they are."""
         to = sums_tensor(value)
         self.importer.add(replace(value, shape=to.shape).matrix(to, raw=True))
+        self.importer.tell(value, to)
         return to
 
     def report(self, nodes: list[NodeProto]) -> list[HostNode]:

@@ -151,23 +151,23 @@ class Importer(MapReader):
         to = nodes_of.quantised(node, name, value.tensor.shape, scale, zero)
         if (to.scale, to.format) != (value.tensor.scale, value.tensor.format):
             raise error(node, f"it reads {name!r} by another scale or zero point than that was made with")
-        return Map(value.tensor, real=True)
+        return Map(value.tensor, real=True, direct=True)
 
     def entering(self, node: NodeProto, value: Head, scale: NDArray, zero: NDArray | None) -> Value:
-        """What codes that the user gives are worth."""
+        """What codes that the user gives, or the host makes of them, are worth."""
         name = node.input[0]
         types = {info.name: info.type.tensor_type.elem_type for info in self.static.inputs}
-        if not value.integer or name not in types:
-            return Host(node, "reads codes that operators before it make of the model's input")
+        if name in types and not value.integer:
+            return Host(node, "reads floats that the user gives")
         if zero is None:
-            zero = np.zeros((), tensor_dtype_to_np_dtype(types[name]))
+            zero = np.zeros((), tensor_dtype_to_np_dtype(types[name]) if name in types else np.uint8)
         shape = self.wanted.get(name) or self.shape_read(node)
         to = nodes_of.quantised(node, name, shape, scale, zero)
         own = self.inputs.setdefault(name, to)
         self.tensors[name] = own
         if (own.scale, own.format) != (to.scale, to.format):
             raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
-        return Map(own, real=True)
+        return Map(own, real=True, direct=True)
 
     def matrix(self, node: NodeProto, inputs: Values) -> Value:
         """Sums of Conv, ConvTranspose, Gemm or MatMul."""
@@ -213,24 +213,25 @@ class Importer(MapReader):
         constants = [self.constant(node, value, "constants") for value in inputs[1:5]]
         return self.scaled(node, inputs[0], *nodes_of.normalisation(node, constants))
 
-    def scaled(self, node: NodeProto, value: Value | None, factor: NDArray, shift: NDArray) -> Value:
+    def scaled(self, node: NodeProto, value: Value | None, factor: NDArray, shift: NDArray, kernel: str = "") -> Value:
         """``factor`` times a value and ``shift`` more, (C,): folded into the layer before, or one of its own."""
         if isinstance(value, Sums) and value.activation == LINEAR and value.layer.outputs % len(factor) == 0:
             pixels = value.layer.outputs // len(factor)  # more than one: of a dense layer that makes a map
             folded = value.scaled(factor.repeat(pixels), shift.repeat(pixels))
             return replace(folded, start=node.output[0])
         if isinstance(value, Affine) and value.activation == LINEAR:
-            return replace(value, factor=value.factor * factor, shift=value.shift * factor + shift)
+            return replace(value, factor=value.factor * factor, shift=value.shift * factor + shift, kernel="")
         source = self.settled(node, value).tensor
         if source.shape[0] != len(factor):
             raise error(node, f"it has {len(factor)} channels, and reads a map of {source.shape}")
-        return Affine(node, name_of(node), source.shape, node.output[0], source, factor, shift)
+        own = (node, name_of(node), source.shape, node.output[0], source)
+        return Affine(*own, factor, shift, kernel=kernel)
 
     def shaped_weights(self, node: NodeProto, weights: Weights, others: list[Value]) -> Weights:
         """Codes and scales of a constant, both turned or reshaped."""
         rest = [self.constant(node, value, "shape") for value in others]
         codes, scale = (evaluate(node, [part, *rest], self.static.opsets)[0] for part in (weights.codes, weights.scale))
-        return Weights(codes.astype(np.int64), scale.astype(np.float32))
+        return Weights(codes.astype(np.int64), scale.astype(np.float32), weights.kind)
 
 
 def sums_tensor(sums: Sums) -> Tensor:

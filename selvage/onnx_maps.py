@@ -1,6 +1,7 @@
 """Operators without weights in a quantised ONNX graph: pools, enlargement, joining, adding, functions of one code."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from onnx import NodeProto
@@ -23,6 +24,7 @@ from selvage.onnx_values import (
     Plus,
     Shape3,
     Weights,
+    codes_behind,
     moving_node,
     roots,
     values_of,
@@ -35,6 +37,7 @@ ELEMENTWISE = (
     *("Abs", "Neg", "Sign", "Floor", "Ceil", "Round", "Reciprocal", "Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh"),
     *("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"),
 )
+KERNELS = {"Add": "QLinearAdd", "Mul": "QLinearMul"}
 
 
 class MapReader(Reader):
@@ -42,7 +45,7 @@ class MapReader(Reader):
 
     def moved(self, node: NodeProto, inputs: Values) -> Value:
         """MaxPool, GlobalMaxPool and Resize: codes stay what they are."""
-        value = inputs[0]
+        value = self.passed(node, inputs[0])
         if isinstance(value, Pending) and self.without_scale(value) is None:
             size = value.shape
         else:
@@ -65,7 +68,7 @@ class MapReader(Reader):
             return Followed(node, name, shape, node.output[0], value, geometry)
         to = Tensor(node.output[0], shape, value.tensor.scale, value.tensor.format)
         self.add(moving_node(name, value.tensor, to, geometry))
-        return Map(to, real=value.real)
+        return Map(to, real=value.real, direct=value.direct)
 
     def enlargement(self, node: NodeProto, size: Shape3) -> tuple[int, int] | None:
         """Factors of Resize, tried on a map whose pixels all differ; ``None``: it is of another kind."""
@@ -88,9 +91,13 @@ class MapReader(Reader):
         source, name = self.as_map(node, inputs[0]), name_of(node)
         if node.op_type == "AveragePool":
             geometry = nodes_of.pool_geometry(node, source.shape, self.onnx_shape(node.output[0], node))
-            return Mean(node, name, self.shape_made(node), node.output[0], source, **geometry)
-        whole = {"kernel": source.shape[1:], "stride": (1, 1), "pads": (0, 0, 0, 0)}
-        return Mean(node, name, (source.shape[0], 1, 1), node.output[0], source, **whole)
+            window, stride, pads = geometry["kernel"], geometry["stride"], geometry["pads"]
+            whole = window == source.shape[1:] and not any(pads)
+            kernel = "" if whole else self.kernel(node, "QLinearAveragePool", inputs[:1])
+            own = (node, name, self.shape_made(node), node.output[0], source)
+            return Mean(*own, window, stride, pads, kernel=kernel)
+        own = (node, name, (source.shape[0], 1, 1), node.output[0], source)
+        return Mean(*own, source.shape[1:], (1, 1), (0, 0, 0, 0))
 
     def of_whole_maps(self, node: NodeProto, inputs: Values) -> bool:
         """Whether ReduceMean takes all axes but those of images and channels."""
@@ -130,14 +137,16 @@ class MapReader(Reader):
             return Host(node, "moves numbers from one image to another")
         if node.op_type == "Dropout" and len(inputs) > 2 and self.constant(node, inputs[2], "training_mode").any():
             return Host(node, "drops values at random (training_mode)")
-        return inputs[0]
+        return self.passed(node, inputs[0])
 
     def transposed(self, node: NodeProto, inputs: Values) -> Value:
         """Nothing, where only axes of one element move."""
         read = self.onnx_shape(node.input[0], node)
         order = nodes_of.operator_of(node).attribute("perm", tuple(reversed(range(len(read)))))
         long = [axis for axis in order if axis == 0 or read[axis] > 1]
-        return inputs[0] if order[0] == 0 and long == sorted(long) else Host(node, "turns maps, which is not supported")
+        if order[0] or long != sorted(long):
+            return Host(node, "turns maps, which is not supported")
+        return self.passed(node, inputs[0])
 
     def elementwise(self, node: NodeProto, inputs: Values) -> Value:
         """An activation, a function of one code, a sum, or a normalisation by constants."""
@@ -181,7 +190,22 @@ class MapReader(Reader):
         values = evaluate(node, arrays, self.static.opsets)[0].astype(np.float32)
         if np.isnan(values).any():
             raise error(node, f"operator {node.op_type!r} makes of some code what is no number")
-        return Function(node, name_of(node), root.shape, node.output[0], root, node.op_type, values)
+        own = Function(node, name_of(node), root.shape, node.output[0], root, node.op_type, values)
+        kernel = self.kernel(node, KERNELS.get(node.op_type, ""), inputs)
+        return self.by_kernel(own, kernel, inputs) if kernel else own
+
+    def by_kernel(self, function: Function, kernel: str, inputs: Values) -> Function:
+        """The function with values that are not rounded to float32, of a sum or a product."""
+        exact = [
+            value.exact.reshape(())
+            if isinstance(value, Weights)
+            else (codes_behind(value, function.source, self.tables) - value.tensor.format.zero_point)
+            * float(np.float32(value.tensor.scale))
+            for value in inputs
+        ]
+        values = exact[0] + exact[1] if kernel == "QLinearAdd" else exact[0] * exact[1]
+        read = tuple(value.tensor for value in inputs if isinstance(value, Map))
+        return replace(function, exact=values, read=read, kernel=kernel)
 
     def keeps_shape(self, node: NodeProto, inputs: Values) -> bool:
         """Whether all maps that a node reads have the shape of its result: nothing is spread but constants."""
@@ -192,14 +216,18 @@ class MapReader(Reader):
     def with_constant(self, node: NodeProto, inputs: Values, value: Map | Pending) -> Value:
         """Sum, difference, product or quotient of a map and one constant a channel."""
         first = inputs[1] is value
-        constant = self.constant(node, inputs[0 if first else 1], "operand")
+        other = inputs[0 if first else 1]
+        constant = self.constant(node, other, "operand")
+        kernel = self.kernel(node, KERNELS.get(node.op_type, ""), inputs)
+        if kernel and isinstance(other, Weights):
+            constant = other.exact
         if not self.keeps_shape(node, inputs):
             return Host(node, "spreads a map over a constant")
         shape = self.onnx_shape(node.output[0], node)
         found = nodes_of.affine(node, constant, shape, nodes_of.map_shape(node, shape)[0], first)
         if found is None:
             return Host(node, "is supported with one constant a channel only")
-        return self.scaled(node, value, *found)
+        return self.scaled(node, value, *found, kernel)
 
     def sum(self, node: NodeProto, inputs: Values) -> Value:
         """Add of two maps of one shape."""
@@ -209,4 +237,5 @@ class MapReader(Reader):
         a, b = (self.settled(node, value).tensor for value in inputs)
         if a.shape != b.shape:
             raise error(node, f"it adds maps of {a.shape} and {b.shape}, reshaped to one shape")
-        return Plus(node, name_of(node), a.shape, node.output[0], (a, b))
+        kernel = self.kernel(node, "QLinearAdd", inputs)
+        return Plus(node, name_of(node), a.shape, node.output[0], (a, b), kernel=kernel)

@@ -80,7 +80,7 @@ def dequantised(node: NodeProto, codes: NDArray, scale: NDArray, zero: NDArray |
         part.reshape(-1, *(1,) * (codes.ndim - 1 - axis)) if part.size > 1 else part.reshape(()) for part in parts
     ]
     values = codes.astype(np.int64) - (spread[1].astype(np.int64) if zero is not None else 0)
-    return Weights(values, np.broadcast_to(spread[0].astype(np.float32), codes.shape))
+    return Weights(values, np.broadcast_to(spread[0].astype(np.float32), codes.shape), codes.dtype)
 
 
 def is_quantised(node: NodeProto, value: Any, position: int) -> Weights:

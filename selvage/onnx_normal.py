@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
+from selvage.onnx_names import Names
 from selvage.onnx_read import name_of
 from spec.errors import InputError
 
@@ -21,8 +22,10 @@ INTEGER_SUMS = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
 
 
 def normalise(graph: GraphProto) -> None:
-    """Rewrite every operator on codes in place. Tensors of codes keep their names, operators their nodes'."""
-    nodes = [made for node in graph.node for made in _Rewriter(node).nodes()]
+    """Rewrite every operator on codes in place. Tensors of codes keep their names, operators their nodes'; what is made
+    between them gets names that nothing else in the graph has."""
+    names = Names(graph)
+    nodes = [made for node in graph.node for made in _Rewriter(node, names).nodes()]
     del graph.node[:]
     graph.node.extend(nodes)
 
@@ -30,8 +33,9 @@ def normalise(graph: GraphProto) -> None:
 class _Rewriter:
     """Makes the nodes that take the place of one."""
 
-    def __init__(self, node: NodeProto) -> None:
+    def __init__(self, node: NodeProto, names: Names) -> None:
         self.node = node
+        self.names = names
         self.name = name_of(node)
         self.made: list[NodeProto] = []
 
@@ -54,7 +58,7 @@ class _Rewriter:
 
     def add(self, operator: str, inputs: list[str], what: str, **attributes: int) -> str:
         """A helper node; the name of its output."""
-        name = f"{self.name}/{what}"
+        name = self.names.fresh(f"{self.name}/{what}")
         self.made.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
@@ -75,13 +79,13 @@ class _Rewriter:
     ) -> list[NodeProto]:
         """The operator, and QuantizeLinear by the scale and zero point at position ``scale``, if any."""
         quantised = scale is not None and self.input(scale) != ""
-        result = f"{self.name}/result" if quantised else self.node.output[0]
-        made = helper.make_node(operator, inputs, [result], name=self.node.name)
+        result = self.names.fresh(f"{self.name}/result") if quantised else self.node.output[0]
+        made = helper.make_node(operator, inputs, [result], name=self.name)
         made.attribute.extend(item for item in self.node.attribute if item.name not in drop)
         self.made.append(made)
         if quantised:
             names = [name for name in (self.input(scale), self.input(scale + 1)) if name]
-            name = f"{self.name}/QuantizeLinear"
+            name = self.names.fresh(f"{self.name}/QuantizeLinear")
             self.made.append(helper.make_node("QuantizeLinear", [result, *names], self.node.output, name=name))
         return self.made
 
@@ -119,15 +123,15 @@ class _Rewriter:
 
     def integer_sums(self) -> list[NodeProto]:
         """Sums of codes: real values of scale 1, cast to integers."""
-        one = f"{self.name}/one"
+        one = self.names.fresh(f"{self.name}/one")
         self.made.append(helper.make_node("Constant", [], [one], name=one, value=helper.make_tensor("", 1, [], [1.0])))
         names = []
         for k in range(2):
             zero = [self.input(2 + k)] if self.input(2 + k) else []
             axis = k if self.node.op_type == "MatMulInteger" else 0
             names.append(self.add("DequantizeLinear", [self.input(k), one, *zero], f"input{k}", axis=axis))
-        result = f"{self.name}/result"
-        made = helper.make_node(INTEGER_SUMS[self.node.op_type], names, [result], name=self.node.name)
+        result, name = (self.names.fresh(f"{self.name}/{what}") for what in ("result", "Cast"))
+        made = helper.make_node(INTEGER_SUMS[self.node.op_type], names, [result], name=self.name)
         made.attribute.extend(self.node.attribute)
-        cast = helper.make_node("Cast", [result], self.node.output, name=f"{self.name}/Cast", to=TensorProto.INT32)
+        cast = helper.make_node("Cast", [result], self.node.output, name=name, to=TensorProto.INT32)
         return [*self.made, made, cast]

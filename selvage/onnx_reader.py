@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from golden.requantize import dequantise, quantise
+from selvage.onnx_kernels import Kernels
+from selvage.onnx_names import Names
 from selvage.onnx_nodes import UNQUANTISED, error, map_shape
 from selvage.onnx_read import is_operator, title_of
 from selvage.onnx_static import Shape, Static
-from selvage.onnx_values import Constant, Function, Head, Host, Joined, Map, Pending, Shape3, Weights
+from selvage.onnx_values import Constant, Followed, Function, Head, Host, Joined, Map, Pending, Shape3, Weights
 from spec.errors import InputError
 from spec.graph import Node, Table, Tensor
 
@@ -33,16 +35,20 @@ class NoScale(InputError):
 
 
 class Reader:
-    """``values`` by ONNX's names, ``nodes``, ``inputs`` and ``tensors`` of the network so far."""
+    """``values`` by ONNX's names, ``nodes``, ``inputs``, ``tensors`` and ``notes`` of the network so far."""
 
     def __init__(self, static: Static) -> None:
         self.static = static
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
+        self.node_names: set[str] = set()
+        self.notes: dict[str, str] = {}
         self.inputs: dict[str, Tensor] = {}
         self.tensors: dict[str, Tensor] = {}
         self.tables: dict[str, Table] = {}
         self.made: dict[object, Tensor] = {}
+        self.names = Names(static.graph)
+        self.kernels = Kernels(static)
         self.wanted = wanted_shapes(static)
 
     def settled(self, node: NodeProto, value: Value | None) -> Map:
@@ -76,19 +82,44 @@ class Reader:
     def emitted(self, key: object, value: Pending, to: Tensor) -> Tensor:
         """The codes of a pending value, by nodes that make them, or those made for the same ``key`` before."""
         if key not in self.made:
-            for node in value.nodes(to):
+            for node in value.nodes(to, self.names.fresh):
                 self.add(node)
+            self.tell(value, to)
             self.made[key] = to
         return self.made[key]
 
+    def tell(self, value: Pending, to: Tensor) -> None:
+        """Keep what is to be told of the node that was made last, of ``value``."""
+        note = value.note(to)
+        if note:
+            self.notes[self.nodes[-1].name] = note
+
     def add(self, node: Node) -> None:
-        """One more node; behind a name that is taken already stands that of its tensor."""
-        if any(other.name == node.name for other in self.nodes):
-            node = replace(node, name=f"{node.name}/{node.output.name}")
+        """One more node. Where another has its name already it is called by that of its tensor."""
+        if node.name in self.node_names:
+            name = node.output.name
+            node = replace(node, name=self.names.fresh(name) if name in self.node_names else name)
+        self.node_names.add(node.name)
         self.nodes.append(node)
         self.tensors[node.output.name] = node.output
         if isinstance(node, Table):
             self.tables[node.output.name] = node
+
+    def kernel(self, node: NodeProto, kernel: str, inputs: Values) -> str:
+        """``kernel`` if onnxruntime may run it in place of a node, else nothing."""
+        types = {code_type(value) for value in inputs}
+        return kernel if self.kernels.alone(node) and len(types) == 1 and None not in types else ""
+
+    def passed(self, node: NodeProto, value: Value | None) -> Value | None:
+        """What a node only moves: for a kernel no longer there, where onnxruntime has none past the node."""
+        if isinstance(value, Followed):
+            return replace(value, before=self.passed(node, value.before))
+        if isinstance(value, Map) and value.direct and not self.kernels.moves(node, value.tensor):
+            return replace(value, direct=False)
+        if isinstance(value, Pending) and value.kernel:
+            moves = self.kernels.alone(node) and all(self.kernels.moves(node, own) for own in value.read)
+            return value if moves else replace(value, kernel="")
+        return value
 
     def onnx_shape(self, name: str, node: NodeProto) -> Shape:
         """ONNX's shape of a name that a node reads or makes."""
@@ -117,6 +148,15 @@ class Reader:
         if not isinstance(value, Constant | Weights):
             raise error(node, f"its {what} must be constant")
         return value.array
+
+
+def code_type(value: Value | None) -> np.dtype | None:
+    """Type of the codes whose worth is read; ``None``: no kernel for codes can read them."""
+    if isinstance(value, Map) and value.direct:
+        return np.dtype(np.int8 if value.tensor.format.raw_signed else np.uint8)
+    if isinstance(value, Weights) and (value.scale == value.scale.flat[0]).all():
+        return value.kind
+    return None
 
 
 def wanted_shapes(static: Static) -> dict[str, Shape3]:

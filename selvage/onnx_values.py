@@ -4,20 +4,24 @@ A `Map` is there: codes of a tensor of the network. A pending value is a result 
 numbers and that becomes codes at the QuantizeLinear behind it; only then its node can be made.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from golden.requantize import all_codes, dequantise, quantise
+from golden.requantize import all_codes, dequantise, nearest, quantise
+from selvage.onnx_kernels import zero_point_first
 from spec.errors import InputError
 from spec.graph import LINEAR, Activation, Add, Concat, Integers, Matrix, Node, Pool, Resize, Table, Tensor
 from spec.layer import Layer
 
 Shape3 = tuple[int, int, int]
+Fresh = Callable[[str], str]
 MOST_BIAS = 2**31 - 1
+TOLD_STEPS = 1 / 16  # an output in sixteen may be a step off
 LARGEST_WEIGHT = 127  # of a normalisation that becomes a layer of its own
 
 
@@ -30,10 +34,16 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Constant codes, zero point subtracted, and the scale of each, of one shape."""
+    """Constant codes, zero point subtracted, and the scale of each, of one shape; ``kind``: their type."""
 
     codes: Integers
     scale: NDArray[np.float32]
+    kind: np.dtype
+
+    @property
+    def exact(self) -> NDArray[np.float64]:
+        """What they are worth, without rounding to float32."""
+        return self.codes * self.scale.astype(np.float64)
 
     @property
     def array(self) -> NDArray[np.float32]:
@@ -49,10 +59,14 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """Codes of a tensor, or what they are worth. ONNX may see it in another shape of the same order."""
+    """Codes of a tensor, or what they are worth. ONNX may see it in another shape of the same order.
+
+    ``direct``: a DequantizeLinear of the model makes it (`selvage.onnx_kernels`).
+    """
 
     tensor: Tensor
     real: bool
+    direct: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,21 +81,36 @@ class Host:
 class Pending:
     """A result in real numbers, ``shape`` (C, H, W), of the node ``name``; ``start`` is ONNX's name of it.
 
-    That is its name before any activation.
+    That is its name before any activation. ``kernel``: which of onnxruntime's kernels makes codes of it, where that
+    matters for rounding (`selvage.onnx_kernels`).
     """
 
     origin: NodeProto
     name: str
     shape: Shape3
     start: str
+    kernel: str = field(default="", kw_only=True)
 
-    def nodes(self, to: Tensor) -> list[Node]:
-        """The nodes that make the codes of ``to``, in their order."""
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """The nodes that make the codes of ``to``, in their order; tensors between them are named by ``fresh``."""
         raise NotImplementedError
 
     def activated(self, activation: Activation) -> "Pending | None":
         """The same with an activation behind, if there is a node for that."""
         return None
+
+    def note(self, to: Tensor) -> str:
+        """What the codes of ``to`` lose that the model's numbers have, if that is worth telling."""
+        return ""
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        """The tensors that the ``kernel`` reads."""
+        return ()
+
+    def zero_first(self, to: Tensor, activation: Activation = LINEAR) -> bool:
+        """Whether the ``kernel`` adds the zero point of ``to`` before it rounds."""
+        return zero_point_first(self.kernel, self.read, to, activation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +127,7 @@ class Sums(Pending):
     @property
     def unit(self) -> NDArray[np.float64]:
         """(M,): what one of a sum is worth."""
-        return (np.float32(self.source.scale) * self.weight_scale).astype(np.float64)
+        return np.float64(np.float32(self.source.scale)) * self.weight_scale.astype(np.float64)
 
     def matrix(self, to: Tensor, raw: bool = False) -> Matrix:
         """The node; a dense layer whose outputs become a map is a transposed convolution of a 1x1 map."""
@@ -128,8 +157,16 @@ class Sums(Pending):
             name=self.name, inputs=(self.source.name,), output=to, bias=bias, activation=activation, raw=raw, **given
         )
 
-    def nodes(self, to: Tensor) -> list[Node]:
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         return [self.matrix(to)]
+
+    def note(self, to: Tensor) -> str:
+        """Of a bias that is no whole number of units of a sum, where outputs move by `TOLD_STEPS` or more."""
+        lost = np.abs(self.bias - np.rint(self.bias)) * np.abs(self.unit)
+        steps = float((lost / np.float64(to.scale)).max(initial=0))
+        if steps < TOLD_STEPS:
+            return ""
+        return f"its bias is rounded to whole units of a sum, which moves outputs by up to {steps:.2g} steps"
 
     def activated(self, activation: Activation) -> "Sums | None":
         both = composed(self.activation, activation)
@@ -137,7 +174,7 @@ class Sums(Pending):
 
     def scaled(self, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> "Sums":
         """What is ``factor`` (M,) times this and ``shift`` (M,) more."""
-        scale = (self.weight_scale * factor).astype(np.float32)
+        scale = self.weight_scale.astype(np.float64) * factor
         unit = np.float32(self.source.scale).astype(np.float64) * scale
         fits = np.abs(unit) > 0
         with np.errstate(all="ignore"):
@@ -150,7 +187,7 @@ class Sums(Pending):
         value = shift + np.where(factor == 0, 0, self.bias * self.unit * factor)
         fine = np.abs(value) / 2**20 / np.float64(np.float32(self.source.scale))
         fine = np.where(value == 0, self.weight_scale, fine)
-        scale = np.where(fits, scale, fine).astype(np.float32)
+        scale = np.where(fits, scale, fine)
         unit = np.float32(self.source.scale).astype(np.float64) * scale
         return replace(self, weights=weights, weight_scale=scale, bias=np.where(fits, bias, value / unit))
 
@@ -164,24 +201,33 @@ class Affine(Pending):
     shift: NDArray[np.float64]
     activation: Activation = LINEAR
 
-    def nodes(self, to: Tensor) -> list[Node]:
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         channels, height, width = self.source.shape
         given = {"channels": channels, "outputs": channels, "groups": channels, "height": height, "width": width}
         layer = Layer(name=self.name, op="conv", **given)
+        first = self.zero_first(to, self.activation)
         pairs = zip(self.factor, self.shift, strict=True)
-        weights = np.array([one_weight(self.source, to, *pair) for pair in pairs], np.int64)
-        codes, scale = weights.reshape(layer.weight_shape), (1 / weights).astype(np.float32)
+        weights = np.array([one_weight(self.source, to, *pair, first) for pair in pairs], np.int64)
+        codes, scale = weights.reshape(layer.weight_shape), 1 / weights
         zeros = np.zeros(channels)
         plain = Sums(self.origin, self.name, self.shape, self.start, self.source, layer, codes, zeros, scale)
-        return replace(plain.scaled(self.factor, self.shift), activation=self.activation).nodes(to)
+        folded = replace(plain.scaled(self.factor, self.shift), activation=self.activation)
+        return [replace(folded.matrix(to), zero_first=first)]
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        return (self.source,)
 
     def activated(self, activation: Activation) -> "Affine | None":
         both = composed(self.activation, activation)
         return None if both is None else replace(self, activation=both)
 
 
-def one_weight(source: Tensor, to: Tensor, factor: float, shift: float) -> int:
-    """The weight, 1 to 127, whose rounded bias gives most codes of ``source`` the right code of ``to``."""
+def one_weight(source: Tensor, to: Tensor, factor: float, shift: float, zero_first: bool) -> int:
+    """The weight, 1 to 127, whose rounded bias gives most codes of ``source`` the right code of ``to``.
+
+    Of equally good ones a power of two, by which a scale is divided exactly.
+    """
     unit = factor * float(np.float32(source.scale))
     if unit == 0 or not abs(shift / unit) < 2**24:
         return 1  # as good as constant
@@ -189,9 +235,10 @@ def one_weight(source: Tensor, to: Tensor, factor: float, shift: float) -> int:
     tried, scale, zero = np.arange(1, LARGEST_WEIGHT + 1), float(np.float32(to.scale)), to.format.zero_point
     bias = np.rint(shift / unit * tried)
     steps = (codes * tried[:, None] + bias[:, None]) * (unit / tried / scale)[:, None]
-    wanted = np.clip(np.rint((codes * unit + shift) / scale) + zero, low, high)
-    wrong = (np.clip(np.rint(steps) + zero, low, high) != wanted).sum(axis=1)
-    return int(tried[np.lexsort((np.abs(bias / tried - shift / unit), wrong))[0]])
+    wanted = np.clip(nearest((codes * unit + shift) / scale, zero, zero_first), low, high)
+    wrong = (np.clip(nearest(steps, zero, zero_first), low, high) != wanted).sum(axis=1)
+    uneven = tried & (tried - 1) != 0
+    return int(tried[np.lexsort((np.abs(bias / tried - shift / unit), uneven, wrong))[0]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,9 +248,14 @@ class Plus(Pending):
     sources: tuple[Tensor, Tensor]
     activation: Activation = LINEAR
 
-    def nodes(self, to: Tensor) -> list[Node]:
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         inputs = tuple(tensor.name for tensor in self.sources)
-        return [Add(name=self.name, inputs=inputs, output=to, activation=self.activation)]
+        first = self.zero_first(to, self.activation)
+        return [Add(name=self.name, inputs=inputs, output=to, activation=self.activation, zero_first=first)]
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        return self.sources
 
     def activated(self, activation: Activation) -> "Plus | None":
         both = composed(self.activation, activation)
@@ -215,13 +267,23 @@ class Mean(Pending):
     """Of the windows of a map."""
 
     source: Tensor
-    kernel: tuple[int, int]
+    window: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
+    activation: Activation = LINEAR
 
-    def nodes(self, to: Tensor) -> list[Node]:
-        given = {"kernel": self.kernel, "stride": self.stride, "pads": self.pads}
-        return [Pool(name=self.name, inputs=(self.source.name,), output=to, kind="average", **given)]
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        given = {"kernel": self.window, "stride": self.stride, "pads": self.pads, "activation": self.activation}
+        first = self.zero_first(to, self.activation)
+        return [Pool(name=self.name, inputs=(self.source.name,), output=to, kind="average", zero_first=first, **given)]
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        return (self.source,)
+
+    def activated(self, activation: Activation) -> "Mean | None":
+        both = composed(self.activation, activation)
+        return None if both is None else replace(self, activation=both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,20 +292,26 @@ class Joined(Pending):
 
     sources: tuple[Tensor, ...]
 
-    def nodes(self, to: Tensor) -> list[Node]:
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         return [Concat(name=self.name, inputs=tuple(tensor.name for tensor in self.sources), output=to)]
 
 
 @dataclass(frozen=True, eq=False)
 class Function(Pending):
-    """``values`` for each code of ``source``, the smallest first."""
+    """``values`` for each code of ``source``, the smallest first; where a ``kernel`` makes codes of them of the tensors
+    that it ``read``, the ``exact`` ones."""
 
     source: Tensor
     operator: str
     values: NDArray[np.float32]
+    exact: NDArray[np.float64] | None = None
+    read: tuple[Tensor, ...] = ()
 
-    def nodes(self, to: Tensor) -> list[Node]:
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         entries = quantise(self.values, to)
+        if self.exact is not None and self.zero_first(to):
+            steps = self.exact / float(np.float32(to.scale))
+            entries = np.clip(nearest(steps, to.format.zero_point, True), *to.format.raw_range).astype(np.int64)
         return [Table(name=self.name, inputs=(self.source.name,), output=to, function=self.operator, entries=entries)]
 
 
@@ -254,9 +322,12 @@ class Followed(Pending):
     before: Pending
     geometry: dict[str, Any]
 
-    def nodes(self, to: Tensor) -> list[Node]:
-        inner = replace(to, name=f"{to.name}/{self.before.name}", shape=self.before.shape)
-        return [*self.before.nodes(inner), moving_node(self.name, inner, to, self.geometry)]
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        inner = replace(to, name=fresh(self.before.start), shape=self.before.shape)
+        return [*self.before.nodes(inner, fresh), moving_node(self.name, inner, to, self.geometry)]
+
+    def note(self, to: Tensor) -> str:
+        return self.before.note(to)
 
     def activated(self, activation: Activation) -> "Followed | None":
         before = self.before.activated(activation) if activation.slope >= 0 else None
@@ -302,11 +373,17 @@ def roots(value: Map | Function, tables: dict[str, Table]) -> list[str]:
 
 def values_of(value: Map | Function, root: Tensor, tables: dict[str, Table]) -> NDArray[np.float32]:
     """Real values for each code of ``root``, one of the `roots`."""
+    codes = codes_behind(value, root, tables)
+    if isinstance(value, Map):
+        return dequantise(codes, value.tensor)
+    return value.values[codes - value.source.format.raw_range[0]]
+
+
+def codes_behind(value: Map | Function, root: Tensor, tables: dict[str, Table]) -> Integers:
+    """Codes of a map, or of a function's source, for each code of ``root``."""
     path = roots(value, tables)
     codes, numbers = all_codes(root.format), root.format
     for name in reversed(path[: path.index(root.name)]):
         codes = tables[name].entries[codes - numbers.raw_range[0]]
         numbers = tables[name].output.format
-    if isinstance(value, Map):
-        return dequantise(codes, value.tensor)
-    return value.values[codes - numbers.raw_range[0]]
+    return codes

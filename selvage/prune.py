@@ -53,7 +53,7 @@ def prune_file(model: str, out: Path, *, patterns: int, kernel_sparsity: float, 
     """
     check_writable(out)
     proto = read_proto(model)
-    complete(proto, model)
+    complete(proto, model, as_it_is=True)
     pruned, largest = [], 1
     for weights in _found(proto, model):
         try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import logging
 import math
 import tempfile
@@ -14,17 +15,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-from onnxruntime.quantization.shape_inference import quant_pre_process
-from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 
 from selvage.files import check_writable, write_whole
-from selvage.layer_file import UNREADABLE, first_index, one_line
-from selvage.onnx_read import complete, read_proto, title_of
+from selvage.layer_file import first_index, one_line
+from selvage.onnx_read import complete, is_operator, read_proto, title_of
 from selvage.options import LARGEST, SHAPE_RULE
+from selvage.quantize_images import Batches, read_batches
+from selvage.quantize_measure import Measured, measure, session
+from selvage.quantize_names import Neutral, name_nodes
+from selvage.quantize_prepare import OPSET, converted, own_activations, prepared
+from selvage.quantize_refused import refuse, words
 from spec.errors import InputError
 
 FORMS = {"qdq": QuantFormat.QDQ, "qoperator": QuantFormat.QOperator}
@@ -34,25 +37,25 @@ METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
-BATCH = 32
-"""Images run at once where the model leaves the batch free."""
-OPSET = 13
-"""The first whose DequantizeLinear takes a scale for each channel; older models are converted."""
-EXACT_PRODUCTS = "session.x64quantprecision"
-"""onnxruntime's switch against sums of products that saturate in 16 bits, on processors without VNNI."""
+OLDEST = 7
+"""The first opset that onnxruntime runs."""
 MARKERS = ("QuantizeLinear", "DequantizeLinear")
 INTEGER_OPERATORS = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QGemm", *MARKERS)
 
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """``shape`` is the input's, batch first, for a model that leaves sides free; the batch stays as it is."""
+    """``shape`` is the input's, batch first, for a model that leaves sides free; the batch stays as it is.
+
+    ``min_sqnr`` is the least signal to noise, in decibels, of any float output for which a file is written.
+    """
 
     form: str = "qdq"
     per_channel: bool = True
     activations: str = "uint8"
     method: str = "minmax"
     shape: tuple[int, ...] | None = None
+    min_sqnr: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -63,19 +66,23 @@ class QuantizeOptions:
             if value not in allowed:
                 raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
         if self.shape is not None and not all(1 <= side <= LARGEST for side in self.shape):
-            raise InputError(f"--shape {_sides(self.shape)!r} {SHAPE_RULE}")
+            raise InputError(f"--shape {','.join(map(str, self.shape))!r} {SHAPE_RULE}")
+        if math.isnan(self.min_sqnr):
+            raise InputError(f"--min-sqnr {self.min_sqnr} must be a number of decibels, or -inf for any")
 
 
 def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOptions) -> dict:
     """Write the float ONNX file ``source`` with eight-bit weights and activations to ``out``.
 
     Weights are symmetric int8, so those that are 0 stay 0; ranges of the activations come from the images of
-    ``calibration``, an .npy of floats in the shape of the model's one input. Returned: ``operators``
-    quantised and left ``in_float`` by type, ``images``, ``bytes`` of both files, and how far the outputs
-    are from the float model's on those images: ``distance`` at most, ``mean_distance``, ``sqnr_db`` (``None``
-    where one of signal and error is 0) of float outputs, and the share of the others that is the same,
-    ``agreement``; ``None`` where there are none. `InputError`: a file cannot be read, quantised or written;
-    nothing is written then.
+    ``calibration``, an .npy of floats in the shape of the model's one input, or an .npz with an array for each input
+    by name. Returned: ``operators`` quantised and left ``in_float`` by type, ``per_tensor``, the layers whose weights
+    have one scale though one for each channel was asked for, ``images``, ``bytes`` of both files, and how far the
+    outputs are from the float model's on those images: ``distance`` at most, ``mean_distance``, ``sqnr_db`` of the
+    float output ``sqnr_output`` where it is least (``None`` where one of signal and error is 0), and the share of the
+    other outputs that is the same, ``agreement``; ``None`` where there are none, or where onnxruntime cannot run the
+    quantised model, which ``not_measured`` explains. `InputError`: a file cannot be read, quantised or written, or
+    the SQNR is below ``options.min_sqnr``; nothing is written then.
     """
     check_writable(out)
     if not out.parent.is_dir():
@@ -86,33 +93,39 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     if not proto.graph.node:
         raise InputError(f"model {source!r} holds no operator, and so nothing to quantise")
     complete(proto, source)
-    given = _only_input(proto, source)
     _check_float(proto.graph, source)
     before = proto.ByteSize()
-    _fix_shape(proto.graph, given, source, options.shape)
-    name, sides = given.name, _shape(given)
-    images = _read_images(calibration, name, sides)
-    batches = _Batches(images, name, sides[0] or BATCH)
+    batches = read_batches(proto, source, calibration, options.shape)
+    name_nodes(proto.graph)
     with tempfile.TemporaryDirectory(prefix="selvage.") as folder, _quiet():
-        try:
-            plain, result = _quantise(proto, batches, Path(folder), options)
-        except Exception as error:  # onnxruntime and onnx have no common class for what they cannot do
-            raise InputError(f"model {source!r} cannot be quantised by onnxruntime: {one_line(error)}") from None
-        content = result.read_bytes()
-        quantised, others = _operators(ModelProto.FromString(content).graph, options.form)
+        newer = converted(proto, source)
+        plain, batches = _float_session((proto, newer), source, batches)
+        result, whole_scales = _quantise(newer, source, batches, Path(folder), options)
+        quantised, others = _operators(result.graph, options.form)
         if not quantised:
             held = ", ".join(others)
             raise InputError(f"model {source!r} holds no operator that onnxruntime quantises as {options.form}: {held}")
+        content = result.SerializeToString()
         try:
-            measured = _measure(plain, result, batches)
+            measured = measure(plain, content, batches.all)
         except ArithmeticError as error:
             raise InputError(f"model {source!r} {error} on the images of {calibration!r}") from None
-        except Exception as error:
-            kind = f"as {options.form} with {options.activations} activations"
-            raise InputError(f"model {source!r} {kind} cannot be run by onnxruntime: {one_line(error)}") from None
+    if measured.sqnr_db is not None and measured.sqnr_db < options.min_sqnr:
+        raise InputError(
+            f"model {source!r} in eight bits: output {measured.worst!r} has an SQNR of {measured.sqnr_db:.1f} dB on "
+            f"the images of {calibration!r}, below --min-sqnr {options.min_sqnr:g}; a lower one has the file written"
+        )
     write_whole(out, content)
-    summary = {"operators": quantised, "in_float": others, "images": len(images)}
-    return {**summary, "bytes": len(content), "bytes_float": before, **measured}
+    counts = {"operators": quantised, "in_float": others, "per_tensor": whole_scales, "images": batches.count}
+    return {**counts, "bytes": len(content), "bytes_float": before, **_figures(measured, result.graph)}
+
+
+def _figures(measured: Measured, graph: GraphProto) -> dict[str, float | str | None]:
+    """What was measured, as the report has it: no number that JSON does not know."""
+    found = {"distance": measured.distance, "mean_distance": measured.mean_distance, "sqnr_db": measured.sqnr_db}
+    finite = {key: value if value is not None and math.isfinite(value) else None for key, value in found.items()}
+    why = None if measured.failure is None else f"onnxruntime cannot run it{words(measured.failure, graph)}"
+    return {**finite, "sqnr_output": measured.worst, "agreement": measured.agreement, "not_measured": why}
 
 
 @contextlib.contextmanager
@@ -132,103 +145,87 @@ def _quiet() -> Iterator[None]:
         logging.root.removeHandler(nowhere)
 
 
-class _Batches(CalibrationDataReader):
-    """The images, some at a time; as often as they are asked for.
-
-    Those with the largest value come first, for the first ones set the width of a histogram's bins.
-    """
-
-    def __init__(self, images: NDArray[np.float32], name: str, size: int) -> None:
-        batches = [images[start : start + size] for start in range(0, len(images), size)]
-        self.all = [{name: batch} for batch in sorted(batches, key=lambda batch: -np.abs(batch).max())]
-        self.set_range(0, len(self.all))
-
-    def __len__(self) -> int:
-        return len(self.all)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        self.rest = iter(self.all[start_index:end_index])
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return next(self.rest, None)
-
-
-def _quantise(proto: ModelProto, batches: _Batches, folder: Path, options: QuantizeOptions) -> tuple[Path, Path]:
-    """The float and the quantised model, in files in ``folder``."""
-    version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    if version < OPSET:
-        proto = onnx.version_converter.convert_version(proto, OPSET)
-    plain, prepared, result = (folder / f"{name}.onnx" for name in ("float", "prepared", "quantised"))
-    plain.write_bytes(proto.SerializeToString())
-    _session(plain)  # the quantiser's own message for what cannot be run is a longer story
-    quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # with it, sympy is needed, and files may be left
-    _part_sums(Path(prepared))
-    quantize_static(
-        prepared,
-        result,
-        batches,
-        quant_format=FORMS[options.form],
-        per_channel=options.per_channel,
-        activation_type=ACTIVATIONS[options.activations],
-        weight_type=QuantType.QInt8,
-        calibrate_method=METHODS[options.method],
-        # A batch at a time: histograms of all need all activations in memory, and batches of one size.
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True, "CalibStridedMinMax": 1},
-    )
-    onnx.checker.check_model(result)
-    return plain, result
+def _float_session(
+    models: tuple[ModelProto, ModelProto], path: str, batches: Batches
+) -> tuple[onnxruntime.InferenceSession, Batches]:
+    """A session of the float model, as it is or else converted, and batches that it takes: of one image where its
+    inside fixes the batch. `InputError`: onnxruntime, whose quantiser runs the model, cannot."""
+    sizes = (batches,) if batches.fixed or batches.size == 1 else (batches, batches.one_by_one())
+    failure: Exception | None = None
+    # The quantiser's own session optimises nothing, and tells nodes by the names that they have.
+    for proto, optimised, own in itertools.product(models, (True, False), sizes):
+        try:
+            plain = session(proto.SerializeToString(), optimised=optimised)
+            plain.run(None, own.all[0])
+            return plain, own
+        except Exception as error:  # onnxruntime has no common class for what it cannot do
+            failure = error if proto is models[0] else failure
+    assert failure is not None
+    old = any(entry.domain == "" and entry.version < OLDEST for entry in models[0].opset_import)
+    way_out = f"; export the model with opset {OPSET} or newer" if old else ""
+    title = f"model {path!r} cannot be run by onnxruntime, as quantising needs"
+    refuse(failure, title, models[0].graph, way_out=way_out)
 
 
-def _part_sums(path: Path) -> None:
-    """Part dense layers from the maps that onnxruntime's preparation has them add, in the file ``path``.
+def _quantise(
+    proto: ModelProto, path: str, batches: Batches, folder: Path, options: QuantizeOptions
+) -> tuple[ModelProto, list[str]]:
+    """The quantised model, and the names of layers whose weights share one scale against the options."""
+    title = f"model {path!r} cannot be quantised by onnxruntime"
+    file, result = folder / "float.onnx", folder / "quantised.onnx"
+    try:
+        file.write_bytes(proto.SerializeToString())
+        model = prepared(file, folder)
+        neutral = Neutral(model)
+    except Exception as error:  # onnxruntime and onnx have no common class for what they cannot do
+        refuse(error, title, proto.graph)
+    whole = _whole_scales(model.graph, options)
+    alone = own_activations(model.graph, codes=options.form == "qoperator")
+    overrides = {node.input[1]: [{"quant_type": QuantType.QInt8}] for node in whole}
+    try:
+        onnx.save(model, file)
+        quantize_static(
+            file,
+            result,
+            batches.called(neutral.numbers),
+            quant_format=FORMS[options.form],
+            per_channel=options.per_channel,
+            activation_type=ACTIVATIONS[options.activations],
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in alone],
+            calibrate_method=METHODS[options.method],
+            # A batch at a time: histograms of all need all activations in memory, and batches of one size.
+            extra_options={
+                "ActivationSymmetric": False,
+                "WeightSymmetric": True,
+                "CalibStridedMinMax": 1,
+                **({"TensorQuantOverrides": overrides} if overrides else {}),
+            },
+        )
+        quantised = onnx.load(result)
+        neutral.restore(quantised)
+        onnx.checker.check_model(quantised)
+    except Exception as error:  # as above
+        neutral.restore(model)
+        refuse(error, title, model.graph, neutral, "; --per-tensor may do it" if options.per_channel else "")
+    return quantised, [neutral.restored(node.name) for node in whole]
 
-    A bias that is no constant has no place in a layer on crossbars.
-    """
-    model = onnx.load(path)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    nodes = []
-    for node in model.graph.node:
-        nodes.append(node)
-        plain = all(attribute.name != "beta" or attribute.f == 1 for attribute in node.attribute)
-        if node.op_type == "Gemm" and plain and len(node.input) > 2 and node.input[2] not in ("", *constants):
-            added, whole = node.input.pop(), node.output[0]
-            node.output[0] = f"{whole}/product"
-            nodes.append(onnx.helper.make_node("Add", [node.output[0], added], [whole], name=f"{node.name}/sum"))
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    onnx.save(model, path)
 
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.add_session_config_entry(EXACT_PRODUCTS, "1")
-    return onnxruntime.InferenceSession(path.read_bytes(), settings, ["CPUExecutionProvider"])
-
-
-def _measure(plain: Path, result: Path, batches: _Batches) -> dict[str, float | None]:
-    """Distances between the outputs of two models; `ArithmeticError` when one is not finite."""
-    models = [_session(path) for path in (plain, result)]
-    names = [output.name for output in models[0].get_outputs()]
-    largest = total = noise = signal = 0.0
-    count = equal = others = 0
-    for batch in batches.all:
-        for name, want, got in zip(names, *(model.run(names, batch) for model in models), strict=True):
-            if want.dtype.kind != "f":
-                equal, others = equal + int((want == got).sum()), others + want.size
-                continue
-            for kind, array in (("float", want), ("eight-bit", got)):
-                if not np.isfinite(array).all():
-                    raise ArithmeticError(f"has {kind} outputs {name!r} that are not finite")
-            error = np.abs(got.astype(np.float64) - want)
-            largest = max(largest, float(error.max(initial=0)))
-            total, count = total + float(error.sum()), count + error.size
-            noise, signal = noise + float((error**2).sum()), signal + float((want.astype(np.float64) ** 2).sum())
-    return {
-        "distance": largest if count else None,
-        "mean_distance": total / count if count else None,
-        "sqnr_db": 10 * math.log10(signal / noise) if signal and noise else None,
-        "agreement": equal / others if others else None,
-    }
+def _whole_scales(graph: GraphProto, options: QuantizeOptions) -> list[NodeProto]:
+    """Nodes whose weights get one scale, for onnxruntime 1.32 cannot make the scales of their bias: of transposed
+    convolutions in groups, whose weights' second axis counts the outputs of one group."""
+    if options.form != "qdq" or not options.per_channel:
+        return []
+    weights = {tensor.name for tensor in graph.initializer}
+    return [
+        node
+        for node in graph.node
+        if is_operator(node, "ConvTranspose")
+        and any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+        and len(node.input) > 2
+        and node.input[2]
+        and node.input[1] in weights
+    ]
 
 
 def _operators(graph: GraphProto, form: str) -> tuple[dict[str, int], dict[str, int]]:
@@ -261,21 +258,6 @@ def _narrow(operator: str) -> str:
     return "Gemm" if operator == "QGemm" else operator.removeprefix("QLinear")
 
 
-def _only_input(proto: ModelProto, path: str) -> ValueInfoProto:
-    """The one input of a model that is no constant, a float tensor."""
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [info for info in proto.graph.input if info.name not in constants]
-    if len(inputs) != 1:
-        names = f" ({', '.join(repr(info.name) for info in inputs)})" if inputs else ""
-        raise InputError(f"model {path!r} has {len(inputs)} inputs{names}, and must have one")
-    kind = inputs[0].type.tensor_type.elem_type
-    if kind != TensorProto.FLOAT:
-        known = kind and kind in TensorProto.DataType.values()
-        held = TensorProto.DataType.Name(kind).lower() if known else "no tensor of a known type"
-        raise InputError(f"model {path!r}: input {inputs[0].name!r} is {held}, and must be float to be quantised")
-    return inputs[0]
-
-
 def _check_float(graph: GraphProto, path: str) -> None:
     """`InputError`: nodes that are quantised already, or weights that are not finite."""
     for node in graph.node:
@@ -297,71 +279,3 @@ def _check_float(graph: GraphProto, path: str) -> None:
                 f"model {path!r}: {tensor.name!r} holds {values[index]} at {list(index)}, "
                 f"and every weight must be finite"
             )
-
-
-def _shape(given: ValueInfoProto) -> list[int]:
-    """Sides of an input, 0 where they are free."""
-    return [max(side.dim_value, 0) for side in given.type.tensor_type.shape.dim]
-
-
-def _sides(shape: tuple[int, ...]) -> str:
-    return ",".join(map(str, shape))
-
-
-def _fix_shape(graph: GraphProto, given: ValueInfoProto, path: str, shape: tuple[int, ...] | None) -> None:
-    """Set the free sides of the input but the batch to those of ``shape``; `InputError` when some stay free."""
-    title = f"model {path!r}: input {given.name!r}"
-    tensor = given.type.tensor_type
-    sides = _shape(given)
-    if len(sides) < 2:
-        raise InputError(f"{title} has rank {len(sides)}, and must have a batch and channels at least")
-    if shape is None:
-        free = next((axis for axis, side in enumerate(sides) if axis and not side), None)
-        if free is not None:
-            label = tensor.shape.dim[free].dim_param
-            called = f" ({label!r})" if label else ""
-            raise InputError(f"{title} leaves axis {free}{called} free, and --shape must fix it, batch first")
-        return
-    if len(shape) != len(sides):
-        raise InputError(f"--shape {_sides(shape)!r} has {len(shape)} sides, and {title} has {len(sides)}")
-    for axis, (dimension, new) in enumerate(zip(tensor.shape.dim, shape, strict=True)):
-        if dimension.dim_value > 0 and dimension.dim_value != new:
-            raise InputError(
-                f"--shape {_sides(shape)!r} has {new} on axis {axis}, and {title} has {dimension.dim_value} there"
-            )
-        if axis:
-            if dimension.dim_param:
-                make_dim_param_fixed(graph, dimension.dim_param, new)
-            dimension.dim_value = new
-
-
-def _read_images(path: str, name: str, sides: list[int]) -> NDArray[np.float32]:
-    """The images of a calibration file, for the input ``name`` of these sides."""
-    title = f"calibration {path!r}"
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise InputError(f"{title} cannot be read: {error.strerror or error}") from None
-    except UNREADABLE as error:
-        raise InputError(f"{title} is not an .npy array of numbers: {one_line(error)}") from None
-    rule = f"input {name!r} takes ({', '.join(str(side or 'N') for side in sides)})"
-    if array.dtype.kind != "f":
-        raise InputError(
-            f"{title} holds {array.dtype}, and must hold floats, scaled as the images that the model was trained on"
-        )
-    if array.ndim != len(sides):
-        raise InputError(f"{title} has rank {array.ndim}, shape {array.shape}, and {rule}")
-    if array.size == 0:
-        raise InputError(f"{title} has shape {array.shape}, and must not be empty")
-    for axis, (side, allowed) in enumerate(zip(array.shape, sides, strict=True)):
-        if axis and side != allowed:
-            raise InputError(f"{title} has shape {array.shape}: axis {axis} has {side}, and {rule}")
-    if sides[0] and len(array) % sides[0]:
-        raise InputError(f"{title} has {len(array)} images, and {rule}: a multiple of {sides[0]} is needed")
-    with np.errstate(over="ignore", invalid="ignore"):
-        images = np.ascontiguousarray(array, np.float32)
-    finite = np.isfinite(images)
-    if not finite.all():
-        index = first_index(~finite)
-        raise InputError(f"{title} holds {array[index]} at {list(index)}, and every value must be finite in float32")
-    return images

@@ -21,13 +21,14 @@ from mapping.placement import Placement
 from mapping.sme import SmeParameters
 from selvage.choose_asked import choose_asked
 from selvage.model_file import Model, check_weights, input_format, to_maps
-from selvage.waves import write_save_file
+from selvage.waves import save_file, write_save_file
 from sim.cycles import TileCycles, tile_cycles
 from sim.energy import ReadEnergy
 from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import InputFormat
+from tb.cache import ROOT
 from tb.simulate import Image, TileResult, build_tile, end_with_parent, run_tile
 
 Integers = NDArray[np.int64]
@@ -51,6 +52,7 @@ class Options:
     lossless: bool = False
     sme: SmeParameters | None = None  # None: not asked for
     dynamic: bool = False  # OUs of the rows that drive
+    build: Path = ROOT  # folder of what is compiled
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -257,11 +259,19 @@ def simulate(
 
     ``tick`` is called `work` times in all.
     """
+    for index, p in enumerate(parameters if options.waves else ()):
+        save_file(_wave(options, p, index)).unlink(missing_ok=True)  # a save file stands for waves that are whole
     distinct = {p.structure: p for p in parameters}
     images: dict[tuple, Image] = {}
     with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=end_with_parent) as pool:
         builds = {
-            pool.submit(build_tile, p, simulator=options.simulator, waves=options.waves is not None): key
+            pool.submit(
+                build_tile,
+                p,
+                simulator=options.simulator,
+                waves=options.waves is not None,
+                build=options.build / "sim",
+            ): key
             for key, p in distinct.items()
         }
         for build in as_completed(builds):
@@ -288,16 +298,18 @@ def work(parameters: list[TileParameters]) -> int:
 def _wave(options: Options, p: TileParameters, index: int) -> Path | None:
     if options.waves is None:
         return None
-    options.waves.mkdir(parents=True, exist_ok=True)
     # A node's name is any text, often with slashes: never a path.
     return options.waves / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', p.placement.layer.name)}_tile{index}.fst"
 
 
-def save_files(parameters: list[TileParameters], options: Options) -> list[Path]:
+def save_files(parameters: list[TileParameters], options: Options, results: list[TileResult]) -> list[Path]:
     """Write a GTKWave save file beside each tile's waves."""
     if options.waves is None:
         return []
-    return [write_save_file(p, _wave(options, p, index)) for index, p in enumerate(parameters)]
+    return [
+        write_save_file(p, _wave(options, p, index), result.cycles)
+        for index, (p, result) in enumerate(zip(parameters, results, strict=True))
+    ]
 
 
 def summary(reports: list[LayerReport], simulator: str, started: float) -> dict:

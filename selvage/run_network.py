@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,7 @@ class Part:
     inputs: list[Integers]
     skip: bool
     simulator: str
+    build: Path  # folder of what is compiled
 
     @property
     def parameters(self) -> NetworkParameters:
@@ -77,7 +79,7 @@ class Part:
 
     def run(self) -> Run:
         p = self.parameters
-        return run_network(p, build_network(p, simulator=self.simulator), self.inputs)
+        return run_network(p, build_network(p, simulator=self.simulator, build=self.build / "sim"), self.inputs)
 
 
 def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> list[Part]:
@@ -86,14 +88,14 @@ def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> lis
     inputs = [compiled.codes[tensor.name] for tensor in graph.inputs]
     plan = plan_network(graph, compiled.placements)
     if not isinstance(node, Matrix) or len(compiled.passes(node.name)) == 1:
-        return [Part(node, plan, inputs, options.skip, options.simulator)]
+        return [Part(node, plan, inputs, options.skip, options.simulator, options.build)]
     (stage,) = plan.stages
     found = []
     for tiles in compiled.passes(node.name):
         # The host adds the passes' sums, so none is requantised.
         own = LayerStage(stage.name, stage.sources, stage.output, replace(stage.placement, tiles=tiles), None)
         part = NetworkPlan(plan.name, plan.inputs, (own,), plan.outputs)
-        found.append(Part(node, part, inputs, options.skip, options.simulator))
+        found.append(Part(node, part, inputs, options.skip, options.simulator, options.build))
     return found
 
 
@@ -193,7 +195,7 @@ def run_pipeline(compiled: CompiledNetwork, options: NetworkOptions, tick: Tick)
     """All layers at work on successive images. `InputError`: the chip does not hold the network."""
     check_fits(compiled)
     p = NetworkParameters(compiled.plan, skip=options.skip)
-    built = build_network(p, simulator=options.simulator)
+    built = build_network(p, simulator=options.simulator, build=options.build / "sim")
     tick()
     run = run_network(p, built, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs])
     tick()

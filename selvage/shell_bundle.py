@@ -17,8 +17,9 @@ from hw.registers import register_views
 from hw.shell import Shell, ShellParameters
 from selvage.bundle_readme import readme, together_notes
 from selvage.compile_network import CompiledNetwork, NetworkOptions
+from selvage.files import lines
 from selvage.run_network import check_fits
-from selvage.verilog_bundle import code_json, crossbar_places, expected_codes, generator, lines
+from selvage.verilog_bundle import code_json, crossbar_places, expected_codes, generator
 from spec.errors import InputError
 from spec.graph import Tensor
 from tb.plain import hex_lines, raster_words

@@ -1,9 +1,7 @@
 """The bundle of `selvage verilog`: modules, macros, a self-test and flow files; each file whole or not at all."""
 
-import glob
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from mapping.network import NetworkPlan, plan_network
 from selvage.bundle import describe_placement
 from selvage.bundle_readme import readme, together_notes
 from selvage.compile_network import CompiledNetwork, NetworkOptions, layer_sums
-from selvage.files import check_places, write_changed
+from selvage.files import write_files
 from selvage.network_bundle import placement_json
 from selvage.run import Compiled
 from selvage.run_network import Part, node_parts
@@ -34,7 +32,6 @@ from tb.selftest import Stream, selftest
 from tb.vectors import selftest_images
 
 Integers = NDArray[np.int64]
-LISTING = "files.txt"
 
 
 def write_verilog_bundle(
@@ -293,50 +290,3 @@ def _layer_placement_json(compiled: Compiled) -> bytes:
     placement = compiled.placement
     content = {"chip": placement.chip.model_dump(), "first_crossbar": 0, **describe_placement(placement)}
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
-    """All of them, each whole, after all have been made; what is there with the same bytes is left alone.
-
-    ``files.txt`` lists them and is written last: without it a bundle is not whole. Files of an earlier bundle that this
-    one has not are removed, and what a killed run left; others are not touched. Until the end ``files.txt.begun`` lists
-    all that may be there, so that the run after a killed one knows them.
-    """
-    check_places(contents, out)
-    listing, begun = out / LISTING, out / f"{LISTING}.begun"
-    known = {*_earlier(listing), *_earlier(begun)} - {LISTING}
-    stale = sorted(known - contents.keys())
-    write_changed({begun.name: lines(sorted(known | contents.keys())).encode()}, out)
-    listing.unlink(missing_ok=True)
-    for path in (*contents, *stale):
-        for part in (out / path).parent.glob(f".{glob.escape(Path(path).name)}.????????"):
-            part.unlink(missing_ok=True)
-    write_changed(contents, out)
-    for path in stale:
-        (out / path).unlink(missing_ok=True)
-        _remove_empty((out / path).parent, out)
-    names = [*contents, LISTING]
-    write_changed({LISTING: lines(sorted(names)).encode()}, out)
-    begun.unlink()
-    return [out / path for path in names]
-
-
-def _remove_empty(folder: Path, out: Path) -> None:
-    """A folder below ``out`` in which nothing is left, and those above it."""
-    while folder != out and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
-
-
-def lines(texts: Iterable[str]) -> str:
-    """Each with its end."""
-    return "".join(f"{text}\n" for text in texts)
-
-
-def _earlier(listing: Path) -> list[str]:
-    """Files of the bundle that a listing was written with."""
-    try:
-        found = listing.read_text().splitlines()
-    except (OSError, ValueError):
-        return []
-    return [path for path in found if re.fullmatch(r"[\w-]+([./]+[\w-]+)*", path) and ".." not in path]

@@ -1,10 +1,16 @@
-"""A GTKWave save file: the signals one looks at first, grouped, with states by name."""
+"""A GTKWave save file: the signals one looks at first, grouped, with states by name.
 
+It names its neighbours as they lie beside it, and says what it is called itself: GTKWave then looks for them in the
+folder that the save file lies in, be it moved.
+"""
+
+import math
 from pathlib import Path
 
 from hw.parameters import TileParameters
 from hw.steps import step_layout
 from selvage.files import write_whole
+from tb.harness import PERIOD
 
 # State of an array's walker: {row group in hand, request at the pins}.
 ENGINE_STATES = {0b00: "idle", 0b01: "last read", 0b10: "waits", 0b11: "reads"}
@@ -12,25 +18,39 @@ ENGINE_STATES = {0b00: "idle", 0b01: "last read", 0b10: "waits", 0b11: "reads"}
 BUFFER_STATES = {0b00: "fills", 0b10: "image in", 0b01: "windows out", 0b11: "next image"}
 
 TILE = "harness.tile"
+MARKERS = 27  # of a zoom line, none of them set
 
 
-def write_save_file(p: TileParameters, fst: Path) -> Path:
-    """Write ``NAME.gtkw`` and the names of the states beside ``NAME.fst``; returns the save file."""
-    folder = fst.resolve().parent
-    engine = _filter(folder / "engine_states.txt", ENGINE_STATES)
-    buffer = _filter(folder / "buffer_states.txt", BUFFER_STATES)
-    lines = [f'[dumpfile] "{fst.resolve()}"', "[timestart] 0", *_input(p, buffer)]
+def write_save_file(p: TileParameters, fst: Path, cycles: int) -> Path:
+    """Write ``NAME.gtkw`` and the names of the states beside ``NAME.fst``, waves of ``cycles`` cycles; returns the save
+    file, which is written last."""
+    path = save_file(fst)
+    engine = _filter(fst.with_name("engine_states.txt"), ENGINE_STATES)
+    buffer = _filter(fst.with_name("buffer_states.txt"), BUFFER_STATES)
+    lines = [f'[savefile] "{path.name}"', f'[dumpfile] "{fst.name}"', "[timestart] 0", _zoom(cycles)]
+    lines += _input(p, buffer)
     for index in range(len(p.macros)):
         lines += _array(p, index, engine)
     lines += _output(p)
-    path = fst.with_suffix(".gtkw")
     write_whole(path, ("\n".join(lines) + "\n").encode())
     return path
 
 
-def _filter(path: Path, names: dict[int, str]) -> Path:
+def save_file(fst: Path) -> Path:
+    """Where the save file of ``fst`` is."""
+    return fst.with_suffix(".gtkw")
+
+
+def _zoom(cycles: int) -> str:
+    """The whole run in a window of 1000 pixels: minus the logarithm of the picoseconds in 200 of them."""
+    exponent = math.log2(max(1, cycles) * PERIOD * 1000 / 5)
+    return f"*{-exponent:.6f}" + " -1" * MARKERS
+
+
+def _filter(path: Path, names: dict[int, str]) -> str:
+    """Write the names of states; returns the file's name."""
     write_whole(path, "".join(f"{value:02b} {name}\n" for value, name in names.items()).encode())
-    return path
+    return path.name
 
 
 def _group(title: str, signals: list[str]) -> list[str]:
@@ -41,7 +61,7 @@ def _bits(name: str, width: int = 1) -> str:
     return f"@28\n{TILE}.{name}" if width == 1 else f"@22\n{TILE}.{name}[{width - 1}:0]"
 
 
-def _state(title: str, high: str, low: str, names: Path) -> str:
+def _state(title: str, high: str, low: str, names: str) -> str:
     """Two bits as one signal, its values shown by name."""
     return f"@2028\n^1 {names}\n#{{{title}}} {TILE}.{high} {TILE}.{low}"
 
@@ -50,7 +70,7 @@ def _stream(prefix: str, payload: str, width: int) -> list[str]:
     return [_bits(f"{prefix}__valid"), _bits(f"{prefix}__ready"), _bits(f"{prefix}__{payload}", width)]
 
 
-def _input(p: TileParameters, names: Path) -> list[str]:
+def _input(p: TileParameters, names: str) -> list[str]:
     inside = "input_buffer.shared"
     step = step_layout(p.buffer)
     return _group(
@@ -70,7 +90,7 @@ def _input(p: TileParameters, names: Path) -> list[str]:
     )
 
 
-def _array(p: TileParameters, index: int, names: Path) -> list[str]:
+def _array(p: TileParameters, index: int, names: str) -> list[str]:
     own = p.macros[index]
     reader = next(k for k, arrays in enumerate(p.tile.read_together) if index in arrays)
     walker = f"engine_{reader}.shared.walker"

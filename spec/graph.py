@@ -62,7 +62,8 @@ class Matrix(Node):
     """A layer on crossbars: sums, bias, ``activation``, requantisation; without the latter two when ``raw``.
 
     ``weights`` are of ``layer.weight_shape``, the zero point subtracted; ``bias`` (M,) in units of input
-    scale * weight scale; ``weight_scale`` (M,), below 0 where a folded normalisation turns the sign.
+    scale * weight scale; ``weight_scale`` (M,), below 0 where a folded normalisation turns the sign, is taken as
+    exact, whatever its type. ``zero_first``: halves as `Requantization` has them.
     A dense layer behind a map is a convolution whose kernel is the whole map, and one whose outputs
     become a map a transposed convolution of a 1x1 map: there bias and weight scales may be (M, OH, OW),
     one for each output of the dense layer.
@@ -71,20 +72,24 @@ class Matrix(Node):
     layer: Layer
     weights: Integers
     bias: Integers
-    weight_scale: NDArray[np.float32]
+    weight_scale: NDArray[np.floating]
     activation: Activation = LINEAR
     raw: bool = False
+    zero_first: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pool(Node):
     """The largest or the mean of each window; ``pads`` (top, left, bottom, right) take no part in a
-    maximum and are zeros in a mean."""
+    maximum and are zeros in a mean. ``zero_first``: halves of a mean, which alone has an
+    ``activation``, as `Requantization` has them."""
 
     kind: Literal["max", "average"]
     kernel: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    activation: Activation = LINEAR
+    zero_first: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,9 +102,11 @@ class Table(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Add(Node):
-    """The sum of two maps of one shape, their real values added before the activation."""
+    """The sum of two maps of one shape, their real values added before the activation. ``zero_first``: halves as
+    `Requantization` has them."""
 
     activation: Activation = LINEAR
+    zero_first: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 MULTIPLIER_BITS = 31  # most bits of a factor, its sign apart
-MANTISSA_BITS = 24  # of float32: a factor of as many is the quotient of the scales itself
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,9 @@ class Requantization:
     sum first. ``below[m]`` takes the factor's place where the sum with its bias is below 0 (leaky ReLU);
     empty where none differs. A common shift is wiring, not a shifter. ``bias``, and with it the factors, may
     also hold one for each output of a map, (M, OH, OW) row by row. ``zero_first``: the zero point is added
-    before rounding, so that halves go to the even code, not to the even number of steps.
+    before rounding, so that halves go to the even code, not to the even number of steps. ``tie_bits``: a product
+    less than ``2**(tie_bits - 1)`` from a half is that half, for a factor that is no binary fraction is off by its
+    last place; 0 where every factor is exact.
     """
 
     factors: tuple[int, ...]
@@ -25,6 +26,7 @@ class Requantization:
     bias: tuple[int, ...] = (0,)
     below: tuple[int, ...] = ()
     zero_first: bool = False
+    tie_bits: int = 0
 
     def __post_init__(self) -> None:
         for name, values in (("factors", self.factors), ("below", self.below)):
@@ -33,6 +35,8 @@ class Requantization:
                     raise ValueError(f"{name} hold {value}, and must be below 2**{MULTIPLIER_BITS}")
         if self.shift < 0:
             raise ValueError(f"shift = {self.shift} must be at least 0")
+        if self.tie_bits and not 0 < self.tie_bits < self.shift:
+            raise ValueError(f"tie_bits = {self.tie_bits} must be below shift = {self.shift}")
         if self.low > self.high:
             raise ValueError(f"low = {self.low} is above high = {self.high}")
         if self.below and len(self.below) != len(self.factors):
@@ -42,6 +46,14 @@ class Requantization:
     def halves_to_odd(self) -> bool:
         """Whether halves of steps go to the odd number: with an odd zero point, to the even code."""
         return self.zero_first and self.zero_point % 2 == 1
+
+    @property
+    def halfway(self) -> int:
+        """What is added to a product before the shift, to round with halves down; ``1 << tie_bits`` more, halves up."""
+        if not self.shift:
+            return 0
+        near = 1 << self.tie_bits >> 1
+        return near + ((1 << self.shift - self.tie_bits - 1) - 1 << self.tie_bits)
 
     @property
     def factor_bits(self) -> int:

@@ -21,14 +21,31 @@ INPUTS, OUTPUTS = TOLD["inputs"], TOLD["outputs"]
 IMAGES = len(INPUTS[0])
 
 
-class AxiHost(Host):
+class AxiManager(Host):
+    """Registers by AXI4-Lite."""
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut)
+        self.manager = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+
+    async def write(self, address: int, value: int) -> bool:
+        answer = await self.manager.write(address, value.to_bytes(4, "little"))
+        assert answer.resp in (AxiResp.OKAY, AxiResp.SLVERR)
+        return answer.resp == AxiResp.OKAY
+
+    async def read(self, address: int) -> int | None:
+        answer = await self.manager.read(address, 4)
+        assert answer.resp in (AxiResp.OKAY, AxiResp.SLVERR)
+        return int.from_bytes(answer.data, "little") if answer.resp == AxiResp.OKAY else None
+
+
+class AxiHost(AxiManager):
     """Manager, sources and sinks; ``pauses``: the share of cycles in which each of their channels pauses."""
 
     def __init__(self, dut: Any, pauses: float = 0.4) -> None:
         super().__init__(dut)
         self.outputs = OUTPUTS  # words of each image of each output
         clock = (dut.clk, dut.rst)
-        self.manager = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), *clock)
         bus = AxiStreamBus.from_prefix  # one lane: data of a frame are words, not bytes
         self.sources = [AxiStreamSource(bus(dut, f"s_axis_{k}"), *clock, byte_lanes=1) for k in range(len(INPUTS))]
         self.sinks = [AxiStreamSink(bus(dut, f"m_axis_{k}"), *clock, byte_lanes=1) for k in range(len(OUTPUTS))]
@@ -42,16 +59,6 @@ class AxiHost(Host):
         """In ``share`` of the cycles, drawn each time."""
         while True:
             yield self.rng.random() < share
-
-    async def write(self, address: int, value: int) -> bool:
-        answer = await self.manager.write(address, value.to_bytes(4, "little"))
-        assert answer.resp in (AxiResp.OKAY, AxiResp.SLVERR)
-        return answer.resp == AxiResp.OKAY
-
-    async def read(self, address: int) -> int | None:
-        answer = await self.manager.read(address, 4)
-        assert answer.resp in (AxiResp.OKAY, AxiResp.SLVERR)
-        return int.from_bytes(answer.data, "little") if answer.resp == AxiResp.OKAY else None
 
     def feed(self, first: int = 0, last: int = IMAGES) -> None:
         """Frames of some images to every input."""

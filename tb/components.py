@@ -4,7 +4,6 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -24,8 +23,9 @@ from mapping.dense import place_dense
 from spec.chip import Chip, load_chip
 from spec.layer import InputFormat, Layer
 from tb.bench_run import run_alone
+from tb.cache import build_folder
 
-BUILD = Path("build") / "components"
+BUILD = build_folder("components")
 VARIABLE = "SELVAGE_COMPONENT"
 
 

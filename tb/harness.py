@@ -3,6 +3,7 @@
 from hw.parameters import TileParameters
 from hw.tile import COUNTER_BITS, Tile
 
+PERIOD = 10  # ns of a clock cycle
 COUNTERS = ("fetched", "reads", "conversions", "pending", "issued")
 
 

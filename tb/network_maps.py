@@ -133,19 +133,26 @@ class Looking:
 
 
 class Adding:
-    """Two maps of any scales; ``even``: of scales that make halves."""
+    """Two maps of any scales; ``even``: of ``scales`` that make halves, the maps' and their sum's."""
 
     def __init__(
-        self, rng: np.random.Generator, *, signed: tuple[bool, bool], lanes: int = 2, even: bool = False
+        self,
+        rng: np.random.Generator,
+        *,
+        signed: tuple[bool, bool],
+        lanes: int = 2,
+        even: bool = False,
+        scales: tuple[float, float] = (0.0625, 0.25),
     ) -> None:
         shape = (2 * lanes, 3, 5)
         self.sources = [draw_tensor(rng, shape, f"x_{k}", signed=own) for k, own in enumerate(signed)]
         output = draw_tensor(rng, shape, "y")
         activation = graph.LINEAR if even else graph.Activation(low=-6.5 * output.scale)
         if even:
-            self.sources = [graph.Tensor(own.name, shape, 0.0625, own.format) for own in self.sources]
-            output = graph.Tensor("y", shape, 0.25, output.format)
-        self.node = graph.Add(name="add", inputs=("x_0", "x_1"), output=output, activation=activation)
+            self.sources = [graph.Tensor(own.name, shape, scales[0], own.format) for own in self.sources]
+            output = graph.Tensor("y", shape, scales[1], output.format)
+        own = {"inputs": ("x_0", "x_1"), "output": output, "activation": activation}
+        self.node = graph.Add(name="add", zero_first=bool(rng.integers(2)), **own)
         factors, r = sum_factors(self.node, self.sources)
         self.p = AddParameters(factors, tuple(own.format for own in self.sources), r, 8, lanes)
 
@@ -177,7 +184,7 @@ class Concatenating:
 
 
 class Pooling:
-    """Windows of a small map."""
+    """Windows of a small map; ``same_scale``: means with the scale of the map, which have true halves."""
 
     def __init__(
         self,
@@ -191,15 +198,24 @@ class Pooling:
         channels: int = 2,
         lanes: int = 2,
         signed: bool | None = None,
+        zero_first: bool = False,
+        same_scale: bool = False,
     ) -> None:
         size, kernel, stride = tuple(size), tuple(kernel), tuple(stride)
         sides = zip(size, kernel, stride, range(2), strict=True)
         output = tuple((side + pads[k] + pads[k + 2] - own) // step + 1 for side, own, step, k in sides)
         self.x = draw_tensor(rng, (channels, *size), signed=signed)
         to = draw_tensor(rng, (channels, *output), "y") if kind == "average" else self.x
-        to = graph.Tensor("y", (channels, *output), to.scale, to.format)
+        to = graph.Tensor("y", (channels, *output), self.x.scale if same_scale else to.scale, to.format)
         self.node = graph.Pool(
-            name="pool", inputs=("x",), output=to, kind=kind, kernel=kernel, stride=stride, pads=tuple(pads)
+            name="pool",
+            inputs=("x",),
+            output=to,
+            kind=kind,
+            kernel=kernel,
+            stride=stride,
+            pads=tuple(pads),
+            zero_first=zero_first,
         )
         how = mean_requantization(self.node, self.x) if kind == "average" else None
         self.p = PoolParameters(

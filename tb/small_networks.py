@@ -143,7 +143,8 @@ class SmallNetwork:
         made = self._output("pool", (x.shape[0], *sides), x.scale / 2)
         if kind == "max":
             made["output"] = Tensor(made["output"].name, made["output"].shape, x.scale, x.format)
-        return self._add(Pool(**made, inputs=(source,), kind=kind, kernel=kernel, stride=stride, pads=pads))
+        given = {"kind": kind, "kernel": kernel, "stride": stride, "pads": pads}
+        return self._add(Pool(**made, inputs=(source,), zero_first=True, **given))
 
     def table(self, source: str) -> str:
         made = self._output("table", self.tensor(source).shape, 0.1)
@@ -153,7 +154,7 @@ class SmallNetwork:
     def add(self, first: str, second: str, activation: Activation = LINEAR) -> str:
         tensors = [self.tensor(name) for name in (first, second)]
         made = self._output("add", tensors[0].shape, sum(own.scale for own in tensors))
-        return self._add(Add(**made, inputs=(first, second), activation=activation))
+        return self._add(Add(**made, inputs=(first, second), activation=activation, zero_first=True))
 
     def concat(self, *sources: str) -> str:
         tensors = [self.tensor(name) for name in sources]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from golden.layer import evaluate
 from mapping.dense import place_dense
 from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.files import write_changed
+from selvage.files import alone_in, write_changed, write_files, write_whole
 from selvage.run import Compiled
 from selvage.shell_bundle import shell_files
-from selvage.verilog_bundle import write_files, write_layer_bundle
+from selvage.verilog_bundle import write_layer_bundle
 from spec.chip import load_chip
 from spec.errors import InputError
 from spec.layer import InputFormat, Layer
@@ -85,7 +85,7 @@ def test_rewritten(tmp_path: Path) -> None:
     before = kept.stat().st_mtime_ns
     gone = next(name for name in files if name.startswith("rtl/accumulator"))
     fewer = {name: content for name, content in files.items() if name not in (gone, "selftest/input_0.hex")}
-    mine, left = tmp_path / "rtl" / "mine.v", tmp_path / "rtl" / ".network.v.a1b2c3d4"
+    mine, left = tmp_path / "rtl" / "mine.v", tmp_path / "rtl" / ".network.v.part"
     mine.touch()
     left.touch()
     paths = write_files(fewer, tmp_path)
@@ -109,7 +109,7 @@ def test_a_killed_run_leaves_no_listing_and_the_next_one_cleans_up(
         return paths
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("selvage.verilog_bundle.write_changed", killed)
+        patched.setattr("selvage.files.write_changed", killed)
         write_files(second, tmp_path)
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert {*first, *second} < there and "files.txt" not in there
@@ -131,3 +131,33 @@ def test_what_cannot_be_written_is_told_before_the_first_file(tmp_path: Path, pl
     with pytest.raises(InputError, match=rule):
         write_files({"a": b"new", "rtl/network.v": b""}, tmp_path)
     assert (tmp_path / "a").read_bytes() == b"old" and (tmp_path / "files.txt").exists()
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    """The second is told at once; what the first has written stays."""
+    out = tmp_path / "new" / "out"
+    with alone_in(out):
+        with pytest.raises(InputError, match="out is being written by another run"), alone_in(out):
+            pass
+        write_files({"a": b"first"}, out)
+    assert sorted(path.name for path in out.iterdir()) == ["a", "files.txt"]
+    with alone_in(out):
+        write_files({"b": b"second"}, out)
+    assert sorted(path.name for path in out.iterdir()) == ["b", "files.txt"]
+
+
+def test_a_folder_is_gone_when_nothing_came_of_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new" / "out", tmp_path / "there"):
+        with pytest.raises(InputError, match="wrong"), alone_in(out):
+            raise InputError("wrong")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_what_killed_runs_left_beside_a_file_goes(tmp_path: Path) -> None:
+    """The name of what is being written is the same each time, and so is the lock's, which nobody holds."""
+    for name in (".y.npy.part", ".y.npy.lock"):
+        (tmp_path / name).write_bytes(b"half")
+    write_whole(tmp_path / "y.npy", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["y.npy"]
+    assert (tmp_path / "y.npy").read_bytes() == b"whole"

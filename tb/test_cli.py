@@ -1,6 +1,7 @@
 """The command line: what it writes, and how it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,21 @@ def test_no_simulator_is_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "selvage", "sim", str(SMALL), "--output", "y.npy"]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     refused(run, "install the package iverilog", tmp_path)
+
+
+def test_the_build_folder_is_named_by_option_or_environment(onnx_file: Path, tmp_path: Path) -> None:
+    """What the first run compiled is found by the second; where nothing can be kept it is told before any work."""
+    words = ["sim", str(onnx_file), "--chip", "tiny", "--mapping", "dense"]
+    assert selvage(*words, "--build", "own", cwd=tmp_path).returncode == 0
+    made = sorted((tmp_path / "own").rglob("sim.vvp"))
+    before = [path.stat().st_mtime_ns for path in made]
+    named = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(Path.home()), "SELVAGE_BUILD": "own"}
+    command = [sys.executable, "-m", "selvage", *words]
+    run = subprocess.run(command, cwd=tmp_path, env=named, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert made == sorted((tmp_path / "own").rglob("sim.vvp")) and made
+    assert before == [path.stat().st_mtime_ns for path in made] and not (tmp_path / "build").exists()
+    (tmp_path / "file").touch()
+    run = selvage(*words, "--build", "file", cwd=tmp_path)
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert run.stderr == "selvage: --build file cannot be written: file: Not a directory\n"

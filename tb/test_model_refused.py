@@ -293,8 +293,8 @@ def test_external_data(tmp_path: Path) -> None:
     data.write_bytes(data.read_bytes()[:20])
     refused("is not valid ONNX: ", load_model, str(file))
     data.unlink()
-    refused("is not valid ONNX: ", load_model, str(file))
+    refused("its external data 'w.bin' is not there: ", load_model, str(file))
     model = onnx.load(file, load_external_data=False)
     model.graph.initializer[0].external_data[0].value = "../w.bin"
     onnx.save(model, file)
-    refused("is not valid ONNX: ", load_model, str(file))
+    refused("its external data '../w.bin' is outside the model's folder, and must be in it", load_model, str(file))

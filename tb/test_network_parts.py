@@ -14,6 +14,7 @@ def case(name: str, **settings: object) -> PartCase:
 
 
 HALVES = dict(width=9, factor=6, bias=40, shift=3)
+NEAR = dict(width=9, factor=6, bias=40, shift=9, tie_bits=5)
 WIDEST = dict(width=32, factor=2**31 - 1, bias=2**31 - 1, shift=56)
 UP = dict(grid=(3, 4), block=(2, 2))
 
@@ -23,6 +24,8 @@ CASES = [
     case("requantizer_halves_zero_first", **HALVES, odd=1, zero_first=True),
     case("requantizer_halves_even_zero_first", **HALVES, zero_first=True),
     case("requantizer_halves_single", **HALVES, odd=1, zero_first=True, single=True, leaky=True),
+    case("requantizer_near_halves", **NEAR, odd=1),
+    case("requantizer_near_halves_zero_first", **NEAR, odd=1, zero_first=True, leaky=True),
     case("requantizer_leaky_saturating", leaky=True, clip=60, shift=4),
     case("requantizer_pixels", pixels=6, leaky=True, channels=3, lanes=1),
     case("requantizer_pixels_bias", pixels=4, own="bias", channels=8, lanes=4),
@@ -54,6 +57,7 @@ CASES = [
     case("table_unsigned", signed=False, bits=4, to=7),
     case("add_signed", signed=(True, True)),
     case("add_halves", signed=(False, True), even=True, lanes=1),
+    case("add_sixths", signed=(False, False), even=True, scales=(0.5, 3.0)),
     case("concat_three", words=(1, 3, 2)),
     case("concat_two", words=(2, 2), lanes=1),
     case("pool_max", kind="max", size=(6, 7), kernel=(2, 2), stride=(2, 2), signed=False),
@@ -62,9 +66,12 @@ CASES = [
     case("pool_mean", kind="average", size=(4, 6), kernel=(2, 2), stride=(2, 2), signed=False),
     case("pool_mean_pads", kind="average", size=(5, 4), kernel=(3, 2), stride=(2, 1), pads=(1, 1, 1, 0), channels=4),
     case("pool_mean_whole", kind="average", size=(4, 3), kernel=(4, 3), channels=8, lanes=4),
+    case("pool_mean_sixths", kind="average", size=(4, 9), kernel=(2, 3), stride=(2, 3), same_scale=True),
+    case("pool_mean_sixths_zero_first", kind="average", size=(4, 9), kernel=(2, 3), same_scale=True, zero_first=True),
     case("pool_max_whole", kind="max", size=(3, 3), kernel=(3, 3), channels=3, lanes=1),
     case("loaded_requantizer", of="requantizer", **WIDEST, leaky=True, pixels=2, channels=3, lanes=1),
     case("loaded_halves", of="requantizer", **HALVES, odd=1, zero_first=True, single=True),
+    case("loaded_near_halves", of="requantizer", **NEAR, odd=1, zero_first=True),
     case("pool_pixels", kind="max", size=(3, 4), kernel=(1, 1), stride=(2, 3), channels=4),
 ]
 SECOND = {"requantizer_leaky_saturating", "collector_tiles", "raster_crop", "add_signed", "pool_mean_pads"}

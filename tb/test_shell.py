@@ -27,11 +27,14 @@ STABLE = """\
     before_{k} <= rst || {ready} ? {width}'d0 : {{{values}, {valid}}};
   end
 """
+KNOWN = """\
+  always @(posedge clk) if (!rst && {valid} !== 1'b0 && ^{{{values}, {valid}}} === 1'bx) unknown = 1'b1;
+"""
 HARNESS = """\
 `timescale 1ns/1ps
 module harness({pins});
 {declarations}
-  output reg conflict = 1'b0, unstable = 1'b0;
+  output reg conflict = 1'b0, unstable = 1'b0, unknown = 1'b0;
   output reg [31:0] reads = 0;
   integer k;
   wire [{macros} - 1:0] reading, programming;
@@ -98,6 +101,11 @@ def harness(p: ShellParameters, made: Shell) -> str:
     channels = [(own, ["data", "last"]) for own in streams]
     channels += [("s_axil_b", ["resp"]), ("s_axil_r", ["data", "resp"])] if p.bus == "axi" else []
     parts = []
+    outputs = [name for name, member in made.signature.members.items() if member.is_port and member.flow.name == "Out"]
+    valids = {"wb_dat_r": "(wb_ack | wb_err)"} | {
+        f"{own}{name}": f"{own}valid" for own, names in channels for name in names
+    }
+    parts += [KNOWN.format(values=name, valid=valids.get(name, "1'b1")) for name in outputs]
     for k, (own, members) in enumerate(channels):
         values = [f"{own}{member}" for member in members]
         width = 1 + sum(Shape.cast(made.signature.members[name].shape).width for name in values)
@@ -119,11 +127,13 @@ def harness(p: ShellParameters, made: Shell) -> str:
         }
         given = ", ".join(f".{name}({value})" for name, value in own.items())
         inner = ",\n    ".join(f".{name}({name}_{k})" for name in (*names, *program))
+        asked = [f"{port}request__{name}_{k}" for port in ("", "program__") for name in ("payload", "valid")]
+        parts += [KNOWN.format(values=asked[n], valid=asked[n + 1]) for n in (0, 2)]
         parts.append(MACRO.format(k=k, parameters=given, pins=inner, **widths))
         connections += [f".crossbar_{k}__{name}({name}_{k})" for name in names]
         connections += [f".program_{k}__{name[9:]}({name}_{k})" for name in program]
     return HARNESS.format(
-        pins=", ".join([*pins, "conflict", "unstable", "reads"]),
+        pins=", ".join([*pins, "conflict", "unstable", "unknown", "reads"]),
         declarations="\n".join(declarations),
         macros=len(p.network.macros),
         parts="\n".join(parts),
@@ -159,7 +169,9 @@ def fields(network: SmallNetwork, p: ShellParameters) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("bus", "bench", "tests"), [("axi", "shell", 16), ("wishbone", "wishbone", 5)])
+@pytest.mark.parametrize(
+    ("bus", "bench", "tests"), [("axi", "shell", 16), ("axi", "shell_ends", 9), ("wishbone", "wishbone", 14)]
+)
 def test_shell(bus: str, bench: str, tests: int) -> None:
     network, p, sources = shell(bus)
     assert {own.data_bits - own.width for own in p.outputs} != {0}, "no output needs padding"

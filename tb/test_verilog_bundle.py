@@ -18,12 +18,12 @@ from hw.verilog import convert
 from mapping.dense import place_dense
 from mapping.network import plan_network
 from selvage.compile_network import CompiledNetwork, NetworkOptions
+from selvage.files import write_files
 from selvage.run import Compiled
 from selvage.verilog_bundle import (
     bundle_files,
     expected_codes,
     layer_graph,
-    write_files,
     write_layer_bundle,
     write_verilog_bundle,
 )
@@ -161,7 +161,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tb.test_verilog_bundle import files_of, small
-from selvage.verilog_bundle import write_files
+from selvage.files import write_files
 write_files(files_of(small()), Path({out!r}))
 """
 

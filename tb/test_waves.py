@@ -52,7 +52,21 @@ def test_every_signal_of_the_save_file_exists(chip: str, arrays: int, tmp_path: 
     assert chip != "tiny" or len(p.tile.readers) > 1, "some signals have a bit for each reader"
     tile = Tile(p)
     widths = signals(convert(tile, "tile", tile.library.components))
-    found = named(write_save_file(p, tmp_path / "tile.fst"))
+    save = write_save_file(p, tmp_path / "tile.fst", 100)
+    found = named(save)
     assert len(found) > 20
     wrong = {name: (width, widths.get(name)) for name, width in found if widths.get(name) != width}
     assert not wrong, "signals the file and the Verilog's widths differ in"
+    check_neighbours(save)
+
+
+def check_neighbours(save: Path) -> None:
+    """Each file is named as it lies beside the save file, which names itself: then the folder may be moved. A window of
+    1000 pixels shows the whole run, for a zoom of -n shows 2 ** n picoseconds in 200 of them."""
+    lines = save.read_text().splitlines()
+    files = [line.split()[1].strip('"') for line in lines if line.startswith(("[dumpfile]", "[savefile]", "^1"))]
+    assert files[:2] == [save.name, "tile.fst"]
+    assert {*files[2:]} == {"engine_states.txt", "buffer_states.txt"} and not any("/" in name for name in files)
+    assert all((save.parent / name).is_file() for name in files[2:])
+    (zoom,) = (line[1:].split() for line in lines if line.startswith("*"))
+    assert round(2 ** -float(zoom[0]) * 5) == 100 * 10 * 1000 and set(zoom[1:]) == {"-1"}

@@ -11,6 +11,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 
+from tb.harness import PERIOD
 from tb.job import TileJob, load_job, save_result
 from tb.pins import InPin, OutPin
 from tb.streams import bursts
@@ -176,7 +177,7 @@ async def run_tile(dut) -> None:
     gc.disable()  # nothing here makes cycles, and looking for them takes time in every one of the clock
     job = load_job(os.environ["SELVAGE_JOB"])
     rng = random.Random(cocotb.RANDOM_SEED)
-    Clock(dut.clk, 10, unit="ns", impl="gpi").start(start_high=False)
+    Clock(dut.clk, PERIOD, unit="ns", impl="gpi").start(start_high=False)
     await reset(dut)
     stalls = Stalls(**job.stalls)
     if job.reset_after:

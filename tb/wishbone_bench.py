@@ -52,6 +52,27 @@ class WishboneHost(Host):
     async def read(self, address: int) -> int | None:
         return await self.access(address, None)
 
+    async def send(self, k: int, word: int, parts: int | None = None) -> None:
+        """A word to input k once there is room, or its first parts."""
+        while not await self.get("data_ready") >> k & 1:
+            pass
+        for part in range(IN_PARTS[k] if parts is None else parts):
+            assert await self.put(f"data_in_{k}", word >> 32 * part & 0xFFFFFFFF)
+
+    async def take(self, k: int, parts: int | None = None) -> int:
+        """A word of output k once there is one, or its first parts."""
+        while not await self.get("data_ready") >> 16 + k & 1:
+            pass
+        read = [await self.get(f"data_out_{k}") for _ in range(OUT_PARTS[k] if parts is None else parts)]
+        return sum(part << 32 * n for n, part in enumerate(read))
+
+    async def again(self, images: int = 1) -> None:
+        """After a run that ended early: nothing of it is there, cells and tables are, and a whole run is right."""
+        assert await self.state() == State.READY
+        assert await self.get("data_ready") == 0
+        await self.run(images)
+        assert await self.get("images_done") == images
+
     async def pass_images(self, images: int, first: int = 0) -> None:
         """Words in where there is room, words out where there are some; the outputs are right."""
         sent, got = [0] * len(INPUTS), [[] for _ in OUTPUTS]
@@ -177,3 +198,86 @@ async def broken_off(dut: Any) -> None:
             assert await host.command("abort")
             assert await host.error() == Code.ABORTED
         await host.run(1)
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.parametrize(k=[0, 1])
+async def aborted_entering(dut: Any, k: int) -> None:
+    """Aborted when each number of words of an image, and of parts of a word, has entered."""
+    host = WishboneHost(dut, 0)
+    await host.ready()
+    for entered in range(len(INPUTS[k][0])):
+        for parts in range(IN_PARTS[k]):
+            await host.start(2)
+            for word in INPUTS[k][0][:entered]:
+                await host.send(k, word)
+            await host.send(k, INPUTS[k][0][entered], parts)
+            assert await host.command("abort")
+            assert await host.error() == Code.ABORTED
+            await host.again()
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.parametrize(k=[0, 1])
+async def aborted_leaving(dut: Any, k: int) -> None:
+    """Aborted when each number of words of an image, and of parts of a word, has been read: the rest is never seen."""
+    host = WishboneHost(dut, 0)
+    await host.ready()
+    for left in range(len(OUTPUTS[k][0])):
+        for parts in range(OUT_PARTS[k]):
+            await host.start(2)
+            for word in INPUTS[k][0]:
+                await host.send(k, word)
+            assert [await host.take(k) for _ in range(left)] == OUTPUTS[k][0][:left]
+            await host.take(k, parts)
+            assert await host.command("abort")
+            assert await host.error() == Code.ABORTED
+            assert await host.get("images_done") == 0
+            await host.again()
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(images=[1, 2], stopped=[False, True])
+async def unread(dut: Any, images: int, stopped: bool) -> None:
+    """A run is not done, nor are its images, before the last word has been read; the next run begins with its own."""
+    host = WishboneHost(dut, 0)
+    await host.ready()
+    for _ in range(2):
+        await host.start(0 if stopped else images)
+        got: list[list[int]] = [[] for _ in OUTPUTS]
+        for image in range(images):
+            for k, own in enumerate(INPUTS):
+                for word in own[image]:
+                    await host.send(k, word)
+                if image < images - 1:
+                    got[k] += [await host.take(k) for _ in OUTPUTS[k][image]]
+        assert not stopped or await host.command("stop")
+        for k, own in enumerate(OUTPUTS):
+            for n in range(len(own[images - 1])):
+                await ClockCycles(dut.clk, 0 if n else 300)
+                assert dut.interrupt_request.value == 0 and await host.state() == State.RUNNING
+                assert await host.get("images_done") == images - 1
+                got[k].append(await host.take(k))
+        assert await host.interrupt(8) == DONE
+        assert got == [[word for image in own[:images] for word in image] for own in OUTPUTS]
+        await host.again(images)
+
+
+@cocotb.test(timeout_time=600, timeout_unit="us")
+async def registers(dut: Any) -> None:
+    """All are known before any run, in one, after it, and after each reset."""
+    host = WishboneHost(dut, 0)
+    for _ in range(2):
+        await host.reset()
+        found = await host.survey()
+        assert found["failed_count"] == found["failed_cell"] == found["failed_levels"] == found["data_ready"] == 0
+        await host.put("interrupt_enable", DONE | ERROR | LOADED)
+        assert await host.interrupt() == ERROR  # of the addresses that are none
+        await host.ready()
+        await host.run(1)
+        assert "data_out_0" not in await host.survey()
+        await host.start(1)
+        for word in INPUTS[1][0]:
+            await host.send(1, word)
+        await ClockCycles(dut.clk, 100)
+        assert (await host.survey())["data_out_1"] == OUTPUTS[1][0][0] & 0xFFFFFFFF

@@ -1,0 +1,71 @@
+"""The self-test of a bus shell's bundle: that it passes, and what it finds."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selvage.compile_network import CompiledNetwork, NetworkOptions
+from selvage.shell_bundle import shell_files
+from selvage.verilog_bundle import write_files
+from tb.small_networks import LEAKY, SmallNetwork
+
+
+def written(bus: str, images: int, where: Path) -> Path:
+    """The shell's bundle of a small network that was compiled for some images; its folder."""
+    n = SmallNetwork.on("tiny", 11, images=images)
+    a = n.layer(n.input(3, 4, 3), 3, kernel=(2, 2), pads=(1, 1, 0, 0), activation=LEAKY)
+    n.leaves(n.layer(n.pool(a, "max", (2, 2)), 2, raw=True))
+    compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
+    write_files(shell_files(compiled, NetworkOptions(), bus), where)
+    return where / "shell"
+
+
+def last_line(where: Path) -> str:
+    return subprocess.run(["vvp", "t"], cwd=where, capture_output=True, text=True, check=True).stdout.split("\n")[-2]
+
+
+def unknown_at_first(module: str) -> str:
+    """A module whose registers and written memories begin with no value, as on a chip."""
+
+    def kept(found: re.Match) -> str:
+        names = re.findall(r"^ +(\w+)\[\d+\] = ", found[0], flags=re.M)
+        return found[0] if any(not re.search(rf"\b{name}\b.* <= ", module) for name in names) else ""
+
+    return re.sub(r"^  initial begin.*?^  end\n", kept, module, flags=re.M | re.S)
+
+
+@pytest.mark.parametrize("bus", ["axi", "wishbone"])
+def test_a_shell_tests_itself(bus: str, tmp_path: Path) -> None:
+    """Its own bench loads it and runs images; wrong cells, tables, words out are told. Reset is all that it needs."""
+    where = written(bus, 2, tmp_path)
+    command = ["iverilog", "-g2005", "-Wall", "-f", "selftest.f", "-o", "t"]
+    run = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and not run.stdout + run.stderr
+    assert last_line(where) == "PASS"
+    wrong = {"cells.hex": "STATUS is 000a0a00", "tables.hex": "STATUS is 000a0a20", "selftest/expected_0.hex": "word 1"}
+    for name, says in wrong.items():
+        path = where / name
+        lines = path.read_text().split()
+        k = 1 if "expected" in name else len(lines) // 2
+        path.write_text("\n".join([*lines[:k], f"{int(lines[k], 16) ^ 1:x}", *lines[k + 1 :]]) + "\n")
+        assert last_line(where).startswith("FAIL first difference: ") and says in last_line(where), last_line(where)
+        path.write_text("\n".join(lines) + "\n")
+    for path in (where / "rtl").glob("*.v"):
+        path.write_text(unknown_at_first(path.read_text()))
+    assert not any("initial" in path.read_text() for path in (where / "rtl").glob("*.v"))
+    subprocess.run(command, cwd=where, check=True)
+    assert last_line(where) == "PASS"
+
+
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_the_self_test_plays_three_images_at_least(images: int, tmp_path: Path) -> None:
+    """All different, for any number of images that the network was compiled for."""
+    where = written("axi", images, tmp_path)
+    words = (where / "selftest" / "input_0.hex").read_text().split()
+    each = json.loads((where / "names.json").read_text())["inputs"][0]["words"]
+    played = np.reshape(words, (-1, each))
+    assert len(played) >= 3 and len(np.unique(played, axis=0)) == len(played)
