@@ -57,13 +57,21 @@ module crossbar #(
   reg [GROUPS * GROUP_SUMS - 1:0] sums;
   reg [GROUP_SUMS - 1:0] total;
   reg [OU_COLS * ADC_BITS - 1:0] code;
+  integer changes, seen; // of cells, which a programming port counts: sums of other cells are not known
   integer lane, at, gap;
+  // verilator lint_off BLKSEQ
+  // What a read works with is of one edge, and nothing else writes it.
+  initial begin
+    changes = 0;
+    seen = 0;
+  end
   initial known = {ROWS{1'b0}};
   initial sums = {GROUPS * GROUP_SUMS{1'b0}};
   task convert;
     begin
-      if (wordlines != known) begin
+      if (wordlines != known || changes != seen) begin
         known = wordlines;
+        seen = changes;
         rest = wordlines;
         sums = {GROUPS * GROUP_SUMS{1'b0}};
         at = 0;
@@ -89,6 +97,7 @@ module crossbar #(
       end
     end
   endtask
+  // verilator lint_on BLKSEQ
 
   generate
     if (LATENCY == 1) begin : at_once

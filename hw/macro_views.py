@@ -4,13 +4,16 @@ Sizes and times are placeholders, there to be replaced by those of a real array:
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from hw.macro import CROSSBAR, macro_parameters
 from hw.parameters import EngineParameters
 from hw.programmable import PROGRAMMABLE
+
+# What Verilator says of a module without contents, its file called after it and what it is.
+STUB_WAIVED = ("DECLFILENAME", "UNDRIVEN", "UNUSEDPARAM", "UNUSEDSIGNAL")
 
 
 @dataclass(frozen=True)
@@ -158,10 +161,16 @@ def stub(macro: Macro) -> str:
         for pin in macro.pins
     )
     return (
-        f"// {macro.name}: the crossbar macro as a black box; its model, Liberty and LEF have the same pins.\n"
+        f"// {macro.name}: the crossbar macro as a black box; its model, Liberty and LEF have the same pins.\n\n"
+        f"{lint('off', STUB_WAIVED)}"
         f'(* blackbox *)\nmodule {macro.name} #(\n  parameter {macro.contents} = "cells.hex"\n) (\n'
-        f"{ports}\n);\nendmodule\n"
+        f"{ports}\n);\nendmodule\n{lint('on', STUB_WAIVED)}"
     )
+
+
+def lint(switch: str, kinds: Sequence[str]) -> str:
+    """Lines that turn kinds of Verilator's warnings ``on`` or ``off``."""
+    return "".join(f"// verilator lint_{switch} {kind}\n" for kind in kinds)
 
 
 def model(macro: Macro) -> str:

@@ -80,8 +80,7 @@ module programmable_crossbar #(
         tried[row] <= wanted;
         for (k = 0; k < COLUMNS; k = k + 1)
           ideal.levels[row][k * SUM_BITS +: SUM_BITS] <= taken[k * CELL_BITS +: CELL_BITS];
-        ideal.known <= {ROWS{1'b0}};
-        ideal.sums <= 0;
+        ideal.changes <= ideal.changes + 1;
       end
     end else begin
       if (program__cells__ready) program__cells__valid <= 1'b0;

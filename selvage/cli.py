@@ -51,6 +51,7 @@ from selvage.cli_options import (
     switch,
 )
 from selvage.cli_shapes import ShapesOptions, count_shapes
+from selvage.compile_network import NetworkOptions
 from selvage.exits import leave
 from selvage.files import LISTING, alone_in, check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
@@ -75,7 +76,7 @@ from selvage.run import (
 from selvage.run_network import check_fits
 from selvage.shell_bundle import check_bus, shell_files
 from selvage.tables import console, layer_table, progress, table_of, tell_fault
-from selvage.verilog_bundle import write_layer_bundle, write_verilog_bundle
+from selvage.verilog_bundle import layer_network, write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.cache import ROOT
@@ -272,7 +273,7 @@ def verilog_command(
     seed: Seed = 0,
     lossless: Lossless = False,
     shape: Shape = None,
-    bus: Annotated[str | None, typer.Option(help="networks: a shell for axi or wishbone too, in OUT/shell")] = None,
+    bus: Annotated[str | None, typer.Option(help="a shell for axi or wishbone too, in OUT/shell")] = None,
 ) -> None:
     """Write MODEL as Verilog for any flow: design, macro, self-test, scripts, names."""
     sme = sme_of(squeeze, significant_bits, compact, sort_rows, rounding)
@@ -291,12 +292,13 @@ def verilog_command(
             paths = write_verilog_bundle(network, how, out, shell_files(network, how, bus) if bus else None)
         else:
             check_no_network(shape)
-            if bus:
-                raise InputError(f"--bus {bus} is for networks, and this model is a single layer")
             _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
             if compiled.note:
                 console.print(f"{compiled.model.layer.name}: {compiled.note}", markup=False)
-            paths = write_layer_bundle(compiled, options.ou_skip, out)
+            shell = None
+            if bus:
+                shell = shell_files(layer_network(compiled), NetworkOptions(skip=options.ou_skip), bus)
+            paths = write_layer_bundle(compiled, options.ou_skip, out, shell)
     console.print(f"{len(paths)} files in {out}")
 
 

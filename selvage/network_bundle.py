@@ -7,7 +7,7 @@ import numpy as np
 
 from hw.network import NetworkParameters
 from mapping.network import NetworkPlan
-from selvage.bundle import describe_tiles
+from selvage.bundle import describe_placement
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.files import write_files
 from selvage.run_network import node_parts
@@ -58,13 +58,7 @@ def placement_json(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
         own = {layer.name: layer for layer in plan.layers}.get(stage.name)
         if own:
             arrays = [len(tile.arrays) for tile in own.placement.tiles]
-            entry |= {
-                "mapping": own.placement.mapping,
-                "schedule": own.placement.schedule,
-                "layer": own.placement.layer.model_dump(),
-                "first_crossbar": macro,
-                "tiles": describe_tiles(own.placement),
-            }
+            entry |= {"first_crossbar": macro, **describe_placement(own.placement)}
             macro += sum(arrays)
         stages.append(entry)
     tensors = {t.name: t for t in [*plan.inputs, *(stage.output for stage in plan.stages)]}

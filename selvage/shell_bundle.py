@@ -4,20 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import Out
-from numpy.typing import NDArray
 
 from hw.axi import FrameParameters
-from hw.flow import BLANK, Design, Port, flow_files, top_text
+from hw.flow import BLANK, Design, Port, flow_files, timed, top_text
 from hw.macro_views import macros_of, view_files
 from hw.modules import convert_modules
 from hw.network import NetworkParameters
 from hw.programming import cell_image, table_image
 from hw.registers import register_views
 from hw.shell import Shell, ShellParameters
-from selvage.bundle_readme import readme
+from selvage.bundle_readme import readme, together_notes
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.files import lines
 from selvage.run_network import check_fits
@@ -26,9 +24,9 @@ from spec.errors import InputError
 from spec.graph import Tensor
 from tb.plain import hex_lines, raster_words
 from tb.shell_selftest import shell_selftest
+from tb.vectors import selftest_images
 
 BUSES = ("axi", "wishbone")
-IMAGES = 3  # that the self-test plays
 
 
 def check_bus(bus: str | None) -> None:
@@ -56,6 +54,7 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
     kinds, each = macros_of(
         p.network.macros, p.cell_bits, compiled.plan.layers[0].placement.chip.read_latency, programmable=True
     )
+    together = _together(p)
     design = Design(
         name="shell",
         rtl=tuple(f"rtl/{module.name}.v" for module in modules),
@@ -63,6 +62,7 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
         macros=tuple(each),
         generator=made,
         inputs=(*(f"{kind}.hex" for kind in images), *_vector_files(p)),
+        notes=tuple(together_notes(together)),
     )
     texts = {f"rtl/{module.name}.v": module.text for module in modules}
     texts[f"rtl/{design.top}.v"] = top_text(design)
@@ -70,7 +70,7 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
     texts |= {f"{kind}.hex": lines(f"{word:08x}" for word in words) for kind, words in images.items()}
     if p.programming.tables:
         texts["tables.json"] = json.dumps(tables_json(p.network), indent=1) + "\n"
-    texts |= flow_files(design) | {"README.md": readme(design, bus, bool(p.programming.tables))}
+    texts |= flow_files(design) | {"README.md": readme(design, bus, bool(p.programming.tables), together)}
     texts["names.json"] = json.dumps(names_json(p, design), indent=1) + "\n"
     texts |= _selftest_files(p, design, compiled, {kind: len(words) for kind, words in images.items()})
     texts[BLANK] = lines("x" * -(-p.programming.width // 4) for _ in range(p.programming.rows))
@@ -78,7 +78,7 @@ def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) ->
     for kind in kinds:
         contents |= view_files(kind)
     contents |= {f"registers/{name}": content for name, content in register_views(p.registers).items()}
-    return {f"shell/{name}": content for name, content in contents.items()}
+    return {f"shell/{name}": content for name, content in timed(contents).items()}
 
 
 def _images(p: ShellParameters) -> dict[str, list[int]]:
@@ -96,23 +96,22 @@ def _ports(shell: Shell) -> tuple[Port, ...]:
     return (Port("clk", False), Port("rst", False), *pins)
 
 
+def _together(p: ShellParameters) -> list[list[str]]:
+    """Streams that must be fed side by side, as the bus calls them."""
+    prefix = {"axi": "s_axis", "wishbone": "DATA_IN"}[p.bus]
+    return [[f"{prefix}_{k}" for k in group] for group in p.network.plan.fed_together]
+
+
 def _vector_files(p: ShellParameters) -> list[str]:
     sides = (("input", p.inputs), ("expected", p.outputs))
     return [f"selftest/{name}_{k}.hex" for name, frames in sides for k in range(len(frames))]
-
-
-def _played(images: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`IMAGES` different ones: those that there are, and then they again, their codes moved on by some places."""
-    flat = images.reshape(len(images), -1)
-    played = [np.roll(flat[k % len(images)], k // len(images)) for k in range(IMAGES)]
-    return np.stack(played).reshape(IMAGES, *images.shape[1:])
 
 
 def _selftest_files(
     p: ShellParameters, design: Design, compiled: CompiledNetwork, loads: Mapping[str, int]
 ) -> dict[str, str]:
     graph, plan = compiled.graph, compiled.plan
-    inputs = [_played(compiled.codes[tensor.name]) for tensor in graph.inputs]
+    inputs = selftest_images(graph, [compiled.codes[tensor.name] for tensor in graph.inputs])
     expected = expected_codes(graph, plan, inputs)
     vectors = [*inputs, *(expected[name] for name in graph.outputs)]
     bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, len(inputs[0]), loads)
@@ -138,6 +137,7 @@ def names_json(p: ShellParameters, design: Design) -> dict:
         "bus": p.bus,
         "registers": p.registers.addresses,
         "inputs": streams(plan.inputs, p.inputs),
+        "together": _together(p),  # fed side by side, or all stand still
         "outputs": streams(plan.outputs, p.outputs),
         "crossbars": [{name: own[name] for name in own if name != "cells"} for own in crossbar_places(plan, design)],
     }

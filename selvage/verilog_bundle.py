@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.network import evaluate_node, of_sums
-from hw.flow import Design, Port, flow_files, top_text
+from hw.flow import Design, Port, flow_files, timed, top_text
 from hw.macro_views import Macro, macros_of, view_files
 from hw.modules import ModuleFile, convert_modules
 from hw.network import Network, NetworkParameters
 from mapping.network import NetworkPlan, plan_network
-from selvage.bundle import describe_tiles
-from selvage.bundle_readme import readme
+from selvage.bundle import describe_placement
+from selvage.bundle_readme import readme, together_notes
 from selvage.compile_network import CompiledNetwork, NetworkOptions, layer_sums
 from selvage.files import write_files
 from selvage.network_bundle import placement_json
@@ -25,12 +25,13 @@ from sim.machine import run as run_crossbars
 from spec.chip import Chip
 from spec.graph import Graph, Matrix, Tensor
 from spec.layer import InputFormat
+from tb.foreseen import image_cycles
 from tb.macro_proof import macro_proof
 from tb.plain import cell_lines, entering_words, hex_lines, raster_words, words_of_image
 from tb.selftest import Stream, selftest
+from tb.vectors import selftest_images
 
 Integers = NDArray[np.int64]
-IMAGES = 2  # that the self-test plays at most
 
 
 def write_verilog_bundle(
@@ -44,7 +45,7 @@ def write_verilog_bundle(
     contents: dict[str, bytes] = dict(more or {})
     if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
-        inputs = [compiled.codes[tensor.name][:IMAGES] for tensor in compiled.graph.inputs]
+        inputs = selftest_images(compiled.graph, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs])
         expected = expected_codes(compiled.graph, compiled.plan, inputs)
         contents |= bundle_files(p, inputs, [expected[name] for name in compiled.graph.outputs])
         contents["placement.json"] = placement_json(compiled, p.plan)
@@ -54,16 +55,26 @@ def write_verilog_bundle(
     return write_files(contents, out)
 
 
-def write_layer_bundle(compiled: Compiled, skip: bool, out: Path) -> list[Path]:
-    """The bundle of a single layer, as a network of one node whose sums leave."""
+def write_layer_bundle(
+    compiled: Compiled, skip: bool, out: Path, more: Mapping[str, bytes] | None = None
+) -> list[Path]:
+    """The bundle of a single layer, as a network of one node whose sums leave, and ``more``, to ``out``."""
     graph, codes = layer_graph(compiled)
     plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
     p = NetworkParameters(plan, skip=skip, direct=True)
-    inputs = [codes[:IMAGES]]
+    inputs = selftest_images(graph, [codes])
     expected = expected_codes(graph, plan, inputs)
-    contents = bundle_files(p, inputs, [expected[name] for name in graph.outputs])
+    contents = dict(more or {}) | bundle_files(p, inputs, [expected[name] for name in graph.outputs])
     contents["placement.json"] = _layer_placement_json(compiled)
     return write_files(contents, out)
+
+
+def layer_network(compiled: Compiled) -> CompiledNetwork:
+    """A single layer as a compiled network (`layer_graph`), for what takes one: a shell."""
+    graph, codes = layer_graph(compiled)
+    (node,), (source,) = graph.nodes, graph.inputs
+    placements = {node.name: compiled.placement}
+    return CompiledNetwork(None, graph, compiled.placement.chip, placements, {}, {source.name: codes})
 
 
 def layer_graph(compiled: Compiled) -> tuple[Graph, Integers]:
@@ -73,7 +84,7 @@ def layer_graph(compiled: Compiled) -> tuple[Graph, Integers]:
     source = Tensor("x", tuple(maps.shape[1:]), 1.0, placement.format)
     sums = Tensor("y", (layer.outputs, *layer.output_size), scale, InputFormat(raw_bits=32, raw_signed=True))
     node = Matrix(
-        name="layer",
+        name=layer.name,
         inputs=("x",),
         output=sums,
         layer=layer,
@@ -107,12 +118,12 @@ def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) 
 
 def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
     """The bundle of one node, or of one pass of it."""
-    p, inputs = part.parameters, [codes[:IMAGES] for codes in part.inputs]
+    p, graph = part.parameters, compiled.graph.only(part.node)
+    inputs = selftest_images(graph, part.inputs)
     if len(p.plan.layers) == 1 and len(compiled.placements[part.node.name].passes) > 1:
         (stage,) = p.plan.layers
         expected = run_crossbars(stage.placement, inputs[0] - stage.placement.format.zero_point)
     else:
-        graph = compiled.graph.only(part.node)
         expected = expected_codes(graph, p.plan, inputs)[part.node.output.name]
     return bundle_files(p, inputs, [expected])
 
@@ -134,6 +145,10 @@ def bundle_files(
         f"{name}.stage_{k}": f"{type(stage).__name__.removesuffix('Stage').lower()} {stage.name!r}."
         for k, stage in enumerate(p.plan.stages)
     }
+    together = [[f"i_{k}" for k in group] for group in groups(p)]
+    warnings = together_notes(together)
+    if warnings:
+        notes[name] = "\n// ".join([f"The stages of {p.plan.name!r}.", *warnings])
     made = generator()
     modules = convert_modules(network, name, network.library.components, generator=made, notes=notes)
     chip = p.plan.layers[0].placement.chip if p.plan.layers else None
@@ -148,11 +163,12 @@ def bundle_files(
             [f"selftest/input_{k}.hex" for k in range(len(p.inputs))]
             + [f"selftest/expected_{k}.hex" for k in range(len(p.outputs))]
         ),
+        notes=tuple(warnings),
     )
     texts = {f"rtl/{own.name}.v": own.text for own in modules}
     if each:
         texts[f"rtl/{design.top}.v"] = top_text(design)
-    texts |= flow_files(design) | {"README.md": readme(design)}
+    texts |= flow_files(design) | {"README.md": readme(design, together=together)}
     texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
     texts |= _selftest_files(p, design, inputs, expected)
     contents = {path: text.encode() for path, text in texts.items()}
@@ -160,7 +176,14 @@ def bundle_files(
         contents |= _macro_files(kind, chip)
     for k, text in enumerate(cell_lines(p.plan)):
         contents[f"macro/cells_{k}.hex"] = text.encode()
-    return contents
+    return timed(contents)
+
+
+def groups(p: NetworkParameters) -> tuple[tuple[int, ...], ...]:
+    """Input streams that must be fed side by side."""
+    if p.direct:  # the sums of all tiles are added
+        return (tuple(range(len(p.inputs))),) if len(p.inputs) > 1 else ()
+    return p.plan.fed_together
 
 
 def _ports(p: NetworkParameters) -> tuple[Port, ...]:
@@ -190,7 +213,8 @@ def _selftest_files(
     entering, leaving = words_of_image(p)
     sources = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.inputs, entering, strict=True)]
     sinks = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.outputs, leaving, strict=True)]
-    texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, len(inputs[0]), _strobes(p))}
+    own = (len(inputs[0]), _strobes(p), image_cycles(p.plan), groups(p))
+    texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, *own)}
     texts |= {f"selftest/input_{k}.hex": text for k, text in enumerate(entering_words(p, inputs))}
     for k, (codes, (bits, lanes)) in enumerate(zip(expected, p.outputs, strict=True)):
         texts[f"selftest/expected_{k}.hex"] = hex_lines(raster_words(codes, bits, lanes), bits * lanes)
@@ -205,7 +229,12 @@ def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFi
         "generator": generator(),
         "modules": {own.name: {"file": f"rtl/{own.name}.v", "places": list(own.origins)} for own in modules},
         "inputs": _streams("i", p, p.inputs, p.plan.inputs),
+        "together": [[f"i_{k}" for k in group] for group in groups(p)],  # fed side by side, or all stand still
         "outputs": _streams("o", p, p.outputs, p.plan.outputs),
+        "beats": [
+            {"node": stage.name, "tile": k} for stage in p.plan.layers for k in range(len(stage.placement.tiles))
+        ],
+        "words": [stage.name for stage in p.plan.stages],
         "stages": {f"stage_{k}": stage.name for k, stage in enumerate(p.plan.stages)},
         "crossbars": crossbar_places(p.plan, design),
     }
@@ -259,11 +288,5 @@ def code_json(p: NetworkParameters, tensor: Tensor) -> dict:
 def _layer_placement_json(compiled: Compiled) -> bytes:
     """Where the weights of a single layer lie."""
     placement = compiled.placement
-    content = {
-        "layer": placement.layer.model_dump(),
-        "chip": placement.chip.model_dump(),
-        "schedule": placement.schedule,
-        "mapping": placement.mapping,
-        "tiles": describe_tiles(placement),
-    }
+    content = {"chip": placement.chip.model_dump(), "first_crossbar": 0, **describe_placement(placement)}
     return (json.dumps(content, indent=1) + "\n").encode()

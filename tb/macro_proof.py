@@ -69,7 +69,7 @@ module {name}_proof;
       $finish(0);
     end
   end
-  always #5 clk = !clk;
+  initial forever #5 clk = !clk;
   always @(posedge clk) begin
     turns <= {{turns[14:0], turns[15] ^ turns[13] ^ turns[12] ^ turns[10]}};
     if (request__valid && request__ready) asked <= asked + 1;

@@ -135,7 +135,7 @@ module selftest;
     most = ALL; // words that may enter
     #22 rst = 1'b0;
   end
-  always #5 clk = !clk;
+  initial forever #5 clk = !clk;
   {top} dut (
 {pins}
   );

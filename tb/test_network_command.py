@@ -232,7 +232,6 @@ BAD = [
     ),
     (("verilog",), ["net.onnx", "--bus", "axi", "--out", "/proc/net"], "output /proc/net/files.txt cannot be written"),
     (("verilog",), ["net.onnx", "--bus", "ahb"], "--bus 'ahb' is none of axi, wishbone"),
-    (("verilog",), [SMALL, "--bus", "axi"], "--bus axi is for networks, and this model is a single layer"),
     (
         ("verilog",),
         ["net.onnx", "--bus", "axi", "--chip", "one.toml"],

@@ -1,5 +1,6 @@
 """The self-test of a bus shell's bundle: that it passes, and what it finds."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from selvage.compile_network import CompiledNetwork, NetworkOptions
-from selvage.shell_bundle import IMAGES, shell_files
+from selvage.shell_bundle import shell_files
 from selvage.verilog_bundle import write_files
 from tb.small_networks import LEAKY, SmallNetwork
 
@@ -61,9 +62,10 @@ def test_a_shell_tests_itself(bus: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])
-def test_the_self_test_plays_three_images(images: int, tmp_path: Path) -> None:
+def test_the_self_test_plays_three_images_at_least(images: int, tmp_path: Path) -> None:
     """All different, for any number of images that the network was compiled for."""
     where = written("axi", images, tmp_path)
     words = (where / "selftest" / "input_0.hex").read_text().split()
-    assert IMAGES == 3 and len(words) % IMAGES == 0
-    assert len(np.unique(np.reshape(words, (IMAGES, -1)), axis=0)) == IMAGES
+    each = json.loads((where / "names.json").read_text())["inputs"][0]["words"]
+    played = np.reshape(words, (-1, each))
+    assert len(played) >= 3 and len(np.unique(played, axis=0)) == len(played)
