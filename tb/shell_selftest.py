@@ -224,13 +224,13 @@ module selftest;
     end
   endtask
 
-  // Streams until a run ends; ``before`` images had left, and ``k`` have when it has ended.
-  task finish_run(input integer before);
+  // Streams until a run ends; ``earlier`` images had left, and ``k`` have when it has ended.
+  task finish_run(input integer earlier);
     begin
       while (!interrupt_request && !over) turn;
       expect_interrupt(DONE);
       get(IMAGES_DONE, found);
-      k = before + found;
+      k = earlier + found;
 {counts}    end
   endtask
 

