@@ -12,7 +12,7 @@ from hw.parameters import TileParameters
 from sim.machine import run
 from spec.chip import Chip
 
-COUNT = 60
+COUNT = 100
 
 
 def test_crossbars_against_golden() -> None:
@@ -34,7 +34,8 @@ def test_crossbars_against_golden() -> None:
         seen.update(
             {
                 "wide weights": chip.weight_bits > 8,
-                "wide offset weights": chip.weight_bits > 8 and chip.encoding == "offset",
+                "16 bits offset": chip.weight_bits == 16 and chip.encoding == "offset",
+                "16 bits, signs apart": chip.weight_bits == 16 and chip.polarities == 2 and lossless,
                 "wide activations": placement.format.raw_bits > 8,
                 "codes clip": not lossless,
                 "large cells": chip.cell_bits > 2,
