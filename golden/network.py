@@ -91,7 +91,7 @@ def matrix_requantization(node: Matrix, source: Tensor) -> Requantization:
 def largest_sum(node: Matrix, source: Tensor) -> int:
     """The magnitude that no sum of a layer exceeds, bias included."""
     low, high = (bound - source.format.zero_point for bound in source.format.raw_range)
-    weights = np.abs(node.weights)
+    weights = np.abs(node.weights, dtype=np.int64)  # of eight bits too, in which 128 has no place
     outputs = 0 if node.layer.op == "conv" else 1
     sums = weights.sum(axis=tuple(axis for axis in range(weights.ndim) if axis != outputs))
     return int(sums.max(initial=0)) * max(abs(low), abs(high)) + int(np.abs(node.bias).max(initial=0))

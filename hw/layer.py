@@ -39,9 +39,9 @@ class LayerParameters(TablesOfRequantizer):
     def tiles(self) -> tuple[TileParameters, ...]:
         placement, known, found = self.stage.placement, {}, []
         for tile in placement.tiles:
-            like = known.get(tile.likeness)
+            like = known.get(placement.likeness(tile))
             found.append(TileParameters(placement, tile, self.skip, counters=False, like=like))
-            known.setdefault(tile.likeness, found[-1])
+            known.setdefault(placement.likeness(tile), found[-1])
         return tuple(found)
 
     @cached_property

@@ -42,10 +42,11 @@ class Leaving:
         placement, found, known = self.placement, [], {}
         for tile in placement.tiles:
             first = int(tile.arrays[0].blocks[0].outputs[0])
-            if tile.likeness not in known:
+            kind = placement.likeness(tile)
+            if kind not in known:
                 ids = leaving_outputs(placement, tile, drain_plan(placement, tile))
-                known[tile.likeness] = first, np.array([[-1 if o is None else o for o in own] for own in ids])
-            other, own = known[tile.likeness]
+                known[kind] = first, np.array([[-1 if o is None else o for o in own] for own in ids])
+            other, own = known[kind]
             found.append(np.where(own < 0, -1, own + first - other))
         return found
 

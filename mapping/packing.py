@@ -1,6 +1,7 @@
 """Pieces of a layer's weight matrix into arrays, and arrays into tiles."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -10,9 +11,10 @@ from spec.chip import Chip
 from spec.errors import InputError
 
 
-def split_even(count: int, parts: int) -> list[NDArray[np.int64]]:
+@lru_cache
+def split_even(count: int, parts: int) -> tuple[NDArray[np.int64], ...]:
     """``range(count)`` in ``parts`` runs that differ by at most one: the busiest array has least to do."""
-    return np.array_split(np.arange(count), parts)
+    return tuple(np.array_split(np.arange(count), parts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,17 +122,25 @@ class Tile:
         """What the engines read: the first array of each of `read_together`, ``paired`` where there is another."""
         return tuple(replace(self.arrays[own[0]], paired=len(own) > 1) for own in self.read_together)
 
+    def likeness(self, outputs: int) -> tuple:
+        """Of a layer with so many ``outputs``: tiles with the same one differ in their cells, their first channel and
+        which channels of the output they hold alone."""
+        if outputs not in self._likeness:
+            first, digest = self.arrays[0].blocks[0].outputs[0], blake2b(digest_size=16)
+            for array in self.arrays:
+                digest.update(f"{array.polarity} {len(array.blocks)}".encode())
+                for block in array.blocks:
+                    digest.update(repr((block.row, block.column, block.significances, block.rows)).encode())
+                    phases, ids = block.outputs // outputs, block.outputs - first
+                    for numbers in (block.window, block.shifts, phases, ids):
+                        digest.update(numbers.tobytes())
+            parts = self.channels, self.offsets, self.slices, self.ou_cols
+            self._likeness[outputs] = *parts, digest.digest()
+        return self._likeness[outputs]
+
     @cached_property
-    def likeness(self) -> tuple:
-        """Tiles with the same one differ in their cells, their first channel and the channels of the output alone."""
-        first, digest = self.arrays[0].blocks[0].outputs[0], blake2b(digest_size=16)
-        for array in self.arrays:
-            digest.update(f"{array.polarity} {len(array.blocks)}".encode())
-            for block in array.blocks:
-                digest.update(repr((block.row, block.column, block.significances, block.rows)).encode())
-                for numbers in (block.window, block.shifts, block.outputs - first):
-                    digest.update(numbers.tobytes())
-        return self.channels, self.offsets, self.slices, self.ou_cols, digest.digest()
+    def _likeness(self) -> dict[int, tuple]:
+        return {}
 
     @cached_property
     def scattered(self) -> bool:
@@ -175,6 +183,10 @@ class Placement:
     def passes(self) -> list[tuple[Tile, ...]]:
         """Tiles that the chip holds at a time; the host adds the sums of several."""
         return in_passes(self.tiles, self.chip)
+
+    def likeness(self, tile: Tile) -> tuple:
+        """`Tile.likeness` of one of its tiles."""
+        return tile.likeness(self.layer.outputs)
 
     def planes(self, array: Array) -> int:
         """Input planes of a read of ``array``: the bits of a code, shifted."""

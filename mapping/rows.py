@@ -1,6 +1,7 @@
 """The rows of a layer's weight matrix under a schedule: what every mapping starts from."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,16 @@ class RowSet:
 
         So neighbouring arrays, and a tile, need few channels of many pixels, in whole words.
         """
-        t, c = self.weights.shape[:2]
-        channel, tap = np.tile(np.arange(c), t), np.repeat(np.arange(t), c)
-        by_word = np.lexsort((channel, tap, channel // lanes))
-        return by_word, np.array(self.taps)[tap[by_word]], self.first + channel[by_word]
+        by_word, tap, channel = _by_word(*self.weights.shape[:2], lanes)
+        return by_word, np.array(self.taps)[tap], self.first + channel
+
+
+@lru_cache
+def _by_word(taps: int, channels: int, lanes: int) -> tuple[Integers, Integers, Integers]:
+    """Positions of rows in the order of `RowSet.order`, their taps and channels: groups have the same ones."""
+    channel, tap = np.tile(np.arange(channels), taps), np.repeat(np.arange(taps), channels)
+    by_word = np.lexsort((channel, tap, channel // lanes))
+    return by_word, tap[by_word], channel[by_word]
 
 
 def kernel_view(layer: Layer, weights: NDArray) -> NDArray:

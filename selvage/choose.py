@@ -178,9 +178,9 @@ def _least(placement: Placement, images: int, *, skip: bool) -> int:
     """Cycles that all passes take at least, from their plans alone."""
     known: dict[tuple, int] = {}
     for tile in placement.tiles:
-        if tile.likeness not in known:
-            known[tile.likeness] = least_cycles(placement, tile, images, skip=skip)
-    return sum(max(known[tile.likeness] for tile in own) for own in placement.passes)
+        if (kind := placement.likeness(tile)) not in known:
+            known[kind] = least_cycles(placement, tile, images, skip=skip)
+    return sum(max(known[placement.likeness(tile)] for tile in own) for own in placement.passes)
 
 
 def _note(best: Candidate, found: list[Candidate]) -> str:

@@ -114,7 +114,7 @@ def compile_network(
 
     ``tick`` is called once for each node. Raises `InputError`, which names the node.
     """
-    imported = load_graph(path, options.shape)
+    imported = _lean(load_graph(path, options.shape))
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
         raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
     warning = clipping(chip, lossless=options.lossless)
@@ -141,6 +141,18 @@ def compile_network(
             codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
         tick()
     return CompiledNetwork(imported, replace(graph, nodes=tuple(nodes)), chip, placements, choices, codes, warning)
+
+
+def _lean(imported: Imported) -> Imported:
+    """With weights in as few bytes as hold each: they are most of what a large network takes in memory."""
+    nodes = []
+    for node in imported.graph.nodes:
+        if isinstance(node, Matrix):
+            largest = max(int(node.weights.max()), -int(node.weights.min()))
+            kind = next((own for own in (np.int16, np.int32) if largest <= np.iinfo(own).max), np.int64)
+            node = replace(node, weights=node.weights.astype(kind))
+        nodes.append(node)
+    return replace(imported, graph=replace(imported.graph, nodes=tuple(nodes)))
 
 
 def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:

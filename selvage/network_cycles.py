@@ -145,9 +145,9 @@ def model_layer(
     known: dict[tuple, BufferBits] = {}
     bits = []
     for tile in placement.tiles:
-        if tile.likeness not in known:
-            known[tile.likeness] = BufferBits.of(TileParameters(placement, tile, skip=skip))
-        bits.append(known[tile.likeness])
+        if (kind := placement.likeness(tile)) not in known:
+            known[kind] = BufferBits.of(TileParameters(placement, tile, skip=skip))
+        bits.append(known[kind])
     reads = sum(own.reads * many for own, many in zip(found, times, strict=True))
     return LayerCycles(
         name=layer.name,

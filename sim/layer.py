@@ -93,19 +93,19 @@ def layer_cycles(
 
 def alone_cycles(placement: Placement, codes: Integers, *, skip: bool = True) -> list[TileCycles]:
     """`tile_cycles` of every tile, of tiles that are alike once: none shares a collector."""
-    kinds = [_kind(tile) for tile in placement.tiles]
+    kinds = [_kind(placement, tile) for tile in placement.tiles]
     distinct = dict(zip(kinds, placement.tiles, strict=True))
     known = {kind: tile_cycles(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
     return [known[kind] for kind in kinds]
 
 
 def _counted(placement: Placement, tiles: Sequence[Tile], codes: Integers, skip: bool) -> CountedPass:
-    kinds = tuple(_kind(tile) for tile in tiles)
+    kinds = tuple(_kind(placement, tile) for tile in tiles)
     distinct = dict(zip(kinds, tiles, strict=True))
     reads = {kind: tile_reads(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
     return CountedPass(replace(placement, tiles=tuple(tiles)), len(codes), kinds, reads)
 
 
-def _kind(tile: Tile) -> tuple:
+def _kind(placement: Placement, tile: Tile) -> tuple:
     """Tiles with the same one take the same cycles."""
-    return tile.first_channel, tile.likeness
+    return tile.first_channel, placement.likeness(tile)

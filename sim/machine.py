@@ -59,6 +59,11 @@ def group_reads(placement: Placement, array: Array, windows: Integers, *, skip: 
             total += bits * groups * columns
             last[:] = bits * columns
             continue
+        if groups == 1 and not block.shifts.any() and not placement.dynamic:
+            planes = np.bitwise_count(np.bitwise_or.reduce(windows.T[block.window], axis=0) & (2**bits - 1))
+            total += planes * np.int64(columns)
+            np.copyto(last, planes * np.int64(columns), where=planes != 0)
+            continue
         driven = np.zeros((groups * each, len(windows)), windows.dtype)
         driven[: block.rows] = windows.T[block.window]
         if block.shifts.any():

@@ -61,9 +61,9 @@ class Node:
 class Matrix(Node):
     """A layer on crossbars: sums, bias, ``activation``, requantisation; without the latter two when ``raw``.
 
-    ``weights`` are of ``layer.weight_shape``, the zero point subtracted; ``bias`` (M,) in units of input
-    scale * weight scale; ``weight_scale`` (M,), below 0 where a folded normalisation turns the sign, is taken as
-    exact, whatever its type. ``zero_first``: halves as `Requantization` has them.
+    ``weights`` are of ``layer.weight_shape``, integers of any width, the zero point subtracted; ``bias`` (M,) in
+    units of input scale * weight scale; ``weight_scale`` (M,), below 0 where a folded normalisation turns the sign, is
+    taken as exact, whatever its type. ``zero_first``: halves as `Requantization` has them.
     A dense layer behind a map is a convolution whose kernel is the whole map, and one whose outputs
     become a map a transposed convolution of a 1x1 map: there bias and weight scales may be (M, OH, OW),
     one for each output of the dense layer.

@@ -12,6 +12,7 @@ from mapping.sme import SmeParameters, place_sme
 from selvage.choose import SPARSE_MAPPINGS, Candidate, choose
 from selvage.network_cycles import Activations
 from sim.cycles import least_cycles, tile_cycles
+from sim.layer import count_passes
 from sim.machine import run
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
@@ -88,6 +89,44 @@ def test_what_is_tried() -> None:
     }
     only = choose(layer, weights, CHIP, x, input_format=UINT8, mappings=["sre"], schedules=["zero-padding"])
     assert (only.placement.mapping, only.placement.schedule, only.note) == ("sre", "zero-padding", "")
+
+
+def transposed(channels: int, outputs: int, size: tuple[int, int], **geometry: object) -> Layer:
+    return Layer(op="conv_transpose", channels=channels, outputs=outputs, height=size[0], width=size[1], **geometry)
+
+
+def test_passes_count() -> None:
+    """A chip with a single tile: what is quickest with all tiles side by side is not."""
+    layer = transposed(15, 5, (4, 2), kernel=(4, 4), stride=(3, 3), pads=(1, 1, 1, 1))
+    chip, rng = load_chip("ou9x8"), np.random.default_rng(1)
+    weights = rng.integers(-100, 101, layer.weight_shape)
+    x = rng.integers(0, 256, (1, 15, 4, 2)) * (rng.random((1, 15, 4, 2)) < 0.4)
+    assert choose(layer, weights, chip, x, input_format=UINT8).placement.schedule == "red"
+    single = chip.model_copy(update={"tiles": 1})
+    for collected in (False, True):
+        choice = choose(layer, weights, single, x, input_format=UINT8, collected=collected)
+        assert choice.placement.schedule == "padding-free"
+        red = next(own for own in choice.candidates if own.label == "dense red")
+        placement = place_dense(layer, weights, single, input_format=UINT8, schedule="red")
+        each = [tile_cycles(placement, tile, x).cycles for tile in placement.tiles]
+        assert len(each) == 2 and red.cycles >= sum(each)
+
+
+def test_the_collector_counts() -> None:
+    """In a network padding-free may wait for the collector, so that what is slower alone is quicker."""
+    layer = transposed(7, 15, (2, 4), kernel=(3, 3), stride=(2, 2))
+    chip, rng = load_chip("isaac"), np.random.default_rng(1)
+    weights = rng.integers(-100, 101, layer.weight_shape)
+    x = rng.integers(0, 256, (1, 7, 2, 4)) * (rng.random((1, 7, 2, 4)) < 0.4)
+    alone, behind = (
+        choose(layer, weights, chip, x, input_format=UINT8, collected=collected) for collected in (False, True)
+    )
+    assert (alone.placement.schedule, behind.placement.schedule) == ("padding-free", "red")
+    for own in behind.candidates:
+        if own.cycles:
+            how = {"input_format": UINT8, "schedule": own.schedule}
+            (counted,) = count_passes(place_dense(layer, weights, chip, **how), x)
+            assert own.cycles == max(tile.cycles for tile in counted.tiles)
 
 
 def test_why_candidates_are_left_out() -> None:

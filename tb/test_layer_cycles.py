@@ -24,6 +24,16 @@ CASES = {
         Layer(op="conv_transpose", channels=4, outputs=32, height=4, width=4, kernel=(2, 2), stride=(2, 2)),
         0.9,
     ),
+    "padding-free": (
+        "ou9x8",
+        Layer(op="conv_transpose", channels=3, outputs=13, height=2, width=3, kernel=(4, 4), stride=(3, 3)),
+        0.6,
+    ),
+    "padding-free cropped": (  # several tiles, each with some of the taps; rows of blocks that are flushed
+        "tiny",
+        Layer(op="conv_transpose", channels=2, outputs=3, height=2, width=3, kernel=(3, 3), pads=(1, 0, 0, 1)),
+        0.8,
+    ),
 }
 
 
@@ -45,7 +55,8 @@ def test_a_slow_collector_is_foretold(name: str) -> None:
         weight_scale=np.ones(layer.outputs, np.float32),
         raw=True,
     )
-    placement = place_dense(layer, weights, chip, input_format=NUMBERS)
+    schedule = "padding-free" if name.startswith("padding-free") else "auto"
+    placement = place_dense(layer, weights, chip, input_format=NUMBERS, schedule=schedule)
     plan = plan_network(Graph(name, (source,), (node,), ("y",)), {"layer": placement})
     p = NetworkParameters(plan, direct=True)
     run = run_network(p, build_network(p), [x])

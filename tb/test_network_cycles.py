@@ -228,7 +228,7 @@ def test_kinds_stand_for_every_tile(name: str, schedule: str, dynamic: bool) -> 
             kinds, order = dense_kinds(layer, chip, **how)
             assert len(order) == len(whole.tiles)
             stand_in = [kinds.tiles[kind] for kind in order]
-            first, second = ([(t.first_channel, t.likeness) for t in own] for own in (whole.tiles, stand_in))
+            first, second = ([(t.first_channel, whole.likeness(t)) for t in own] for own in (whole.tiles, stand_in))
             assert first == second
             times = np.bincount(order).tolist()
             fewer |= len(kinds.tiles) < len(whole.tiles)
