@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +13,8 @@ from onnx import NodeProto
 
 from selvage.compile_network import CompiledNetwork, NetworkOptions, compile_network
 from selvage.files import check_writable, npy_bytes, write_whole
-from selvage.layer_file import read_npz
-from selvage.model_file import open_npy
 from selvage.network_bundle import write_network
+from selvage.numpy_files import open_npy, read_npz
 from selvage.onnx_file import OPERATORS
 from selvage.onnx_read import is_operator, read_proto
 from selvage.run_network import (
@@ -41,11 +40,10 @@ def is_network(path: str) -> bool:
     return len(nodes) > 1 or any(not is_operator(node, *OPERATORS) for node in nodes)
 
 
-def read_images(path: Path) -> NDArray | dict[str, NDArray]:
+def read_images(path: Path) -> NDArray | Mapping[str, NDArray]:
     """What the model's one input is given, an .npy; an .npz has an array for each of several inputs."""
-    if path.suffix != ".npz":
-        return np.asarray(open_npy(str(path)))
-    return read_npz(path, f"input {str(path)!r}")
+    what = f"input {str(path)!r}"
+    return read_npz(path, what) if path.suffix == ".npz" else open_npy(path, what)
 
 
 def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> tuple[CompiledNetwork, Chip]:

@@ -14,6 +14,7 @@ from selvage.onnx_read import complete, is_operator, read_proto, title_of
 from spec.chip import one_sentence
 from spec.errors import InputError
 from spec.layer import Layer
+from spec.limits import check_layer
 
 CONVOLUTIONS = ("Conv", "ConvTranspose", "ConvInteger")
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulInteger")
@@ -366,6 +367,8 @@ def _cropped(operator: Operator, axes: list[tuple[int, int, int]], target: tuple
 def _layer(operator: Operator, **geometry: Any) -> Layer:
     """The layer of the node; `InputError` when its geometry does not fit together."""
     try:
-        return Layer(name=operator.node.name or operator.node.output[0], **geometry)
+        layer = Layer(name=operator.node.name or operator.node.output[0], **geometry)
     except ValidationError as error:
         raise InputError(one_sentence(error, title_of(operator.node))) from None
+    check_layer(layer, title_of(operator.node))
+    return layer

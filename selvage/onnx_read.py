@@ -8,21 +8,24 @@ from onnx import ModelProto, NodeProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from selvage.layer_file import one_line
+from selvage.onnx_sizes import check_contents
 from spec.errors import InputError
+from spec.limits import FILE
+from spec.reading import read_regular
 
 
 def read_proto(path: str) -> ModelProto:
     """The model as it is in the file; `InputError` when there is none."""
+    content = read_regular(path, f"model {path!r}", FILE)
     try:
-        return ModelProto.FromString(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"model {path!r} cannot be read: {error.strerror or error}") from None
+        return ModelProto.FromString(content)
     except DecodeError:
         raise InputError(f"model {path!r} is not an ONNX file, or is cut short") from None
 
 
 def complete(proto: ModelProto, path: str) -> None:
     """Bring in weights kept in other files and let ONNX check the structure."""
+    check_contents(proto, path)
     try:
         load_external_data_for_model(proto, str(Path(path).parent))
         onnx.checker.check_model(proto)

@@ -1,5 +1,6 @@
 """An ONNX model made ready for import: checked, one form of quantisation, every shape known, constants folded."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
 from selvage.layer_file import one_line
 from selvage.onnx_normal import normalise
 from selvage.onnx_read import complete, is_operator, read_proto, title_of
+from selvage.onnx_sizes import check_computed, check_shapes
 from spec.errors import InputError
 
 OLDEST = 10  # the first with QuantizeLinear
@@ -192,11 +194,14 @@ def _fold_once(proto: ModelProto, shapes: dict[str, Shape], constants: dict[str,
     """Take out every node whose result is known; whether there was one."""
     kept: list[NodeProto] = []
     found: dict[str, NDArray] = {}
+    made = 0
     for node in proto.graph.node:
         values = _known(node, shapes, constants, proto.opset_import)
         if values is None:
             kept.append(node)
             continue
+        made += sum(array.size for array in values)
+        check_computed(node, made)
         names = [name for name in node.output if name]
         found |= dict(zip(names, values, strict=True))
         constants |= found
@@ -217,12 +222,13 @@ def _known(
     if node.op_type in RANDOM or any(item.type in graphs for item in node.attribute):
         return None
     names = [name for name in node.input if name]
-    if is_operator(node, "Shape") and names[0] in shapes:
+    if is_operator(node, "Shape") and names and names[0] in shapes:
         return evaluate(node, [np.zeros(shapes[names[0]], np.bool_)], opsets)
     if not is_operator(node, "Constant") and (not names or is_operator(node, "DequantizeLinear")):
         return None
     if any(name not in constants for name in names):
         return None
+    check_computed(node, sum(math.prod(shapes[name]) for name in node.output if name in shapes))
     return evaluate(node, [constants[name] for name in names], opsets)
 
 
@@ -237,6 +243,7 @@ def _shapes(proto: ModelProto, path: str) -> dict[str, Shape]:
         kind = info.type.tensor_type
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
             found[info.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    check_shapes(found, (tensor.name for tensor in proto.graph.initializer))
     return found
 
 

@@ -22,8 +22,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 
 from selvage.files import check_writable, write_whole
-from selvage.layer_file import UNREADABLE, first_index, one_line
+from selvage.layer_file import first_index, one_line
+from selvage.numpy_files import open_npy
 from selvage.onnx_read import complete, read_proto, title_of
+from selvage.onnx_sizes import check_inferred
 from selvage.options import LARGEST, SHAPE_RULE
 from spec.errors import InputError
 
@@ -90,6 +92,7 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     _check_float(proto.graph, source)
     before = proto.ByteSize()
     _fix_shape(proto.graph, given, source, options.shape)
+    check_inferred(proto)
     name, sides = given.name, _shape(given)
     images = _read_images(calibration, name, sides)
     batches = _Batches(images, name, sides[0] or BATCH)
@@ -338,12 +341,7 @@ def _fix_shape(graph: GraphProto, given: ValueInfoProto, path: str, shape: tuple
 def _read_images(path: str, name: str, sides: list[int]) -> NDArray[np.float32]:
     """The images of a calibration file, for the input ``name`` of these sides."""
     title = f"calibration {path!r}"
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise InputError(f"{title} cannot be read: {error.strerror or error}") from None
-    except UNREADABLE as error:
-        raise InputError(f"{title} is not an .npy array of numbers: {one_line(error)}") from None
+    array = open_npy(path, title)
     rule = f"input {name!r} takes ({', '.join(str(side or 'N') for side in sides)})"
     if array.dtype.kind != "f":
         raise InputError(
