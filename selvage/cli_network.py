@@ -32,7 +32,8 @@ from selvage.files import check_writable
 from selvage.network_command import compile_to
 from selvage.options import shape_of
 from selvage.run import Options
-from selvage.tables import console, table_of
+from selvage.streams import show
+from selvage.tables import table_of
 from spec.errors import InputError
 
 
@@ -57,14 +58,14 @@ def quantize_command(
     content = quantize_file(model_file, calibration, out, options)
     rows = [[name, str(count), "eight bits"] for name, count in content["operators"].items()]
     rows += [[name, str(count), "float"] for name, count in content["in_float"].items()]
-    console.print(table_of("quantised", ("operator", "nodes", "computed in"), rows))
+    show(table_of("quantised", ("operator", "nodes", "computed in"), rows))
     if content["distance"] is not None:
         ratio = "" if content["sqnr_db"] is None else f", SQNR {content['sqnr_db']:.1f} dB"
         most, mean = content["distance"], content["mean_distance"]
-        console.print(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
+        show(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
     if content["agreement"] is not None:
-        console.print(f"integer outputs that are the same: {content['agreement']:.2%}")
-    console.print(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
+        show(f"integer outputs that are the same: {content['agreement']:.2%}")
+    show(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
     emit(content, json_file)
 
 
@@ -94,4 +95,4 @@ def compile_command(
     options = Options(schedule, mapping, 1, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_is_file(model_file)
     paths = compile_to(model_file, chip, input_file, out, network_options(options, shape))
-    console.print(f"{len(paths)} files in {out}")
+    show(f"{len(paths)} files in {out}")

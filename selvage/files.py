@@ -13,7 +13,16 @@ from spec.errors import InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename; `InputError` when that cannot be done."""
+    """Write beside ``path``, then rename, or straight into what is no file, as /dev/stdout and /dev/null are not.
+
+    `InputError` when that cannot be done.
+    """
+    if _is_stream(path):
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -27,6 +36,11 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         Path(name).unlink(missing_ok=True)
         raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether ``path`` is a device, a pipe or a socket: a file that takes its name would be no heir of it."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def check_places(names: Iterable[str], out: Path) -> None:
@@ -69,7 +83,8 @@ def check_writable(path: Path | None) -> None:
         return
     if path.is_dir():
         raise InputError(f"output {path} is a directory")
-    check_folder(path.parent, f"output {path}")
+    if not _is_stream(path):
+        check_folder(path.parent, f"output {path}")
 
 
 def check_folder(folder: Path, what: str) -> None:

@@ -26,7 +26,8 @@ from selvage.run_network import (
     run_pipeline,
     slowest_layer,
 )
-from selvage.tables import console, progress, table_of, verdict
+from selvage.streams import progress, show, warn
+from selvage.tables import table_of, verdict
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.plain import MOST_IMAGES
@@ -56,7 +57,7 @@ def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptio
     if compiled.images > MOST_IMAGES:
         raise InputError(f"--input holds {compiled.images} images, and a run takes {MOST_IMAGES} at most")
     if compiled.warning:
-        console.print(f"warning: {compiled.warning}")
+        warn(compiled.warning)
     return compiled, loaded
 
 
@@ -64,9 +65,9 @@ def tell(compiled: CompiledNetwork) -> None:
     """What `auto` chose and why, and what the host does and why."""
     for name, choice in compiled.choices.items():
         if choice.note:
-            console.print(f"{name}: {choice.note}", markup=False)
+            show(f"{name}: {choice.note}")
     for node in compiled.imported.host:
-        console.print(f"host: {node.operator} {node.name!r} {node.why}", markup=False)
+        show(f"host: {node.operator} {node.name!r} {node.why}")
 
 
 def node_table(reports: list[NodeReport]) -> object:
@@ -112,7 +113,7 @@ def simulate_network(
             task = bar.add_task("all layers", total=2)
             flow = run_pipeline(compiled, options, lambda: bar.advance(task))
         reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-        console.print(node_table(reports))
+        show(node_table(reports))
         tell_flow(flow)
     else:
         with progress() as bar:
@@ -122,12 +123,12 @@ def simulate_network(
                 task = bar.add_task(node.name, total=len(passes))
                 ticks[node.name] = lambda task=task: bar.advance(task)
             reports = run_nodes(compiled, options, ticks)
-        console.print(node_table(reports))
+        show(node_table(reports))
     match = flow.match if flow else all(r.match for r in reports)
     if output_file and match:
         _write(outputs, output_file)
     elif output_file:
-        console.print(f"{output_file} is not written, for the outputs are not those of the golden model", markup=False)
+        warn(f"{output_file} is not written, for the outputs are not those of the golden model")
     return report_of(compiled, loaded, reports, flow, options, started), match
 
 
@@ -137,10 +138,10 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    console.print(node_table(reports))
+    show(node_table(reports))
     bound, slowest = slowest_layer(compiled, options)
     if compiled.fits:
-        console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
+        show(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}")
     return report_of(compiled, loaded, reports, None, options, started)
 
 
@@ -153,7 +154,7 @@ def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    console.print(node_table(reports))
+    show(node_table(reports))
     content = report_of(compiled, loaded, reports, None, options, started)
     del content["seconds"]  # the same input gives the same bytes
     return write_network(compiled, options, out, json.dumps(content, indent=1) + "\n")
@@ -165,7 +166,7 @@ def tell_flow(flow: Flow) -> None:
     if flow.per_image:
         rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest layer allows"
     alone = f"{flow.slowest}, {flow.bound:,.1f} alone"
-    console.print(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}", markup=False)
+    show(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}")
 
 
 def check_outputs(outputs: dict[str, NDArray], output_file: Path | None) -> None:

@@ -95,7 +95,7 @@ def _check_tensor(tensor: TensorProto, path: str) -> int:
 
 
 def _check_external(tensor: TensorProto, path: str, title: str, needed: int | None) -> int:
-    """Bytes that the file beside the model gives a tensor, which must be as many as are ``needed``, if that is known."""
+    """Bytes that the file beside the model gives a tensor, as many as are ``needed``, where that is known."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     name = entries.get("location", "")
     what = f"{title}: its external data {value(name)}"
