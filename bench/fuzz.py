@@ -18,7 +18,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -182,10 +182,8 @@ def _given_up(seconds: int) -> Iterator[None]:
 
 def _forget_peak() -> None:
     """Let the most memory of this process be counted anew, where the system can."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _peak() -> float:
@@ -232,6 +230,8 @@ def _work(kind: str, seed: int, todo: range, writer: int) -> None:
                 lines.write(json.dumps(asdict(run_case(kind, seed, number, Path(folder)))) + "\n")
                 lines.flush()
                 (Path(folder) / "pruned.onnx").unlink(missing_ok=True)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(0)
 

@@ -1,4 +1,4 @@
-"""Files that are nearly right: valid ones of each format that the command reads, changed at random but by their structure.
+"""Files that are nearly right: valid ones of each format that the command reads, changed by their structure.
 
 `mutate` of a format's name and a generator gives the files of one case by their names, the one that is read first.
 """
@@ -162,11 +162,13 @@ def chip(rng: Rng) -> Files:
 
 
 LAYERS = (
-    'op = "conv"\nchannels = 3\noutputs = 4\nheight = 6\nwidth = 7\nkernel = [3, 2]\npads = [1, 0, 2, 1]\nweights = "w.npz"\n',
+    'op = "conv"\nchannels = 3\noutputs = 4\nheight = 6\nwidth = 7\nkernel = [3, 2]\npads = [1, 0, 2, 1]\n'
+    'weights = "w.npz"\n',
     'op = "conv_transpose"\nchannels = 4\noutputs = 3\nheight = 3\nwidth = 4\nkernel = [3, 2]\nstride = [2, 3]\n'
     'output_padding = [1, 0]\nweights = "w.npz"\ndtype = "uint8"\nzero_point = 3\n',
     'name = "fc"\nop = "dense"\nchannels = 4\noutputs = 3\nweights = "w.npz"\ndtype = "int8"\n',
-    'op = "conv"\nchannels = 4\noutputs = 4\nheight = 5\nwidth = 5\ngroups = 4\nkernel = [2, 2]\ndilation = [2, 1]\nweights = "w.npz"\n',
+    'op = "conv"\nchannels = 4\noutputs = 4\nheight = 5\nwidth = 5\ngroups = 4\nkernel = [2, 2]\ndilation = [2, 1]\n'
+    'weights = "w.npz"\n',
 )
 WEIGHTS = ((4, 3, 3, 2), (4, 3, 3, 2), (4, 3), (4, 1, 2, 2))
 
@@ -270,7 +272,7 @@ def changed_npy(content: bytes, rng: Rng) -> bytes:
 
 def npy(rng: Rng) -> Files:
     """An input of a layer."""
-    array = numbers(int(rng.integers(1, 4)), 3, 6, 7, low=0).astype(pick(rng, ("<f4", "i8", "u1", ">i2", "<f2")))
+    array = numbers(int(rng.integers(1, 4)), 3, 6, 7, low=0).astype(pick(rng, ("<f4", "i8", "u1", ">i2", "<f8")))
     if rng.random() < 0.2:
         array = np.asfortranarray(array)
     if array.dtype.kind == "f" and rng.random() < 0.2:
@@ -399,7 +401,9 @@ def scalar(field: FieldDescriptor, old: Any, rng: Rng) -> Any:
         return new if field.type == kinds.TYPE_BYTES else new.decode(errors="replace")
     if field.cpp_type in (kinds.CPPTYPE_FLOAT, kinds.CPPTYPE_DOUBLE):
         return pick(rng, (0.0, -1.0, 1e-30, 1e30, float("nan"), float("inf"), 3.5))
-    bits = 32 if field.cpp_type in (kinds.CPPTYPE_INT32, kinds.CPPTYPE_UINT32, kinds.CPPTYPE_ENUM) else 64
+    if field.cpp_type == kinds.CPPTYPE_ENUM:  # others cannot be set
+        return pick(rng, field.enum_type.values).number
+    bits = 32 if field.cpp_type in (kinds.CPPTYPE_INT32, kinds.CPPTYPE_UINT32) else 64
     low = 0 if field.cpp_type in (kinds.CPPTYPE_UINT32, kinds.CPPTYPE_UINT64) else -(2 ** (bits - 1))
     options = [value for value in HUGE if low <= value < 2 ** (bits - 1)]
     return (

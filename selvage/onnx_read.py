@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto, NodeProto
 from onnx.external_data_helper import load_external_data_for_model
@@ -37,6 +38,14 @@ def complete(proto: ModelProto, path: str) -> None:
         raise InputError(f"model {path!r} is beyond 2 GB, the most that one ONNX file holds") from None
     except (onnx.checker.ValidationError, ValueError) as error:
         raise InputError(f"model {path!r} is not valid ONNX: {one_line(error)}") from None
+
+
+def without_functions(proto: ModelProto, path: str) -> ModelProto:
+    """The model with what its functions say in the place of each call."""
+    try:
+        return onnx.inliner.inline_local_functions(proto)
+    except Exception as error:  # onnx raises what comes to hand
+        raise InputError(f"model {path!r} calls a function as none of its own can be: {one_line(error)}") from None
 
 
 def is_operator(node: NodeProto, *operators: str) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnx.inliner
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -14,7 +13,7 @@ from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
 
 from selvage.layer_file import one_line
 from selvage.onnx_normal import normalise
-from selvage.onnx_read import complete, is_operator, read_proto, title_of
+from selvage.onnx_read import complete, is_operator, read_proto, title_of, without_functions
 from selvage.onnx_sizes import check_computed, check_shapes
 from spec.errors import InputError
 
@@ -106,7 +105,7 @@ def read_static(path: str, shape: Shape | None) -> Static:
     _check_order(proto.graph)
     complete(proto, path)
     if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
+        proto = without_functions(proto, path)
     normalise(proto.graph)
     constant_names = {tensor.name for tensor in proto.graph.initializer}
     inputs = [info for info in proto.graph.input if info.name not in constant_names]
