@@ -76,7 +76,7 @@ from selvage.tables import layer_table, table_of
 from selvage.verilog_bundle import LISTING, write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
-from spec.limits import raise_limits
+from spec.limits import LARGEST_FACTOR, raise_limits
 
 UsageError = typer.BadParameter.__base__  # of every mistake in the options
 
@@ -95,7 +95,7 @@ def everywhere(
         bool, typer.Option("--version", help="print the version and leave", callback=_version, is_eager=True)
     ] = False,
     limits: Annotated[
-        int, typer.Option(min=1, max=2**20, help="accept sizes so many times those that README lists")
+        int, typer.Option(min=1, max=LARGEST_FACTOR, help="accept sizes so many times those that README lists")
     ] = 1,
 ) -> None:
     """Periphery of ReRAM compute-in-memory accelerators: generated, run, counted."""

@@ -14,6 +14,9 @@ from spec.errors import InputError
 from spec.layer import Layer
 from spec.text import number
 
+LARGEST_FACTOR = 2**10
+"""The most that ``--limits`` takes."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -31,10 +34,8 @@ class Limit:
         """`InputError` when ``count`` is too much for ``what``."""
         if count > self.now:
             factor = -(-count // self.most)
-            raise InputError(
-                f"{what} {verb} {number(count)} {self.unit}, and {number(self.now)} are accepted "
-                f"(selvage --limits {number(factor)} ... takes it)"
-            )
+            way_out = f" (selvage --limits {factor} accepts it)" if factor <= LARGEST_FACTOR else ""
+            raise InputError(f"{what} {verb} {number(count)} {self.unit}, and {number(self.now)} are accepted{way_out}")
 
 
 TEXT = Limit(2**14, "bytes")

@@ -71,6 +71,6 @@ def beside(folder: Path, name: str, what: str) -> Path:
     path = folder
     for part in parts:
         path = path / part
-        if path.is_symlink():
+        if os.path.islink(path):  # that of a path may raise, for a name that is too long
             raise InputError(f"{what} is reached by a link, which may lead out of its folder: put a copy in its place")
     return path
