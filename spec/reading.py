@@ -50,12 +50,14 @@ def size_of(file: BinaryIO) -> int:
 def read_regular(path: str | Path, what: str, limit: Limit) -> bytes:
     """All bytes of the file ``path``. `InputError`: as `open_regular`, or there are more than ``limit`` allows."""
     with open_regular(path, what) as file:
-        limit.check(size_of(file), what)
+        size = size_of(file)
+        limit.check(size, what)
         try:
-            content = file.read(limit.now + 1)  # no more, should it grow meanwhile
+            content = file.read(size + 1)  # as much memory is taken, so no more is asked for; one, to see it grow
         except OSError as error:
             raise InputError(f"{what} cannot be read: {error.strerror or error}") from None
-    limit.check(len(content), what)
+    if len(content) > size:
+        raise InputError(f"{what} cannot be read: it is being written")
     return content
 
 

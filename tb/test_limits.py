@@ -293,7 +293,7 @@ def test_constants_that_would_be_computed_are_added_up(tmp_path: Path) -> None:
     build.output(build.through(x, 0.1))
     path = saved(build.model(), tmp_path)
     with pytest.raises(
-        InputError, match=r"computes constants: with them the model computes 17,301,5\d\d numbers, and 16,777,216"
+        InputError, match=r"computes constants: with them the model computes 16,777,\d\d\d numbers, and 16,777,216"
     ):
         load_graph(path)
 
@@ -373,10 +373,17 @@ def test_tensors_that_are_not_as_they_say(change: dict[str, Any], message: str, 
 
 # Files
 
+
+def bound(path: Path) -> None:
+    """A socket."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
 KINDS = {
     "fifo": (lambda path: os.mkfifo(path), "it is a FIFO, and a regular file is needed"),
     "socket": (
-        lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+        bound,
         "it is a socket, and a regular file is needed",
     ),
     "folder": (lambda path: path.mkdir(), "it is a directory, and a regular file is needed"),
@@ -483,7 +490,8 @@ def test_hostile_text(text: str, message: str, tmp_path: Path) -> None:
     ):
         if name == "chip.toml" and text.startswith(("zero_point = 0x", "height", "kernel")):
             continue
-        (tmp_path / name).write_text(good + text)
+        kept = [line for line in good.splitlines() if line.split(" = ")[0] != text.split(" = ")[0]]
+        (tmp_path / name).write_text("\n".join([*kept, text]))
         with pytest.raises(InputError) as caught:
             read(str(tmp_path / name))
         assert message in str(caught.value) and len(str(caught.value)) < 1000 and str(caught.value).isprintable()
