@@ -1,5 +1,7 @@
 """Verilog of a component and of the modules it shares."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -64,5 +66,8 @@ def run_yosys(text: str, script: str, name: str) -> str:
         check=False,
     )
     if run.returncode:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # Yosys keeps its compiled code in the home folder
+            if f"os error {number}" in run.stderr or os.strerror(number) in run.stderr:
+                raise OSError(number, os.strerror(number), "what Yosys writes")
         raise RuntimeError(f"yosys failed on {name}:\n{run.stderr}")
     return run.stdout

@@ -1,3 +1,3 @@
-from selvage.cli import main
+from selvage.start import main
 
 main()

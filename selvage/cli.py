@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,7 +53,6 @@ from selvage.cli_options import (
 )
 from selvage.cli_shapes import ShapesOptions, count_shapes
 from selvage.compile_network import NetworkOptions
-from selvage.exits import leave
 from selvage.files import LISTING, alone_in, check_folder, check_writable, npy_bytes, write_whole
 from selvage.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.network import PREFIX
@@ -75,16 +75,37 @@ from selvage.run import (
 )
 from selvage.run_network import check_fits
 from selvage.shell_bundle import check_bus, shell_files
-from selvage.tables import console, layer_table, progress, table_of, tell_fault
+from selvage.streams import progress, show, warn
+from selvage.tables import layer_table, table_of, tell_fault
 from selvage.verilog_bundle import layer_network, write_layer_bundle, write_verilog_bundle
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
+from spec.limits import LARGEST_FACTOR, raise_limits
 from tb.cache import ROOT
 from tb.simulate import RtlError
 
 UsageError = typer.BadParameter.__base__  # of every mistake in the options
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        show(f"selvage {metadata.version('selvage')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and leave", callback=_version, is_eager=True)
+    ] = False,
+    limits: Annotated[
+        int, typer.Option(min=1, max=LARGEST_FACTOR, help="accept sizes so many times those that README lists")
+    ] = 1,
+) -> None:
+    """Periphery of ReRAM compute-in-memory accelerators: generated, run, counted."""
+    raise_limits(limits)
 
 
 def _prepare(
@@ -95,7 +116,7 @@ def _prepare(
     x = read_input(model, str(input_file)) if input_file else draw_input(model, loaded, options.seed)
     compiled = compile_layer(model, loaded, x, options)
     if compiled.warning:
-        console.print(f"warning: {compiled.warning}")
+        warn(compiled.warning)
     return model, loaded, compiled, x.shape
 
 
@@ -103,11 +124,11 @@ def _tell(line: LayerReport) -> None:
     """What the mapping did to arrays and weights, when it is not the plain one."""
     if line.mapping != "dense":
         error = "no weight changed" if line.sqnr_db is None else f"weight error {line.sqnr_db:.1f} dB below the weights"
-        console.print(f"{line.mapping}: {line.crossbars} crossbars, dense {line.crossbars_dense}; {error}")
+        show(f"{line.mapping}: {line.crossbars} crossbars, dense {line.crossbars_dense}; {error}")
         ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in line.over_dense.items())
-        console.print(f"dense over {line.mapping}, every row driving: {ratios}; tables {line.index_bits} bits")
+        show(f"dense over {line.mapping}, every row driving: {ratios}; tables {line.index_bits} bits")
     if line.note:
-        console.print(f"{line.name}: {line.note}", markup=False)
+        show(f"{line.name}: {line.note}")
 
 
 @app.command("sim")
@@ -170,12 +191,12 @@ def sim_command(
         raise
     line = report(compiled, foretold, results)
     for save in saves:
-        console.print(f"open the waves with: gtkwave {save}")
-    console.print(layer_table([line]))
+        show(f"open the waves with: gtkwave {save}")
+    show(layer_table([line]))
     _tell(line)
     tell_fault(line.fault)
     if line.clipped:
-        console.print(
+        show(
             f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from "
             "the truth"
         )
@@ -233,7 +254,7 @@ def model_command(
     check_no_network(shape)
     _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
     line = report(compiled, foretell(compiled, options), None)
-    console.print(layer_table([line]))
+    show(layer_table([line]))
     _tell(line)
     emit(summary([line], "model", started), json_file)
 
@@ -251,7 +272,7 @@ def prune_command(
     rows = [
         [n.name, f"{n.weights:,}", f"{n.kept:,}", f"{n.kernels:,}", f"{n.deleted:,}", str(n.patterns)] for n in nodes
     ]
-    console.print(table_of("pruned", ("node", "weights", "kept", "kernels", "deleted", "patterns"), rows))
+    show(table_of("pruned", ("node", "weights", "kept", "kernels", "deleted", "patterns"), rows))
 
 
 @app.command("verilog")
@@ -294,12 +315,12 @@ def verilog_command(
             check_no_network(shape)
             _, _, compiled, _ = _prepare(model_file, chip, input_file, options)
             if compiled.note:
-                console.print(f"{compiled.model.layer.name}: {compiled.note}", markup=False)
+                show(f"{compiled.model.layer.name}: {compiled.note}")
             shell = None
             if bus:
                 shell = shell_files(layer_network(compiled), NetworkOptions(skip=options.ou_skip), bus)
             paths = write_layer_bundle(compiled, options.ou_skip, out, shell)
-    console.print(f"{len(paths)} files in {out}")
+    show(f"{len(paths)} files in {out}")
 
 
 @app.command("schema")
@@ -315,7 +336,8 @@ app.command("quantize")(quantize_command)
 app.command("compile")(compile_command)
 
 
-def _command() -> int | None:
+def command() -> int | None:
+    """Run what the words of the command line ask for; its exit status. `InputError`: they ask for nothing."""
     try:
         return app(standalone_mode=False)
     except UsageError as error:
@@ -327,8 +349,3 @@ def _given(error: Exception) -> str:
     option = next(iter(getattr(getattr(error, "param", None), "opts", ())), None)
     value = next((own for before, own in itertools.pairwise(sys.argv) if before == option), None)
     return "" if value is None or value in str(error) else f": {value!r}"
-
-
-def main() -> None:
-    """Exit status: 0 match, 1 mismatch, 2 bad input (one line)."""
-    leave(_command)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from selvage.cli_options import (
     ChipName,
@@ -33,7 +32,8 @@ from selvage.files import LISTING, alone_in, check_writable
 from selvage.network_command import compile_to
 from selvage.options import shape_of
 from selvage.run import Options
-from selvage.tables import console, table_of
+from selvage.streams import show, warn
+from selvage.tables import table_of
 from spec.errors import InputError
 
 POOR = 10
@@ -64,28 +64,27 @@ def quantize_command(
     content = quantize_file(model_file, calibration, out, options)
     rows = [[name, str(count), "eight bits"] for name, count in content["operators"].items()]
     rows += [[name, str(count), "float"] for name, count in content["in_float"].items()]
-    console.print(table_of("quantised", ("operator", "nodes", "computed in"), rows))
+    show(table_of("quantised", ("operator", "nodes", "computed in"), rows))
     tell_quality(content)
-    console.print(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
+    show(f"{content['images']:,} images, {content['bytes_float']:,} bytes to {content['bytes']:,}")
     emit(content, json_file)
 
 
 def tell_quality(content: dict) -> None:
     """How near the float network is, and what is to be looked at."""
     if content["per_tensor"]:
-        layers = escape(", ".join(content["per_tensor"]))
-        console.print(f"warning: one scale for all weights of {layers}: onnxruntime can give it no others")
+        layers = ", ".join(content["per_tensor"])
+        warn(f"one scale for all weights of {layers}: onnxruntime can give it no others")
     if content["not_measured"]:
-        console.print(f"warning: not measured: {escape(content['not_measured'])}")
+        warn(f"not measured: {content['not_measured']}")
     if content["distance"] is not None:
         ratio = "" if content["sqnr_db"] is None else f", SQNR {content['sqnr_db']:.1f} dB"
         most, mean = content["distance"], content["mean_distance"]
-        console.print(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
+        show(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
     if content["agreement"] is not None:
-        console.print(f"integer outputs that are the same: {content['agreement']:.2%}")
+        show(f"integer outputs that are the same: {content['agreement']:.2%}")
     if content["sqnr_db"] is not None and content["sqnr_db"] < POOR:
-        output = escape(repr(content["sqnr_output"]))
-        console.print(f"warning: the SQNR of output {output} is below {POOR} dB: other images or --method may help")
+        warn(f"the SQNR of output {content['sqnr_output']!r} is below {POOR} dB: other images or --method may help")
 
 
 def compile_command(
@@ -116,4 +115,4 @@ def compile_command(
     check_writable(out / LISTING)
     with alone_in(out):
         paths = compile_to(model_file, chip, input_file, out, network_options(options, shape))
-    console.print(f"{len(paths)} files in {out}")
+    show(f"{len(paths)} files in {out}")

@@ -13,6 +13,7 @@ from selvage.files import write_whole
 from selvage.network import PREFIX
 from selvage.options import shape_of
 from selvage.run import Options
+from selvage.streams import json_alone
 from spec.errors import InputError
 from tb.cache import VARIABLE
 
@@ -22,6 +23,12 @@ def folder(text: str | Path) -> Path:
     if not str(text).strip():
         raise typer.BadParameter("the name of a folder is empty; the present one is '.'")
     return Path(text)
+
+
+def place_of_json(where: Path | None) -> Path | None:
+    """``--json``. For ``-``, what else would be printed goes to the standard error."""
+    json_alone(str(where) == "-")
+    return where
 
 
 ModelFile = Annotated[
@@ -62,7 +69,14 @@ Build = Annotated[
     Path, typer.Option("--build", envvar=VARIABLE, parser=folder, help="folder of what is compiled, kept for later")
 ]
 Seed = Annotated[int, typer.Option(help="draws the activations when there is no --input")]
-Json = Annotated[Path | None, typer.Option("--json", help="where the JSON report goes, - for the output")]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        help="where the JSON report goes; - is the standard output, which is its alone",
+        callback=place_of_json,
+    ),
+]
 Shape = Annotated[str | None, typer.Option(help="networks: shape of the input where sides are free, such as 1,3,32,32")]
 Pipeline = Annotated[bool, typer.Option("--pipeline", help="networks: all layers at work at once, in one simulation")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]

@@ -9,7 +9,8 @@ from selvage.network import PREFIX, Synthetic, check_network, count_cycles, coun
 from selvage.network_cycles import Activations
 from selvage.pruned_network import Pruning, check_pruned, count_pruned
 from selvage.run import Options
-from selvage.tables import console, cycle_table, network_table, progress, table_of
+from selvage.streams import progress, show
+from selvage.tables import cycle_table, network_table, table_of
 from spec.chip import load_chip
 from spec.errors import InputError
 from spec.network import load_network
@@ -92,9 +93,9 @@ def _count(model_file: str, chip: str, options: Options, own: ShapesOptions) -> 
         else:
             how = {"skip": options.ou_skip, "dynamic": options.dynamic}
             content = count_cycles(layers, loaded, activations, **how, tick=tick)
-    console.print(network_table(content))
+    show(network_table(content))
     if not planes:
-        console.print(cycle_table(content))
+        show(cycle_table(content))
     return content
 
 
@@ -105,7 +106,7 @@ def _count_pruned(model_file: str, chip: str, pruning: Pruning, slices: int) -> 
         task = bar.add_task(model_file, total=len(layers))
         content = count_pruned(layers, loaded, pruning, slices=slices, tick=lambda: bar.advance(task))
     names = [name for name in content if name.endswith(("_ratio", "packing", "_bits"))]
-    console.print(table_of("dense over pattern", names, [[str(content[name]) for name in names]]))
+    show(table_of("dense over pattern", names, [[str(content[name]) for name in names]]))
     if content["skipped"]:
-        console.print(f"left out, for patterns cannot prune them: {', '.join(content['skipped'])}", markup=False)
+        show(f"left out, for patterns cannot prune them: {', '.join(content['skipped'])}")
     return content

@@ -20,7 +20,16 @@ LISTING = "files.txt"
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename; one run at a time. `InputError` when that cannot be done."""
+    """Write beside ``path``, then rename, one run at a time; straight into what is no file, as /dev/stdout is not.
+
+    `InputError` when that cannot be done.
+    """
+    if _is_stream(path):
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+        return
     try:
         with held(_lock(path)):
             _write(path, content)
@@ -110,6 +119,11 @@ def _earlier(listing: Path) -> list[str]:
     return [path for path in found if re.fullmatch(r"[\w-]+([./]+[\w-]+)*", path) and ".." not in path]
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether ``path`` is a device, a pipe or a socket: a file that takes its name would be no heir of it."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def check_places(names: Iterable[str], out: Path) -> None:
     """`InputError` where a file cannot be: a folder in ``out`` has its name, or a file that of its folder."""
     for path in (out / name for name in names):
@@ -152,7 +166,8 @@ def check_writable(path: Path | None) -> None:
         return
     if path.is_dir():
         raise InputError(f"output {path} is a directory")
-    check_folder(path.parent, f"output {path}")
+    if not _is_stream(path):
+        check_folder(path.parent, f"output {path}")
 
 
 def check_folder(folder: Path, what: str) -> None:

@@ -1,26 +1,27 @@
 """The model that a run takes, and reading it from a layer TOML with an .npz."""
 
-import tokenize
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from selvage.numpy_files import one_line, read_npz
 from spec.chip import one_sentence, read_toml
 from spec.errors import InputError
-from spec.layer import Layer
+from spec.layer import LARGEST, Layer
+from spec.limits import check_layer
+from spec.reading import beside
+from spec.text import value
+
+__all__ = ["LayerFile", "Model", "check_kind", "first_index", "integers", "load_layer", "one_line", "read_npz"]
 
 EXACT = 2**53
 """Floats beyond this no longer hold every integer."""
 LARGEST_BIAS = 2**62
 """Sums stay far below it, so that both together stay within int64."""
-UNREADABLE = (ValueError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, tokenize.TokenError)
-"""What NumPy raises at a file that holds no array, or one of Python objects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class LayerFile(Layer):
     """Keys of a layer TOML: those of `Layer`, the weights, the format of the activations."""
 
     weights: str
-    zero_point: int = 0
+    zero_point: Annotated[int, Field(ge=-LARGEST, le=LARGEST)] = 0
     dtype: Literal["uint8", "int8"] | None = None
 
 
@@ -59,12 +60,16 @@ def first_index(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(mask.argmax(), mask.shape))
 
 
+def check_kind(dtype: np.dtype, what: str) -> None:
+    """`InputError` for a type that is none of numbers."""
+    if dtype.kind not in "iuf":
+        raise InputError(f"{what} holds {value(str(dtype))[1:-1]}, and integers are needed")
+
+
 def integers(array: NDArray, what: str) -> NDArray[np.int64]:
     """``array`` as integers, same shape; `InputError` when an element is none or is not exact."""
-    kind = array.dtype.kind
-    if kind not in "iuf":
-        raise InputError(f"{what} holds {array.dtype}, and integers are needed")
-    if kind == "f":
+    check_kind(array.dtype, what)
+    if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # signalling NaNs, refused next
             wide = array.astype(np.result_type(array, np.float64))
         _all(np.isfinite(wide), array, what, "every value must be finite")
@@ -84,9 +89,9 @@ def _all(good: NDArray[np.bool_], array: NDArray, what: str, rule: str) -> None:
 
 def load_layer(path: str) -> Model:
     """The model that the layer TOML ``path`` and the .npz it names describe."""
-    what = f"layer {Path(path).stem!r}"
+    what = f"layer {value(Path(path).stem)}"
     content = {"name": Path(path).stem, **read_toml(Path(path), "layer")}
-    content = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+    content = {key: tuple(own) if isinstance(own, list) else own for key, own in content.items()}
     try:
         file = LayerFile.model_validate(content, strict=True)
     except ValidationError as error:
@@ -94,8 +99,10 @@ def load_layer(path: str) -> Model:
     layer = Layer(**file.model_dump(exclude={"weights", "zero_point", "dtype"}))
     dtype = None if file.dtype is None else np.dtype(file.dtype)
     if dtype is not None and not np.iinfo(dtype).min <= file.zero_point <= np.iinfo(dtype).max:
-        raise InputError(f"{what}: zero_point = {file.zero_point} does not fit dtype = {file.dtype!r}")
-    weights, bias = _read_weights(Path(path).parent / file.weights, layer, f"weights {file.weights!r}")
+        raise InputError(f"{what}: zero_point = {value(file.zero_point)} does not fit dtype = {file.dtype!r}")
+    check_layer(layer, what)
+    weights_title = f"weights {value(file.weights)}"
+    weights, bias = _read_weights(beside(Path(path).parent, file.weights, weights_title), layer, weights_title)
     sides = () if layer.op == "dense" else (layer.height, layer.width)
     return Model(layer, weights, bias, file.zero_point, dtype, (None, layer.channels, *sides))
 
@@ -105,36 +112,15 @@ def _read_weights(path: Path, layer: Layer, what: str) -> tuple[NDArray[np.int64
     arrays = read_npz(path, what)
     for name in arrays:
         if name not in ("w", "b"):
-            raise InputError(f"{what} has an unknown array {name!r}: 'w' and 'b' are read")
+            raise InputError(f"{what} has an unknown array {value(name)}: 'w' and 'b' are read")
     if "w" not in arrays:
         raise InputError(f"{what} lacks the array 'w'")
     for name, shape in (("w", layer.weight_shape), ("b", (layer.outputs,))):
-        if name in arrays and arrays[name].shape != shape:
-            raise InputError(f"{what}: {name!r} has shape {arrays[name].shape}, and the layer takes {shape}")
+        if name not in arrays:
+            continue
+        header = arrays.header(name)
+        if header.shape != shape:
+            raise InputError(f"{what}: {name!r} has shape {value(header.shape)}, and the layer takes {shape}")
+        check_kind(header.dtype, f"{what}: {name!r}")
     weights = integers(arrays["w"], f"{what}: 'w'")
     return weights, integers(arrays["b"], f"{what}: 'b'") if "b" in arrays else None
-
-
-def read_npz(path: Path, what: str) -> dict[str, NDArray]:
-    """Arrays of an .npz; `InputError` when it is none or holds Python objects."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
-    except OSError as error:
-        raise InputError(f"{what} cannot be read: {error.strerror or error}") from None
-    except (*UNREADABLE, zlib.error) as error:
-        raise InputError(f"{what} holds an array that cannot be read: {one_line(error)}") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{what} is not an .npz file: {one_line(error)}") from None
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> NDArray:
-    """One array of an .npz."""
-    with archive.open(name) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def one_line(error: Exception) -> str:
-    """The message of ``error`` on one line, shortened, or its name when it has none."""
-    text = " ".join(str(error).split("\n\n==>")[0].split()).rstrip(".")
-    return (text if len(text) <= 200 else f"{text[:200]} ...") or type(error).__name__

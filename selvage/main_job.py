@@ -23,7 +23,8 @@ from mapping.sme import SmeParameters, place_sme
 from selvage.difference import first_difference
 from selvage.exits import leave
 from selvage.run import check_simulator, miscounted
-from selvage.tables import console, progress, table_of, tell_fault, verdict
+from selvage.streams import progress, show
+from selvage.tables import table_of, tell_fault, verdict
 from sim.cycles import tile_cycles
 from sim.machine import run
 from spec.chip import load_chip
@@ -196,14 +197,14 @@ def main() -> int:
             bar.advance(task)
     bases = {case.layer.name: done[k] for k, case in enumerate(todo) if case.schedule == "zero-padding"}
     rows = [row(case, done[k], bases[case.layer.name]) for k, case in enumerate(todo)]
-    console.print(table_of(f"selvage, chip {CHIP}, Icarus Verilog", HEADS, rows))
-    console.print(
+    show(table_of(f"selvage, chip {CHIP}, Icarus Verilog", HEADS, rows))
+    show(
         "speed-up: over zero-padding, OUs that drive nothing skipped in both; unskipped: all OUs read in both, "
         "as in the papers, from the cycle model. Where RTL ran some rows of one tile, the whole is from the model."
     )
     for k, case in enumerate(todo):
         tell_fault(f"{case.how}: {done[k].fault}" if done[k].fault else "")
-    console.print(f"{time.monotonic() - started:.0f} s")
+    show(f"{time.monotonic() - started:.0f} s")
     return 1 if any(outcome.fault for outcome in done.values()) else 0
 
 

@@ -3,6 +3,7 @@
 A model whose tensors hold integers is run as it is, scale 1, be they stored as floats or not.
 """
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 
 from selvage import chip_limits
 from selvage.chip_limits import first_of
-from selvage.layer_file import UNREADABLE, Model, integers, load_layer, one_line
+from selvage.layer_file import Model, check_kind, integers, load_layer
+from selvage.numpy_files import one_line, open_npy
 from selvage.onnx_file import load_onnx
 from spec.chip import Chip
 from spec.errors import InputError
 from spec.layer import InputFormat
+from spec.limits import IMAGES, MAP
+from spec.text import value
 
 __all__ = [
     "Model",
@@ -41,32 +45,27 @@ def load_model(path: str, shape: tuple[int, ...] | None = None) -> Model:
 
 def input_shape(path: str) -> tuple[int, ...]:
     """Shape of the array in an .npy file, without reading its values."""
-    return open_npy(path).shape
+    return open_npy(path, f"input {path!r}").shape
 
 
 def read_input(model: Model, path: str) -> NDArray[np.int64]:
     """Activations from an .npy file in ONNX's layout: (N, C, H, W), (N, C, L), or (..., C) dense."""
-    array, what = open_npy(path), f"input {path!r}"
+    what = f"input {path!r}"
+    array = open_npy(path, what)
     expected = tuple("N" if side is None else side for side in model.input_shape)
     rule = f"{model.layer.name!r} takes ({', '.join(map(str, expected))})"
     if array.ndim != len(expected):
-        raise InputError(f"{what} has rank {array.ndim}, shape {array.shape}, and {rule}")
+        raise InputError(f"{what} has rank {array.ndim}, shape {value(array.shape)}, and {rule}")
     if array.size == 0:
         raise InputError(f"{what} has shape {array.shape}, and must not be empty")
     for axis, (side, allowed) in enumerate(zip(array.shape, model.input_shape, strict=True)):
         if allowed is not None and side != allowed:
             raise InputError(f"{what} has shape {array.shape}: axis {axis} has {side}, and {rule}")
+    check_kind(array.dtype, what)
+    layer = model.layer
+    images = array.size // (layer.channels * layer.height * layer.width)
+    IMAGES.check(images * layer.outputs * prod(layer.output_size), what, "asks for outputs of")
     return integers(np.asarray(array), what)
-
-
-def open_npy(path: str) -> NDArray:
-    """The array in an .npy file, its values still on disk."""
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise InputError(f"input {path!r} cannot be read: {error.strerror or error}") from None
-    except UNREADABLE as error:
-        raise InputError(f"input {path!r} is not an .npy array of numbers: {one_line(error)}") from None
 
 
 def draw_input(model: Model, chip: Chip, seed: int) -> NDArray[np.int64]:
@@ -75,6 +74,7 @@ def draw_input(model: Model, chip: Chip, seed: int) -> NDArray[np.int64]:
     Without a type they are unsigned, of ``chip.input_bits``.
     """
     shape = tuple(1 if side is None else side for side in model.input_shape)
+    MAP.check(prod(shape), f"layer {model.layer.name!r}", "would be given a drawn input of")
     if model.dtype is None:
         low, high = 0, 2**chip.input_bits - 1
     else:

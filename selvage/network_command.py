@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +13,8 @@ from onnx import NodeProto
 
 from selvage.compile_network import CompiledNetwork, NetworkOptions, compile_network
 from selvage.files import npy_bytes, write_whole
-from selvage.layer_file import read_npz
-from selvage.model_file import open_npy
 from selvage.network_bundle import write_network
+from selvage.numpy_files import open_npy, read_npz
 from selvage.onnx_file import OPERATORS
 from selvage.onnx_read import is_operator, read_proto
 from selvage.run_network import (
@@ -27,7 +26,8 @@ from selvage.run_network import (
     run_pipeline,
     slowest_node,
 )
-from selvage.tables import console, progress, table_of, tell_fault, tiles_of, verdict
+from selvage.streams import progress, show, warn
+from selvage.tables import table_of, tell_fault, tiles_of, verdict
 from spec.chip import Chip, load_chip
 from spec.errors import InputError
 from tb.plain import MOST_IMAGES
@@ -42,11 +42,10 @@ def is_network(path: str) -> bool:
     return len(nodes) > 1 or any(not is_operator(node, *OPERATORS) for node in nodes)
 
 
-def read_images(path: Path) -> NDArray | dict[str, NDArray]:
+def read_images(path: Path) -> NDArray | Mapping[str, NDArray]:
     """What the model's one input is given, an .npy; an .npz has an array for each of several inputs."""
-    if path.suffix != ".npz":
-        return np.asarray(open_npy(str(path)))
-    return read_npz(path, f"input {str(path)!r}")
+    what = f"input {str(path)!r}"
+    return read_npz(path, what) if path.suffix == ".npz" else open_npy(path, what)
 
 
 def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> tuple[CompiledNetwork, Chip]:
@@ -59,7 +58,7 @@ def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptio
     if compiled.images > MOST_IMAGES:
         raise InputError(f"--input holds {compiled.images} images, and a run takes {MOST_IMAGES} at most")
     if compiled.warning:
-        console.print(f"warning: {compiled.warning}")
+        warn(compiled.warning)
     return compiled, loaded
 
 
@@ -67,9 +66,9 @@ def tell(compiled: CompiledNetwork) -> None:
     """What `auto` chose and why, and what the host does and why."""
     for name, choice in compiled.choices.items():
         if choice.note:
-            console.print(f"{name}: {choice.note}", markup=False)
+            show(f"{name}: {choice.note}")
     for node in compiled.imported.host:
-        console.print(f"host: {node.operator} {node.name!r} {node.why}", markup=False)
+        show(f"host: {node.operator} {node.name!r} {node.why}")
 
 
 def node_table(reports: list[NodeReport]) -> object:
@@ -117,7 +116,7 @@ def simulate_network(
         # What the report holds beside the verdict is the cycle model's.
         faults = [f"the pipeline: {error}" if pipeline else str(error)]
     reports = reports or [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    console.print(node_table(reports))
+    show(node_table(reports))
     if flow:
         tell_flow(flow)
     for fault in faults:
@@ -126,7 +125,7 @@ def simulate_network(
     if output_file and match:
         _write(outputs, output_file)
     elif output_file:
-        console.print(f"{output_file} is not written, for the outputs are not those of the golden model", markup=False)
+        warn(f"{output_file} is not written, for the outputs are not those of the golden model")
     content = report_of(compiled, loaded, reports, flow, options, started)
     return {**content, "match": match, "fault": next(filter(None, faults), ""), "simulator": options.simulator}, match
 
@@ -153,10 +152,10 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    console.print(node_table(reports))
+    show(node_table(reports))
     if compiled.fits:
         bound, slowest = slowest_node(compiled, options)
-        console.print(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}", markup=False)
+        show(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}")
     return report_of(compiled, loaded, reports, None, options, started)
 
 
@@ -168,7 +167,7 @@ def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
     reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    console.print(node_table(reports))
+    show(node_table(reports))
     content = report_of(compiled, loaded, reports, None, options, started)
     del content["seconds"]  # the same input gives the same bytes
     return write_network(compiled, options, out, json.dumps(content, indent=1) + "\n")
@@ -180,7 +179,7 @@ def tell_flow(flow: Flow) -> None:
     if flow.per_image:
         rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest node allows"
     alone = f"{flow.slowest}, {flow.bound:,.1f} alone"
-    console.print(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}", markup=False)
+    show(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}")
 
 
 def check_outputs(outputs: dict[str, NDArray], output_file: Path | None) -> None:

@@ -9,6 +9,7 @@ from selvage.onnx_read import title_of
 from spec.chip import one_sentence
 from spec.errors import InputError
 from spec.layer import Layer
+from spec.limits import check_layer
 
 if TYPE_CHECKING:
     from selvage.onnx_file import Operator
@@ -114,6 +115,8 @@ def make_explicit(operator: "Operator", sides: tuple[int, ...], kernel: tuple[in
 def layer_of(operator: "Operator", **sides: Any) -> Layer:
     """The layer of the node; `InputError` when its geometry does not fit together."""
     try:
-        return Layer(name=operator.node.name or operator.node.output[0], **sides)
+        layer = Layer(name=operator.node.name or operator.node.output[0], **sides)
     except ValidationError as error:
         raise InputError(one_sentence(error, title_of(operator.node))) from None
+    check_layer(layer, title_of(operator.node))
+    return layer

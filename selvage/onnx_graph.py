@@ -10,6 +10,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from golden.network import matrix_requantization, mean_requantization, sum_factors
 from golden.requantize import dequantise
+from selvage.numpy_files import declared
 from selvage.onnx_bodies import reads
 from selvage.onnx_host import Part, part
 from selvage.onnx_import import Importer, sums_tensor
@@ -20,6 +21,8 @@ from selvage.onnx_static import Shape, Static, read_static
 from selvage.onnx_values import Constant, Head, Host, Map, Sums
 from spec.errors import InputError
 from spec.graph import Add, Graph, Matrix, Node, Pool, Tensor
+from spec.limits import IMAGES
+from spec.text import number, value
 
 Codes = NDArray[np.int64]
 
@@ -64,12 +67,14 @@ class Imported:
         A model with several inputs takes them by name; what it does not read may be there or not. `InputError`: a
         shape or type is not the model's, or a number is not finite.
         """
-        given = dict(images) if isinstance(images, Mapping) else dict.fromkeys(list(self.inputs)[:1], images)
-        given = {name: array for name, array in given.items() if name not in self.unread}
-        for name in (*self.inputs, *given):
-            if name not in given or name not in self.inputs:
-                raise InputError(f"the model's inputs are {', '.join(self.inputs)}, and {', '.join(given)} are given")
-        feeds = {name: self._checked(name, np.asarray(given[name])) for name in given}
+        given = images if isinstance(images, Mapping) else dict.fromkeys(list(self.inputs)[:1], images)
+        names = [name for name in given if name not in self.unread]
+        for name in (*self.inputs, *names):
+            if name not in names or name not in self.inputs:
+                raise InputError(f"the model's inputs are {', '.join(self.inputs)}, and {', '.join(names)} are given")
+        for name in names:
+            self._check(name, *declared(given, name))
+        feeds = {name: self._checked(name, np.asarray(given[name])) for name in names}
         counts = {len(array) for array in feeds.values()}
         if len(counts) > 1:
             raise InputError(f"inputs must hold equally many images, not {sorted(counts)}")
@@ -89,23 +94,31 @@ class Imported:
         found = self.tail.run(feeds) | feeds
         return {name: found[name] for name in self.outputs}
 
-    def _checked(self, name: str, array: NDArray) -> NDArray:
-        """An input as the model takes it."""
+    def _check(self, name: str, given: Shape, dtype: np.dtype) -> None:
+        """`InputError` when an input is none that the model takes, before its numbers are read."""
         kind, shape = self.inputs[name]
         title = f"input {name!r}"
-        if array.ndim != len(shape) or array.shape[1:] != shape[1:] or not len(array):
+        if len(given) != len(shape) or given[1:] != shape[1:] or not given[0]:
             sides = ", ".join(map(str, ("N", *shape[1:])))
-            raise InputError(f"{title} must have the shape ({sides}), not {array.shape}")
-        dtype = tensor_dtype_to_np_dtype(kind)
-        if np.dtype(dtype).kind in "iu":
-            if array.dtype != dtype:
-                raise InputError(f"{title} must hold {dtype}, not {array.dtype}")
-            return array
-        if array.dtype.kind != "f":
-            raise InputError(f"{title} must hold floats, not {array.dtype}")
-        if not np.isfinite(array).all():
-            raise InputError(f"{title} holds a value that is not finite")
-        return array.astype(dtype)
+            raise InputError(f"{title} must have the shape ({sides}), not {value(given)}")
+        wanted = np.dtype(tensor_dtype_to_np_dtype(kind))
+        if wanted.kind in "iu" and dtype != wanted:
+            raise InputError(f"{title} must hold {wanted}, not {dtype}")
+        if wanted.kind not in "iu" and dtype.kind != "f":
+            raise InputError(f"{title} must hold floats, not {dtype}")
+        check_images(given[0], self.graph)
+
+    def _checked(self, name: str, array: NDArray) -> NDArray:
+        """An input as the model takes it."""
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"input {name!r} holds a value that is not finite")
+        return array.astype(tensor_dtype_to_np_dtype(self.inputs[name][0]), copy=False)
+
+
+def check_images(count: int, graph: Graph) -> None:
+    """`InputError` when the codes of so many images in some tensor are too many."""
+    for tensor in graph.tensors.values():
+        IMAGES.check(count * tensor.numbers, f"tensor {value(tensor.name)}", f"holds, of {number(count)} images,")
 
 
 def load_graph(path: str, shape: Shape | None = None) -> Imported:

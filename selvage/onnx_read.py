@@ -4,12 +4,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from selvage.layer_file import one_line
+from selvage.onnx_sizes import check_contents
 from spec.errors import InputError
+from spec.limits import FILE
+from spec.reading import read_regular
 
 NAMELESS = ("", "?", "-1", "none", "unk", "unknown")
 """What exporters write, in any case, for a side that they know nothing of: names of no symbol."""
@@ -21,19 +25,18 @@ FREE_OF_INPUTS = 4
 
 def read_proto(path: str) -> ModelProto:
     """The model as it is in the file; `InputError` when there is none."""
+    content = read_regular(path, f"model {path!r}", FILE)
     try:
-        return ModelProto.FromString(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"model {path!r} cannot be read: {error.strerror or error}") from None
+        return ModelProto.FromString(content)
     except DecodeError:
         raise InputError(f"model {path!r} is not an ONNX file, or is cut short") from None
 
 
 def complete(proto: ModelProto, path: str, *, as_it_is: bool = False) -> None:
     """Bring in weights kept in other files, an old container up to date unless ``as_it_is``, and let ONNX check it."""
-    folder = Path(path).parent
+    check_contents(proto, path)
     try:
-        load_external_data_for_model(proto, str(folder))
+        load_external_data_for_model(proto, str(Path(path).parent))
         if not as_it_is:
             renew(proto)
         _check(proto)
@@ -44,10 +47,6 @@ def complete(proto: ModelProto, path: str, *, as_it_is: bool = False) -> None:
     except EncodeError:
         raise InputError(f"model {path!r} is beyond 2 GB, the most that one ONNX file holds") from None
     except (onnx.checker.ValidationError, ValueError) as error:
-        for location in _external(proto):
-            why = _out_of_reach(folder, location)
-            if why:
-                raise InputError(f"model {path!r}: its external data {location!r} {why}") from None
         for what, infos in (("input", proto.graph.input), ("output", proto.graph.output)):
             for info in _shapeless(infos):
                 raise InputError(f"model {path!r}: {what} {info.name!r} has no shape, and must have one") from None
@@ -65,30 +64,6 @@ def _check(proto: ModelProto) -> None:
     finally:
         for kind in shapeless:
             kind.ClearField("shape")
-
-
-def _external(proto: ModelProto) -> Iterator[str]:
-    """The files, by the names that the model has for them, of tensors that are not loaded."""
-    for graph in graphs(proto.graph):
-        own = (attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t"))
-        for tensor in (*graph.initializer, *own):
-            if tensor.data_location == TensorProto.EXTERNAL:
-                yield from (entry.value for entry in tensor.external_data if entry.key == "location")
-
-
-def _out_of_reach(folder: Path, location: str) -> str | None:
-    """Why onnx does not open a file beside the model, which it does not follow links to, and the way out."""
-    if Path(location).is_absolute() or ".." in Path(location).parts:
-        return "is outside the model's folder, and must be in it"
-    path = folder / location
-    inside = [path, *path.parents[: len(Path(location).parts) - 1]]
-    if any(own.is_symlink() for own in inside):
-        return f"is behind a symbolic link, which is not followed; `cp -rL {folder} COPY` makes a folder without"
-    if not path.exists():
-        return f"is not there: {path} should hold it"
-    if path.is_file() and path.stat().st_nlink > 1:
-        return f"has several hard links, and must have one; `cp -r {folder} COPY` makes such a folder"
-    return None
 
 
 def renew(proto: ModelProto) -> None:
@@ -162,6 +137,14 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
     for node in graph.node:
         for inner in inner_graphs(node):
             yield from graphs(inner)
+
+
+def without_functions(proto: ModelProto, path: str) -> ModelProto:
+    """The model with what its functions say in the place of each call."""
+    try:
+        return onnx.inliner.inline_local_functions(proto)
+    except Exception as error:  # onnx raises what comes to hand
+        raise InputError(f"model {path!r} calls a function as none of its own can be: {one_line(error)}") from None
 
 
 def is_operator(node: NodeProto, *operators: str) -> bool:

@@ -1,11 +1,11 @@
 """An ONNX model made ready for import: checked, one form of quantisation, every shape known, constants folded."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnx.inliner
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -16,7 +16,8 @@ from selvage.onnx_evaluate import evaluate, evaluator
 from selvage.onnx_file import Operator
 from selvage.onnx_geometry import make_explicit
 from selvage.onnx_normal import normalise
-from selvage.onnx_read import complete, is_operator, read_proto, title_of
+from selvage.onnx_read import complete, is_operator, read_proto, title_of, without_functions
+from selvage.onnx_sizes import check_computed, check_shapes
 from spec.errors import InputError
 
 OLDEST = 10  # the first with QuantizeLinear
@@ -66,7 +67,7 @@ def read_static(path: str, shape: Shape | None) -> Static:
     _check_order(proto.graph)
     complete(proto, path)
     if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
+        proto = without_functions(proto, path)
     normalise(proto.graph)
     constant_names = {tensor.name for tensor in proto.graph.initializer}
     outputs = tuple(info.name for info in proto.graph.output)
@@ -173,11 +174,14 @@ def _fold_once(proto: ModelProto, shapes: dict[str, Shape], constants: dict[str,
     """Take out every node whose result is known; whether there was one."""
     kept: list[NodeProto] = []
     found: dict[str, NDArray] = {}
+    made = 0
     for node in proto.graph.node:
         values = _known(node, shapes, constants, proto.opset_import)
         if values is None:
             kept.append(node)
             continue
+        made += sum(array.size for array in values)
+        check_computed(node, made)
         names = [name for name in node.output if name]
         found |= dict(zip(names, values, strict=True))
         constants |= found
@@ -226,12 +230,13 @@ def _known(
     if any(own.op_type in RANDOM for own in (node, *inner)):
         return None
     names = reads(node)
-    if is_operator(node, "Shape") and names[0] in shapes:
+    if is_operator(node, "Shape") and names and names[0] in shapes:
         return evaluate(node, [np.zeros(shapes[names[0]], np.bool_)], opsets)
     if not is_operator(node, "Constant") and (not names or is_operator(node, "DequantizeLinear")):
         return None
     if any(name not in constants for name in names):
         return None
+    check_computed(node, sum(math.prod(shapes[name]) for name in node.output if name in shapes))
     return evaluate(node, [constants[name] for name in names], opsets)
 
 
@@ -247,6 +252,7 @@ def _inferred(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str,
         types[info.name] = kind.elem_type
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
             shapes[info.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    check_shapes(shapes, (tensor.name for tensor in proto.graph.initializer))
     return shapes, types
 
 

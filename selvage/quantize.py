@@ -22,6 +22,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from selvage.files import check_writable, write_whole
 from selvage.layer_file import first_index, one_line
 from selvage.onnx_read import complete, is_operator, read_proto, title_of
+from selvage.onnx_sizes import check_inferred
 from selvage.options import LARGEST, SHAPE_RULE
 from selvage.quantize_images import Batches, read_batches
 from selvage.quantize_measure import Measured, measure, session
@@ -96,6 +97,7 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     _check_float(proto.graph, source)
     before = proto.ByteSize()
     batches = read_batches(proto, source, calibration, options.shape)
+    check_inferred(proto)
     name_nodes(proto.graph)
     with tempfile.TemporaryDirectory(prefix="selvage.") as folder, _quiet():
         newer = converted(proto, source)

@@ -10,7 +10,8 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 from onnxruntime.quantization import CalibrationDataReader
 from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 
-from selvage.layer_file import UNREADABLE, first_index, one_line, read_npz
+from selvage.layer_file import first_index
+from selvage.numpy_files import open_npy, read_npz
 from spec.errors import InputError
 
 BATCH = 32
@@ -142,13 +143,8 @@ def _arrays(path: str, inputs: list[ValueInfoProto], model: str) -> dict[str, ND
             if name not in arrays or name not in names:
                 held, wanted = (", ".join(map(repr, own)) or "none" for own in (arrays, names))
                 raise InputError(f"{title} holds the arrays {held}, and the inputs of model {model!r} are {wanted}")
-        return arrays
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise InputError(f"{title} cannot be read: {error.strerror or error}") from None
-    except UNREADABLE as error:
-        raise InputError(f"{title} is not an .npy array of numbers: {one_line(error)}") from None
+        return dict(arrays)
+    array = open_npy(path, title)
     if len(names) > 1:
         raise InputError(
             f"model {model!r} has {len(names)} inputs ({', '.join(map(repr, names))}), "

@@ -1,25 +1,14 @@
-"""What a person reads: tables and progress, on the error stream so that JSON may go to the output."""
+"""Results as tables that a person reads."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from selvage.run import LayerReport
-
-# A log or a pipe has no width: let the table have the room it needs.
-console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
-
-
-def progress(*, transient: bool = False) -> Progress:
-    """A bar for each layer, on the error stream; ``transient``: it leaves nothing behind, in no log either."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    silent = transient and not console.is_terminal
-    return Progress(*columns, console=console, transient=transient, disable=silent)
+from selvage.streams import show
+from spec.text import visible
 
 
 def verdict(match: bool | None) -> str:
@@ -27,20 +16,22 @@ def verdict(match: bool | None) -> str:
 
 
 def tell_fault(sentence: str) -> None:
-    """Why RTL does not match, on a line however long; nothing where it does."""
+    """Why RTL does not match; nothing where it does."""
     if sentence:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        show(sentence)
 
 
 def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Numbers to the right, words to the left."""
     rows = list(rows)
-    table = Table(title=title)
+    table = Table(title=Text(visible(title), style="table.title"))
     for index, head in enumerate(heads):
         numbers = all(row[index][:1].isdigit() or row[index] in ("-", "") for row in rows)
-        table.add_column(head, justify="right" if numbers else "left", no_wrap=True)
+        # Words may break where a terminal is narrow, figures may not.
+        least = max((len(row[index]) for row in rows), default=0) if numbers else None
+        table.add_column(head, justify="right" if numbers else "left", overflow="fold", min_width=least)
     for row in rows:
-        table.add_row(*map(escape, row))  # names are any text, no markup
+        table.add_row(*(Text(visible(cell)) for cell in row))  # names are any text, no markup
     return table
 
 

@@ -8,10 +8,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spec.errors import InputError
+from spec.layer import Positive
+from spec.limits import TEXT
+from spec.reading import read_regular
+from spec.text import value
 
 CHIPS = Path(__file__).parents[1] / "chips"
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class Chip(BaseModel):
@@ -100,23 +102,25 @@ def one_sentence(error: ValidationError, what: str) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{what} has an unknown key {key!r}"
+        return f"{what} has an unknown key {value(key)}"
     if first["type"] == "missing":
         return f"{what} lacks the key {key!r}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{what}: {key} = {first['input']!r}: {message}" if key else f"{what}: {message}"
+    return f"{what}: {key} = {value(first['input'])}: {message}" if key else f"{what}: {message}"
 
 
 def read_toml(path: Path, what: str) -> dict:
     """Contents of a TOML file, or an `InputError` that says why not."""
+    content = read_regular(path, f"{what} {path}", TEXT)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{what} {path} cannot be read: {error.strerror}") from None
+        return tomllib.loads(content.decode())
     except UnicodeDecodeError:
         raise InputError(f"{what} {path} is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{what} {path} is not TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{what} {path} is nested too deeply") from None
+    except ValueError as error:  # Python's own, of an integer of more digits than it reads, among them
+        reason = str(error).split(";")[0].removeprefix("Exceeds the limit ")
+        raise InputError(f"{what} {path} is not TOML: {reason}") from None
 
 
 def ready_chips() -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -207,7 +208,9 @@ def simulate_tile(
 
 
 def end_with_parent() -> None:
-    """For the workers of a pool: a run that is killed leaves none of them behind."""
+    """For the workers of a pool: a run that is killed leaves none of them behind, and one that is stopped by Ctrl-C,
+    which all of them receive, does not wait for them nor hear of it from each."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = os.getppid()
 
     def watch() -> None:

@@ -16,7 +16,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from mapping.sme import SmeParameters
-from selvage import cli
+from selvage import start
 from selvage.model_file import draw_input, load_model
 from selvage.network import Synthetic, count_network
 from selvage.network_cycles import Activations, model_network
@@ -112,7 +112,7 @@ def selvage(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.chdir(files)
         monkeypatch.setattr(sys, "argv", ["selvage", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            start.main()
         out, errors = capsys.readouterr()
         return left.value.code or 0, out, errors
 
