@@ -87,7 +87,7 @@ def exact_codes(sums: NDArray, unit: float, scale: float, zero: int) -> NDArray:
 @pytest.mark.parametrize("constant", ["codes", "floats"])
 def test_ends_of_the_bias(bias: int, constant: str, tmp_path: Path) -> None:
     """Beside it a channel whose scale is far larger. onnxruntime's own sums wrap round."""
-    build, unit, scales = Build(), 2.0**-12, np.array([2.0**-12, 2.0**8])
+    build, unit, scales = Build(), 2.0**-12, np.array([2.0**-12, 1.75 * 2.0**8])
     x = build.real(build.input("x", ("N", 1, 2, 2), UINT8), unit)
     stored = [[[[-3]]], [[[5]]]]
     weights = build.weights(np.array(stored, np.int8), scales)
@@ -103,7 +103,7 @@ def test_ends_of_the_bias(bias: int, constant: str, tmp_path: Path) -> None:
     (found,) = run(imported.graph, imported.enter({"x": x}))[imported.graph.outputs[0]]
     sums = x[0].astype(object)
     np.testing.assert_array_equal(found[:1], exact_codes(-3 * sums + bias, unit * unit, 2.0, 100))
-    np.testing.assert_array_equal(found[1:], exact_codes(5 * sums - 7, unit * 2.0**8, 2.0, 100))
+    np.testing.assert_array_equal(found[1:], exact_codes(5 * sums - 7, unit * 1.75 * 2.0**8, 2.0, 100))
 
 
 @pytest.mark.parametrize("bias", [2.0**31, -(2.0**31) - 2.0**9])
@@ -129,6 +129,10 @@ SIDES = [  # sides of the input, kernel, attributes
     ((3, 3), (4, 3), {"strides": (2, 3), "output_shape": (5, 11), "auto_pad": "SAME_LOWER", "output_padding": (1, 0)}),
     ((3, 3), (4, 4), {"strides": (2, 2), "output_shape": (6, 6), "pads": (1, 2, 0, 1)}),
     ((4, 3), (2, 2), {"strides": (2, 2), "auto_pad": "VALID", "output_padding": (1, 1)}),
+    ((3, 3), (2, 4), {"auto_pad": "SAME_LOWER"}),
+    ((3, 3), (4, 2), {"auto_pad": "SAME_UPPER"}),
+    ((3, 3), (4, 4), {"strides": (2, 2), "output_shape": (7, 5)}),
+    ((3, 3), (4, 4), {"strides": (2, 2), "output_shape": (7, 5), "auto_pad": "SAME_UPPER"}),
     ((4,), (2,), {"strides": (4,), "output_shape": (16,)}),
     ((3,), (3,), {"strides": (5,), "output_shape": (15,), "group": 2}),
     ((3,), (3,), {"strides": (3,), "auto_pad": "SAME_UPPER", "output_padding": (2,)}),
