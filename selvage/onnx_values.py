@@ -18,6 +18,7 @@ from spec.layer import Layer
 
 Shape3 = tuple[int, int, int]
 MOST_BIAS = 2**31 - 1
+NEAR = 1e-6  # of a step: more than float64 rounds off
 LARGEST_WEIGHT = 127  # of a normalisation that becomes a layer of its own
 
 
@@ -188,10 +189,20 @@ def one_weight(source: Tensor, to: Tensor, factor: float, shift: float) -> int:
     codes, (low, high) = all_codes(source.format) - source.format.zero_point, to.format.raw_range
     tried, scale, zero = np.arange(1, LARGEST_WEIGHT + 1), float(np.float32(to.scale)), to.format.zero_point
     bias = np.rint(shift / unit * tried)
-    steps = (codes * tried[:, None] + bias[:, None]) * (unit / tried / scale)[:, None]
-    wanted = np.clip(np.rint((codes * unit + shift) / scale) + zero, low, high)
-    wrong = (np.clip(np.rint(steps) + zero, low, high) != wanted).sum(axis=1)
-    return int(tried[np.lexsort((np.abs(bias / tried - shift / unit), wrong))[0]])
+    true = (codes * unit + shift) / scale
+    wanted = np.clip(np.rint(true), low - zero, high - zero)
+    # A rounded bias adds the same to every step: wrong are the codes that have less room, up or down.
+    off = bias / tried - shift / unit
+    more = off * (unit / scale)
+    up = np.sort(np.where(wanted < high - zero, wanted + 0.5 - true, np.inf))
+    down = np.sort(np.where(wanted > low - zero, true - wanted + 0.5, np.inf))
+    wrong = np.searchsorted(up, more - NEAR) + np.searchsorted(down, -more - NEAR)
+    most = np.searchsorted(up, more + NEAR) + np.searchsorted(down, NEAR - more)
+    near = (wrong < most) & (wrong <= most.min())  # so near a half that float rounding decides
+    if near.any():
+        steps = (codes * tried[near, None] + bias[near, None]) * (unit / tried[near] / scale)[:, None]
+        wrong[near] = (np.clip(np.rint(steps), low - zero, high - zero) != wanted).sum(axis=1)
+    return int(tried[np.lexsort((np.abs(off), wrong))[0]])
 
 
 @dataclass(frozen=True, eq=False)
