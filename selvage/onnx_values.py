@@ -22,6 +22,7 @@ Shape3 = tuple[int, int, int]
 Fresh = Callable[[str], str]
 BIAS_ENDS = -(2**31), 2**31 - 1  # of ONNX's int32, both allowed
 TOLD_STEPS = 1 / 16  # an output in sixteen may be a step off
+NEAR = 1e-6  # of a step: more than float64 rounds off
 LARGEST_WEIGHT = 127  # of a normalisation that becomes a layer of its own
 
 
@@ -242,11 +243,23 @@ def one_weight(source: Tensor, to: Tensor, factor: float, shift: float, zero_fir
     codes, (low, high) = all_codes(source.format) - source.format.zero_point, to.format.raw_range
     tried, scale, zero = np.arange(1, LARGEST_WEIGHT + 1), float(np.float32(to.scale)), to.format.zero_point
     bias = np.rint(shift / unit * tried)
-    steps = (codes * tried[:, None] + bias[:, None]) * (unit / tried / scale)[:, None]
-    wanted = np.clip(nearest((codes * unit + shift) / scale, zero, zero_first), low, high)
-    wrong = (np.clip(nearest(steps, zero, zero_first), low, high) != wanted).sum(axis=1)
+    base = zero if zero_first else 0  # of the numbers that are rounded
+    low, high = low - zero + base, high - zero + base
+    true = (codes * unit + shift) / scale + base
+    wanted = np.clip(nearest(true, 0), low, high)
+    # A rounded bias adds the same to every step: wrong are the codes that have less room, up or down.
+    off = bias / tried - shift / unit
+    more = off * (unit / scale)
+    up = np.sort(np.where(wanted < high, wanted + 0.5 - true, np.inf))
+    down = np.sort(np.where(wanted > low, true - wanted + 0.5, np.inf))
+    wrong = np.searchsorted(up, more - NEAR) + np.searchsorted(down, -more - NEAR)
+    most = np.searchsorted(up, more + NEAR) + np.searchsorted(down, NEAR - more)
+    near = (wrong < most) & (wrong <= most.min())  # so near a half that the rule for halves decides
+    if near.any():
+        steps = (codes * tried[near, None] + bias[near, None]) * (unit / tried[near] / scale)[:, None] + base
+        wrong[near] = (np.clip(nearest(steps, 0), low, high) != wanted).sum(axis=1)
     uneven = tried & (tried - 1) != 0
-    return int(tried[np.lexsort((np.abs(bias / tried - shift / unit), uneven, wrong))[0]])
+    return int(tried[np.lexsort((np.abs(off), uneven, wrong))[0]])
 
 
 @dataclass(frozen=True, eq=False)
