@@ -11,6 +11,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from golden.requantize import all_codes, dequantise
 from selvage import onnx_nodes as nodes_of
+from selvage.onnx_affine import Affine
 from selvage.onnx_bodies import captured, reads
 from selvage.onnx_codes import Recoded, is_codes
 from selvage.onnx_evaluate import evaluate
@@ -20,7 +21,6 @@ from selvage.onnx_read import is_operator, name_of, title_of
 from selvage.onnx_reader import CONVOLUTIONS, MATRICES, NoScale, Value, Values
 from selvage.onnx_static import SHAPING, Static
 from selvage.onnx_values import (
-    Affine,
     Constant,
     Function,
     Head,
