@@ -223,7 +223,9 @@ def mean(d: Draw) -> None:
     def rule(x: NDArray) -> NDArray:
         return bend(windows(np.maximum(x, floor), kernel, stride, pads, 0.0).mean(axis=(-2, -1)))
 
-    d.made("Relu, AveragePool" if early else "AveragePool", (source,), to, rule)
+    area = math.prod(kernel)
+    name = "Relu, AveragePool" if early else "AveragePool"
+    d.made(name, (source,), to, rule, exact=area.bit_count() == 1)
 
 
 def global_mean(d: Draw) -> None:
@@ -234,7 +236,10 @@ def global_mean(d: Draw) -> None:
         d.add("QLinearGlobalAveragePool", names, to.name, MICROSOFT, channels_last=0)
     else:
         d.quantised(d.add("GlobalAveragePool", [d.real(source)]), to)
-    d.made("GlobalAveragePool", (source,), to, lambda x: x.mean(axis=(2, 3), keepdims=True))
+    area = math.prod(source.shape[1:])
+    d.made(
+        "GlobalAveragePool", (source,), to, lambda x: x.mean(axis=(2, 3), keepdims=True), exact=area.bit_count() == 1
+    )  # fmt: skip
 
 
 def greatest(d: Draw) -> None:
@@ -287,7 +292,7 @@ def function(d: Draw) -> None:
         d.add(f"QLinear{operator}", names, to.name, MICROSOFT, **given)
     else:
         d.quantised(d.add(operator, [d.real(source)], **given), to)
-    d.made(operator, (source,), to, rule)
+    d.made(operator, (source,), to, rule, exact=operator not in ("Sigmoid", "Tanh"))
 
 
 def gated(d: Draw) -> None:
@@ -296,7 +301,7 @@ def gated(d: Draw) -> None:
     inner, to = d.codes(source.shape, 0.004), d.codes(source.shape, source.scale)
     real = d.real(source)
     d.quantised(d.add("Sigmoid", [real]), inner)
-    d.made("Sigmoid", (source,), inner, FUNCTIONS["Sigmoid"][0])
+    d.made("Sigmoid", (source,), inner, FUNCTIONS["Sigmoid"][0], exact=False)
     d.quantised(d.add("Mul", [d.real(source), d.real(inner)]), to)
     d.made("x * Sigmoid(x)", (source, inner), to, lambda x, y: x * y)
 
@@ -321,7 +326,7 @@ def normalised(d: Draw) -> None:
 
     # The shift becomes a bias in whole units of a sum.
     unit = source.scale * np.abs(np.asarray(scales, np.float64) * factor).max() / to.scale
-    d.made("Conv, BatchNormalization", (source,), to, rule, lost=float(unit) / 2)
+    d.made("Conv, BatchNormalization", (source,), to, rule, lost=float(unit) / 2, exact=False)
 
 
 def flattened(d: Draw) -> None:

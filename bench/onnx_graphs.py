@@ -42,7 +42,8 @@ class Codes:
 class Step:
     """One operator: ``rule`` makes the real numbers of ``output`` of those of ``sources``.
 
-    ``lost``: how many steps a bias may be off that is stored in whole units of a sum.
+    ``lost``: how many steps a bias may be off that is stored in whole units of a sum. ``exact``: so few bits that
+    onnxruntime's float32 rounds nothing before the codes, halves included.
     """
 
     operator: str
@@ -50,6 +51,7 @@ class Step:
     output: Codes
     rule: Rule
     lost: float = 0.0
+    exact: bool = False
 
 
 @dataclass
@@ -160,8 +162,18 @@ class Draw:
         self.inputs.append(codes)
         return codes
 
-    def made(self, operator: str, sources: tuple[Codes, ...], output: Codes, rule: Rule, lost: float = 0.0) -> None:
-        self.steps.append(Step(operator, sources, output, rule, lost))
+    def made(
+        self,
+        operator: str,
+        sources: tuple[Codes, ...],
+        output: Codes,
+        rule: Rule,
+        *,
+        lost: float = 0.0,
+        exact: bool = True,
+    ) -> None:
+        """One more operator; ``exact``: where all scales are powers of two."""
+        self.steps.append(Step(operator, sources, output, rule, lost, exact and self.even))
 
     @staticmethod
     def straight(value: Reals) -> Reals:

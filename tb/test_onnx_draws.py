@@ -1,0 +1,45 @@
+"""A few of the random graphs of `bench.onnx_draws`, and that the comparison can fail."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from bench import onnx_draws
+from bench.onnx_draws import Tally, check
+
+COUNT = 60
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    onnxruntime.set_default_logger_severity(4)
+
+
+def test_random_graphs(tmp_path: Path) -> None:
+    tally = Tally()
+    for index in range(COUNT):
+        check(11, index, tmp_path, tally)
+    total = sum(tally.counts.values(), Counter())
+    assert not tally.wrong and not tally.refused and not tally.tracebacks
+    assert total["outputs"] > 5000 and tally.unsupported < COUNT / 4
+
+
+def test_another_code_is_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halves of sums of maps rounded the other way."""
+
+    def turned(imported: object, given: dict) -> dict:
+        nodes = tuple(
+            replace(node, zero_first=not node.zero_first) if hasattr(node, "zero_first") else node
+            for node in imported.graph.nodes
+        )
+        return codes(replace(imported, graph=replace(imported.graph, nodes=nodes)), given)
+
+    codes = onnx_draws.our_codes
+    monkeypatch.setattr(onnx_draws, "our_codes", turned)
+    tally = Tally()
+    for index in range(COUNT):
+        check(11, index, tmp_path, tally)
+    assert tally.wrong
