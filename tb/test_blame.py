@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 import tb.plain
 from examples.layer import EXAMPLE
 from golden.layer import evaluate
+from hw.address import AddressGenerator
 from hw.network import NetworkParameters
 from hw.parameters import TileParameters
-from hw.tile import Tile
 from hw.verilog import convert
 from mapping.dense import place_dense
 from mapping.placement import Placement
@@ -380,9 +380,9 @@ def test_a_line_too_far_is_no_part_of_the_example(chip: str, monkeypatch: pytest
     zeros = place_dense(placement.layer, model.weights, loaded, **how)
 
     def texts(own: Placement) -> set[str]:
-        kinds = {p.structure: p for p in (TileParameters(own, tile) for tile in own.tiles)}
-        tiles = [Tile(p) for p in kinds.values()]
-        return {convert(tile, "tile", tile.library.components) for tile in tiles}
+        """Of the one component that the fault is in, for every tile."""
+        buffers = {TileParameters(own, tile).buffer for tile in own.tiles}
+        return {convert(AddressGenerator(buffer), "dut") for buffer in buffers}
 
     before = texts(placement), texts(zeros)
     planted.line_below(monkeypatch)
