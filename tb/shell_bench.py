@@ -184,7 +184,7 @@ async def crowded(dut: Any) -> None:
     host = AxiHost(dut, 0.6)
     await host.reset()
     registers = [ADDRESSES[name] for name in ("images", "programming", "interrupt_enable")]
-    masks = dict(zip(registers, (0xFFFFFFFF, 0xFFFF00FF, 7), strict=True))
+    masks = dict(zip(registers, (0xFFFFFFFF, 0xFFFF00FF, 15), strict=True))
     for _ in range(6):
         draws = [
             (host.rng.choice([*registers, 0x0C, ADDRESSES["status"]]), host.rng.getrandbits(32)) for _ in range(12)

@@ -43,7 +43,7 @@ def shell_selftest(
     fixed = {"control", "status", "interrupt_enable", "interrupt_status", "images", "images_done"}
     fixed |= {"load_word", "load_last", "data_ready"}
     used = {name: own for name, own in addresses.items() if name in fixed or name.startswith(("data_in", "data_out"))}
-    registers = ", ".join(f"{name.upper()} = {address}" for name, address in used.items())
+    registers = ", ".join(f"{name.upper()} = 32'd{address}" for name, address in used.items())
     inside, outside = range(len(inputs)), range(len(outputs))
     entered = {"axi": "at_{k} != 0 && !s_axis_{k}_tvalid", "wishbone": "at_{k} != 0"}[bus]
     waits = {"axi": "m_axis_{k}_tvalid", "wishbone": "found[16 + {k}]"}[bus]
@@ -224,13 +224,13 @@ module selftest;
     end
   endtask
 
-  // Streams until a run ends; ``earlier`` images had left, and ``k`` have when it has ended.
-  task finish_run(input integer earlier);
+  // Streams until a run ends; ``left_before`` images had left, and ``k`` have when it has ended.
+  task finish_run(input integer left_before);
     begin
       while (!interrupt_request && !over) turn;
       expect_interrupt(DONE);
       get(IMAGES_DONE, found);
-      k = earlier + found;
+      k = left_before + found;
 {counts}    end
   endtask
 
