@@ -28,6 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 import selvage.quantize  # noqa: F401  which the command would load
 from bench.report import Figure, console, emit, figures, positive
 from selvage import cli
+from selvage.exits import leave
 from tb.cache import VARIABLE
 
 COUNT = 200
@@ -107,7 +108,7 @@ def start(words: Sequence[str], folder: Path, temporary: Path) -> int:
         os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
         os.environ.pop(VARIABLE, None)
         sys.argv = ["selvage", *words]
-        cli.main()
+        leave(cli.command)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException as error:

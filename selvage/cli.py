@@ -200,8 +200,10 @@ def sim_command(
             f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from "
             "the truth"
         )
-    if output_file:
+    if output_file and line.match:
         write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), sides)))
+    elif output_file:
+        warn(f"{output_file} is not written, for the outputs are not those of the golden model")
     emit(summary([line], simulator, started), json_file)
     raise typer.Exit(0 if line.match else 1)
 

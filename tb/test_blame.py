@@ -23,6 +23,7 @@ from mapping.dense import place_dense
 from mapping.placement import Placement
 from selvage import cli
 from selvage.difference import first_difference
+from selvage.exits import leave
 from selvage.model_file import draw_input, load_model
 from selvage.run import Options, compile_layer
 from sim.machine import clipped
@@ -62,7 +63,7 @@ SHAPE, OUTPUTS = (2, 3, 2, 2), (2, 4, 4)  # weights, outputs of an image
 
 @pytest.fixture
 def selvage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Called:
-    """`selvage sim` in this process, where gateware is broken: status, JSON report, errors."""
+    """`selvage sim` in this process, where gateware is broken: status, JSON report, what is said."""
 
     def call(*arguments: object) -> tuple[int, dict, str]:
         monkeypatch.chdir(tmp_path)
@@ -74,8 +75,9 @@ def selvage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             Path(f"adc{adc_bits}.toml").write_text(CHIP.format(adc_bits=adc_bits))
         monkeypatch.setattr(sys, "argv", ["selvage", "sim", *map(str, arguments), "--json", "report.json"])
         with pytest.raises(SystemExit) as left:
-            cli.main()
-        return left.value.code or 0, json.loads(Path("report.json").read_text()), capsys.readouterr().err
+            leave(cli.command)
+        said = capsys.readouterr()
+        return left.value.code or 0, json.loads(Path("report.json").read_text()), said.out + said.err
 
     return call
 
