@@ -8,14 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TextIO
 
-from selvage.start import STOPPED
+from selvage.statuses import CLOSED, FAULT, INPUT, STOPPED
 from spec.errors import InputError
 from spec.text import shortened, visible
 from spec.working import temporary
 from tb.simulate import SimulationError
 
-INPUT, FAULT, CLOSED = 2, 70, 141
-"""Of wrong input; of a fault of ours, sysexits' EX_SOFTWARE; of an output that is closed, as SIGPIPE's."""
 TRACEBACK = "SELVAGE_TRACEBACK"
 """Variable of the environment: when it is set, the traceback of what went wrong is printed."""
 

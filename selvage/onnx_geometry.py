@@ -1,23 +1,21 @@
 """Geometry of Conv and ConvTranspose from the attributes of an ONNX node."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnx import helper
 from pydantic import ValidationError
 
+from selvage.onnx_operator import Operator
 from selvage.onnx_read import title_of
 from spec.chip import one_sentence
 from spec.errors import InputError
 from spec.layer import Layer
 from spec.limits import check_layer
 
-if TYPE_CHECKING:
-    from selvage.onnx_file import Operator
-
 AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 
-def geometry(operator: "Operator", sides: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
+def geometry(operator: Operator, sides: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
     """Keys of a `Layer` from the attributes, which have one value an axis, begin and end for pads."""
     ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
     stride = operator.per_axis("strides", ones)
@@ -56,7 +54,7 @@ def _pair(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
 
 
 def pads_of(
-    operator: "Operator", sides: tuple[int, ...], stride: tuple[int, ...], extent: tuple[int, ...]
+    operator: Operator, sides: tuple[int, ...], stride: tuple[int, ...], extent: tuple[int, ...]
 ) -> tuple[int, ...]:
     """Pads, all begins first: as given, or what auto_pad or output_shape asks for.
 
@@ -87,14 +85,14 @@ def _cropped(axes: list[tuple[int, int, int]], target: tuple[int, ...]) -> list[
 
 
 def _beyond(
-    operator: "Operator", sides: tuple[int, ...], stride: tuple[int, ...], extent: tuple[int, ...]
+    operator: Operator, sides: tuple[int, ...], stride: tuple[int, ...], extent: tuple[int, ...]
 ) -> tuple[int, ...]:
     """How far output_shape reaches beyond the full output, an axis; onnxruntime puts all of it at the end."""
     axes = zip(sides, stride, extent, operator.per_axis("output_shape", sides), strict=True)
     return tuple(max(size - (side - 1) * step - span, 0) for side, step, span, size in axes)
 
 
-def make_explicit(operator: "Operator", sides: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
+def make_explicit(operator: Operator, sides: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
     """Give a ConvTranspose on a map of ``sides`` pads in the place of auto_pad and output_shape; whether it had those.
 
     ONNX's shape inference and its evaluator read these otherwise than onnxruntime does.
@@ -112,7 +110,7 @@ def make_explicit(operator: "Operator", sides: tuple[int, ...], kernel: tuple[in
     return True
 
 
-def layer_of(operator: "Operator", **sides: Any) -> Layer:
+def layer_of(operator: Operator, **sides: Any) -> Layer:
     """The layer of the node; `InputError` when its geometry does not fit together."""
     try:
         layer = Layer(name=operator.node.name or operator.node.output[0], **sides)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from golden.requantize import check_scale
-from selvage.onnx_file import Operator
 from selvage.onnx_geometry import geometry, layer_of, pads_of
+from selvage.onnx_operator import Operator
 from selvage.onnx_read import title_of
 from selvage.onnx_static import Shape
 from selvage.onnx_values import Constant, Shape3, Weights

@@ -13,9 +13,9 @@ from onnx.reference import ReferenceEvaluator
 from selvage.layer_file import one_line
 from selvage.onnx_bodies import all_nodes, bodies, inlined, reads
 from selvage.onnx_evaluate import evaluate, evaluator
-from selvage.onnx_file import Operator
 from selvage.onnx_geometry import make_explicit
 from selvage.onnx_normal import normalise
+from selvage.onnx_operator import Operator
 from selvage.onnx_read import complete, is_operator, read_proto, title_of, without_functions
 from selvage.onnx_sizes import check_computed, check_shapes
 from spec.errors import InputError

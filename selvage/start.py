@@ -5,8 +5,7 @@ import signal
 import sys
 from typing import NoReturn
 
-STOPPED = 128 + signal.SIGINT
-"""Exit status of what is stopped by Ctrl-C, as shells have it."""
+from selvage.statuses import STOPPED
 
 
 def _stop(*_: object) -> NoReturn:

@@ -17,10 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from bench.quantize_models import SIDES, classifier, convolution, network, normal, quantised, refused, run, save
 from selvage.options import shape_of
 from selvage.quantize import ACTIVATIONS, FORMS, METHODS, QuantizeOptions, quantize_file
 from spec.errors import InputError
-from tb.quantize_models import SIDES, classifier, convolution, network, normal, quantised, refused, run, save
 
 ROOT = Path(__file__).parents[1]
 

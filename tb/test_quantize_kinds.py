@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from bench.quantize_models import classifier, convolution, network, normal, quantised, refused, run
 from selvage.quantize import FORMS
-from tb.quantize_models import classifier, convolution, network, normal, quantised, refused, run
 
 SIDES = (1, 2, 6, 6)
 IMAGES = normal(6, 2, 6, 6, seed=4)

@@ -11,12 +11,12 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
+from bench.quantize_models import classifier, network, normal, quantised, refused, run, save
 from selvage import quantize_measure
 from selvage.onnx_file import load_onnx
 from selvage.onnx_graph import load_graph
 from selvage.quantize import QuantizeOptions, quantize_file
 from spec.errors import InputError
-from tb.quantize_models import classifier, network, normal, quantised, refused, run, save
 
 IMAGES = normal(8, 3, 8, 8)
 
