@@ -39,7 +39,7 @@ def complete(proto: ModelProto, path: str, *, as_it_is: bool = False) -> None:
         load_external_data_for_model(proto, str(Path(path).parent))
         if not as_it_is:
             renew(proto)
-        _check(proto)
+        onnx.checker.check_model(proto)
     except OSError as error:
         raise InputError(f"model {path!r}: its external data cannot be read: {one_line(error)}") from None
     except TypeError:  # what onnx raises for a location that is not UTF-8
@@ -51,19 +51,6 @@ def complete(proto: ModelProto, path: str, *, as_it_is: bool = False) -> None:
             for info in _shapeless(infos):
                 raise InputError(f"model {path!r}: {what} {info.name!r} has no shape, and must have one") from None
         raise InputError(f"model {path!r} is not valid ONNX: {one_line(error)}") from None
-
-
-def _check(proto: ModelProto) -> None:
-    """ONNX's own check; outputs may be without a shape, which is inferred, though ONNX asks for one."""
-    kinds = [info.type.tensor_type for info in proto.graph.output if info.type.HasField("tensor_type")]
-    shapeless = [kind for kind in kinds if not kind.HasField("shape")]
-    for kind in shapeless:
-        kind.shape.SetInParent()
-    try:
-        onnx.checker.check_model(proto)
-    finally:
-        for kind in shapeless:
-            kind.ClearField("shape")
 
 
 def renew(proto: ModelProto) -> None:

@@ -129,7 +129,7 @@ def test_files_refused(tmp_path: Path) -> None:
         (b"", "is not valid ONNX: "),
     ):
         refused(message, tmp_path, content)
-    for path, message in ((tmp_path / "none.onnx", "No such file or directory"), (tmp_path, "Is a directory")):
+    for path, message in ((tmp_path / "none.onnx", "No such file or directory"), (tmp_path, "it is a directory")):
         with pytest.raises(InputError, match=f"cannot be read: {message}"):
             prune_file(str(path), tmp_path / "out.onnx", patterns=3, kernel_sparsity=0)
 

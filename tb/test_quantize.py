@@ -310,9 +310,9 @@ def test_files_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for files, message in (
         (("none.onnx", calibration, out), "model 'none.onnx' cannot be read: No such file or directory"),
-        ((str(tmp_path), calibration, out), "cannot be read: Is a directory"),
+        ((str(tmp_path), calibration, out), "cannot be read: it is a directory"),
         ((source, "none.npy", out), "calibration 'none.npy' cannot be read: No such file or directory"),
-        ((source, str(tmp_path), out), "cannot be read: Is a directory"),
+        ((source, str(tmp_path), out), "cannot be read: it is a directory"),
         ((source, calibration, tmp_path), "is a directory"),
         ((source, calibration, tmp_path / "none" / "q.onnx"), "cannot be written: folder .*none does not exist"),
         ((source, calibration, tmp_path / "file" / "q.onnx"), "cannot be written"),
