@@ -25,8 +25,10 @@ class Chip(BaseModel):
     rows: Annotated[int, Field(ge=1, le=4096)] = Field(description="word lines of an array")
     columns: Annotated[int, Field(ge=1, le=4096)] = Field(description="bit lines of an array")
     cell_bits: Annotated[int, Field(ge=1, le=4)] = Field(1, description="bits stored in one cell")
-    ou_rows: Positive = Field(description="word lines that one read may drive")
-    ou_cols: Positive = Field(description="bit lines that one read converts: ADC lanes of an array")
+    ou_rows: Annotated[int, Field(ge=1, le=4096)] = Field(description="word lines that one read may drive")
+    ou_cols: Annotated[int, Field(ge=1, le=4096)] = Field(
+        description="bit lines that one read converts: ADC lanes of an array"
+    )
     adc_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="bits of one ADC code")
     read_latency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="cycles from an accepted read to its codes")
     input_bits: Annotated[int, Field(ge=1, le=16)] = Field(

@@ -69,7 +69,7 @@ def test_verilator_has_nothing_to_say(bus: str, tmp_path: Path) -> None:
     where = written(bus, 1, tmp_path)
     assert verilator(where) == []
     bench = where / "selftest" / "selftest.v"
-    bench.write_text(bench.read_text().replace("earlier", "before"))
+    bench.write_text(bench.read_text().replace("left_before", "before"))
     assert verilator(where)
 
 
