@@ -46,7 +46,7 @@ def test_crossbars_against_golden() -> None:
 
 
 def test_every_key_reaches_its_ends() -> None:
-    """Among many chips each number comes within a factor of two of both ends of its range."""
+    """Among many chips each number comes within a factor of two of both ends of its range, an OU to its array's."""
     rng, chips = np.random.default_rng(3), []
     while len(chips) < 3000:
         try:
@@ -58,7 +58,11 @@ def test_every_key_reaches_its_ends() -> None:
         found = {getattr(chip, name) for chip in chips}
         if least is not None:
             assert min(found) <= 2 * least, name
-        if most is not None:
+        if name in ("ou_rows", "ou_cols"):
+            assert any(
+                chip.ou_rows == chip.rows if name == "ou_rows" else chip.ou_cols == chip.columns for chip in chips
+            )
+        elif most is not None:
             assert max(found) > most / 2, name
         if name != "name":
             assert len(found) > 1, f"{name} is always the same"
