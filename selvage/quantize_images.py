@@ -13,6 +13,7 @@ from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
 from selvage.layer_file import first_index
 from selvage.numpy_files import open_npy, read_npz
 from spec.errors import InputError
+from spec.reading import open_regular
 
 BATCH = 32
 """Images run at once where the model leaves the batch free."""
@@ -137,7 +138,9 @@ def _arrays(path: str, inputs: list[ValueInfoProto], model: str) -> dict[str, ND
     """The arrays of a calibration file by the inputs that they are for: all of an .npz, or the one of an .npy."""
     title = f"calibration {path!r}"
     names = [info.name for info in inputs]
-    if zipfile.is_zipfile(path):
+    with open_regular(path, title) as file:
+        packed = zipfile.is_zipfile(file)
+    if packed:
         arrays = read_npz(path, title)
         for name in (*names, *arrays):
             if name not in arrays or name not in names:
