@@ -40,7 +40,8 @@ class Part:
 
     def _evaluated(self, feeds: dict[str, NDArray]) -> list[NDArray]:
         try:
-            return [np.asarray(value) for value in self.evaluator.run(list(self.outputs), feeds)]
+            with np.errstate(all="ignore"):
+                return [np.asarray(value) for value in self.evaluator.run(list(self.outputs), feeds)]
         except Exception as error:  # onnx raises what comes to hand
             raise InputError(f"{self.title} cannot be evaluated by the host: {one_line(error)}") from None
 
