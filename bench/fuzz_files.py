@@ -289,7 +289,7 @@ def npz(rng: Rng) -> Files:
     if rng.random() < 0.2:
         members[pick(rng, ("c.npy", "w", "[/a].npy", "\x1b[2J.npy", "../w.npy", "W.npy"))] = npy_of(numbers(9))
     if rng.random() < 0.1:
-        zeros = b"\0" * int(pick(rng, (10**6, 10**8)))
+        zeros = b"\0" * int(pick(rng, (10**6, 10**7)))
         members[pick(rng, ("w.npy", "b.npy", "c.npy"))] = npy_of(numbers(4))[:60] + zeros
     if rng.random() < 0.1:
         members.pop("w.npy")
