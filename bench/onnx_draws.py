@@ -9,6 +9,7 @@ explains another code but a bias.
 """
 
 import argparse
+import itertools
 import sys
 import time
 import traceback
@@ -96,6 +97,7 @@ class Tally:
         self.refused: Counter = Counter()
         self.tracebacks: list[dict] = []
         self.unsupported = 0
+        self.compared = 0
 
     def judge(self, drawn: Drawn, step: Step, ours: NDArray, default: Found, plain: Found) -> None:
         """Count the outputs of one operator."""
@@ -148,6 +150,7 @@ def check(seed: int, index: int, folder: Path, tally: Tally) -> None:
     except Exception:
         tally.tracebacks.append({"seed": drawn.seed, "error": traceback.format_exc().splitlines()[-3:]})
         return
+    tally.compared += 1
     for step in drawn.steps:
         tally.judge(drawn, step, ours[step.output.name], default, plain)
 
@@ -157,11 +160,13 @@ def summary(count: int, seed: int) -> dict:
     tally, started = Tally(), time.monotonic()
     onnxruntime.set_default_logger_severity(4)
     with TemporaryDirectory(prefix="selvage.") as folder:
-        for index in range(count):
+        for index in itertools.count():
+            if tally.compared + len(tally.tracebacks) + sum(tally.refused.values()) >= count:
+                break
             check(seed, index, Path(folder), tally)
     total = sum(tally.counts.values(), Counter())
     targets = [
-        Figure("graphs", count, ">=", 5000),
+        Figure("graphs compared", tally.compared, ">=", 5000),
         Figure("outputs that differ and are not explained", total["different"], "==", 0),
         Figure("graphs refused", sum(tally.refused.values()), "==", 0),
         Figure("tracebacks", len(tally.tracebacks), "==", 0),
@@ -194,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     content = summary(given.count, given.seed)
     emit(content)
-    return 0 if all(figure["met"] for figure in content["targets"] if figure["name"] != "graphs") else 1
+    return 0 if all(figure["met"] for figure in content["targets"] if figure["relation"] == "==") else 1
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden.requantize import all_codes, nearest
-from selvage.onnx_values import Fresh, Pending, Sums, composed
-from spec.graph import LINEAR, Activation, Node, Tensor
+from selvage.onnx_values import Fresh, Pending, Sums, composed, told_bias
+from spec.graph import LINEAR, Activation, Matrix, Node, Tensor
 from spec.layer import Layer
 
 NEAR = 1e-6  # of a step: more than float64 rounds off
@@ -35,6 +35,12 @@ class Affine(Pending):
         plain = Sums(self.origin, self.name, self.shape, self.start, self.source, layer, codes, zeros, scale)
         folded = replace(plain.scaled(self.factor, self.shift), activation=self.activation)
         return [replace(folded.matrix(to), zero_first=first)]
+
+    def note(self, to: Tensor, layer: Matrix) -> str:
+        unit = np.float64(np.float32(self.source.scale)) * layer.weight_scale
+        with np.errstate(all="ignore"):  # where a channel is as good as constant, its unit is as fine as that needs
+            lost = np.where(unit == 0, 0, self.shift / unit - layer.bias)
+        return told_bias(lost, unit, to)
 
     @property
     def read(self) -> tuple[Tensor, ...]:

@@ -3,12 +3,14 @@
 With an odd zero point a half goes to the even code where the zero point is added first, and to the even number of
 steps, an odd code, where it is added last. As onnxruntime 1.32 does it on x86-64, at every level of optimisation:
 
-| kernel | zero point |
-|---|---|
-| QLinearAdd, QLinearMul | first |
-| QLinearAveragePool | first; of whole maps without pads, for which it has another kernel, last |
-| QLinearConv, QGemm, QLinearMatMul, QLinearConcat, QLinearGlobalAveragePool, QuantizeLinear | last |
-| QLinearSigmoid, QLinearLeakyRelu | last |
+| kernel | zero point | source in onnxruntime |
+|---|---|---|
+| QLinearAdd, QLinearMul | first | mlas/lib/qladd.cpp, qlmul.cpp |
+| QLinearAveragePool | first; of whole maps without pads, for which it has another kernel, last | qlinear_pool.cc |
+| QLinearGlobalAveragePool | last | mlas/lib/qlgavgpool.cpp |
+| QLinearConv, QGemm, QLinearMatMul | last | mlas/lib/quantize.cpp (MlasRequantizeOutput) |
+| QuantizeLinear | last | mlas/lib/quantize.cpp (MlasQuantizeLinear) |
+| QLinearConcat, QLinearSigmoid, QLinearLeakyRelu | last | qlinear_lookup_table.cc, by MlasQuantizeLinear |
 
 An operator between DequantizeLinear and QuantizeLinear becomes such a kernel at onnxruntime's default level, which is
 followed here, if all that it reads comes from DequantizeLinear (`Map.direct`), its result is read by one

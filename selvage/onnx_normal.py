@@ -6,7 +6,7 @@ from collections.abc import Callable
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
 from selvage.onnx_names import Names
-from selvage.onnx_read import name_of
+from selvage.onnx_read import MADE_OF, name_of
 from spec.errors import InputError
 
 MICROSOFT = "com.microsoft"
@@ -40,7 +40,15 @@ class _Rewriter:
         self.made: list[NodeProto] = []
 
     def nodes(self) -> list[NodeProto]:
-        """The node itself where it is of no operator on codes."""
+        """The node itself where it is of no operator on codes; else those that mean the same, which messages call by
+        the node's name."""
+        made = self.rewritten()
+        for own in made if len(made) > 1 else []:
+            own.doc_string = f"{MADE_OF}{self.name}"
+        return made
+
+    def rewritten(self) -> list[NodeProto]:
+        """The nodes that take the place of the node."""
         operator = self.node.op_type
         own = self.node.domain in ("", "ai.onnx")
         if own and operator in INTEGER_SUMS:

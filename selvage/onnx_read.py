@@ -15,6 +15,8 @@ from spec.errors import InputError
 from spec.limits import FILE
 from spec.reading import read_regular
 
+MADE_OF = "selvage: made of "
+"""Begins the doc_string of a node that takes the place of a part of a node of the user's, whose name follows."""
 NAMELESS = ("", "?", "-1", "none", "unk", "unknown")
 """What exporters write, in any case, for a side that they know nothing of: names of no symbol."""
 SAYS_OPSETS = 3
@@ -140,7 +142,9 @@ def is_operator(node: NodeProto, *operators: str) -> bool:
 
 
 def name_of(node: NodeProto) -> str:
-    """A node's name, or else its output's."""
+    """A node's name, or else its output's; of a node that was made of the user's, that of the user's."""
+    if node.doc_string.startswith(MADE_OF):
+        return node.doc_string.removeprefix(MADE_OF)
     return node.name or next(iter(node.output), "")
 
 

@@ -16,7 +16,7 @@ from selvage.onnx_read import is_operator, title_of
 from selvage.onnx_static import Shape, Static
 from selvage.onnx_values import Constant, Followed, Function, Head, Host, Joined, Map, Pending, Shape3, Weights
 from spec.errors import InputError
-from spec.graph import Node, Table, Tensor
+from spec.graph import Matrix, Node, Table, Tensor
 
 Value = Constant | Weights | Head | Map | Host | Pending
 Values = list[Value | None]
@@ -100,10 +100,11 @@ class Reader:
         return self.made[key]
 
     def tell(self, value: Pending, to: Tensor) -> None:
-        """Keep what is to be told of the node that was made last, of ``value``."""
-        note = value.note(to)
-        if note:
-            self.notes[self.nodes[-1].name] = note
+        """Keep what is to be told of the layer of ``value``, which was made last."""
+        layer = next((node for node in reversed(self.nodes) if isinstance(node, Matrix)), None)
+        note = value.note(to, layer) if layer else ""
+        if layer and note:
+            self.notes[layer.name] = note
 
     def add(self, node: Node) -> None:
         """One more node. Where another has its name already it is called by that of its tensor."""

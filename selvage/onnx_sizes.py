@@ -99,9 +99,12 @@ def _check_external(tensor: TensorProto, path: str, title: str, needed: int | No
     entries = {entry.key: entry.value for entry in tensor.external_data}
     name = entries.get("location", "")
     what = f"{title}: its external data {value(name)}"
-    if why := _out_of_reach(Path(path).parent, name):
-        raise InputError(f"{what} {why}")
-    file = beside(Path(path).parent, name, what)
+    folder = Path(path).parent
+    file = beside(folder, name, what)
+    if not file.exists():
+        raise InputError(f"{what} is not there: {file} should hold it")
+    if file.is_file() and file.stat().st_nlink > 1:  # which onnx does not open
+        raise InputError(f"{what} has several hard links, and must have one; `cp -r {folder} COPY` makes such a folder")
     try:
         start, length = (int(entries[key]) if key in entries else None for key in ("offset", "length"))
     except ValueError:
@@ -117,21 +120,6 @@ def _check_external(tensor: TensorProto, path: str, title: str, needed: int | No
             f"and the file has {size:,}"
         )
     return length
-
-
-def _out_of_reach(folder: Path, location: str) -> str | None:
-    """Why onnx does not open a file beside the model, which it does not follow links to, and the way out."""
-    if Path(location).is_absolute() or ".." in Path(location).parts:
-        return "is outside the model's folder, and must be in it"
-    path = folder / location
-    inside = [path, *path.parents[: len(Path(location).parts) - 1]]
-    if any(own.is_symlink() for own in inside):
-        return f"is behind a symbolic link, which is not followed; `cp -rL {folder} COPY` makes a folder without"
-    if not path.exists():
-        return f"is not there: {path} should hold it"
-    if path.is_file() and path.stat().st_nlink > 1:
-        return f"has several hard links, and must have one; `cp -r {folder} COPY` makes such a folder"
-    return None
 
 
 def _check_functions(proto: ModelProto, path: str) -> None:

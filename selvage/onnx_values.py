@@ -96,8 +96,8 @@ class Pending:
         """The same with an activation behind, if there is a node for that."""
         return None
 
-    def note(self, to: Tensor) -> str:
-        """What the codes of ``to`` lose that the model's numbers have, if that is worth telling."""
+    def note(self, to: Tensor, layer: Matrix) -> str:
+        """What the codes of ``to`` lose, of which ``layer`` makes them, that the model's numbers have."""
         return ""
 
     @property
@@ -158,13 +158,8 @@ class Sums(Pending):
             return self.reshaped(to, fresh)
         return [self.matrix(to)]
 
-    def note(self, to: Tensor) -> str:
-        """Of a bias that is no whole number of units of a sum, where outputs move by `TOLD_STEPS` or more."""
-        lost = np.abs(self.bias - np.rint(self.bias)) * np.abs(self.unit)
-        steps = float((lost / np.float64(to.scale)).max(initial=0))
-        if steps < TOLD_STEPS:
-            return ""
-        return f"its bias is rounded to whole units of a sum, which moves outputs by up to {steps:.2g} steps"
+    def note(self, to: Tensor, layer: Matrix) -> str:
+        return told_bias(self.bias - np.rint(self.bias), self.unit, to)
 
     def reshaped(self, to: Tensor, fresh: Fresh) -> list[Node]:
         """Of a dense layer that reads a map and makes one: a kernel as large as the map, whose outputs are the
@@ -284,8 +279,8 @@ class Followed(Pending):
         inner = replace(to, name=fresh(self.before.start), shape=self.before.shape)
         return [*self.before.nodes(inner, fresh), moving_node(self.name, inner, to, self.geometry)]
 
-    def note(self, to: Tensor) -> str:
-        return self.before.note(to)
+    def note(self, to: Tensor, layer: Matrix) -> str:
+        return self.before.note(to, layer)
 
     def activated(self, activation: Activation) -> "Followed | None":
         before = self.before.activated(activation) if activation.slope >= 0 else None
@@ -296,6 +291,14 @@ def moving_node(name: str, source: Tensor, to: Tensor, geometry: dict[str, Any])
     """A `Pool` of maxima or a `Resize`, whichever the keys of ``geometry`` are of."""
     kind = Resize if "factor" in geometry else Pool
     return kind(name=name, inputs=(source.name,), output=to, **geometry)
+
+
+def told_bias(lost: NDArray[np.float64], unit: NDArray[np.float64], to: Tensor) -> str:
+    """Of a bias, less what is ``lost`` of it in units of a sum, where outputs move by `TOLD_STEPS` or more."""
+    steps = float((np.abs(lost * unit) / np.float64(to.scale)).max(initial=0))
+    if steps < TOLD_STEPS:
+        return ""
+    return f"its bias is rounded to whole units of a sum, which moves outputs by up to {steps:.2g} steps"
 
 
 def composed(first: Activation, then: Activation) -> Activation | None:

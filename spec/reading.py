@@ -74,5 +74,8 @@ def beside(folder: Path, name: str, what: str) -> Path:
     for part in parts:
         path = path / part
         if os.path.islink(path):  # that of a path may raise, for a name that is too long
-            raise InputError(f"{what} is reached by a link, which may lead out of its folder: put a copy in its place")
+            raise InputError(
+                f"{what} is reached by a link, which may lead out of its folder: put a copy in its place "
+                f"(`cp -rL {folder} COPY` makes a folder without links)"
+            )
     return path

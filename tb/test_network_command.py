@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from bench.onnx_models import session
 from mapping.sme import SmeParameters
 from selvage import start
 from selvage.model_file import draw_input, load_model
@@ -125,7 +125,7 @@ def snapshot(where: Path) -> set[Path]:
 
 def test_sim_layer_by_layer_and_as_a_pipeline(files: Path, tmp_path: Path) -> None:
     x = np.load(files / "images.npy")
-    (want,) = onnxruntime.InferenceSession(files / "net.onnx").run(None, {"x": x})
+    (want,) = session(onnx.load(files / "net.onnx")).run(None, {"x": x})
     common = ("sim", files / "net.onnx", "--chip", "tiny", "--input", files / "images.npy", "--json", "-")
     run = process(*common, "--output", "y.npy", where=tmp_path)
     assert run.returncode == 0, run.stderr
@@ -207,7 +207,7 @@ BAD = [
     (EVERY, ["missing.onnx"], "model 'missing.onnx' cannot be read"),
     (EVERY, ["cut.onnx"], "model 'cut.onnx' is not an ONNX file, or is cut short"),
     (EVERY, ["softmax.onnx"], "node 'odd': operator 'Softmax' is not supported, and node 'second' behind it"),
-    (EVERY, ["net_float.onnx"], "reads floats without a scale; run `selvage quantize` first"),
+    (EVERY, ["net_float.onnx"], "without a scale, as no DequantizeLinear makes it; run `selvage quantize` first"),
     (EVERY, ["net.onnx", "--schedule", "red"], "is for transposed convolutions, and the network has none"),
     (EVERY, ["shapes:resnet50", "--lossless"], "shapes:"),
     (("sim",), ["net.onnx", "--chip", "one.toml", "--pipeline"], "node 'second' needs 1 tile, and 0 of tiles = 1"),

@@ -13,6 +13,7 @@ from golden.network import run
 from mapping.network import TableStage, plan_network
 from selvage.onnx_graph import load_graph
 from selvage.onnx_names import Names
+from spec.errors import InputError
 
 SHAPE = (1, 1, 2, 2)
 PIXELS = np.array([[[[5, 6], [7, 9]]]], np.uint8)
@@ -124,3 +125,12 @@ def test_onnx_asks_for_unique_tensors_only(tmp_path: Path) -> None:
     """Its checker takes two nodes of one name, which onnxruntime refuses."""
     outputs([layer("same", "image", "w2", "left"), layer("same", "left", "w2", "right")], ["right"], tmp_path)
     onnx.checker.check_model(str(tmp_path / "model.onnx"))
+
+
+def test_messages_name_nodes_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scale that is wrong is laid to the node that has it, whatever is made of the node."""
+    monkeypatch.setitem(VALUES, "minus", np.float32(-1))
+    node = layer("conv", "image", "w2", "out")
+    node.input[4] = "minus"
+    with pytest.raises(InputError, match=r"^node 'conv': it has the scale -1\.0"):
+        outputs([node], ["out"], tmp_path)

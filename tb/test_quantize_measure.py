@@ -184,7 +184,7 @@ def beside(folder: Path) -> Path:
     [
         (
             lambda data, to: data.symlink_to(to),
-            "'w.bin' is behind a symbolic link, .*; `cp -rL {} COPY` makes a folder",
+            "'w.bin' is reached by a link, .*`cp -rL {} COPY` makes a folder",
         ),
         (lambda data, to: data.hardlink_to(to), "'w.bin' has several hard links, .*; `cp -r {} COPY` makes"),
         (lambda data, to: to.unlink(), "'w.bin' is not there: .*w.bin should hold it"),
