@@ -8,6 +8,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,15 +107,27 @@ def _remove_empty(place: Path) -> None:
         place.rmdir()
 
 
+def _check_own(place: Path) -> None:
+    """Make a folder for this user alone; `InputError`: it is there and another's, or a link."""
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        found = place.lstat()
+    except OSError as error:
+        raise InputError(f"folder {place} cannot be made: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise InputError(f"folder {place} is not this user's")
+
+
 @contextlib.contextmanager
 def temporary() -> Iterator[None]:
     """Temporary files of this process, its libraries and the tools that it calls in one folder, which goes with them.
 
-    Where none can be made they are where they always are.
+    Where none can be made, or somebody else has made it, they are where they always are.
     """
     place, before = Path(tempfile.gettempdir()) / f"selvage_{os.getuid()}", tempfile.tempdir
     with contextlib.ExitStack() as stack:
         try:
+            _check_own(place)
             folder = stack.enter_context(working(place))
         except InputError:
             yield
