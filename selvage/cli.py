@@ -45,6 +45,7 @@ from selvage.cli_options import (
     Zeros,
     check_is_file,
     check_no_network,
+    check_outputs_apart,
     emit,
     folder,
     network_options,
@@ -165,8 +166,8 @@ def sim_command(
     check_is_file(model_file)
     for path in (output_file, json_file if str(json_file) != "-" else None):
         check_writable(path)
-    if output_file and json_file and output_file.resolve() == json_file.resolve():
-        raise InputError(f"--output and --json are both {output_file}")
+    read = {"MODEL": model_file, "--input": input_file, "--chip": chip}
+    check_outputs_apart({"--output": output_file, "--json": json_file}, read)
     if waves:
         check_folder(waves, f"--waves {waves}")
     check_folder(build, f"--build {build}")
@@ -241,6 +242,7 @@ def model_command(
     skip, dynamic = switch("ou-skip", ou_skip), switch("dynamic-ou", dynamic_ou)
     options = Options(schedule, mapping, fold, skip, seed=seed, lossless=lossless, sme=sme, dynamic=dynamic)
     check_writable(json_file if str(json_file) != "-" else None)
+    check_outputs_apart({"--json": json_file}, {"MODEL": model_file, "--input": input_file, "--chip": chip})
     own = ShapesOptions(weights, sparsity, zeros, patterns, kernel_sparsity, weights_per_kernel, cells_per_weight)
     if model_file.startswith(PREFIX):
         if input_file or shape is not None:

@@ -22,6 +22,7 @@ from selvage.cli_options import (
     SortRows,
     Squeeze,
     check_is_file,
+    check_outputs_apart,
     emit,
     folder,
     network_options,
@@ -34,7 +35,6 @@ from selvage.options import shape_of
 from selvage.run import Options
 from selvage.streams import show, warn
 from selvage.tables import table_of
-from spec.errors import InputError
 
 POOR = 10
 """Decibels of signal to noise below which a quantised network is warned of."""
@@ -58,8 +58,8 @@ def quantize_command(
     from selvage.quantize import QuantizeOptions, quantize_file  # here, for onnxruntime is slow to load
 
     check_writable(json_file if str(json_file) != "-" else None)
-    if json_file and json_file.resolve() == out.resolve():
-        raise InputError(f"--out and --json are both {out}")
+    check_outputs_apart({"--out": out, "--json": json_file}, {"--calibration": calibration})
+    check_outputs_apart({"--json": json_file}, {"MODEL": model_file})
     options = QuantizeOptions(form, per_channel, activations, method, shape_of(shape), min_sqnr)
     content = quantize_file(model_file, calibration, out, options)
     rows = [[name, str(count), "eight bits"] for name, count in content["operators"].items()]

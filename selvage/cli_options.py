@@ -88,6 +88,21 @@ def check_is_file(model: str) -> None:
         raise InputError(f"{model!r} has shapes alone: it is for selvage model")
 
 
+def check_outputs_apart(outputs: dict[str, Path | None], inputs: dict[str, str | Path | None]) -> None:
+    """`InputError` when a file would be written that a command reads, or two outputs are one file; ``-`` is none.
+
+    Both by the names that the command line has for them.
+    """
+    seen = {what: Path(path).resolve() for what, path in inputs.items() if path is not None}
+    for what, path in outputs.items():
+        if path is None or str(path) == "-":
+            continue
+        for other, known in seen.items():
+            if known == path.resolve():
+                raise InputError(f"{other} and {what} are both {path}")
+        seen[what] = path.resolve()
+
+
 def switch(name: str, value: str) -> bool:
     """Of ``on`` or ``off``. `InputError`: it is neither."""
     if value not in ("on", "off"):

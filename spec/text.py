@@ -25,7 +25,11 @@ def value(content: object) -> str:
     kind, for their text can be as long as the file, or as deep as it is nested."""
     if isinstance(content, list | tuple | dict):
         items = content if isinstance(content, list | tuple) else ()
-        if 0 < len(items) <= 8 and all(isinstance(item, str | int | float | None) for item in items):
+        if (
+            (items or content == ())
+            and len(items) <= 8
+            and all(isinstance(item, str | int | float | None) for item in items)
+        ):
             return shortened(f"[{', '.join(map(value, items))}]" if isinstance(content, list) else _tuple(items))
         return f"a {'table' if isinstance(content, dict) else 'list'} of {len(content):,}"
     if isinstance(content, int) and content.bit_length() > WIDEST:

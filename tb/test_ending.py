@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from selvage import start
+from selvage.cli_options import check_outputs_apart
 from selvage.exits import ending, leave
 from selvage.streams import json_alone, progress, show, warn
 from selvage.tables import table_of
@@ -241,3 +242,20 @@ def test_an_output_that_nobody_reads_any_more(tmp_path: Path) -> None:
     done = process("model", SMALL, "--chip", "tiny", where=tmp_path, stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    """A report in the place of the model, of what enters or of the chip: refused, and the file stays."""
+    read = {what: tmp_path / what for what in ("MODEL", "--input", "--chip")}
+    for path in read.values():
+        path.write_bytes(b"as it was")
+    for what, path in read.items():
+        before = path.read_bytes()
+        with pytest.raises(InputError, match=f"{what} and --json are both "):
+            check_outputs_apart({"--json": path}, read)
+        with pytest.raises(InputError, match=f"{what} and --output are both "):
+            check_outputs_apart({"--output": tmp_path / "." / path.name, "--json": None}, read)
+        assert path.read_bytes() == before
+    with pytest.raises(InputError, match="--output and --json are both "):
+        check_outputs_apart({"--output": tmp_path / "new", "--json": tmp_path / "new"}, read)
+    check_outputs_apart({"--output": tmp_path / "new", "--json": Path("-")}, read)

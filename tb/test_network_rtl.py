@@ -193,7 +193,7 @@ BOUNDS: dict[str, tuple[Callable[[], SmallNetwork], str, float]] = {  # what set
     "shared": (shared, "concat_14", 1.0),  # a word a cycle through a join
     "ways": (ways, "layer_1", 0.8),
     "straight": (straight, "layer_0", 1.0),
-    "wide": (wide, "layer_2", 1.0),
+    "wide": (wide, "layer_3", 1.0),
 }
 
 
