@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,14 @@ def test_mutated_files_end_in_a_sentence(kind: str) -> None:
     assert found["peak_mb"] < fuzz.MEGABYTES
 
 
-def test_a_case_is_its_seed_and_number() -> None:
+def test_a_case_is_its_seed_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it is drawn."""
     for kind in FORMATS:
-        first, second = (mutate(kind, np.random.default_rng([SEED, 3])) for _ in range(2))
+        drawn = []
+        for seconds in (1.0e9, 1.5e9):
+            monkeypatch.setattr(time, "time", lambda seconds=seconds: seconds)
+            drawn.append(mutate(kind, np.random.default_rng([SEED, 3])))
+        first, second = drawn
         other = mutate(kind, np.random.default_rng([SEED, 4]))
         assert first == second != other
 
