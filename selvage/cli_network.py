@@ -83,6 +83,8 @@ def tell_quality(content: dict) -> None:
         show(f"from the float outputs: {most:.4g} at most, {mean:.4g} mean{ratio}")
     if content["agreement"] is not None:
         show(f"integer outputs that are the same: {content['agreement']:.2%}")
+    if content["sqnr_output"] is not None and content["sqnr_db"] is None:
+        warn(f"output {content['sqnr_output']!r} of the quantised network is not finite")
     if content["sqnr_db"] is not None and content["sqnr_db"] < POOR:
         warn(f"the SQNR of output {content['sqnr_output']!r} is below {POOR} dB: other images or --method may help")
 

@@ -25,6 +25,13 @@ def folder(text: str | Path) -> Path:
     return Path(text)
 
 
+def file(text: str | Path) -> Path:
+    """A file by its name, which an empty word is not."""
+    if not str(text).strip():
+        raise typer.BadParameter("the name of a file is empty")
+    return Path(text)
+
+
 def place_of_json(where: Path | None) -> Path | None:
     """``--json``. For ``-``, what else would be printed goes to the standard error."""
     json_alone(str(where) == "-")
@@ -37,9 +44,12 @@ ModelFile = Annotated[
 ]
 ChipName = Annotated[str, typer.Option("--chip", help="a ready chip, or a TOML file")]
 InputFile = Annotated[
-    Path | None, typer.Option("--input", help="activations, .npy in ONNX's layout; .npz for several inputs")
+    Path | None,
+    typer.Option("--input", parser=file, help="activations, .npy in ONNX's layout; .npz for several inputs"),
 ]
-OutputFile = Annotated[Path | None, typer.Option("--output", help="where the outputs go, .npy; .npz for several")]
+OutputFile = Annotated[
+    Path | None, typer.Option("--output", parser=file, help="where the outputs go, .npy; .npz for several")
+]
 Schedule = Annotated[
     str,
     typer.Option(help="of a transposed convolution: red, zero-padding, padding-free, or auto, that of fewest cycles"),
@@ -64,7 +74,7 @@ Skip = Annotated[str, typer.Option("--ou-skip", help="on or off: leave out OUs t
 Dynamic = Annotated[str, typer.Option("--dynamic-ou", help="on or off: OUs of the rows that drive, adjacent or not")]
 Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
 Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
-Waves = Annotated[Path | None, typer.Option(help="folder for FST waves and a GTKWave save file")]
+Waves = Annotated[Path | None, typer.Option(parser=folder, help="folder for FST waves and a GTKWave save file")]
 Build = Annotated[
     Path, typer.Option("--build", envvar=VARIABLE, parser=folder, help="folder of what is compiled, kept for later")
 ]
@@ -73,6 +83,7 @@ Json = Annotated[
     Path | None,
     typer.Option(
         "--json",
+        parser=file,
         help="where the JSON report goes; - is the standard output, which is its alone",
         callback=place_of_json,
     ),

@@ -22,6 +22,7 @@ from selvage.run_network import check_fits
 from selvage.verilog_bundle import code_json, crossbar_places, expected_codes, generator
 from spec.errors import InputError
 from spec.graph import Tensor
+from tb.foreseen import image_cycles
 from tb.plain import hex_lines, raster_words
 from tb.shell_selftest import shell_selftest
 from tb.vectors import selftest_images
@@ -114,7 +115,8 @@ def _selftest_files(
     inputs = selftest_images(graph, [compiled.codes[tensor.name] for tensor in graph.inputs])
     expected = expected_codes(graph, plan, inputs)
     vectors = [*inputs, *(expected[name] for name in graph.outputs)]
-    bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, len(inputs[0]), loads)
+    own = len(inputs[0]), loads, image_cycles(p.network.plan)
+    bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, *own)
     texts = {"selftest/selftest.v": bench}
     for path, codes, frame in zip(_vector_files(p), vectors, (*p.inputs, *p.outputs), strict=True):
         texts[path] = hex_lines(raster_words(codes, frame.bits, frame.lanes), frame.width)

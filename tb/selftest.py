@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PATIENCE = 200_000  # cycles without a word that leaves or enters, of the shells' benches
 REST = 100  # of them after the last word, in which none may come
 SHORTEST, TIMES = 1000, 4  # cycles that are waited for a word: this, and some images
 LONGEST = 2000  # that a source or sink stands still

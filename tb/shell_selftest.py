@@ -8,17 +8,21 @@ from collections.abc import Mapping, Sequence
 
 from hw.axi import FrameParameters
 from hw.registers import Code, State
-from tb.selftest import PATIENCE
+from tb.selftest import SHORTEST, TIMES
 from tb.shell_selftest_buses import (
     AXI_IN,
     AXI_LITE,
     AXI_OUT,
+    AXI_TELL_IN,
+    AXI_TELL_OUT,
     AXI_TURN,
     PUT,
     QUEUE_IN,
     QUEUE_OUT,
     TAKE,
     WISHBONE,
+    WISHBONE_TELL_IN,
+    WISHBONE_TELL_OUT,
     WISHBONE_TURN,
 )
 
@@ -33,11 +37,12 @@ def shell_selftest(
     outputs: Sequence[FrameParameters],
     images: int,
     loads: Mapping[str, int],
+    image_cycles: int,
 ) -> str:
     """Module ``selftest`` around module ``top``, its last line PASS, or FAIL and the first thing that differs.
 
     ``loads``: words of each image that is loaded, from ``cells.hex`` and ``tables.hex``. ``selftest/input_k.hex`` and
-    ``expected_k.hex`` hold a word a line.
+    ``expected_k.hex`` hold a word a line. ``image_cycles``: as of `tb.selftest.selftest`.
     """
     pins, parts, turn = {"axi": _axi, "wishbone": _wishbone}[bus](inputs, outputs, images)
     fixed = {"control", "status", "interrupt_enable", "interrupt_status", "images", "images_done"}
@@ -70,7 +75,8 @@ def shell_selftest(
         dropping=_DROPPING.format(dropping=int(any(own.words > 1 for own in inputs))) if bus == "axi" else "",
         withdraw=_WITHDRAW.format(stopping=State.STOPPING.value) if bus == "axi" else "",
         images=images,
-        patience=PATIENCE,
+        patience=SHORTEST + TIMES * image_cycles,
+        tells="".join(_tells(bus, inputs, outputs, images)),
         ready=State.READY.value,
         aborted=Code.ABORTED.value,
     )
@@ -79,6 +85,19 @@ def shell_selftest(
 def _readable(name: str) -> bool:
     """Whether a register can be read at any time."""
     return name != "control" and not name.startswith(("load_", "data_in", "data_out"))
+
+
+def _tells(bus: str, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> list[str]:
+    """What is said of each stream when nothing moves any more."""
+    entering, leaving = {
+        "axi": (AXI_TELL_IN, AXI_TELL_OUT),
+        "wishbone": (WISHBONE_TELL_IN, WISHBONE_TELL_OUT),
+    }[bus]
+    return [
+        text.format(k=k, frame=own.words, words=own.words * images)
+        for text, frames in ((entering, inputs), (leaving, outputs))
+        for k, own in enumerate(frames)
+    ]
 
 
 _Parts = tuple[list[str], list[str], str]
@@ -143,7 +162,9 @@ module selftest;
     quiet = moved ? 0 : quiet + 1;
     moved = 1'b0;
     if (!over && quiet == {patience}) begin
-      $display("FAIL first difference: nothing moved in %0d cycles", quiet);
+      $write("FAIL first difference: nothing moved in %0d cycles", quiet);
+      if (waits === 1'b1) $write("; a register does not answer");
+{tells}      $display("");
       over = 1'b1;
     end
     if (over) $finish(0);

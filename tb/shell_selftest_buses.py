@@ -70,6 +70,7 @@ AXI_IN = """\
   reg s_axis_{k}_tvalid, s_axis_{k}_tlast;
   reg [{top}:0] s_axis_{k}_tdata;
   wire s_axis_{k}_tready;
+  initial forever @(posedge clk) if (s_axis_{k}_tvalid && s_axis_{k}_tready) moved = 1'b1;
   initial begin
     $readmemh("selftest/input_{k}.hex", words_{k});
     at_{k} = 0;
@@ -112,6 +113,18 @@ AXI_OUT = """\
       over = 1'b1;
     end
   end
+"""
+
+AXI_TELL_IN = """\
+      if (s_axis_{k}_tvalid)
+        $write("; s_axis_{k} is refused word %0d of image %0d", (at_{k} - 1) % {frame}, (at_{k} - 1) / {frame});
+      else if (at_{k} == {words}) $write("; s_axis_{k} has given all");
+      else $write("; s_axis_{k} offers nothing");
+"""
+
+AXI_TELL_OUT = """\
+      if (m_axis_{k}_tvalid) $write("; m_axis_{k} is offered a word");
+      else $write("; m_axis_{k} is offered nothing, and %0d of {words} words have come", left_{k});
 """
 
 AXI_TURN = "      @(negedge clk);\n"
@@ -208,3 +221,11 @@ TAKE = """\
 """
 
 WISHBONE_TURN = "      get(DATA_READY, found);\n"
+
+WISHBONE_TELL_IN = """\
+      $write("; DATA_IN_{k} has taken %0d of {words} words", at_{k});
+"""
+
+WISHBONE_TELL_OUT = """\
+      $write("; DATA_OUT_{k} has given %0d of {words} words", left_{k});
+"""

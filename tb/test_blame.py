@@ -37,7 +37,7 @@ from tb.plain_tile import build_plain_tile, run_plain_tile
 from tb.simulate import RtlError, SimulationError, simulate_tile
 from tb.small_networks import RELU, SmallNetwork
 from tb.test_components import CASES
-from tb.watch import Stream, Watch, most_cycles, told_hang
+from tb.watch import most_cycles
 
 Called = Callable[..., tuple[int, dict, str]]
 LAYER = """name = "small"
@@ -274,6 +274,13 @@ def test_a_bench_without_python_names_the_streams(
     with pytest.raises(RtlError, match=r"refuses i_0 of 'x_0' \(since cycle \d+\); the RTL offers nothing at") as told:
         run_join(simulator, tmp_path)
     assert "i_1" not in str(told.value), "what the bench does not offer hangs not"
+    # The bench that `compile` ships says as much by itself.
+    run = Path(str(told.value).rsplit("see ", 1)[1])
+    program = next(tmp_path.glob("plain_*/*/" + ("network.vvp" if simulator == "icarus" else "made/network")))
+    command = [*(["vvp", "-n"] if simulator == "icarus" else []), str(program), "+images=2"]
+    tb.plain.call(command, run, run / "log.txt")
+    says = r"^stopped in cycle \d+: it hangs; words at the outputs: 0; i_0 is refused word \d+$"
+    assert re.search(says, (run / "log.txt").read_text(), re.M)
 
 
 def test_x_in_a_network_names_the_pin_and_good_runs_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,27 +345,6 @@ def test_pauses_are_no_hang() -> None:
     free = simulate_tile(p, x)
     slow = simulate_tile(p, x, stalls=dict(source=(1, 9), sink=(1, 9), macro=(1, 9), latency=9))
     assert slow.cycles > 2 * free.cycles and np.array_equal(slow.y, free.y)
-
-
-def test_since_is_the_last_change_of_a_stream() -> None:
-    """However many changes there are."""
-    watch = Watch([("a", True), ("b", False), ("c", True)])
-    for now in range(20_000):
-        valid = (now < 7) | (now & 1) << 1 | (now > 12_345) << 2
-        watch.see(now, valid, 0b001)
-    a, b, c = watch.streams()
-    assert (a.valid, a.ready, a.since) == ("0", "1", 7)
-    assert (b.valid, b.ready, b.since) == ("1", "0", 19_999)
-    assert (c.valid, c.ready, c.since) == ("1", "0", 12_346)
-
-
-def test_a_sentence_names_the_first_streams_and_counts_the_others() -> None:
-    streams = [Stream(f"c_{k}", False, "1", "0", 100 - k) for k in range(5)]
-    sentence = told_hang("for a reason", [*streams, Stream("o", True, "1", "1", 3), Stream("i", False, "0", "1", 2)])
-    refused = "c_4 (since cycle 96), c_3 (since cycle 97), c_2 (since cycle 98) and 2 more"
-    assert sentence == (
-        f"the RTL hangs, for a reason: offered, and the RTL refuses {refused}; still moving o (since cycle 3)"
-    )
 
 
 def test_the_first_difference_is_in_the_order_of_images_channels_rows_columns() -> None:

@@ -70,6 +70,9 @@ def test_that_is_not_finite(tmp_path: Path) -> None:
     refused("output 'y' has an SQNR of -inf dB", tmp_path, model, IMAGES)
     summary = quantised(tmp_path, model, IMAGES, min_sqnr=-np.inf)[1]
     assert summary["sqnr_db"] is summary["distance"] is None and summary["sqnr_output"] == "y"
+    done = command(tmp_path, model, "--min-sqnr", "-inf")
+    assert done.returncode == 0
+    assert "warning: output 'y' of the quantised network is not finite" in " ".join(done.stderr.split())
 
 
 def command(folder: Path, model: ModelProto, *options: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from selvage.compile_network import CompiledNetwork, NetworkOptions
 from selvage.shell_bundle import shell_files
 from selvage.verilog_bundle import write_files
 from tb.linters import verilator
+from tb.selftest import SHORTEST
 from tb.small_networks import LEAKY, SmallNetwork
 
 
@@ -71,6 +72,37 @@ def test_verilator_has_nothing_to_say(bus: str, tmp_path: Path) -> None:
     bench = where / "selftest" / "selftest.v"
     bench.write_text(bench.read_text().replace("left_before", "before"))
     assert verilator(where)
+
+
+@pytest.mark.parametrize(
+    ("bus", "says"),
+    [
+        (
+            "axi",
+            r"; s_axis_0 is refused word \d+ of image 0; m_axis_0 is offered nothing, and 0 of \d+ words have come",
+        ),
+        ("wishbone", r"; DATA_IN_0 has taken [1-9]\d* of \d+ words; DATA_OUT_0 has given 0 of \d+ words"),
+    ],
+)
+def test_a_shell_that_hangs(bus: str, says: str, tmp_path: Path) -> None:
+    """Codes of a crossbar do not come: which stream stands, after a few times what an image takes."""
+    where = written(bus, 1, tmp_path)
+    top = where / "rtl" / "shell_with_crossbars.v"
+    pins = ".crossbar_0__codes__valid(crossbar_0__codes__valid)", ".crossbar_0__codes__valid(1'b0)"
+    assert pins[0] in top.read_text()
+    top.write_text(top.read_text().replace(*pins, 1))
+    subprocess.run(["iverilog", "-g2005", "-f", "selftest.f", "-o", "t"], cwd=where, check=True, capture_output=True)
+    told = re.fullmatch(r"FAIL first difference: nothing moved in (\d+) cycles(;.*)", last_line(where))
+    assert told, last_line(where)
+    assert SHORTEST < int(told[1]) < 10_000 and re.fullmatch(says, told[2]), told[2]
+    bench = where / "selftest" / "selftest.v"
+    pin = {"axi": ".s_axil_bvalid(s_axil_bvalid)", "wishbone": ".wb_ack(wb_ack)"}[bus]
+    assert bench.read_text().count(pin) == 1
+    bench.write_text(bench.read_text().replace(pin, pin.split("(")[0] + "()") + "")
+    wire = {"axi": "s_axil_bvalid", "wishbone": "wb_ack"}[bus]
+    bench.write_text(bench.read_text().replace("endmodule", f"  assign {wire} = 1'b0;\nendmodule"))
+    subprocess.run(["iverilog", "-g2005", "-f", "selftest.f", "-o", "t"], cwd=where, check=True, capture_output=True)
+    assert "; a register does not answer; " in last_line(where)
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])
