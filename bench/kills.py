@@ -238,7 +238,7 @@ def summary(commands: Sequence[str], count: int, seed: int) -> dict[str, Any]:
         for index, case in enumerate(cases):
             (where / f"case_{index}").mkdir()
             for file in [path for path in where.iterdir() if path.is_file()]:
-                (where / f"case_{index}" / file.name).symlink_to(file)
+                shutil.copyfile(file, where / f"case_{index}" / file.name)
             trials.append(Trial(case, where / f"case_{index}"))
         for number in range(count):
             trials[number % len(trials)].kill(number // len(trials), rng.random)
