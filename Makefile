@@ -8,7 +8,7 @@ JOBS := $(shell nproc)
 .PHONY: sim sim-full test bench wave verilog synth lint setup icarus clean
 
 sim: setup
-	@$(PYTHON) -m selvage.main_job
+	@$(PYTHON) -m bench.main_job
 
 # All tiles of the benchmark layers at full size, in Verilator: half an hour at most.
 sim-full: setup
@@ -21,7 +21,7 @@ bench: setup
 	@$(PYTHON) -m bench
 
 wave: setup
-	@$(PYTHON) -m selvage.wave_job
+	@$(PYTHON) -m bench.wave_job
 
 verilog: setup
 	@$(VENV)/bin/selvage verilog examples/digits/classifier.onnx --out build/verilog

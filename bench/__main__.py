@@ -23,7 +23,7 @@ from bench import (
 )
 from bench.report import Figure, emit, figures
 from examples.red_layers import RED_LAYERS
-from selvage.exits import leave
+from selvage.commands.exits import leave
 
 RESULT = Path("build") / "bench.json"
 DRAWS = 320

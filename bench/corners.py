@@ -1,6 +1,6 @@
 """The corners of layer geometry through RTL, under every schedule: how many are not exact.
 
-Each layer of `tb.corners` on the chip `tiny`, random weights and activations, against golden and the
+Each layer of `tb.models.corners` on the chip `tiny`, random weights and activations, against golden and the
 cycle model. Exits with 1 when one is not.
 """
 
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from bench.report import Figure, emit, figures
-from golden.layer import evaluate
-from hw.parameters import TileParameters
-from mapping.dense import place_dense
-from selvage.exits import leave
-from sim.cycles import tile_cycles
-from spec.chip import load_chip
-from spec.layer import InputFormat, Layer
-from tb.cache import build_folder
-from tb.corners import CASES, LAYERS
-from tb.simulate import simulate_tile
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.commands.exits import leave
+from selvage.golden.layer import evaluate
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.rtlsim.simulate import simulate_tile
+from selvage.sim.cycles import tile_cycles
+from tb.models.corners import CASES, LAYERS
 
 BUILD = build_folder("corners")
 

@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from golden.layer import evaluate
-from mapping.dense import place_dense
-from mapping.pattern import place_pattern
-from mapping.pattern_planes import place_pattern_planes
-from mapping.placement import Placement
-from mapping.schedule import TRANSPOSED, sweep_of
-from mapping.sme import SmeParameters, place_sme
-from mapping.sre import place_sre
-from sim.cycles import tile_cycles
-from sim.machine import run as run_crossbars
-from spec.chip import Chip
-from spec.layer import InputFormat, Layer
+from selvage.base.chip import Chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.golden.layer import evaluate
+from selvage.mapping.dense import place_dense
+from selvage.mapping.pattern import place_pattern
+from selvage.mapping.pattern_planes import place_pattern_planes
+from selvage.mapping.placement import Placement
+from selvage.mapping.schedule import TRANSPOSED, sweep_of
+from selvage.mapping.sme import SmeParameters, place_sme
+from selvage.mapping.sre import place_sre
+from selvage.sim.cycles import tile_cycles
+from selvage.sim.machine import run as run_crossbars
 
 Integers = NDArray[np.int64]
 

@@ -24,15 +24,15 @@ from bench.gates import missing as missing_for_cells
 from bench.liberty import OSU, CellLibrary, load_cells
 from bench.report import emit, positive, table
 from bench.synth import NEXTPNR, components, implement
-from hw.parameters import TileParameters
-from hw.tile import Tile
-from mapping.dense import place_dense
-from mapping.pattern import place_pattern
-from mapping.placement import Placement
-from mapping.sme import SmeParameters, place_sme
-from spec.chip import load_chip
-from spec.layer import InputFormat, Layer
-from tb.cache import build_folder
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.tile import Tile
+from selvage.mapping.dense import place_dense
+from selvage.mapping.pattern import place_pattern
+from selvage.mapping.placement import Placement
+from selvage.mapping.sme import SmeParameters, place_sme
 
 BUILD = build_folder("features")
 LAYER = Layer(name="cells", op="conv", channels=8, outputs=16, height=6, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))

@@ -22,11 +22,11 @@ from bench.full_parts import Outcome, Outputs, Part, judge, kinds, simulate, tru
 from bench.layers import READS
 from bench.report import Figure, console, emit, figures, positive, table
 from examples.red_layers import RED_LAYERS
-from selvage.exits import leave
-from selvage.run import check_simulator
-from spec.errors import InputError
-from tb.cache import build_folder
-from tb.simulate import end_with_parent
+from selvage.base.build import build_folder
+from selvage.base.errors import InputError
+from selvage.commands.exits import leave
+from selvage.commands.run import check_simulator
+from selvage.rtlsim.simulate import end_with_parent
 
 BUILD = build_folder("full")
 CHIPS = ("ou9x8", "isaac")

@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.layers import FORMAT, Integers, activations, weights
-from golden.layer import evaluate
-from hw.parameters import TileParameters
-from mapping.dense import place_dense
-from mapping.placement import Placement
-from selvage.difference import first_difference
-from sim.cycles import tile_cycles
-from spec.chip import load_chip
-from spec.layer import Layer
-from tb.plain_tile import build_plain_tile, run_plain_tile
-from tb.simulate import SimulationError
+from selvage.base.chip import load_chip
+from selvage.base.errors import SimulationError
+from selvage.base.layer import Layer
+from selvage.commands.difference import first_difference
+from selvage.golden.layer import evaluate
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.mapping.placement import Placement
+from selvage.rtlsim.plain_tile import build_plain_tile, run_plain_tile
+from selvage.sim.cycles import tile_cycles
 
 Outputs = NDArray[np.int64]
 

@@ -27,17 +27,18 @@ import numpy as np
 
 from bench.fuzz_files import FORMATS, mutate, npz_of
 from bench.report import Figure, emit, positive
-from selvage.compile_network import NetworkOptions, compile_network
-from selvage.model_file import Model, draw_input, input_format, load_model, read_input
-from selvage.network_command import is_network, node_table
-from selvage.onnx_graph import load_graph
-from selvage.prune import prune_file
-from selvage.run import Options, compile_layer, foretell, report
-from selvage.run_network import foretell_node
-from selvage.tables import layer_table
-from spec.chip import Chip, load_chip
-from spec.errors import InputError
-from tb.onnx_models import numbers, onnx_model
+from selvage.base.chip import Chip, load_chip
+from selvage.base.errors import InputError
+from selvage.commands.network_command import is_network, node_table
+from selvage.commands.run import report
+from selvage.commands.run_network import foretell_node
+from selvage.commands.tables import layer_table
+from selvage.compile.compile_layer import Options, compile_layer, foretell
+from selvage.compile.compile_network import NetworkOptions, compile_network
+from selvage.compile.model_file import Model, draw_input, input_format, load_model, read_input
+from selvage.frontend.onnx.graph import load_graph
+from selvage.frontend.prune import prune_file
+from tb.models.onnx_models import numbers, onnx_model
 
 COUNT = 5000
 SECONDS, MEGABYTES = 5.0, 1000.0

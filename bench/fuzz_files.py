@@ -14,7 +14,8 @@ import numpy as np
 
 from bench.fuzz_bytes import HUGE, Files, Rng, noise, pick
 from bench.fuzz_onnx import network
-from tb.onnx_models import numbers
+from selvage.base.chip import CHIPS
+from tb.models.onnx_models import numbers
 
 ROOT = Path(__file__).parents[1]
 VALUES = (
@@ -82,7 +83,7 @@ def toml(content: bytes, rng: Rng) -> bytes:
 
 def chip(rng: Rng) -> Files:
     """A chip."""
-    ready = sorted((ROOT / "chips").glob("*.toml"))
+    ready = sorted(CHIPS.glob("*.toml"))
     return {"chip.toml": toml(pick(rng, ready).read_bytes(), rng)}
 
 

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from bench.fuzz_bytes import HUGE, Files, Rng, noise, pick
 from bench.onnx_models import Build
-from tb.onnx_models import numbers, onnx_model
+from tb.models.onnx_models import numbers, onnx_model
 
 ROOT = Path(__file__).parents[1]
 WORDS = (

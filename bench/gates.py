@@ -6,8 +6,8 @@ So read logic and memories apart: RAM macros are several times smaller, and thei
 ungated flip-flops take. Critical paths are OpenSTA's, setup included, ports switching with the clock's edge, without
 wires, the clock ideal (`bench.netlist`).
 
-The gate-level run plays the bundle's self-test (`tb.selftest`, ideal macros) of the same arrays on a small image into
-the RTL, into the netlist with the OSU cell models and their delays, and into the netlist with one gate exchanged,
+The gate-level run plays the bundle's self-test (`bundle.selftest`, ideal macros) of the same arrays on a small image
+into the RTL, into the netlist with the OSU cell models and their delays, and into the netlist with one gate exchanged,
 which must fail. Registers and memories power up unknown. Energy is that of the run's transitions (`bench.energy`),
 reset left out, over its OU reads, one a request at each macro; the macros and what drives their pins are not in it.
 Two pixels of the image are uniform and the others blank: a short run, in which there is something to skip.
@@ -34,14 +34,14 @@ from bench.lint import layer_files
 from bench.netlist import MEMORY, CriticalPath, Module, Size, critical_path, map_design, modules, places, size
 from bench.report import Figure, emit, figures, table
 from bench.synth import tile
-from hw.modules import convert_modules
-from hw.tile import Tile
-from mapping.dense import place_dense
-from selvage.files import write_files
-from selvage.run import Compiled
-from spec.chip import load_chip
-from spec.layer import InputFormat, Layer
-from tb.cache import build_folder
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.base.files import write_files
+from selvage.base.layer import InputFormat, Layer
+from selvage.compile.compile_layer import Compiled
+from selvage.hw.tile.tile import Tile
+from selvage.mapping.dense import place_dense
+from selvage.verilog.modules import convert_modules
 
 BUILD = build_folder("gates")
 TOOLS = {"yosys": "yosys", "sta": "opensta", "iverilog": "iverilog"}

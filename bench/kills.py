@@ -25,11 +25,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-import selvage.quantize  # noqa: F401  which the command would load
+import selvage.frontend.quantize.quantize  # noqa: F401  which the command would load
 from bench.report import Figure, console, emit, figures, positive
-from selvage import cli
-from selvage.exits import leave
-from tb.cache import VARIABLE
+from selvage.base.build import VARIABLE
+from selvage.commands import cli
+from selvage.commands.exits import leave
 
 COUNT = 200
 COMMANDS = ("sim", "verilog", "compile", "quantize")

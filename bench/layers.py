@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spec.chip import Chip
-from spec.layer import InputFormat, Layer
+from selvage.base.chip import Chip
+from selvage.base.layer import InputFormat, Layer
 
 Integers = NDArray[np.int64]
 

@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 
 from bench.draws import draw
 from bench.report import Figure, emit, figures, positive, table
-from golden.pattern import prune
-from hw.network import NetworkParameters
-from mapping.dense import place_dense
-from mapping.network import plan_network
-from mapping.pattern import place_pattern
-from mapping.placement import Placement
-from selvage.files import write_files
-from selvage.run import Compiled
-from selvage.verilog_bundle import bundle_files, expected_codes, layer_graph
-from spec.chip import load_chip, ready_chips
-from spec.layer import InputFormat, Layer
-from tb.linters import lint, run_selftest
-from tb.small_networks import RELU, SmallNetwork
+from selvage.base.chip import load_chip, ready_chips
+from selvage.base.files import write_files
+from selvage.base.layer import InputFormat, Layer
+from selvage.bundle.verilog_bundle import bundle_files, expected_codes, layer_graph
+from selvage.compile.compile_layer import Compiled
+from selvage.golden.pattern import prune
+from selvage.hw.network.network import NetworkParameters
+from selvage.mapping.dense import place_dense
+from selvage.mapping.pattern import place_pattern
+from selvage.mapping.placement import Placement
+from selvage.mapping.stages import plan_network
+from tb.benches.linters import lint, run_selftest
+from tb.models.small_networks import RELU, SmallNetwork
 
 TOOLS = ("icarus", "verilator", "yosys", "pyslang")
 LINES, SECONDS, GROWTH = 60_000, 5.0, 1.5

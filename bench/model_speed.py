@@ -20,7 +20,7 @@ from bench.report import Figure, console, emit, figures, table
 BUILD = Path("build") / "model_speed"
 SECONDS = {"resnet50": 15, "densenet121": 40}
 MEGABYTES = {"resnet50": 600}
-COMMAND = "import sys; from selvage.start import main; main()"
+COMMAND = "import sys; from selvage.commands.start import main; main()"
 
 
 def measure(name: str, chip: str, build: Path = BUILD) -> dict[str, Any]:

@@ -18,16 +18,16 @@ import numpy as np
 
 from bench.layers import weights
 from bench.report import Figure, emit, figures, table
-from hw.parameters import TileParameters
-from mapping.dense import place_dense
-from selvage.exits import leave
-from selvage.network_cycles import Activations, model_layer, model_network
-from sim.cycles import tile_cycles
-from sim.machine import tile_outputs
-from spec.chip import load_chip, ready_chips
-from spec.network import load_network
-from tb.cache import build_folder
-from tb.simulate import simulate_tile
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip, ready_chips
+from selvage.base.shapes import load_network
+from selvage.commands.exits import leave
+from selvage.compile.shape_cycles import Activations, model_layer, model_network
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.rtlsim.simulate import simulate_tile
+from selvage.sim.cycles import tile_cycles
+from selvage.sim.machine import tile_outputs
 
 NETWORK = "resnet50"
 BUILD = build_folder("networks")

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from bench.onnx_graph_operators import draw
 from bench.onnx_graphs import Codes, Drawn, Step
 from bench.report import Figure, emit, figures, positive, table
-from golden.network import evaluate_node
-from selvage.onnx_graph import Imported, load_graph
-from spec.errors import InputError
+from selvage.base.errors import InputError
+from selvage.frontend.onnx.graph import Imported, load_graph
+from selvage.golden.graph import evaluate_node
 
 LEVELS = onnxruntime.GraphOptimizationLevel
 FLOAT_ERROR = 2.0**-18

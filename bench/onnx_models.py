@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-from golden.network import evaluate_node
-from selvage.onnx_graph import Imported
-from spec.graph import Graph, Node, Tensor
+from selvage.base.graph import Graph, Node, Tensor
+from selvage.frontend.onnx.graph import Imported
+from selvage.golden.graph import evaluate_node
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MICROSOFT = "com.microsoft"

@@ -16,14 +16,14 @@ import numpy as np
 from bench.report import Figure, console, emit, figures, positive
 from bench.speed import FORMAT, LAYER, available
 from bench.tiles import verilator_there
-from golden.layer import evaluate
-from hw.parameters import TileParameters
-from mapping.dense import place_dense
-from selvage.exits import leave
-from sim.cycles import tile_cycles
-from spec.chip import load_chip
-from tb.cache import build_folder
-from tb.plain_tile import FAST, build_plain_tile, run_plain_tile
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.commands.exits import leave
+from selvage.golden.layer import evaluate
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.rtlsim.plain_tile import FAST, build_plain_tile, run_plain_tile
+from selvage.sim.cycles import tile_cycles
 
 BUILD = build_folder("plain_speed")
 TARGETS = {"icarus": 60_000, "verilator": 2_000_000}  # OU reads a second

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from selvage.quantize import QuantizeOptions, quantize_file
-from spec.errors import InputError
+from selvage.base.errors import InputError
+from selvage.frontend.quantize.quantize import QuantizeOptions, quantize_file
 
 SIDES = ("N", 3, 8, 8)
 

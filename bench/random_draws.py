@@ -21,12 +21,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.draws import Draw, draw
 from bench.report import Figure, console, emit, table
-from hw.parameters import TileParameters
-from selvage.exits import leave
-from sim.cycles import tile_cycles
-from sim.machine import ou_reads, step_windows
-from tb.cache import build_folder
-from tb.simulate import end_with_parent, simulate_tile
+from selvage.base.build import build_folder
+from selvage.commands.exits import leave
+from selvage.hw.tile.parameters import TileParameters
+from selvage.rtlsim.simulate import end_with_parent, simulate_tile
+from selvage.sim.cycles import tile_cycles
+from selvage.sim.machine import ou_reads, step_windows
 
 BUILD = build_folder("draws")
 COUNT = 300

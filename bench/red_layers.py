@@ -23,10 +23,10 @@ from bench.layers import FORMAT, READS, weights
 from bench.report import Figure, console, emit, figures, table
 from bench.tiles import Case, Run, measure, verilator_there
 from examples.red_layers import RED_LAYERS
-from mapping.dense import place_dense
-from selvage.exits import leave
-from spec.chip import load_chip
-from tb.simulate import end_with_parent
+from selvage.base.chip import load_chip
+from selvage.commands.exits import leave
+from selvage.mapping.dense import place_dense
+from selvage.rtlsim.simulate import end_with_parent
 
 CHIPS = ("ou9x8", "isaac")
 SCHEDULES = ("red", "zero-padding")

@@ -8,7 +8,7 @@ import onnx
 
 from bench.onnx_models import Tally, compare, network_files
 from bench.report import Figure, emit, figures, table
-from selvage.onnx_graph import load_graph
+from selvage.frontend.onnx.graph import load_graph
 
 IMAGES = 48
 

@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from bench.report import Figure, emit, figures, table
 from examples.digits.network import CLASSIFIER, QuantisedLayer, held_out, load, logits
-from golden.sme import full_scale, quantise, sqnr_db
-from hw.parameters import TileParameters
-from mapping.placement import Placement
-from mapping.sme import SmeParameters, place_sme
-from selvage.exits import leave
-from selvage.network import Synthetic, count_network
-from sim.machine import run
-from spec.chip import load_chip
-from spec.layer import InputFormat, Layer
-from spec.network import load_network
-from tb.simulate import simulate_tile
+from selvage.base.chip import load_chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.base.shapes import load_network
+from selvage.commands.exits import leave
+from selvage.compile.shapes import Synthetic, count_network
+from selvage.golden.sme import full_scale, quantise, sqnr_db
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.placement import Placement
+from selvage.mapping.sme import SmeParameters, place_sme
+from selvage.rtlsim.simulate import simulate_tile
+from selvage.sim.machine import run
 
 DENSE = {"resnet50": 25008, "resnet18": 11448, "mobilenet-v2": 5052, "vgg16-cifar": 14648}
 SQUEEZES = range(6)

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from bench.report import Figure, emit, figures, table
 from examples.digits.network import PRUNED, QuantisedLayer, held_out, load, recorded
-from golden.layer import evaluate
-from hw.parameters import TileParameters
-from mapping.dense import place_dense
-from mapping.pattern import place_pattern
-from mapping.placement import Placement
-from mapping.sre import place_sre
-from selvage.exits import leave
-from selvage.pruned_network import Pruning, count_pruned
-from sim.cycles import tile_cycles
-from spec.chip import load_chip
-from spec.layer import InputFormat, Layer
-from spec.network import load_network
-from tb.cache import build_folder
-from tb.simulate import simulate_tile
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.base.shapes import load_network
+from selvage.commands.exits import leave
+from selvage.compile.pruned_network import Pruning, count_pruned
+from selvage.golden.layer import evaluate
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.mapping.pattern import place_pattern
+from selvage.mapping.placement import Placement
+from selvage.mapping.sre import place_sre
+from selvage.rtlsim.simulate import simulate_tile
+from selvage.sim.cycles import tile_cycles
 
 BUILD = build_folder("sparse")
 # Network, patterns, kernel sparsity, weights a kernel; the reference's model: area, energy, speed.

@@ -19,15 +19,15 @@ import numpy as np
 
 from bench.report import Figure, console, emit, figures
 from bench.tiles import verilator_there
-from golden.layer import evaluate
-from hw.parameters import TileParameters
-from mapping.dense import place_dense
-from selvage.exits import leave
-from sim.cycles import tile_cycles
-from spec.chip import load_chip
-from spec.layer import InputFormat, Layer
-from tb.cache import build_folder
-from tb.simulate import build_tile, run_tile
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.commands.exits import leave
+from selvage.golden.layer import evaluate
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.rtlsim.simulate import build_tile, run_tile
+from selvage.sim.cycles import tile_cycles
 
 BUILD = build_folder("speed")
 TARGETS = {"icarus": 10_000, "verilator": 25_000}  # OU reads a second

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from bench.report import Figure, emit, figures, positive, table
-from hw.parameters import TileParameters
-from hw.tile import Tile
-from hw.verilog import convert
-from mapping.dense import place_dense
-from spec.chip import load_chip
-from spec.layer import InputFormat, Layer
-from tb.cache import build_folder
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.tile import Tile
+from selvage.mapping.dense import place_dense
+from selvage.verilog.convert import convert
 
 BUILD = build_folder("synth")
 TARGET = 200.0

@@ -9,17 +9,17 @@ import numpy as np
 
 from bench.layers import FORMAT, Integers, activations, weights
 from examples.red_layers import RED_LAYERS
-from golden.layer import evaluate
-from hw.parameters import TileParameters
-from mapping.dense import place_dense
-from mapping.load import load_plan
-from mapping.placement import Placement, first_rows
-from sim.cycles import TileCycles, tile_cycles
-from sim.machine import tile_outputs
-from spec.chip import load_chip
-from spec.layer import Layer
-from tb.cache import build_folder
-from tb.simulate import build_tile, run_tile
+from selvage.base.build import build_folder
+from selvage.base.chip import load_chip
+from selvage.base.layer import Layer
+from selvage.golden.layer import evaluate
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.mapping.load import load_plan
+from selvage.mapping.placement import Placement, first_rows
+from selvage.rtlsim.simulate import build_tile, run_tile
+from selvage.sim.cycles import TileCycles, tile_cycles
+from selvage.sim.machine import tile_outputs
 
 BUILD = build_folder("red")
 LEAST_ROWS = 2  # rows of steps in a sample

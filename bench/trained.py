@@ -20,12 +20,12 @@ from examples.digits.network import CLASSIFIER, PRUNED
 from examples.digits.network import held_out as digits
 from examples.digits_gan.layers import GENERATOR, noise
 from examples.segmenter.data import held_out as canvases
-from selvage.compile_network import NetworkOptions, compile_network
-from selvage.exits import leave
-from selvage.run_network import Flow, NodeReport, run_nodes, run_pipeline
-from selvage.tables import tell_fault
-from spec.chip import load_chip
-from tb.simulate import BUILD
+from selvage.base.chip import load_chip
+from selvage.commands.exits import leave
+from selvage.commands.run_network import Flow, NodeReport, run_nodes, run_pipeline
+from selvage.commands.tables import tell_fault
+from selvage.compile.compile_network import NetworkOptions, compile_network
+from selvage.rtlsim.simulate import BUILD
 
 IMAGES = 100
 CHIP = "ou9x8"

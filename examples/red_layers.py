@@ -1,6 +1,6 @@
 """The benchmark layers of RED (Fan et al., DATE 2019), by their networks' public descriptions."""
 
-from spec.layer import Layer
+from selvage.base.layer import Layer
 
 
 def _layer(name: str, side: int, channels: int, outputs: int, kernel: int, stride: int, pad: int, more: int) -> Layer:

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.dense import Integers, check_operand, exact_dtype
+from selvage.golden.dense import Integers, check_operand, exact_dtype
 
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.conv import conv2d, conv_transpose2d
-from golden.dense import Integers, dense
-from spec.layer import Layer
+from selvage.base.layer import Layer
+from selvage.golden.conv import conv2d, conv_transpose2d
+from selvage.golden.dense import Integers, dense
 
 
 def evaluate(layer: Layer, x: Integers, w: Integers) -> NDArray[np.int64]:

@@ -14,11 +14,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.dense import Integers
-from spec.errors import InputError
-from spec.graph import LINEAR, Activation, Tensor
-from spec.layer import InputFormat
-from spec.requantization import MULTIPLIER_BITS, Requantization
+from selvage.base.errors import InputError
+from selvage.base.graph import LINEAR, Activation, Tensor
+from selvage.base.layer import InputFormat
+from selvage.base.requantization import MULTIPLIER_BITS, Requantization
+from selvage.golden.dense import Integers
 
 HALF_REACH = 2.0**-40  # relative: far beyond float64's error, far below any other distance of codes of 8 bits
 PRODUCT_BITS = 60  # of a sum times its factor: what is added to it stays within int64
@@ -186,6 +186,6 @@ def dequantise(codes: Integers, tensor: Tensor) -> NDArray[np.float32]:
 
 
 def all_codes(numbers: InputFormat) -> Integers:
-    """Every code of a format, the smallest first: the index of a `spec.graph.Table`."""
+    """Every code of a format, the smallest first: the index of a `base.graph.Table`."""
     low, high = numbers.raw_range
     return np.arange(low, high + 1)

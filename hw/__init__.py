@@ -1,5 +1,8 @@
 """Gateware."""
 
-from hw.tracing import install
+if __name__ != "selvage.hw":
+    raise ImportError("this room is imported as selvage.hw")
+
+from selvage.verilog.tracing import install
 
 install()

@@ -1,3 +1,3 @@
-from selvage.start import main
+from selvage.commands.start import main
 
 main()

@@ -6,8 +6,8 @@ Written from the drain's timing table in ``docs/architecture.md``, not from the 
 from collections import deque
 from collections.abc import Callable
 
-from mapping.drain import DrainPlan
-from mapping.placement import Placement, Tile
+from selvage.mapping.drain import DrainPlan
+from selvage.mapping.placement import Placement, Tile
 
 
 def drain_to_beat(placement: Placement, tile: Tile, arrays: int) -> int:

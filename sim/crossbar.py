@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from spec.chip import Chip
+from selvage.base.chip import Chip
 
 
 class Crossbar:

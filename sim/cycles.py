@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.drain import drain_shape
-from mapping.load import load_cycles, words_of
-from mapping.placement import Array, Placement, Tile
-from mapping.schedule import Sweep
-from sim.beats import drain_to_beat
-from sim.machine import group_reads, ou_reads, window_bands
-from sim.overlap import OverlapSink, block_steps
+from selvage.mapping.drain import drain_shape
+from selvage.mapping.load import load_cycles, words_of
+from selvage.mapping.placement import Array, Placement, Tile
+from selvage.mapping.schedule import Sweep
+from selvage.sim.beats import drain_to_beat
+from selvage.sim.machine import group_reads, ou_reads, window_bands
+from selvage.sim.overlap import OverlapSink, block_steps
 
 Integers = NDArray[np.int64]
 Offsets = Sequence[tuple[int, int]]  # of pixels of a window, from the base of its step

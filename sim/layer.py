@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.collect import Leaving
-from mapping.placement import Placement, Tile
-from sim.cycles import TileCycles, Timeline, tile_cycles, tile_reads
-from sim.overlap import OverlapSink, PlainSink, block_steps
+from selvage.mapping.collect import Leaving
+from selvage.mapping.placement import Placement, Tile
+from selvage.sim.cycles import TileCycles, Timeline, tile_cycles, tile_reads
+from selvage.sim.overlap import OverlapSink, PlainSink, block_steps
 
 Integers = NDArray[np.int64]
 

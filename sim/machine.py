@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mapping.placement import Array, Block, Placement, Tile, band_groups, column_groups
-from sim.crossbar import Crossbar
+from selvage.mapping.placement import Array, Block, Placement, Tile, band_groups, column_groups
+from selvage.sim.crossbar import Crossbar
 
 Integers = NDArray[np.int64]
 

@@ -5,10 +5,10 @@ Written from the tables of ``docs/architecture.md``, not from the gateware.
 
 from collections.abc import Iterator
 
-from mapping.drain import drain_plan
-from mapping.placement import Placement, Tile
-from mapping.schedule import Sweep
-from sim.beats import BeatQueue
+from selvage.mapping.drain import drain_plan
+from selvage.mapping.placement import Placement, Tile
+from selvage.mapping.schedule import Sweep
+from selvage.sim.beats import BeatQueue
 
 
 def block_steps(sweep: Sweep) -> Iterator[bool]:

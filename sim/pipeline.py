@@ -7,10 +7,10 @@ stage is faster in a network, and a network no faster than its slowest stage.
 import math
 from collections.abc import Mapping
 
-from mapping.network import LayerStage, NetworkPlan, PoolStage, Stage
-from mapping.schedule import Sweep
-from sim.cycles import FIRST_LOAD, Source
-from sim.layer import CountedPass
+from selvage.mapping.schedule import Sweep
+from selvage.mapping.stages import LayerStage, NetworkPlan, PoolStage, Stage
+from selvage.sim.cycles import FIRST_LOAD, Source
+from selvage.sim.layer import CountedPass
 
 
 def measured_from(images: int) -> int:

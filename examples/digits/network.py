@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from sklearn.datasets import load_digits
 
-from golden.layer import evaluate
-from spec.layer import InputFormat, Layer
+from selvage.base.layer import InputFormat, Layer
+from selvage.golden.layer import evaluate
 
 CLASSIFIER = Path(__file__).with_name("classifier.onnx")
 PRUNED = Path(__file__).with_name("classifier_pruned.onnx")

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from examples.digits.network import CLASSIFIER, PRUNED, QuantisedLayer, held_out, known, load, logits
 from examples.exporting import Calibration, convolution, follow, max_pool, outputs, quantise, relu, save
-from golden.pattern import prune
+from selvage.golden.pattern import prune
 
 SEED = 7
 BATCH = 64

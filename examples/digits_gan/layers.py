@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from spec.layer import InputFormat, Layer
+from selvage.base.layer import InputFormat, Layer
 
 GENERATOR = Path(__file__).with_name("generator.onnx")
 NOISE = 32

@@ -1,0 +1,140 @@
+"""What a quantised network computes, in integers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
+from selvage.base.requantization import Requantization
+from selvage.golden.dense import Integers
+from selvage.golden.layer import evaluate
+from selvage.golden.requantize import (
+    code_bounds,
+    dequantise,
+    exact,
+    finished,
+    integer_factors,
+    quantise,
+    requantization,
+    requantize,
+    steps_of,
+)
+
+Maps = Mapping[str, Integers]
+
+
+def run(graph: Graph, inputs: Maps) -> dict[str, NDArray[np.int64]]:
+    """Codes (N, C, H, W) of every tensor, those of ``inputs`` given. ValueError: a shape is not the tensor's."""
+    tensors = graph.tensors
+    found = {tensor.name: inputs[tensor.name] for tensor in graph.inputs}
+    for name, codes in found.items():
+        if codes.ndim != 4 or codes.shape[1:] != tensors[name].shape:
+            raise ValueError(f"{name} must be (N, {', '.join(map(str, tensors[name].shape))}), not {codes.shape}")
+    for node in graph.nodes:
+        found[node.output.name] = evaluate_node(
+            node, [tensors[name] for name in node.inputs], [found[name] for name in node.inputs]
+        )
+    return found
+
+
+def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    """Output codes (N, C, H, W) of one node, of the ``codes`` of its input ``tensors``."""
+    match node:
+        case Matrix():
+            return of_sums(
+                node, tensors[0], evaluate(node.layer, codes[0] - tensors[0].format.zero_point, node.weights)
+            )
+        case Pool(kind="max"):
+            return _windows(node, codes[0], tensors[0].format.raw_range[0]).max(axis=(-2, -1))
+        case Pool():
+            sums = _windows(node, codes[0] - tensors[0].format.zero_point, 0).sum(axis=(-2, -1))
+            return requantize(sums, mean_requantization(node, tensors[0]))
+        case Table():
+            return node.entries[codes[0] - tensors[0].format.raw_range[0]]
+        case Add():
+            return add(node, tensors, codes)
+        case Concat():
+            parts = zip(tensors, codes, strict=True)
+            return np.concatenate([moved(own, tensor, node.output) for tensor, own in parts], axis=1)
+        case Resize():
+            return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
+        case Reshape():
+            channels, height, width = node.output.shape
+            return codes[0].reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+    raise TypeError(f"node {node.name!r} is of no known kind")
+
+
+def of_sums(node: Matrix, source: Tensor, sums: Integers) -> Integers:
+    """Output codes of a layer's sums (N, M, OH, OW), without its bias yet."""
+    if node.raw:
+        return sums + (node.bias if node.bias.ndim == 3 else node.bias[:, None, None])
+    return requantize(sums, matrix_requantization(node, source))
+
+
+def matrix_requantization(node: Matrix, source: Tensor) -> Requantization:
+    """Of the sums of a layer on crossbars."""
+    step = steps_of(source.scale, node.output)
+    scales, place = np.unique(node.weight_scale.reshape(-1), return_inverse=True)
+    ratios = [step * exact(scale) for scale in scales]
+    return requantization(
+        [ratios[k] for k in place],
+        node.output,
+        largest=largest_sum(node, source),
+        bias=node.bias.reshape(-1).tolist(),
+        activation=node.activation,
+        zero_first=node.zero_first,
+    )
+
+
+def largest_sum(node: Matrix, source: Tensor) -> int:
+    """The magnitude that no sum of a layer exceeds, bias included."""
+    low, high = (bound - source.format.zero_point for bound in source.format.raw_range)
+    weights = np.abs(node.weights, dtype=np.int64)  # of eight bits too, in which 128 has no place
+    outputs = 0 if node.layer.op == "conv" else 1
+    sums = weights.sum(axis=tuple(axis for axis in range(weights.ndim) if axis != outputs))
+    return int(sums.max(initial=0)) * max(abs(low), abs(high)) + int(np.abs(node.bias).max(initial=0))
+
+
+def mean_requantization(node: Pool, source: Tensor) -> Requantization:
+    """Of the sums of a window, whose mean is meant."""
+    area, (low, high) = node.kernel[0] * node.kernel[1], source.format.raw_range
+    zero = source.format.zero_point
+    ratio = steps_of(source.scale, node.output) / area
+    largest = area * max(abs(low - zero), abs(high - zero))
+    own = {"activation": node.activation, "zero_first": node.zero_first}
+    return requantization([ratio], node.output, largest=largest, **own)
+
+
+def moved(codes: Integers, source: Tensor, to: Tensor) -> Integers:
+    """The same real values as codes of ``to``, in float32 as onnxruntime's QLinearConcat has them."""
+    return codes if (source.scale, source.format) == (to.scale, to.format) else quantise(dequantise(codes, source), to)
+
+
+def sum_factors(node: Add, tensors: list[Tensor]) -> tuple[tuple[int, ...], Requantization]:
+    """Factors of the two maps, and what becomes of the sum of their products (itself with the factor 1)."""
+    if node.activation.slope != 1:
+        raise ValueError(f"node {node.name!r}: a sum of maps has no slope below 0")
+    ratios = [steps_of(tensor.scale, node.output) for tensor in tensors]
+    largest = max(abs(bound - t.format.zero_point) for t in tensors for bound in t.format.raw_range)
+    factors, shift, tie_bits = integer_factors(ratios, largest, terms=len(tensors))
+    low, high = code_bounds(node.output, node.activation)
+    zero = node.output.format.zero_point
+    return factors, Requantization((1,), shift, zero, low, high, zero_first=node.zero_first, tie_bits=tie_bits)
+
+
+def add(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    """The sum of two maps."""
+    factors, r = sum_factors(node, tensors)
+    parts = zip(tensors, codes, factors, strict=True)
+    total = sum((own - tensor.format.zero_point) * factor for tensor, own, factor in parts)
+    return finished(total, r)
+
+
+def _windows(node: Pool, codes: Integers, outside: int) -> Integers:
+    """Every window, (N, C, OH, OW, KH, KW); ``outside`` of the map one value."""
+    top, left, bottom, right = node.pads
+    padded = np.pad(codes, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=outside)
+    windows = sliding_window_view(padded, node.kernel, axis=(2, 3))
+    return windows[:, :, :: node.stride[0], :: node.stride[1]]

@@ -1,0 +1,238 @@
+"""A layer on crossbars, from a stream of codes to a stream of codes: its tiles and its output stage."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from selvage.hw.lib.loadable import Constants, table_signature
+from selvage.hw.lib.shared import Library
+from selvage.hw.network.collector import Collector, CollectorParameters, store_bits
+from selvage.hw.network.maps import Packer, PackerParameters, codes_layout
+from selvage.hw.network.raster import RasterBuffer, RasterParameters
+from selvage.hw.network.requantizer import Requantizer, RequantizerParameters, TablesOfRequantizer
+from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.streams import Fork, crossbar_signature
+from selvage.hw.tile.tile import Tile
+from selvage.mapping.stages import LayerStage
+
+
+@dataclass(frozen=True, eq=False)
+class LayerParameters(TablesOfRequantizer):
+    """A layer of a network: ``lanes`` channels of a word that enters, ``leaving`` of one that leaves.
+
+    ``queued``: whether the first lines of the next image wait in a queue while the tiles finish this one.
+    ``direct``: every tile has an input of its own, of words as it takes them. ``constants``: of the requantisation.
+    """
+
+    stage: LayerStage
+    lanes: int
+    leaving: int
+    queued: bool = True
+    skip: bool = True
+    direct: bool = False
+    constants: Constants = "fixed"
+
+    @cached_property
+    def tiles(self) -> tuple[TileParameters, ...]:
+        placement, known, found = self.stage.placement, {}, []
+        for tile in placement.tiles:
+            like = known.get(placement.likeness(tile))
+            found.append(TileParameters(placement, tile, self.skip, counters=False, like=like))
+            known.setdefault(placement.likeness(tile), found[-1])
+        return tuple(found)
+
+    @cached_property
+    def collector(self) -> CollectorParameters:
+        plan = self.stage.leaving.plan(self.leaving)
+        return CollectorParameters(plan, self.widths)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of a sum, by tile."""
+        return tuple(p.output_width for p in self.tiles)
+
+    @property
+    def output_bits(self) -> int:
+        """Of one code that leaves."""
+        return self.stage.output.format.raw_bits if self.stage.requantization else self.collector.sum_width
+
+    @cached_property
+    def requantizer(self) -> RequantizerParameters | None:
+        if not self.stage.requantization:
+            return None
+        m = self.stage.placement.layer.outputs
+        own = (self.collector.sum_width, self.leaving, m, self.output_bits, self.constants)
+        return RequantizerParameters(self.stage.requantization, *own)
+
+    @cached_property
+    def raster(self) -> RasterParameters | None:
+        """None where outputs leave in raster order by themselves."""
+        sweep, m = self.stage.placement.sweep, self.stage.placement.layer.outputs
+        if sweep.raster:
+            return None
+        words = m // self.leaving
+        return RasterParameters(
+            sweep.grid, sweep.block, sweep.crop, sweep.output, (1, 1), words, self.leaving, self.output_bits
+        )
+
+    @cached_property
+    def packers(self) -> tuple[PackerParameters, ...]:
+        """What the tiles take, each once."""
+        return tuple(dict.fromkeys(self.packer(p) for p in self.tiles))
+
+    def packer(self, p: TileParameters) -> PackerParameters:
+        """Of one tile."""
+        bits, channels = p.buffer.format.raw_bits, self.stage.placement.layer.channels
+        return PackerParameters(channels, self.lanes, p.tile.first_channel, p.tile.channels, p.buffer.lanes, bits)
+
+    def queue(self, packer: PackerParameters) -> int:
+        """Words that wait before the tiles of ``packer``: the lines of their first row of steps."""
+        if not self.queued:
+            return 0
+        return max(p.buffer.depth for p in self.tiles if self.packer(p) == packer)
+
+    def ahead(self, p: TileParameters) -> int:
+        """Words that wait before one tile: the lines that other tiles need for a step, and it has no room for yet.
+
+        The collector holds a tile a few steps ahead of the others, and these must not lack lines meanwhile.
+        """
+        lines = -(-(self.lowest - _lowest(p)) // p.buffer.sweep.insert[0])
+        return (lines + 1) * p.buffer.pitch if lines else 0
+
+    @cached_property
+    def lowest(self) -> int:
+        """The lowest line that a tile needs for a step, counted from the step's base."""
+        return max(map(_lowest, self.tiles))
+
+    @property
+    def buffer_bits(self) -> int:
+        """Of the input buffers, the queues before them, the step stores and the raster buffer."""
+        inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
+        queues = sum(self.queue(own) * own.packed * own.bits for own in self.packers)
+        queues += sum(self.ahead(p) * p.buffer.lanes * p.buffer.format.raw_bits for p in self.tiles)
+        stores = store_bits(*self.stage.leaving.shape, self.widths)
+        return inputs + queues + stores + (self.raster.buffer_bits if self.raster else 0)
+
+
+def _lowest(p: TileParameters) -> int:
+    return max(row for row, _ in p.tile.offsets)
+
+
+class CrossbarLayer(wiring.Component):
+    """Codes in raster order in, codes in raster order out; images follow each other.
+
+    Members
+    -------
+    i : codes as they come, ``lanes`` channels a word; ``i_k``, words of tile k, where they are direct
+    o : codes, or sums where the layer is not requantised
+    crossbar_k : pins of its macros, tile by tile
+    beats : a beat of tile k leaves
+    table : writes to the constants of the requantisation, where they are loaded
+    """
+
+    def __init__(self, parameters: LayerParameters, library: Library) -> None:
+        self.p = p = parameters
+        # Tiles of equal structure are one module.
+        self.tiles = [
+            library.shared((Tile, own.structure), lambda own=own: Tile(own, library=library), "tile") for own in p.tiles
+        ]
+        self.macros = [macro for own in p.tiles for macro in own.macros]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(self.macros)}
+        bits = p.tiles[0].buffer.format.raw_bits
+        inputs = {"i": In(stream.Signature(codes_layout(bits, p.lanes)))}
+        if p.direct:
+            own = [stream.Signature(codes_layout(bits, tile.buffer.lanes)) for tile in p.tiles]
+            inputs = {f"i_{k}": In(signature) for k, signature in enumerate(own)}
+        super().__init__(
+            {
+                **inputs,
+                "o": Out(stream.Signature(codes_layout(p.output_bits, p.leaving))),
+                **crossbars,
+                "beats": Out(len(p.tiles)),
+                **({"table": In(table_signature(len(p.table)))} if p.table else {}),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        m.submodules.collector = collector = Collector(p.collector)
+        direct = [wiring.flipped(getattr(self, f"i_{k}")) for k in range(len(p.tiles))] if p.direct else None
+        words = direct or self._inputs(m)
+        crossbar = 0
+        for k, (own, tile) in enumerate(zip(p.tiles, self.tiles, strict=True)):
+            m.submodules[f"tile_{k}"] = tile
+            wiring.connect(m, words[k], tile.i)
+            store = getattr(collector, f"i_{k}")
+            m.d.comb += [
+                store.valid.eq(tile.o.valid),
+                store.payload.eq(tile.o.payload["values"]),
+                tile.o.ready.eq(store.ready),
+                self.beats[k].eq(tile.o.valid & tile.o.ready),
+            ]
+            for index in range(len(own.macros)):
+                pins = getattr(self, f"crossbar_{crossbar}")
+                wiring.connect(m, getattr(tile, f"crossbar_{index}"), wiring.flipped(pins))
+                crossbar += 1
+        leaves = collector.o
+        if p.requantizer:
+            m.submodules.requantizer = requantizer = Requantizer(p.requantizer)
+            wiring.connect(m, leaves, requantizer.i)
+            if p.table:
+                wiring.connect(m, wiring.flipped(self.table), requantizer.table)
+            leaves = requantizer.o
+        if p.raster:
+            m.submodules.raster_buffer = raster = RasterBuffer(p.raster)
+            m.d.comb += [
+                raster.i.valid.eq(leaves.valid),
+                raster.i.payload.as_value().eq(leaves.payload.as_value()),
+                leaves.ready.eq(raster.i.ready),
+            ]
+            leaves = raster.o
+        m.d.comb += [
+            self.o.valid.eq(leaves.valid),
+            self.o.payload.as_value().eq(leaves.payload.as_value()),
+            leaves.ready.eq(self.o.ready),
+        ]
+        return m
+
+    def _inputs(self, m: Module) -> list[stream.Interface]:
+        """The stream of each tile: packed once for all that take the same channels."""
+        p = self.p
+        m.submodules.fork = fork = Fork(self.i.payload.shape(), len(p.packers))
+        wiring.connect(m, wiring.flipped(self.i), fork.i)
+        packed = {}
+        for k, own in enumerate(p.packers):
+            source = getattr(fork, f"o_{k}")
+            if own.needed:
+                m.submodules[f"packer_{k}"] = packer = Packer(own)
+                wiring.connect(m, source, packer.i)
+                source = packer.o
+            source = queue(m, f"queue_{k}", source, p.queue(own))
+            readers = [index for index, tile in enumerate(p.tiles) if p.packer(tile) == own]
+            m.submodules[f"tiles_{k}"] = tiles = Fork(source.payload.shape(), len(readers))
+            wiring.connect(m, source, tiles.i)
+            for n, index in enumerate(readers):
+                packed[index] = queue(m, f"ahead_{index}", getattr(tiles, f"o_{n}"), p.ahead(p.tiles[index]))
+        return [packed[index] for index in range(len(p.tiles))]
+
+
+def queue(m: Module, name: str, source: stream.Interface, depth: int) -> stream.Interface:
+    """``source`` behind a queue of ``depth`` words in a memory; itself for 0."""
+    if not depth:
+        return source
+    layout: data.ArrayLayout = source.payload.shape()
+    m.submodules[name] = words = fifo.SyncFIFOBuffered(width=layout.size, depth=max(2, depth))
+    behind = stream.Signature(layout).create(path=(name,))
+    m.d.comb += [
+        words.w_en.eq(source.valid),
+        words.w_data.eq(Cat(source.payload.as_value())),
+        source.ready.eq(words.w_rdy),
+        behind.valid.eq(words.r_rdy),
+        behind.payload.as_value().eq(words.r_data),
+        words.r_en.eq(behind.ready),
+    ]
+    return behind

@@ -1,0 +1,283 @@
+"""Small stages between layers: they pass words of codes on, each pixel's channels in order."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from selvage.base.layer import InputFormat
+from selvage.base.requantization import Requantization
+from selvage.hw.lib.loadable import (
+    Constants,
+    TableField,
+    check_constants,
+    loaded_registers,
+    table_signature,
+    table_word,
+)
+from selvage.hw.lib.tables import count_up
+from selvage.hw.network.requantizer import distance_of_ties, loaded_settings, round_and_clip
+
+
+def codes_layout(bits: int, lanes: int) -> data.ArrayLayout:
+    """One word of codes as they come: two's complement where they are signed."""
+    return data.ArrayLayout(bits, lanes)
+
+
+def less_zero_point(code: Value, numbers: InputFormat, zero_point: Value | None = None) -> Value:
+    """A code without its zero point, signed; another one than the format's, where it is given."""
+    own = numbers.zero_point if zero_point is None else zero_point
+    return (code.as_signed() if numbers.raw_signed else code) - own
+
+
+@dataclass(frozen=True)
+class PackerParameters:
+    """Of a stream of ``channels`` a pixel, ``lanes`` a word, the ``own`` channels from ``first``, ``packed`` a word."""
+
+    channels: int
+    lanes: int
+    first: int
+    own: int
+    packed: int
+    bits: int
+
+    @property
+    def needed(self) -> bool:
+        """Whether words are not what the reader takes already."""
+        return (self.lanes, self.own) != (self.packed, self.channels)
+
+
+class Packer(wiring.Component):
+    """Words as a tile takes them: only its channels, as many a word as its input buffer has lanes.
+
+    One narrow word a cycle; a wide word leaves the cycle after its last part came.
+    """
+
+    def __init__(self, parameters: PackerParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "i": In(stream.Signature(codes_layout(p.bits, p.lanes))),
+                "o": Out(stream.Signature(codes_layout(p.bits, p.packed))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        word = Signal(range(max(2, p.channels // p.lanes)))
+        first, last = p.first // p.lanes, (p.first + p.own) // p.lanes - 1
+        parts = p.packed // p.lanes
+        part = Signal(range(max(2, parts)))
+        take, own, whole = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+            take.eq(self.i.valid & self.i.ready),
+            own.eq((word >= first) & (word <= last)),
+            whole.eq(take & own & ((part == parts - 1) | (word == last))),
+        ]
+        count_up(m, word, p.channels // p.lanes, take)
+        wide = Signal(p.bits * p.packed)
+        m.d.comb += self.o.payload.as_value().eq(wide)
+        with m.If(self.i.ready):
+            m.d.sync += self.o.valid.eq(whole)
+        with m.If(take & own):
+            m.d.sync += part.eq(Mux(whole, 0, part + 1))
+            size = p.bits * p.lanes
+            new = [Mux(part == k, self.i.payload.as_value(), wide[k * size : (k + 1) * size]) for k in range(parts)]
+            m.d.sync += wide.eq(Cat(new))
+        return m
+
+
+@dataclass(frozen=True)
+class TableParameters:
+    """A code for each code of ``source``, in order of codes."""
+
+    entries: tuple[int, ...]
+    source: InputFormat
+    bits: int
+    lanes: int
+    constants: Constants = "fixed"
+
+    def __post_init__(self) -> None:
+        check_constants(self.constants)
+
+    @property
+    def stored(self) -> list[int]:
+        """Entries as they lie in a memory: addressed by the code's bits, so codes below 0 come last."""
+        half = 2 ** (self.source.raw_bits - 1) if self.source.raw_signed else 0
+        return [entry % 2**self.bits for entry in (*self.entries[half:], *self.entries[:half])]
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        return tuple(map(table_word, self.stored)) if self.constants == "loaded" else ()
+
+    @property
+    def table_fields(self) -> tuple[TableField, ...]:
+        return (TableField("entries", 0, count=len(self.entries)),)
+
+
+class CodeTable(wiring.Component):
+    """Each code becomes its entry: a memory a lane. One cycle, a word a cycle.
+
+    Loaded ones are written by ``table``, all lanes at once, a word a cycle.
+    """
+
+    def __init__(self, parameters: TableParameters) -> None:
+        self.p = p = parameters
+        members = {
+            "i": In(stream.Signature(codes_layout(p.source.raw_bits, p.lanes))),
+            "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))),
+        }
+        super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        enable = Signal()
+        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), self.i.ready.eq(enable)]
+        with m.If(enable):
+            m.d.sync += self.o.valid.eq(self.i.valid)
+        codes = []
+        for lane in range(p.lanes):
+            m.submodules[f"table_{lane}"] = table = Memory(shape=p.bits, depth=len(p.stored), init=p.stored)
+            if p.table:
+                write = table.write_port()
+                m.d.comb += [write.en.eq(self.table.write), write.addr.eq(self.table.address)]
+                m.d.comb += write.data.eq(self.table.data)
+            read = table.read_port()
+            m.d.comb += [read.en.eq(enable), read.addr.eq(self.i.payload[lane])]
+            codes.append(read.data)
+        m.d.comb += self.o.payload.as_value().eq(Cat(codes))
+        return m
+
+
+FACTOR_BITS = 31  # of a loaded factor, which has no sign
+
+
+@dataclass(frozen=True)
+class AddParameters:
+    """Two maps, each times its factor; the sum's rounding."""
+
+    factors: tuple[int, int]
+    sources: tuple[InputFormat, InputFormat]
+    requantization: Requantization
+    bits: int
+    lanes: int
+    constants: Constants = "fixed"
+
+    def __post_init__(self) -> None:
+        check_constants(self.constants)
+
+    @property
+    def registers(self) -> dict[str, tuple[ShapeLike, int]]:
+        """Shape and first value of what is loaded, in the order of its words."""
+        found = loaded_settings(self.requantization, self.bits)
+        for k, (factor, own) in enumerate(zip(self.factors, self.sources, strict=True)):
+            found[f"factor_{k}"] = (unsigned(FACTOR_BITS), factor)
+            found[f"zero_point_{k}"] = (signed(own.raw_bits + 1), own.zero_point)
+        return found
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        values = [table_word(value) for _, value in self.registers.values()]
+        return tuple(values) if self.constants == "loaded" else ()
+
+    @property
+    def table_fields(self) -> tuple[TableField, ...]:
+        return tuple(TableField(name, k) for k, name in enumerate(self.registers))
+
+
+class AddMaps(wiring.Component):
+    """The sum of two maps as codes of a third. Four cycles, a word a cycle.
+
+    ``table`` writes loaded factors, zero points and what belongs to their sum, a word a cycle.
+    """
+
+    latency = 4
+
+    def __init__(self, parameters: AddParameters) -> None:
+        self.p = p = parameters
+        inputs = {
+            f"i_{k}": In(stream.Signature(codes_layout(numbers.raw_bits, p.lanes)))
+            for k, numbers in enumerate(p.sources)
+        }
+        table = {"table": In(table_signature(len(p.table)))} if p.table else {}
+        super().__init__({**inputs, "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))), **table})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        inputs = [self.i_0, self.i_1]
+        loaded = loaded_registers(m, self.table, p.registers) if p.table else {}
+        enable, go = Signal(), Signal()
+        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), go.eq(enable & self.i_0.valid & self.i_1.valid)]
+        m.d.comb += [i.ready.eq(go) for i in inputs]
+        valid = [Signal(name=f"valid_{k}") for k in range(self.latency - 1)]
+        with m.If(enable):
+            m.d.sync += [after.eq(before) for before, after in zip([go, *valid], [*valid, self.o.valid], strict=True)]
+        sums = []
+        for lane in range(p.lanes):
+            parts = []
+            for k, (i, numbers, factor) in enumerate(zip(inputs, p.sources, p.factors, strict=True)):
+                value = less_zero_point(i.payload[lane], numbers, loaded.get(f"zero_point_{k}"))
+                width = FACTOR_BITS if loaded else factor.bit_length()
+                product = Signal(signed(len(value) + width + 1), name=f"product_{k}_{lane}")
+                with m.If(enable):
+                    m.d.sync += product.eq(value * loaded.get(f"factor_{k}", factor))
+                parts.append(product)
+            total = Signal(signed(max(map(len, parts)) + 1), name=f"total_{lane}")
+            with m.If(enable):
+                m.d.sync += total.eq(parts[0] + parts[1] + (distance_of_ties(loaded) if loaded else 0))
+            sums.append(total)
+        codes = round_and_clip(m, enable, sums, loaded or p.requantization, p.bits)
+        m.d.comb += self.o.payload.as_value().eq(Cat(codes))
+        return m
+
+
+@dataclass(frozen=True)
+class ConcatParameters:
+    """Words of a pixel of each map, in order."""
+
+    words: tuple[int, ...]
+    bits: int
+    lanes: int
+
+
+class ConcatMaps(wiring.Component):
+    """Pixel by pixel the words of each map, one map after the other. No cycle.
+
+    Members
+    -------
+    i_k : words of map k; of a single one ``i``, which passes as it is
+    o : words of all
+    """
+
+    def __init__(self, parameters: ConcatParameters) -> None:
+        self.p = p = parameters
+        layout = codes_layout(p.bits, p.lanes)
+        count = len(p.words)
+        self.names = ["i"] if count == 1 else [f"i_{k}" for k in range(count)]
+        inputs = {name: In(stream.Signature(layout)) for name in self.names}
+        super().__init__({**inputs, "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        word = Signal(range(max(2, sum(p.words))))
+        count_up(m, word, sum(p.words), self.o.valid & self.o.ready)
+        first = 0
+        for name, count in zip(self.names, p.words, strict=True):
+            i = getattr(self, name)
+            with m.If((word >= first) & (word < first + count)):
+                m.d.comb += [
+                    self.o.valid.eq(i.valid),
+                    i.ready.eq(self.o.ready),
+                    self.o.payload.eq(i.payload),
+                ]
+            first += count
+        return m

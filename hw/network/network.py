@@ -1,0 +1,285 @@
+"""A whole network: its layers and the small stages between them, all at work on successive images."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from selvage.base.graph import Tensor
+from selvage.hw.lib.loadable import Constants, TablePart, check_constants, split_table, table_signature
+from selvage.hw.lib.shared import Library
+from selvage.hw.network.layer import CrossbarLayer, LayerParameters, queue
+from selvage.hw.network.maps import (
+    AddMaps,
+    AddParameters,
+    CodeTable,
+    ConcatMaps,
+    ConcatParameters,
+    TableParameters,
+    codes_layout,
+)
+from selvage.hw.network.pool import Pool, PoolParameters
+from selvage.hw.network.raster import RasterBuffer, RasterParameters
+from selvage.hw.tile.parameters import EngineParameters
+from selvage.hw.tile.streams import Fork, crossbar_signature
+from selvage.mapping.stages import (
+    AddStage,
+    ConcatStage,
+    LayerStage,
+    NetworkPlan,
+    PoolStage,
+    ReshapeStage,
+    ResizeStage,
+    Stage,
+    TableStage,
+)
+
+COMPONENTS = {
+    PoolParameters: Pool,
+    TableParameters: CodeTable,
+    AddParameters: AddMaps,
+    ConcatParameters: ConcatMaps,
+    RasterParameters: RasterBuffer,
+}
+StageParameters = (
+    LayerParameters | PoolParameters | TableParameters | AddParameters | ConcatParameters | RasterParameters
+)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkParameters:
+    """A network; ``skip`` leaves out OUs that drive nothing.
+
+    ``direct``: of a network of one layer; each tile has an input of its own. ``constants``: factors, biases, tables of
+    codes are fixed (constants and ROM), or loaded: what `tables` has is where it begins.
+    """
+
+    plan: NetworkPlan
+    skip: bool = True
+    direct: bool = False
+    constants: Constants = "fixed"
+
+    def __post_init__(self) -> None:
+        check_constants(self.constants)
+
+    @cached_property
+    def layers(self) -> dict[str, LayerParameters]:
+        """Parameters of the layers on crossbars, by name."""
+        lanes, entering = self.plan.lanes, {tensor.name for tensor in self.plan.inputs}
+        return {
+            stage.name: LayerParameters(
+                stage,
+                lanes[stage.sources[0].name],
+                lanes[stage.output.name],
+                queued=stage.sources[0].name not in entering,
+                skip=self.skip,
+                direct=self.direct,
+                constants=self.constants,
+            )
+            for stage in self.plan.layers
+        }
+
+    @cached_property
+    def macros(self) -> list[EngineParameters]:
+        """The engine of every macro, in the order of the network's pins."""
+        return [
+            engine for stage in self.plan.layers for tile in self.layers[stage.name].tiles for engine in tile.macros
+        ]
+
+    @cached_property
+    def tables(self) -> tuple[TablePart, ...]:
+        """What is loaded, stage by stage; nothing where constants are fixed."""
+        parts, base = [], 0
+        for stage in self.plan.stages:
+            own = self.parameters(stage)
+            if words := getattr(own, "table", ()):
+                parts.append(TablePart(stage.name, base, words, own.table_fields))
+                base += len(words)
+        return tuple(parts)
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """All words that are loaded."""
+        return tuple(word for part in self.tables for word in part.words)
+
+    @cached_property
+    def design(self) -> int:
+        """CRC-32 of what loaded tables cannot change: tables of another network fit where it is the same."""
+        return crc32(repr([self._structure(stage) for stage in self.plan.stages]).encode())
+
+    def _structure(self, stage: Stage) -> tuple:
+        """Of a stage all but its cells and what is loaded. Zero points belong to it where an input buffer subtracts
+        them."""
+        own, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
+        index = {tensor.name: k for k, tensor in enumerate(tensors)}
+        subtracts = isinstance(stage, LayerStage) or (isinstance(stage, PoolStage) and stage.node.kind == "average")
+        sources = [
+            (index[t.name], t.shape, t.format.raw_bits, t.format.raw_signed, t.format.zero_point if subtracts else None)
+            for t in stage.sources
+        ]
+        output = (stage.output.shape, self.bits(stage.output.name), self.plan.lanes[stage.output.name])
+        match stage:
+            case LayerStage(placement=placement):
+                how = (sorted(placement.layer.model_dump().items()), placement.mapping, placement.schedule)
+            case PoolStage(node=node):
+                how = (node.kind, node.kernel, node.stride, node.pads)
+            case _:
+                how = ()
+        return type(stage).__name__, sources, output, how, getattr(own, "table", ()) and own.table_fields
+
+    def bits(self, name: str) -> int:
+        """Of a code of a tensor that leaves its stage."""
+        made = {stage.output.name: stage for stage in self.plan.stages}
+        stage = made.get(name)
+        if isinstance(stage, LayerStage):
+            return self.layers[stage.name].output_bits
+        return next(
+            t.format.raw_bits for t in [*self.plan.inputs, *(s.output for s in made.values())] if t.name == name
+        )
+
+    def signed(self, tensor: Tensor) -> bool:
+        """Whether a tensor's codes, or the sums that leave in their place, are two's complements."""
+        sums = (stage.output.name for stage in self.plan.layers if stage.requantization is None)
+        return tensor.format.raw_signed or tensor.name in sums
+
+    @cached_property
+    def inputs(self) -> list[tuple[int, int]]:
+        """Bits and lanes of a word of each input."""
+        if self.direct:
+            (layer,) = self.layers.values()
+            return [(tile.buffer.format.raw_bits, tile.buffer.lanes) for tile in layer.tiles]
+        return [(tensor.format.raw_bits, self.plan.lanes[tensor.name]) for tensor in self.plan.inputs]
+
+    @cached_property
+    def outputs(self) -> list[tuple[int, int]]:
+        """Bits and lanes of a word of each output."""
+        return [(self.bits(tensor.name), self.plan.lanes[tensor.name]) for tensor in self.plan.outputs]
+
+    def buffer_bits(self, stage: Stage) -> int:
+        """Of all memories of a stage that hold activations or sums, the queues before it among them."""
+        queues = sum(
+            self.plan.depths[stage.name, k] * self.plan.lanes[source.name] * source.format.raw_bits
+            for k, source in enumerate(stage.sources)
+        )
+        return queues + getattr(self.parameters(stage), "buffer_bits", 0)
+
+    def parameters(self, stage: Stage) -> StageParameters:
+        """Of the component of one stage."""
+        lanes, output = self.plan.lanes[stage.output.name], stage.output
+        shape, bits = stage.sources[0].shape, output.format.raw_bits
+        words = tuple(source.shape[0] // lanes for source in stage.sources)
+        numbers = tuple(source.format for source in stage.sources)
+        match stage:
+            case LayerStage():
+                return self.layers[stage.name]
+            case PoolStage(node=node, requantization=how):
+                sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
+                window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
+                own = {"source": numbers[0], "bits": bits, "requantization": how, "constants": self.constants}
+                return PoolParameters(**window, **sides, **own)
+            case TableStage():
+                return TableParameters(stage.entries, numbers[0], bits, lanes, self.constants)
+            case AddStage():
+                return AddParameters(stage.factors, numbers, stage.requantization, bits, lanes, self.constants)
+            case ConcatStage() | ReshapeStage():
+                return ConcatParameters(words, bits, lanes)
+            case ResizeStage():
+                side = shape[1:]
+                return RasterParameters(side, (1, 1), (0, 0), side, stage.factor, words[0], lanes, bits)
+        raise TypeError(f"stage {stage.name!r} is of no known kind")
+
+    def make(self, stage: Stage, library: Library) -> wiring.Component:
+        """The component of one stage, with ``i`` or ``i_k`` and ``o``."""
+        own = self.parameters(stage)
+        return CrossbarLayer(own, library) if isinstance(own, LayerParameters) else COMPONENTS[type(own)](own)
+
+
+class Network(wiring.Component):
+    """Codes of images in, codes out, all stages at work at once; images follow each other without a signal.
+
+    Members
+    -------
+    i_k : tensor k of the network's inputs, raster order, channels of a pixel in order; direct, words of tile k
+    o_k : tensor k of its outputs, likewise
+    crossbar_k : pins of every macro: layer by layer, tile by tile
+    beats : of every tile in that order, that a beat of sums leaves it
+    words : of every stage, that a word leaves it
+    table : writes to what is loaded, where something is; reset or not, but not while an image is inside
+    """
+
+    def __init__(self, parameters: NetworkParameters) -> None:
+        self.p = p = parameters
+        self.library = Library()
+        self.stages = [p.make(stage, self.library) for stage in p.plan.stages]
+        tiles = sum(len(own.tiles) for own in p.layers.values())
+        inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}
+        outputs = {f"o_{k}": Out(_stream(*word)) for k, word in enumerate(p.outputs)}
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
+        strobes = {"beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
+        table = {"table": In(table_signature(len(p.table)))} if p.tables else {}
+        super().__init__({**inputs, **outputs, **crossbars, **strobes, **table})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        plan = self.p.plan
+        entering = [] if self.p.direct else plan.inputs
+        made = {tensor.name: wiring.flipped(getattr(self, f"i_{k}")) for k, tensor in enumerate(entering)}
+        for k, (stage, component) in enumerate(zip(plan.stages, self.stages, strict=True)):
+            m.submodules[f"stage_{k}"] = component
+            made[stage.output.name] = component.o
+            m.d.comb += self.words[k].eq(component.o.valid & component.o.ready)
+        self._macros(m)
+        self._tables(m)
+        for k in range(len(self.p.inputs) if self.p.direct else 0):
+            wiring.connect(m, wiring.flipped(getattr(self, f"i_{k}")), getattr(self.stages[0], f"i_{k}"))
+        for index, (name, source) in enumerate(made.items()):
+            readers = self._readers(m, name)
+            m.submodules[f"fork_{index}"] = fork = Fork(source.payload.shape(), len(readers))
+            wiring.connect(m, source, fork.i)
+            for k, (reader, depth) in enumerate(readers):
+                behind = queue(m, f"queue_{index}_{k}", getattr(fork, f"o_{k}"), depth)
+                m.d.comb += [
+                    reader.valid.eq(behind.valid),
+                    reader.payload.eq(behind.payload),
+                    behind.ready.eq(reader.ready),
+                ]
+        return m
+
+    def _readers(self, m: Module, name: str) -> list[tuple[stream.Interface, int]]:
+        """Who takes a tensor, and how many words may wait before it."""
+        plan, found = self.p.plan, []
+        at = {stage.name: component for stage, component in zip(plan.stages, self.stages, strict=True)}
+        for stage, source in plan.readers(name):
+            single = len(stage.sources) == 1
+            found.append((getattr(at[stage.name], "i" if single else f"i_{source}"), plan.depths[stage.name, source]))
+        leaving = [k for k, tensor in enumerate(plan.outputs) if tensor.name == name]
+        return [*found, *((getattr(self, f"o_{k}"), 0) for k in leaving)]
+
+    def _tables(self, m: Module) -> None:
+        """Each stage's own of the writes."""
+        if not self.p.tables:
+            return
+        at = {stage.name: component for stage, component in zip(self.p.plan.stages, self.stages, strict=True)}
+        sizes = [len(part.words) for part in self.p.tables]
+        for part, table in zip(self.p.tables, split_table(m, self.table, sizes), strict=True):
+            wiring.connect(m, table, at[part.stage].table)
+
+    def _macros(self, m: Module) -> None:
+        """Pins of the macros and strobes of the tiles, in order."""
+        crossbar = tile = 0
+        for component in self.stages:
+            if not isinstance(component, CrossbarLayer):
+                continue
+            for k in range(len(component.macros)):
+                pins = wiring.flipped(getattr(self, f"crossbar_{crossbar + k}"))
+                wiring.connect(m, getattr(component, f"crossbar_{k}"), pins)
+            count = len(component.tiles)
+            m.d.comb += self.beats[tile : tile + count].eq(component.beats)
+            crossbar, tile = crossbar + len(component.macros), tile + count
+
+
+def _stream(bits: int, lanes: int) -> stream.Signature:
+    return stream.Signature(codes_layout(bits, lanes))

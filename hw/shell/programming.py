@@ -1,0 +1,350 @@
+"""From an image of cells to rows that are written, read back and written again where they differ; from one of tables to
+writes of their words."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.crc import catalog
+from amaranth.lib.wiring import In, Out
+
+from selvage.hw.lib.loadable import table_signature
+from selvage.hw.shell.registers import CODE_BITS, Code
+
+MAGIC = 0x43564C53  # the bytes SLVC
+TABLE_MAGIC = 0x54564C53  # SLVT
+VERSION = 1
+FAILED = data.StructLayout({"row": 16, "column": 16, "macro": 16, "wanted": 8, "found": 8})
+
+
+@dataclass(frozen=True)
+class ProgrammingParameters:
+    """Crossbars of the same sides; ``kept``: failed cells that are kept until the host has seen them.
+
+    ``tables``: words that are loaded beside the cells; ``design``: 32 bits that tell which.
+    """
+
+    macros: int
+    rows: int
+    columns: int
+    cell_bits: int
+    kept: int = 64
+    tables: int = 0
+    design: int = 0
+
+    def __post_init__(self) -> None:
+        for name, most in (("macros", 2**16 - 1), ("rows", 2**16 - 1), ("columns", 2**16 - 1), ("cell_bits", 8)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be from 1 to {most}, not {getattr(self, name)}")
+        if self.kept < 2:
+            raise ValueError(f"kept must be at least 2, not {self.kept}")
+        for name, bits in (("tables", 24), ("design", 32)):
+            if not 0 <= getattr(self, name) < 2**bits:
+                raise ValueError(f"{name} must have {bits} bits, not be {getattr(self, name)}")
+
+    @property
+    def width(self) -> int:
+        """Bits of a row."""
+        return self.columns * self.cell_bits
+
+    @property
+    def row_words(self) -> int:
+        """Words of a row in an image."""
+        return -(-self.width // 32)
+
+    @property
+    def header(self) -> tuple[int, ...]:
+        """First words of an image."""
+        return MAGIC, VERSION << 24 | self.cell_bits << 16 | self.macros, self.rows | self.columns << 16
+
+    @property
+    def table_header(self) -> tuple[int, ...]:
+        """Likewise, as many, of an image of tables."""
+        return TABLE_MAGIC, VERSION << 24 | self.tables, self.design
+
+
+def cell_image(p: ProgrammingParameters, macros: Iterable[Iterable[Sequence[int]]]) -> list[int]:
+    """Words of an image: header, of each macro its rows, column 0 lowest, each from a new word on; CRC-32 of the bytes
+    before, of each word the lowest first. Raises ValueError where the levels are not the design's."""
+    words, count = list(p.header), 0
+    for macro in macros:
+        rows, count = list(macro), count + 1
+        if len(rows) != p.rows or any(len(row) != p.columns for row in rows):
+            raise ValueError(f"a macro has {p.rows} rows of {p.columns} cells")
+        for row in rows:
+            levels = [int(level) for level in row]
+            if min(levels) < 0 or max(levels) >= 2**p.cell_bits:
+                raise ValueError(f"levels are from 0 to {2**p.cell_bits - 1}")
+            whole = sum(level << k * p.cell_bits for k, level in enumerate(levels))
+            words += [whole >> 32 * k & 0xFFFFFFFF for k in range(p.row_words)]
+    if count != p.macros:
+        raise ValueError(f"there are {p.macros} macros, not {count}")
+    return _closed(words)
+
+
+def table_image(p: ProgrammingParameters, table: Sequence[int]) -> list[int]:
+    """Words of an image: header, the words of the tables by address, CRC-32 as of `cell_image`. Raises ValueError where
+    there are not as many as the design has."""
+    if len(table) != p.tables:
+        raise ValueError(f"there are {p.tables} words of tables, not {len(table)}")
+    return _closed([*p.table_header, *table])
+
+
+def _closed(words: list[int]) -> list[int]:
+    return [*words, crc32(b"".join(word.to_bytes(4, "little") for word in words))]
+
+
+def image_layout() -> data.StructLayout:
+    """A word on its way to the programmer."""
+    return data.StructLayout({"word": 32, "last": 1})
+
+
+def program_layout(p: ProgrammingParameters) -> data.StructLayout:
+    """A row to write, or to read (``levels`` then mean nothing)."""
+    return data.StructLayout({"levels": p.width, "row": max(1, (p.rows - 1).bit_length()), "write": 1})
+
+
+def program_signature(p: ProgrammingParameters) -> wiring.Signature:
+    """Programming port of a macro, seen from the programmer: ``cells`` answers each request that reads, in order."""
+    return wiring.Signature(
+        {
+            "request": Out(stream.Signature(program_layout(p))),
+            "cells": In(stream.Signature(data.ArrayLayout(1, p.width))),
+        }
+    )
+
+
+class Programmer(wiring.Component):
+    """Writes an image of cells row by row, verifies each row, and writes it again up to ``retries`` times; or one of
+    tables word by word.
+
+    A row of W words takes W + 4 cycles and the macro's own when it takes its cells at once, 3 and the macro's own for
+    each further attempt, and one for each of its cells when some failed. One request is under way at a time. A word of
+    tables takes a cycle.
+
+    Members
+    -------
+    begin : an image follows; only while it is not ``busy``
+    tables : with ``begin``, where there are tables: they follow, not cells
+    abort : the load ends when what is under way has ended; high for a cycle
+    image : its words, the last one marked
+    retries, tolerated : attempts beyond the first; failed cells with which the load is good
+    busy : between ``begin`` and ``done``
+    done : high for a cycle; then ``code`` says how the load ended
+    failed : the oldest failed cell, 0 where there is none; those that find the queue full are only counted
+    failed_count : cells that failed
+    program_k : port of macro k
+    table : writes to the tables, where there are some
+    """
+
+    def __init__(self, parameters: ProgrammingParameters) -> None:
+        self.p = p = parameters
+        ports = {f"program_{k}": Out(program_signature(p)) for k in range(p.macros)}
+        if p.tables:
+            ports |= {"tables": In(1), "table": Out(table_signature(p.tables))}
+        super().__init__(
+            {
+                "begin": In(1),
+                "abort": In(1),
+                "image": In(stream.Signature(image_layout())),
+                "retries": In(8),
+                "tolerated": In(16),
+                "busy": Out(1),
+                "done": Out(1),
+                "code": Out(CODE_BITS),
+                "failed": Out(stream.Signature(FAILED)),
+                "failed_count": Out(32),
+                **ports,
+            }
+        )
+        self.levels = Signal(p.width)  # of the row in hand
+        self.cells = Signal(p.width)  # as read back
+        self.macro, self.row = Signal(range(max(2, p.macros))), Signal(range(max(2, p.rows)))
+        self.word = Signal(range(max(3, p.row_words)))
+        self.attempt, self.column = Signal(8), Signal(range(max(2, p.columns)))
+        self.of_tables, self.entry = Signal(), Signal(range(max(2, p.tables)))
+        self.take, self.aborted, self.verdict = Signal(), Signal(), Signal(CODE_BITS)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(data_width=32).create()
+        m.d.comb += [
+            self.take.eq(self.image.valid & self.image.ready),
+            crc.start.eq(self.begin),
+            crc.data.eq(self.image.payload.word),
+            crc.valid.eq(self.take),
+        ]
+        with m.If(self.abort & self.busy):
+            m.d.sync += self.aborted.eq(1)
+        request, taken, answered = self._ports(m)
+        with m.FSM() as states:
+            m.d.comb += self.busy.eq(~states.ongoing("IDLE"))
+            with m.State("IDLE"), m.If(self.begin):
+                m.d.sync += [own.eq(0) for own in (self.aborted, self.verdict, self.macro, self.row, self.word)]
+                m.d.sync += self.failed_count.eq(0)
+                if self.p.tables:
+                    m.d.sync += [self.of_tables.eq(self.tables), self.entry.eq(0)]
+                m.next = "HEADER"
+            self._words(m)
+            if self.p.tables:
+                self._table(m)
+            self._attempts(m, request, taken, answered)
+            with m.State("VERDICT"):
+                found = Mux(crc.match_detected, Mux(self.failed_count > self.tolerated, Code.CELLS, 0), Code.CHECKSUM)
+                ended = Mux(self.verdict != 0, self.verdict, found)
+                m.d.comb += self.code.eq(Mux(self.aborted | self.abort, Code.ABORTED, ended))
+                m.d.comb += self.done.eq(1)
+                m.next = "IDLE"
+        return m
+
+    def _ports(self, m: Module) -> tuple[data.View, Signal, Signal]:
+        """What is asked of the present macro, that it took it, and that its cells are there."""
+        request = Signal(data.StructLayout({"valid": 1, "write": 1}))
+        taken, ports = Signal(), [getattr(self, f"program_{k}") for k in range(self.p.macros)]
+        for k, port in enumerate(ports):
+            payload = port.request.payload
+            m.d.comb += [
+                port.request.valid.eq(request.valid & (self.macro == k)),
+                payload.levels.eq(self.levels),
+                payload.row.eq(self.row),
+                payload.write.eq(request.write),
+                port.cells.ready.eq(1),
+            ]
+            with m.If(self.macro == k):
+                m.d.comb += taken.eq(port.request.ready)
+            with m.If(port.cells.valid):
+                m.d.sync += self.cells.eq(port.cells.payload.as_value())
+        answered = Signal()
+        m.d.comb += answered.eq(Cat(port.cells.valid for port in ports).any())
+        return request, taken, answered
+
+    def _word(self, m: Module) -> None:
+        """A word can be taken in this state; an abort is heeded instead."""
+        m.d.comb += self.image.ready.eq(~self.aborted)
+        with m.If(self.aborted):
+            m.next = "VERDICT"
+
+    def _ends(self, m: Module, code: Code) -> None:
+        """The image is bad; what is left of it is passed over."""
+        m.d.sync += self.verdict.eq(code)
+        with m.If(self.image.payload.last):
+            m.next = "VERDICT"
+        with m.Else():
+            m.next = "PASS"
+
+    def _words(self, m: Module) -> None:
+        """States that take words."""
+        p, payload = self.p, self.image.payload
+        with m.State("HEADER"):
+            self._word(m)
+            expected = Signal(32)
+            with m.Switch(self.word):
+                for k, (word, of_tables) in enumerate(zip(p.header, p.table_header, strict=True)):
+                    with m.Case(k):
+                        m.d.comb += expected.eq(Mux(self.of_tables, of_tables, word) if p.tables else word)
+            with m.If(self.take):
+                m.d.sync += self.word.eq(self.word + 1)
+                with m.If(payload.word != expected):
+                    self._ends(m, Code.HEADER)
+                with m.Elif(payload.last):
+                    self._ends(m, Code.TRUNCATED)
+                with m.Elif(self.word == len(p.header) - 1):
+                    m.d.sync += self.word.eq(0)
+                    m.next = "ROW"
+                    if p.tables:
+                        with m.If(self.of_tables):
+                            m.next = "TABLE"
+        with m.State("ROW"):
+            self._word(m)
+            with m.If(self.take):
+                m.d.sync += [self.word.eq(self.word + 1), self.attempt.eq(0), self.column.eq(0)]
+                with m.Switch(self.word):
+                    for k in range(p.row_words):
+                        with m.Case(k):
+                            part = self.levels[32 * k : min(p.width, 32 * k + 32)]
+                            m.d.sync += part.eq(payload.word)
+                with m.If(payload.last):
+                    self._ends(m, Code.TRUNCATED)
+                with m.Elif(self.word == p.row_words - 1):
+                    m.d.sync += self.word.eq(0)
+                    m.next = "WRITE"
+        with m.State("CHECKSUM"):
+            self._word(m)
+            with m.If(self.take):
+                self._ends(m, Code.TOO_LONG)
+                with m.If(payload.last):
+                    m.d.sync += self.verdict.eq(Code.NONE)
+        with m.State("PASS"):
+            self._word(m)
+            with m.If(self.take & payload.last):
+                m.next = "VERDICT"
+
+    def _table(self, m: Module) -> None:
+        """The state that takes the words of tables: each goes out in the cycle in which it is taken."""
+        m.d.comb += [self.table.address.eq(self.entry), self.table.data.eq(self.image.payload.word)]
+        with m.State("TABLE"):
+            self._word(m)
+            m.d.comb += self.table.write.eq(self.take)
+            with m.If(self.take):
+                m.d.sync += self.entry.eq(self.entry + 1)
+                with m.If(self.image.payload.last):
+                    self._ends(m, Code.TRUNCATED)
+                with m.Elif(self.entry == self.p.tables - 1):
+                    m.next = "CHECKSUM"
+
+    def _attempts(self, m: Module, request: data.View, taken: Signal, answered: Signal) -> None:
+        """States of one row: written, read, compared, its failed cells told."""
+        p = self.p
+        for state, write, after in (("WRITE", 1, "READ"), ("READ", 0, "ANSWER")):
+            with m.State(state):
+                m.d.comb += [request.valid.eq(1), request.write.eq(write)]
+                with m.If(taken):
+                    m.next = after
+        with m.State("ANSWER"), m.If(answered):
+            m.next = "COMPARE"
+        with m.State("COMPARE"):
+            m.d.sync += self.attempt.eq(self.attempt + 1)
+            with m.If(self.cells == self.levels):
+                self._next_row(m)
+            with m.Elif((self.attempt == self.retries) | self.aborted):
+                m.next = "TELL"
+            with m.Else():
+                m.next = "WRITE"
+        kept = fifo.SyncFIFOBuffered(width=FAILED.size, depth=p.kept)
+        m.submodules.failed = ResetInserter(self.begin)(kept)
+        m.d.comb += [
+            self.failed.payload.as_value().eq(Mux(kept.r_rdy, kept.r_data, 0)),  # a memory's register has no reset
+            self.failed.valid.eq(kept.r_rdy),
+            kept.r_en.eq(self.failed.ready),
+        ]
+        wanted, found = self.levels[: p.cell_bits], self.cells[: p.cell_bits]
+        cell = Signal(FAILED)
+        m.d.comb += [
+            cell.row.eq(self.row),
+            cell.column.eq(self.column),
+            cell.macro.eq(self.macro),
+            cell.wanted.eq(wanted),
+            cell.found.eq(found),
+            kept.w_data.eq(cell.as_value()),
+        ]
+        with m.State("TELL"):
+            m.d.comb += kept.w_en.eq(wanted != found)
+            m.d.sync += [
+                self.failed_count.eq(self.failed_count + (wanted != found)),
+                self.column.eq(self.column + 1),
+                self.levels.eq(self.levels >> p.cell_bits),
+                self.cells.eq(self.cells >> p.cell_bits),
+            ]
+            with m.If(self.column == p.columns - 1):
+                self._next_row(m)
+
+    def _next_row(self, m: Module) -> None:
+        p = self.p
+        m.next = "ROW"
+        m.d.sync += self.row.eq(self.row + 1)
+        with m.If(self.row == p.rows - 1):
+            m.d.sync += [self.row.eq(0), self.macro.eq(self.macro + 1)]
+            with m.If(self.macro == p.macros - 1):
+                m.next = "CHECKSUM"

@@ -1,0 +1,153 @@
+"""The runs of a shell: its state, the commands that it heeds, its counters and its first error."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from selvage.hw.lib.tables import total
+from selvage.hw.shell.registers import CODE_BITS, Code, State
+
+
+class Run(wiring.Component):
+    """The state of a shell: what may be commanded, when a run ends, what it counts, what was wrong.
+
+    Members
+    -------
+    command, refusal : bits of a write to CONTROL, refused or not; why it is refused
+    images : of a run that begins; 0 for any number
+    settled, begun : ``limit`` images have entered and left; most images of which a word entered an input
+    empty : no word waits at an output
+    dropping : an input drops what is left of a frame
+    fault, refused : what is wrong with a frame, with an access, in this cycle
+    loaded, load_code : the programmer is done, and how; ``last_load`` keeps it
+    cells_loaded, tables_loaded : the last image of each was good; where no tables are loaded the latter is high
+    flagged : the host has not cleared the last error
+    requests, answers : macros whose requests, whose codes are taken in this cycle
+    locked, unloadable : why settings and words of an image are refused now
+    limit, endless, hold : images that may enter; any number may; no word may enter in this cycle
+    start, load, abort_load, next_failed : commands that are heeded, for a cycle
+    load_tables : with ``load``, it is one of tables
+    running, aborting : images are computed; a run ends early
+    forget : for a cycle: the host waits no more for what is left of a frame, nor for words to be taken
+    done, error, good : for a cycle: a run ended, something was wrong, a load ended well
+    code : the first error of those not cleared
+    cycles, reads : of this run or the last one
+    """
+
+    def __init__(self, macros: int, tables: bool = False) -> None:
+        self.macros, self.tables = macros, tables
+        inputs = {"command": 5 + tables, "images": 32, "settled": 1, "begun": 32, "empty": 1, "dropping": 1}
+        inputs |= {"fault": CODE_BITS, "refused": CODE_BITS, "loaded": 1, "load_code": CODE_BITS, "flagged": 1}
+        inputs |= {"requests": macros, "answers": macros}
+        outputs = {"refusal": CODE_BITS, "locked": CODE_BITS, "unloadable": CODE_BITS, "last_load": CODE_BITS}
+        outputs |= {"state": 3, "code": CODE_BITS, "limit": 32, "cycles": 64, "reads": 64}
+        strobes = ("endless", "hold", "start", "load", "abort_load", "next_failed", "running", "aborting", "forget")
+        strobes += ("load_tables", "cells_loaded", "tables_loaded")
+        outputs |= dict.fromkeys((*strobes, "done", "error", "good"), 1)
+        members = {name: In(width) for name, width in inputs.items()}
+        super().__init__(members | {name: Out(width) for name, width in outputs.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        stop, abort = Signal(), Signal()
+        self._commands(m, stop, abort)
+        quiet, whole = self._counters(m), self._images(m)
+        ended = self.fault.any() | (abort & self.running)
+        early = Signal()  # the run did not end by itself
+        m.d.comb += [
+            self.running.eq(self.state == State.RUNNING),
+            self.aborting.eq((self.state == State.STOPPING) & early),
+            self.forget.eq(self.start | (abort & ~self.running)),
+        ]
+        with m.Switch(self.state):
+            with m.Case(State.EMPTY, State.READY):
+                with m.If(self.load):
+                    m.d.sync += self.state.eq(State.LOADING)
+                with m.Elif(self.start):
+                    m.d.sync += [self.state.eq(State.RUNNING), early.eq(0), self.hold.eq(0)]
+                    m.d.sync += [self.limit.eq(self.images), self.endless.eq(self.images == 0)]
+            with m.Case(State.LOADING), m.If(self.loaded):
+                m.d.sync += [self.state.eq(Mux(whole, State.READY, State.EMPTY)), self.last_load.eq(self.load_code)]
+            with m.Case(State.RUNNING):
+                m.d.sync += self.hold.eq(stop)
+                with m.If(self.hold):  # nothing enters, so what has begun stays so
+                    m.d.sync += [self.limit.eq(self.begun), self.endless.eq(0)]
+                with m.If(ended | self.settled):
+                    m.d.sync += [self.state.eq(State.STOPPING), early.eq(ended)]
+            with m.Case(State.STOPPING), m.If(quiet & self.empty):
+                m.d.sync += self.state.eq(State.READY)
+                m.d.comb += self.done.eq(~early)
+        self._errors(m, abort & (self.state != State.LOADING))  # the programmer tells of a load
+        return m
+
+    def _images(self, m: Module) -> Value:
+        """What is loaded counts as not loaded from the begin of its next load on, whatever becomes of it. Whether with
+        a load that ends in this cycle everything is."""
+        of_tables = Signal()
+        m.d.comb += self.good.eq(self.loaded & (self.load_code == Code.NONE))
+        if not self.tables:
+            m.d.comb += self.tables_loaded.eq(1)
+        with m.If(self.load):
+            m.d.sync += of_tables.eq(self.load_tables)
+        kinds = [(self.cells_loaded, 0), *([(self.tables_loaded, 1)] if self.tables else [])]
+        for flag, own in kinds:
+            with m.If(self.load & (self.load_tables == own)):
+                m.d.sync += flag.eq(0)
+            with m.Elif(self.good & (of_tables == own)):
+                m.d.sync += flag.eq(1)
+        return self.good & Mux(of_tables, self.cells_loaded, self.tables_loaded)
+
+    def _commands(self, m: Module, stop: Signal, abort: Signal) -> None:
+        """Which command is heeded, and why it is not."""
+        at, command = self.state, self.command
+        computing = (at == State.RUNNING) | (at == State.STOPPING)
+        loading = at == State.LOADING
+        refused = Mux(computing, Code.BUSY, Code.NOT_LOADED)
+        load_cells = Signal()
+        reasons = [
+            (self.start, Mux(at == State.READY, Code.NONE, refused)),
+            (stop, Mux(at == State.RUNNING, Code.NONE, Code.NOT_RUNNING)),
+            (abort, Mux(self.running | self.aborting | loading | self.dropping, Code.NONE, Code.NOT_RUNNING)),
+            (load_cells, self.locked),
+            (self.next_failed, Const(Code.NONE, CODE_BITS)),
+        ]
+        if self.tables:
+            reasons.append((self.load_tables, self.locked))
+        m.d.comb += self.load.eq(load_cells | self.load_tables)
+        m.d.comb += self.refusal.eq(Code.MALFORMED)
+        with m.Switch(command):
+            for k, (heeded, reason) in enumerate(reasons):
+                with m.Case(1 << k):
+                    m.d.comb += [self.refusal.eq(reason), heeded.eq(reason == Code.NONE)]
+        m.d.comb += [
+            self.abort_load.eq(abort & loading),
+            self.locked.eq(Mux(computing | loading, Code.BUSY, Code.NONE)),
+            self.unloadable.eq(Mux(loading, Code.NONE, Mux(computing, Code.BUSY, Code.NOT_LOADING))),
+        ]
+
+    def _counters(self, m: Module) -> Value:
+        """Cycles and reads; whether every read has been answered."""
+        asked, came = Signal(self.macros), Signal(self.macros)
+        under_way = Signal(32)
+        reads, answers = total(list(asked)), total(list(came))
+        m.d.sync += [asked.eq(self.requests), came.eq(self.answers), under_way.eq(under_way + reads - answers)]
+        computing = self.running | (self.state == State.STOPPING)
+        with m.If(self.start):
+            m.d.sync += [self.cycles.eq(0), self.reads.eq(0)]
+        with m.Else():
+            m.d.sync += [self.cycles.eq(self.cycles + computing), self.reads.eq(self.reads + reads)]
+        return (under_way == 0) & ~asked.any() & ~came.any()
+
+    def _errors(self, m: Module, aborted: Value) -> None:
+        found = Signal(CODE_BITS)
+        with m.If(self.fault.any()):
+            m.d.comb += found.eq(self.fault)
+        with m.Elif(self.loaded & (self.load_code != Code.NONE)):
+            m.d.comb += found.eq(self.load_code)
+        with m.Elif(aborted):
+            m.d.comb += found.eq(Code.ABORTED)
+        with m.Else():
+            m.d.comb += found.eq(self.refused)
+        m.d.comb += self.error.eq(found != Code.NONE)
+        with m.If(~self.flagged):
+            m.d.sync += self.code.eq(found)

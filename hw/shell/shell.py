@@ -1,0 +1,322 @@
+"""A network behind a bus: registers, loading of its cells and tables, runs of images, an interrupt."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetInserter, Value
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from selvage.hw.network.network import Network, NetworkParameters
+from selvage.hw.shell.axi import AxiLite, FrameParameters, StreamIn, StreamOut, axi_lite_signature, axi_stream_signature
+from selvage.hw.shell.programming import Programmer, ProgrammingParameters, program_signature
+from selvage.hw.shell.registers import Code, RegisterFile, RegisterParameters
+from selvage.hw.shell.run import Run
+from selvage.hw.shell.wishbone import QueueIn, QueueOut, Wishbone, wishbone_signature
+from selvage.hw.tile.streams import crossbar_signature
+
+NETWORK = "network"  # module of the bare network, which the shell instantiates
+
+
+@dataclass(frozen=True, eq=False)
+class ShellParameters:
+    """A network and its shell. ``queue``: words that wait at each input and output of a Wishbone shell."""
+
+    network: NetworkParameters
+    bus: Literal["axi", "wishbone"] = "axi"
+    retries: int = 3
+    queue: int = 16
+
+    def __post_init__(self) -> None:
+        if self.bus not in ("axi", "wishbone"):
+            raise ValueError(f"bus must be 'axi' or 'wishbone', not {self.bus!r}")
+        if self.queue < 2:
+            raise ValueError(f"queue must be at least 2, not {self.queue}")
+        if self.network.direct:
+            raise ValueError("a shell needs a whole network, not a direct one")
+        sides = {(own.rows, own.columns) for own in self.network.macros}
+        if len(sides) != 1:
+            raise ValueError(f"all macros must have the same sides, and there must be one: {sorted(sides)}")
+
+    @property
+    def cell_bits(self) -> int:
+        return self.network.plan.layers[0].placement.chip.cell_bits
+
+    @cached_property
+    def programming(self) -> ProgrammingParameters:
+        macros = self.network.macros
+        sides = (len(macros), macros[0].rows, macros[0].columns, self.cell_bits)
+        words = len(self.network.table)
+        return ProgrammingParameters(*sides, tables=words, design=self.network.design if words else 0)
+
+    @cached_property
+    def registers(self) -> RegisterParameters:
+        p = self.programming
+        sides = (p.macros, p.rows, p.columns, p.cell_bits)
+        counts = (len(self.network.inputs), len(self.network.outputs))
+        return RegisterParameters(*sides, self.retries, *counts, self.bus == "wishbone", bool(p.tables), p.design)
+
+    @cached_property
+    def inputs(self) -> tuple[FrameParameters, ...]:
+        """Frames of each input: an image."""
+        tensors = zip(self.network.plan.inputs, self.network.inputs, strict=True)
+        return tuple(FrameParameters(bits, lanes, tensor.numbers // lanes) for tensor, (bits, lanes) in tensors)
+
+    @cached_property
+    def outputs(self) -> tuple[FrameParameters, ...]:
+        tensors = zip(self.network.plan.outputs, self.network.outputs, strict=True)
+        return tuple(FrameParameters(bits, lanes, tensor.numbers // lanes) for tensor, (bits, lanes) in tensors)
+
+
+class Contained(wiring.Component):
+    """An instance of module ``name`` with the ports of ``component``, and a reset of its own."""
+
+    def __init__(self, component: wiring.Component, name: str) -> None:
+        self.name, self.inner = name, component.signature
+        super().__init__({"pins": Out(component.signature), "reset": In(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        ports = {"i_clk": ClockSignal(), "i_rst": self.reset}
+        for path, member, value in self.inner.flatten(self.pins):
+            ports[f"{'i' if member.flow is In else 'o'}_{'__'.join(map(str, path))}"] = value
+        m.submodules.instance = Instance(self.name, **ports)
+        return m
+
+
+class Shell(wiring.Component):
+    """A network with its registers on a bus. Its reset is synchronous and active high, whatever the bus.
+
+    The network is held in reset outside runs, with the queues around it, so nothing of one run is left for the next.
+
+    Members
+    -------
+    s_axil_x, s_axis_k_x, m_axis_k_x : registers, frames of input k and of output k: of an AXI shell
+    wb_x : registers, data among them: of a Wishbone shell
+    interrupt_request : a level: what INTERRUPT_STATUS has and INTERRUPT_ENABLE allows
+    crossbar_k, program_k : of macro k; the latter is idle in runs, the former outside them
+    """
+
+    def __init__(self, parameters: ShellParameters) -> None:
+        self.p = p = parameters
+        self.network = Network(p.network)
+        self.modules = {**self.network.library.components, NETWORK: self.network}  # to emit before the shell
+        if p.bus == "axi":
+            members = _flat("s_axil", axi_lite_signature().flip())
+            for k, own in enumerate(p.inputs):
+                members |= _flat(f"s_axis_{k}", axi_stream_signature(own).flip())
+            for k, own in enumerate(p.outputs):
+                members |= _flat(f"m_axis_{k}", axi_stream_signature(own))
+        else:
+            members = _flat("wb", wishbone_signature().flip())
+        for k, own in enumerate(p.network.macros):
+            members |= {
+                f"crossbar_{k}": Out(crossbar_signature(own)),
+                f"program_{k}": Out(program_signature(p.programming)),
+            }
+        super().__init__({**members, "interrupt_request": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        m.submodules.registers = registers = RegisterFile(p.registers)
+        m.submodules.run = run = Run(len(p.network.macros), bool(p.programming.tables))
+        m.submodules.programmer = programmer = Programmer(p.programming)
+        m.submodules.network = network = Contained(self.network, NETWORK)
+        m.d.comb += network.reset.eq(~run.running)
+        self._bus(m, registers)
+        self._programming(m, registers, run, programmer)
+        self._tables(m, network.pins, run, programmer)
+        self._macros(m, network.pins, run)
+        entering = [self._input(m, k, network.pins, registers, run) for k in range(len(p.inputs))]
+        leaving = [self._output(m, k, network.pins, registers, run) for k in range(len(p.outputs))]
+        self._status(m, registers, run, programmer, entering)
+        early, late = (Cat(getattr(own, name) for own in entering).any() for name in ("early", "late"))
+        m.d.comb += [
+            run.settled.eq(~run.endless & Cat(own.images == run.limit for own in (*entering, *leaving)).all()),
+            run.begun.eq(_choose([own.begun for own in entering], lambda a, b: a > b)),
+            run.empty.eq(~Cat(own.axi.tvalid for own in leaving).any()),
+            run.fault.eq(Mux(early, Code.EARLY_LAST, Mux(late, Code.LATE_LAST, Code.NONE))),
+            registers.images_done_count.eq(_choose([own.images for own in leaving], lambda a, b: a < b)),
+        ]
+        return m
+
+    def _bus(self, m: Module, registers: RegisterFile) -> None:
+        if self.p.bus == "axi":
+            m.submodules.bus = bus = AxiLite()
+            self._join(m, "s_axil", bus.axi)
+        else:
+            m.submodules.bus = bus = Wishbone()
+            self._join(m, "wb", bus.wishbone)
+        wiring.connect(m, bus.bus, registers.bus)
+
+    def _status(
+        self, m: Module, registers: RegisterFile, run: Run, programmer: Programmer, entering: list[StreamIn]
+    ) -> None:
+        r = registers
+        commands = ["start", "stop", "abort", "load", "next_failed"]
+        commands += ["load_tables"] if self.p.programming.tables else []
+        raised = {"done": run.done, "error": run.error, "loaded": run.good}
+        if self.p.bus == "axi":
+            raised["dropped"] = Cat(own.dropped for own in entering).any()
+            m.d.comb += [
+                run.dropping.eq(Cat(own.dropping for own in entering).any()),
+                r.status_dropping.eq(run.dropping),
+            ]
+        m.d.comb += [
+            run.command.eq(Cat(getattr(r, f"control_{name}") for name in commands)),
+            r.control_refusal.eq(run.refusal),
+            r.images_refusal.eq(run.locked),
+            r.programming_refusal.eq(run.locked),
+            run.images.eq(r.images_count),
+            run.refused.eq(Mux(r.bus.valid & r.bus.ready, r.code, Code.NONE)),
+            run.flagged.eq(r.interrupt_status_error),
+            r.status_state.eq(run.state),
+            r.status_load_ready.eq(programmer.image.ready),
+            r.status_failed.eq(programmer.failed.valid),
+            r.status_cells.eq(run.cells_loaded),
+            r.status_tables.eq(run.tables_loaded),
+            r.status_code.eq(run.code),
+            r.status_load_code.eq(run.last_load),
+            Cat(r.cycles_low_count, r.cycles_high_count).eq(run.cycles),
+            Cat(r.reads_low_count, r.reads_high_count).eq(run.reads),
+            *(getattr(r, f"interrupt_status_{name}_set").eq(value) for name, value in raised.items()),
+        ]
+        lines = [getattr(r, f"interrupt_status_{name}") & getattr(r, f"interrupt_enable_{name}") for name in raised]
+        m.d.sync += self.interrupt_request.eq(Cat(lines).any())
+
+    def _programming(self, m: Module, registers: RegisterFile, run: Run, programmer: Programmer) -> None:
+        r, word = registers, programmer.image
+        shown = programmer.failed.payload
+        m.d.comb += [
+            programmer.begin.eq(run.load),
+            programmer.abort.eq(run.abort_load),
+            programmer.retries.eq(r.programming_retries),
+            programmer.tolerated.eq(r.programming_tolerated),
+            run.loaded.eq(programmer.done),
+            run.load_code.eq(programmer.code),
+            word.valid.eq((r.load_word_access | r.load_last_access) & (run.unloadable == Code.NONE)),
+            word.payload.word.eq(r.load_word_value | r.load_last_value),  # 0 but in an access
+            word.payload.last.eq(r.load_last_access),
+            programmer.failed.ready.eq(run.next_failed),
+            r.failed_count_count.eq(programmer.failed_count),
+            Cat(r.failed_cell_row, r.failed_cell_column).eq(Cat(shown.row, shown.column)),
+            Cat(r.failed_levels_macro, r.failed_levels_wanted, r.failed_levels_found).eq(shown.as_value()[32:]),
+        ]
+        for name in ("load_word", "load_last"):
+            m.d.comb += getattr(r, f"{name}_refusal").eq(run.unloadable)
+            m.d.comb += getattr(r, f"{name}_ready").eq(word.ready)
+        for k in range(self.p.programming.macros):
+            wiring.connect(m, getattr(programmer, f"program_{k}"), wiring.flipped(getattr(self, f"program_{k}")))
+
+    def _tables(self, m: Module, pins: wiring.PureInterface, run: Run, programmer: Programmer) -> None:
+        """Writes to what the network loads, through a register: they spread over all of it."""
+        if not self.p.programming.tables:
+            return
+        m.d.comb += programmer.tables.eq(run.load_tables)
+        m.d.sync += [
+            pins.table.write.eq(programmer.table.write),
+            pins.table.address.eq(programmer.table.address),
+            pins.table.data.eq(programmer.table.data),
+        ]
+
+    def _macros(self, m: Module, pins: wiring.PureInterface, run: Run) -> None:
+        """Requests only in runs; outside them codes of reads that were under way are passed over."""
+        requests, answers = [], []
+        for k in range(len(self.p.network.macros)):
+            inner, outer = getattr(pins, f"crossbar_{k}"), getattr(self, f"crossbar_{k}")
+            m.d.comb += [
+                outer.request.valid.eq(inner.request.valid & run.running),
+                outer.request.payload.eq(inner.request.payload),
+                inner.request.ready.eq(outer.request.ready),
+                inner.codes.valid.eq(outer.codes.valid & run.running),
+                inner.codes.payload.eq(outer.codes.payload),
+                outer.codes.ready.eq(inner.codes.ready | ~run.running),
+            ]
+            requests.append(outer.request.valid & outer.request.ready)
+            answers.append(outer.codes.valid & outer.codes.ready)
+        m.d.comb += [run.requests.eq(Cat(requests)), run.answers.eq(Cat(answers))]
+
+    def _input(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamIn:
+        own, target = self.p.inputs[k], getattr(pins, f"i_{k}")
+        m.submodules[f"input_{k}"] = frames = StreamIn(own, framed=self.p.bus == "axi")
+        names = ("running", "start", "forget", "hold", "endless", "limit")
+        m.d.comb += [getattr(frames, name).eq(getattr(run, name)) for name in names]
+        if self.p.bus == "axi":
+            self._join(m, f"s_axis_{k}", frames.axi)
+            wiring.connect(m, frames.o, target)
+            return frames
+        m.submodules[f"parts_{k}"] = parts = QueueIn(own)
+        self._queue(m, f"words_{k}", frames.o, target, run)
+        m.d.comb += [
+            parts.access.eq(getattr(registers, f"data_in_{k}_access")),
+            parts.value.eq(getattr(registers, f"data_in_{k}_value")),
+            parts.running.eq(run.running),
+            getattr(registers, f"data_in_{k}_refusal").eq(parts.refusal),
+            getattr(registers, f"data_in_{k}_ready").eq(1),
+            registers.data_ready_inputs[k].eq(frames.axi.tready),
+            frames.axi.tvalid.eq(parts.axi.tvalid),
+            frames.axi.tdata.eq(parts.axi.tdata),
+            frames.axi.tlast.eq(frames.final),  # an image is counted, not marked
+            parts.axi.tready.eq(frames.axi.tready),
+        ]
+        return frames
+
+    def _queue(
+        self, m: Module, name: str, source: wiring.PureInterface, target: wiring.PureInterface, run: Run
+    ) -> None:
+        """A queue of words between two streams, empty outside runs."""
+        words = fifo.SyncFIFOBuffered(width=len(source.payload.as_value()), depth=self.p.queue)
+        m.submodules[name] = ResetInserter(~run.running)(words)
+        m.d.comb += [
+            words.w_en.eq(source.valid),
+            words.w_data.eq(source.payload.as_value()),
+            source.ready.eq(words.w_rdy),
+            target.valid.eq(words.r_rdy),
+            target.payload.as_value().eq(words.r_data),
+            words.r_en.eq(target.ready),
+        ]
+
+    def _output(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamOut:
+        m.submodules[f"output_{k}"] = frames = StreamOut(self.p.outputs[k])
+        source = getattr(pins, f"o_{k}")
+        m.d.comb += [frames.running.eq(run.running), frames.start.eq(run.start)]
+        if self.p.bus == "axi":
+            wiring.connect(m, source, frames.i)
+            m.d.comb += frames.forget.eq(run.forget)
+            self._join(m, f"m_axis_{k}", frames.axi)
+            return frames
+        self._queue(m, f"queue_{k}", source, frames.i, run)
+        m.submodules[f"parts_out_{k}"] = parts = QueueOut(self.p.outputs[k])
+        wiring.connect(m, frames.axi, parts.axi)
+        m.d.comb += [
+            frames.forget.eq(run.forget | run.aborting),  # the host reads no word of a run that ended early
+            parts.forget.eq(frames.forget),
+            parts.access.eq(getattr(registers, f"data_out_{k}_access")),
+            getattr(registers, f"data_out_{k}_value").eq(parts.value),
+            getattr(registers, f"data_out_{k}_refusal").eq(parts.refusal),
+            getattr(registers, f"data_out_{k}_ready").eq(1),
+            registers.data_ready_outputs[k].eq(frames.axi.tvalid),
+        ]
+        return frames
+
+    def _join(self, m: Module, prefix: str, inner: wiring.PureInterface) -> None:
+        """Pins ``prefix_x`` and the members of an interface."""
+        for name in inner.signature.members:
+            outer, own = getattr(self, f"{prefix}_{name}"), getattr(inner, name)
+            m.d.comb += own.eq(outer) if self.signature.members[f"{prefix}_{name}"].flow is In else outer.eq(own)
+
+
+def _flat(prefix: str, signature: wiring.Signature) -> dict[str, wiring.Member]:
+    """Members as pins of their own, named as tools know them."""
+    return {f"{prefix}_{name}": member for name, member in signature.members.items()}
+
+
+def _choose(values: list[Value], better: Callable[[Value, Value], Value]) -> Value:
+    """The best of some numbers."""
+    best, *rest = values
+    for own in rest:
+        best = Mux(better(own, best), own, best)
+    return best

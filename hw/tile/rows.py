@@ -1,0 +1,111 @@
+"""The row registers of an array: the inputs of its rows, for this step and the next."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+from selvage.hw.lib.tables import lookup
+from selvage.hw.tile.parameters import EngineParameters
+from selvage.hw.tile.streams import load_signature, move_layout
+
+
+class RowRegisters(Component):
+    """A word for each row group, in two banks, and for the last step loaded which groups have something to drive.
+
+    A word of the window is in its rows two cycles after it came; its group's ``pending`` bit says a cycle later that
+    one of its values is not zero (with ``skip`` off: always).
+
+    Members
+    -------
+    load, move : the window's words, and what this array takes of them
+    pending, loaded : row groups of a step that is loaded and not ``taken``
+    group, bank : of which ``values`` are shown, combinational
+    """
+
+    def __init__(self, parameters: EngineParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "load": In(load_signature(p.lanes, p.input_bits)),
+                "move": In(move_layout(p)),
+                "pending": Out(len(p.groups)),
+                "loaded": Out(1),
+                "taken": In(1),
+                "group": In(p.group_bits),
+                "bank": In(1),
+                "values": Out(p.group_rows * p.input_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self.p
+        m.submodules.rows = rows = Memory(shape=p.group_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
+        write = rows.write_port(granularity=p.input_bits)
+        read = rows.read_port(domain="comb")
+        # A block's last group may be lower than an OU: what is stored of its other rows does not exist.
+        existing = Signal(p.group_rows)
+        m.d.comb += [
+            read.addr.eq(Cat(self.group, self.bank)),
+            existing.eq(lookup([2**g.count - 1 for g in p.groups], self.group, width=p.group_rows)),
+            self.values.eq(read.data & Cat(row.replicate(p.input_bits) for row in existing)),
+        ]
+        written, last = self._write(m, write)
+        m.d.sync += self.pending.eq(Mux(self.taken, 0, self.pending) | written)
+        with m.If(last):
+            m.d.sync += self.loaded.eq(1)
+        with m.Elif(self.taken):
+            m.d.sync += self.loaded.eq(0)
+        return m
+
+    def _write(self, m: Module, write: object) -> tuple[Value, Value]:
+        """Bring a word's lanes to their rows; returns the groups to mark and the end of the load, a cycle later."""
+        p = self.p
+        move, late = Signal(move_layout(p)), Signal(move_layout(p))
+        valid, last = Signal(2), Signal(3)
+        group = Signal(p.group_bits)
+        enable = Signal(p.group_rows)
+        bank = Signal()
+        values = Signal(p.group_rows * p.input_bits, reset_less=True)
+        m.d.sync += [
+            move.eq(self.move),
+            late.eq(move),
+            valid.eq(Cat(self.load.valid, valid)),
+            last.eq(Cat(self.load.last, last)),
+            group.eq(late.group),
+            enable.eq(Mux(valid[1], late.rows, 0)),
+            bank.eq(bank ^ last[2]),
+            values.eq(self._placed(m, move, late)),
+        ]
+        m.d.comb += [write.addr.eq(Cat(group, bank)), write.data.eq(values), write.en.eq(enable)]
+        groups = len(p.groups)
+        if not p.skip:
+            return last[2].replicate(groups), last[2]
+        marks = Signal(groups)
+        nonzero = Signal(2)
+        m.d.sync += nonzero.eq(Cat(valid[0] & (self.load.nonzero & move.takes).any(), nonzero))
+        m.d.sync += marks.eq(Cat(late.group == k for k in range(groups)))
+        return marks & nonzero[1].replicate(groups), last[2]
+
+    def _placed(self, m: Module, move: data.View, late: data.View) -> Value:
+        """The word's lanes at their rows, a cycle later: a selector for each row, or a logarithmic rotator with the
+        stages that the load plan uses, half of them before the register; ``late`` is ``move`` in that cycle."""
+        p, bits = self.p, self.p.input_bits
+        half = Signal(p.lanes * bits, reset_less=True)
+        if p.gather:
+            m.d.sync += half.eq(self.load.data)
+            lanes = [half.word_select(lane, bits) for lane in range(p.lanes)]
+            return Cat(Array(lanes)[late.lanes[row]] for row in range(p.group_rows))
+        stages = [bit for bit in range(len(move.rotation)) if any(amount >> bit & 1 for amount in p.rotations)]
+        cut = -(-len(stages) // 2)
+        m.d.sync += half.eq(self._turned(m, self.load.data.as_value(), move, stages[:cut]))
+        copies = -(-p.group_rows // p.lanes)
+        return self._turned(m, half, late, stages[cut:]).replicate(copies)[: p.group_rows * bits]
+
+    def _turned(self, m: Module, word: Value, move: data.View, stages: list[int]) -> Value:
+        for bit in stages:
+            stage = Signal(len(word), name=f"turned_{bit}")
+            m.d.comb += stage.eq(Mux(move.rotation[bit], word.rotate_left(self.p.input_bits << bit), word))
+            word = stage
+        return word

@@ -1,0 +1,179 @@
+"""The steps of an image in order: where each step's window lies, which pixels it needs and which it leaves behind."""
+
+from collections.abc import Callable
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Out
+
+from selvage.hw.lib.tables import count_ahead, lookup
+from selvage.hw.tile.parameters import BufferParameters
+
+Pick = Callable[..., int]
+
+
+def position_layout(p: BufferParameters) -> data.StructLayout:
+    """A place in the image, column first, so that the whole compares as raster order does."""
+    most = [_Axis(p, axis).reach for axis in range(2)]
+    return data.StructLayout({"column": most[1].bit_length(), "row": (most[0] + p.rows).bit_length()})
+
+
+def step_layout(p: BufferParameters) -> data.StructLayout:
+    """A step: its base along both axes, also as line of the ring and word of the line; the pixels it needs, and what
+    may be written while it is the oldest."""
+    axes = {}
+    for axis, name in enumerate(("row", "column")):
+        own = _Axis(p, axis)
+        axes |= {
+            name: signed(own.width),
+            f"{name}_remainder": own.remainder_bits,
+            f"{name}_base": range(max(2, own.places)),
+        }
+    return data.StructLayout(
+        {
+            **axes,
+            "need": position_layout(p),  # the last pixel inside the map
+            "outside": 1,  # the window needs no pixel
+            "limit": position_layout(p),  # the first that must wait
+            "last": 1,  # of the image
+        }
+    )
+
+
+class _Axis:
+    """Geometry of the steps along one axis: base = quotient * insert + remainder."""
+
+    def __init__(self, p: BufferParameters, axis: int) -> None:
+        self.p, self.axis = p, axis
+        self.name = "row" if axis == 0 else "column"
+        self.insert, self.stride = p.sweep.insert[axis], p.sweep.stride[axis]
+        self.size, self.steps = p.sweep.size[axis], p.sweep.steps[axis]
+        # In pixels, or with inserted zeros in less: no position is further away.
+        self.reach = max(abs(read[axis]) for read in p.reads) + (self.steps + 1) * self.stride + self.size
+        self.width = (self.reach + p.rows).bit_length() + 2
+        self.remainder_bits = (self.insert - 1).bit_length()
+        # Of its base: lines of the ring, or words of a line.
+        self.places = p.rows if axis == 0 else (self.steps * self.stride + 1) * p.words
+
+    def offset(self, pick: Pick) -> int:
+        """Smallest or largest offset of the window, in positions."""
+        return pick(read[self.axis] for read in self.p.reads)
+
+    @property
+    def move(self) -> int:
+        """Positions from step to step: with inserted zeros a position is not a pixel."""
+        return 1 if self.insert > 1 else self.stride
+
+
+class _Counters:
+    """Registers of an axis. Each edge of the window has its own, so none is a sum of others."""
+
+    def __init__(self, m: Module, axis: _Axis, enable: Value) -> None:
+        self.m, self.axis, self.enable = m, axis, enable
+        _, self.last = count_ahead(m, axis.name, axis.steps, enable)
+        self.quotient, self.remainder, carries = self.position("", 0)
+        self.base = self._base(carries)
+
+    def position(self, name: str, offset: int) -> tuple[Signal, Signal, Value]:
+        """Base + ``offset`` as quotient and remainder of the insert, and whether the next step raises the quotient."""
+        m, axis = self.m, self.axis
+        quotient, remainder = divmod(offset, axis.insert)
+        value = Signal(signed(axis.width), init=quotient, name=f"{axis.name}{name}_quotient")
+        rest = Signal(axis.remainder_bits, init=remainder, name=f"{axis.name}{name}_remainder")
+        carries: Value = rest == axis.insert - 1 if axis.insert > 1 else Const(1, 1)
+        with m.If(self.enable):
+            if axis.insert > 1:
+                m.d.sync += rest.eq(Mux(carries, 0, rest + 1))
+            with m.If(carries):
+                m.d.sync += value.eq(value + axis.move)
+            with m.If(self.last):
+                m.d.sync += [value.eq(quotient), rest.eq(remainder)]
+        return value, rest, carries
+
+    def edge(self, name: str, pick: Pick) -> Signal:
+        """Pixel of the window's first or last position, not clipped."""
+        return self.position(f"_{name}", self.axis.offset(pick))[0]
+
+    def beyond(self, name: str, pick: Pick) -> Signal:
+        """`edge`, counted from the first pixel behind the map."""
+        axis = self.axis
+        return self.position(f"_{name}", axis.offset(pick) - axis.size * axis.insert)[0]
+
+    def _base(self, carries: Value) -> Signal:
+        """Where the quotient's pixel stands: its line of the ring, or its first word in the line."""
+        m, axis = self.m, self.axis
+        base = Signal(range(max(2, axis.places)), name=f"{axis.name}_base")
+        if axis.axis == 0:
+            moved = lookup([(line + axis.move) % axis.places for line in range(axis.places)], base)
+        else:
+            moved = base + axis.move * self.axis.p.words
+        with m.If(self.enable & self.last):
+            m.d.sync += base.eq(0)
+        with m.Elif(self.enable & carries):
+            m.d.sync += base.eq(moved)
+        return base
+
+
+class StepGenerator(wiring.Component):
+    """The steps of an image, and again those of the next, without an end. One a cycle, the first after a cycle.
+
+    It runs ahead of the loads, so what a step needs is in registers long before the step may begin.
+    """
+
+    def __init__(self, parameters: BufferParameters) -> None:
+        self.p = parameters
+        super().__init__({"o": Out(stream.Signature(step_layout(parameters)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        o, p = self.o, self.p
+        move = Signal()
+        row_end = Signal()
+        x = _Counters(m, _Axis(p, 1), move)
+        y = _Counters(m, _Axis(p, 0), row_end)
+        m.d.comb += [move.eq(~o.valid | o.ready), row_end.eq(move & x.last)]
+        m.d.sync += o.valid.eq(1)
+        own = o.payload
+        with m.If(move):
+            for name, axis in (("row", y), ("column", x)):
+                m.d.sync += [
+                    own[name].eq(axis.quotient),
+                    own[f"{name}_remainder"].eq(axis.remainder),
+                    own[f"{name}_base"].eq(axis.base),
+                ]
+            m.d.sync += own.last.eq(x.last & y.last)
+            self._needs(m, y, x)
+            self._leaves(m, y, x)
+        return m
+
+    def _needs(self, m: Module, y: _Counters, x: _Counters) -> None:
+        """The window's last pixel inside the map; whether none is inside."""
+        outside: Value = Const(0)
+        for counters, own in ((y, self.o.payload.need.row), (x, self.o.payload.need.column)):
+            size = counters.axis.size
+            last = counters.edge("last", max)
+            # Comparisons with 0 and the map's size are signs of registers that count from there.
+            first_beyond = counters.beyond("first_beyond", min)
+            outside = outside | last[-1] | ~first_beyond[-1]
+            m.d.sync += own.eq(Mux(counters.beyond("last_beyond", max)[-1], last, size - 1))
+        m.d.sync += self.o.payload.outside.eq(outside)
+
+    def _leaves(self, m: Module, y: _Counters, x: _Counters) -> None:
+        """A pixel may be written over the one ``rows`` lines above it when that is above the window; where the next
+        row of steps starts lower, also when it is left of it in its first line. Limits beyond the map do no harm."""
+        p, limit, axis = self.p, self.o.payload.limit, y.axis
+        top, _, lower = y.position("_top", axis.offset(min))
+        free = y.position("_free", axis.offset(min) + p.rows * axis.insert)[0]
+        left = x.edge("left", min)
+        following = y.position("_following", axis.offset(min) + axis.move - axis.insert)[0]  # less one
+        m.d.sync += [
+            limit.row.eq(Mux(top[-1], p.rows, free)),
+            limit.column.eq(Mux(left[-1] | ~lower | following[-1], 0, left)),
+        ]
+
+
+def first_limit(p: BufferParameters) -> dict[str, int]:
+    """``limit`` of an image's first step."""
+    y, left = _Axis(p, 0), max(_Axis(p, 1).offset(min) // p.sweep.insert[1], 0)
+    first, following = y.offset(min) // y.insert, (y.offset(min) + y.move) // y.insert
+    return {"row": max(first, 0) + p.rows, "column": left if following > max(first, 0) else 0}

@@ -1,0 +1,161 @@
+"""Layouts and signatures of what passes between components."""
+
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from selvage.hw.tile.parameters import EngineParameters
+from selvage.mapping.load import LoadMove
+
+
+def load_signature(lanes: int, bits: int) -> wiring.Signature:
+    """Words on their way to every array: broadcast, never stalled.
+
+    ``valid`` and ``last`` (of the step; only with ``valid``) come one cycle before their ``data`` and the lanes that
+    are not zero.
+    """
+    return wiring.Signature(
+        {"valid": Out(1), "last": Out(1), "data": Out(data.ArrayLayout(bits, lanes)), "nonzero": Out(lanes)}
+    )
+
+
+def move_layout(p: EngineParameters) -> data.StructLayout:
+    """What an array does with a word (`mapping.load.LoadMove`), one cycle before the word; the lanes that it takes."""
+    lane = max(1, (p.lanes - 1).bit_length())
+    source = {"lanes": data.ArrayLayout(lane, p.group_rows)} if p.gather else {"rotation": lane}
+    return data.StructLayout({"group": p.group_bits, **source, "rows": p.group_rows, "takes": p.lanes})
+
+
+def move_value(p: EngineParameters, move: LoadMove | None) -> int:
+    """A move of the load plan as bits."""
+    if move is None:
+        return 0
+    layout = move_layout(p)
+    source = {"lanes": list(move.lanes)} if p.gather else {"rotation": move.rotation}
+    rows = [row for row in range(p.group_rows) if move.rows >> row & 1]
+    lanes = {move.lanes[row] if p.gather else (row - move.rotation) % p.lanes for row in rows}
+    takes = sum(1 << lane for lane in lanes) if p.skip else 0
+    return layout.const({"group": move.group, **source, "rows": move.rows, "takes": takes}).as_value().value
+
+
+def request_layout(p: EngineParameters) -> data.StructLayout:
+    """One OU read: the input bit on each word line, and the columns to convert."""
+    return data.StructLayout({"wordlines": p.rows, "column_group": p.column_group_bits})
+
+
+def crossbar_signature(p: EngineParameters) -> wiring.Signature:
+    """Pins of the crossbar macro, seen from the tile: codes come back in order, whenever they like."""
+    codes = data.ArrayLayout(p.adc_bits, p.ou_cols)
+    return wiring.Signature({"request": Out(stream.Signature(request_layout(p))), "codes": In(stream.Signature(codes))})
+
+
+def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayout:
+    """What the accumulator must know of a read: where its codes go, their plane, how many rows drive."""
+    return data.StructLayout(
+        {
+            "slot": max(1, (slots - 1).bit_length()),
+            "plane": max(1, (input_bits - 1).bit_length()),
+            "driven": driven_bits,
+            "last": 1,  # of the step
+            "none": 1,  # no read: the step needs none from this array
+        }
+    )
+
+
+def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tuple[Signal, Signal, Signal]:
+    """What comes out of the registers ``word``, kept in others when it is not taken at once.
+
+    Returns whether ``valid`` and ``word`` may be loaded anew, which is known from registers however late ``ready``
+    comes, and stays until they are; whether a word is kept, which then is the next to leave; the word that leaves, when
+    one is valid or kept. No cycle.
+    """
+    spare = Signal(len(word), reset_less=True, name="spare")
+    waits = Signal(name="waits")
+    moves = Signal(name="moves")
+    out = Signal(len(word), name="out")
+    m.d.comb += [moves.eq(~waits | ~valid), out.eq(Mux(waits, spare, word))]
+    with m.If(~waits):
+        m.d.sync += spare.eq(word)
+    m.d.sync += waits.eq((valid | waits) & ~ready)
+    return moves, waits, out
+
+
+class Relay(wiring.Component):
+    """Two words of a stream, in registers: what is said to either side comes from a register. A cycle, one a cycle."""
+
+    def __init__(self, layout: ShapeLike) -> None:
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        i, o = self.i, self.o
+        word, spare = (Signal(len(i.payload.as_value()), reset_less=True, name=name) for name in ("word", "spare"))
+        waits = Signal()
+        m.d.comb += [i.ready.eq(~waits), o.payload.as_value().eq(word)]
+        with m.If(~waits):
+            m.d.sync += spare.eq(i.payload)
+        with m.If(~o.valid | o.ready):
+            m.d.sync += [word.eq(Mux(waits, spare, i.payload)), o.valid.eq(waits | i.valid)]
+        m.d.sync += waits.eq((waits | i.valid) & o.valid & ~o.ready)
+        return m
+
+
+class Fork(wiring.Component):
+    """One stream to ``count`` readers, each of which takes a word when it can. No cycle."""
+
+    def __init__(self, layout: ShapeLike, count: int) -> None:
+        self.count = count
+        outputs = {f"o_{k}": Out(stream.Signature(layout)) for k in range(count)}
+        super().__init__({"i": In(stream.Signature(layout)), **outputs})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        outputs = [getattr(self, f"o_{k}") for k in range(self.count)]
+        has = Signal(self.count)  # the word in hand already
+        takes = Signal(self.count)
+        m.d.comb += takes.eq(has | Cat(o.ready for o in outputs))
+        m.d.comb += self.i.ready.eq(takes.all())
+        for k, o in enumerate(outputs):
+            m.d.comb += [o.valid.eq(self.i.valid & ~has[k]), o.payload.eq(self.i.payload)]
+        with m.If(self.i.valid):
+            m.d.sync += has.eq(Mux(self.i.ready, 0, takes))
+        return m
+
+
+class Queue(wiring.Component):
+    """Words of a stream, at most ``depth``, each a cycle later at the earliest; one a cycle.
+
+    Whether there is room, and whether there is a word, comes from registers. ``counted``: who gives the words knows
+    that there is room.
+    """
+
+    def __init__(self, layout: ShapeLike, depth: int, *, counted: bool = False) -> None:
+        self.depth, self.counted = depth, counted
+        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        i, o = self.i, self.o
+        m.submodules.words = words = Memory(shape=len(i.payload.as_value()), depth=self.depth, init=[])
+        write, read = words.write_port(), words.read_port(domain="comb")
+        count, stay = Signal(range(self.depth + 1)), Signal(range(self.depth + 2))
+        more = Signal()  # than one word
+        take = o.valid & o.ready
+        m.d.comb += [
+            write.en.eq(i.valid if self.counted else i.valid & i.ready),
+            write.data.eq(i.payload),
+            o.payload.as_value().eq(read.data),
+            stay.eq(count + write.en),
+        ]
+        # Whether a word leaves is known last, and selects.
+        m.d.sync += [
+            count.eq(Mux(take, stay - 1, stay)),
+            i.ready.eq(take | (stay != self.depth)),
+            o.valid.eq(write.en | Mux(take, more, o.valid)),
+            more.eq(Mux(take, stay > 2, stay > 1)),
+        ]
+        for address, move in ((write.addr, write.en), (read.addr, take)):
+            with m.If(move):
+                m.d.sync += address.eq(Mux(address == self.depth - 1, 0, address + 1))
+        return m

@@ -1,0 +1,135 @@
+"""A tile: arrays that share an input buffer, and everything between its streams and their pins."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from selvage.hw.lib.credits import STEPS, StepCredits
+from selvage.hw.lib.shared import Library
+from selvage.hw.lib.tables import lookup, total
+from selvage.hw.tile.accumulator import Accumulator
+from selvage.hw.tile.buffer import InputBuffer
+from selvage.hw.tile.engine import ArrayEngine
+from selvage.hw.tile.output import OutputStage, OverlapAdd, output_layout
+from selvage.hw.tile.pair import Pair
+from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.splice import Splice
+from selvage.hw.tile.streams import crossbar_signature, move_layout, move_value
+from selvage.mapping.drain import lanes_used
+
+COUNTER_BITS = 48
+
+
+class Tile(wiring.Component):
+    """Activations in, raw accumulators out.
+
+    Streams words of activations (`hw.tile.buffer.InputBuffer`) into the arrays' engines and beats of sums
+    (`hw.tile.output.output_layout`) out; images follow each other without a signal between them.
+    Engines, accumulators and the input buffer are modules of ``library``, each emitted once; of one of its own,
+    their names begin with ``prefix``.
+
+    Members
+    -------
+    i : activations
+    o : outputs
+    crossbar_k : pins of macro k
+    fetched, reads, conversions, pending, issued : with ``counters``: words accepted; OU reads of all arrays;
+        columns converted in them, lanes beyond a block left out;
+        cycles in which some array has an OU left to read; cycles in which some array reads one
+    """
+
+    def __init__(self, parameters: TileParameters, *, prefix: str = "", library: Library | None = None) -> None:
+        self.p = p = parameters
+        self.library = library or Library(prefix)
+        self.buffer = self.library.instance(InputBuffer, p.buffer, "input_buffer")
+        self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
+        self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
+        counters = dict.fromkeys(("fetched", "reads", "conversions", "pending", "issued"), Out(COUNTER_BITS))
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(p.buffer.format.raw_bits, p.buffer.lanes))),
+                "o": Out(stream.Signature(output_layout(p))),
+                **crossbars,
+                **(counters if p.counters else {}),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.input_buffer = buffer = self.buffer
+        m.submodules.splice = splice = Splice(self.p)
+        m.submodules.output_stage = output = OutputStage(self.p)
+        wiring.connect(m, wiring.flipped(self.i), buffer.i)
+        for k, (engine, accumulator) in enumerate(zip(self.engines, self.accumulators, strict=True)):
+            m.submodules[f"engine_{k}"], m.submodules[f"accumulator_{k}"] = engine, accumulator
+            self._array(m, k, engine, accumulator, splice)
+        m.submodules.rows_free = free = StepCredits(len(self.engines), STEPS)
+        m.d.comb += [
+            free.given.eq(Cat(engine.releases for engine in self.engines)),
+            free.taken.eq(buffer.begins),
+            buffer.hold.eq(~free.ready),
+            splice.ended.eq(Cat(accumulator.ended for accumulator in self.accumulators)),
+        ]
+        beats = splice.o
+        if self.p.placement.sweep.overlap:
+            m.submodules.overlap_add = overlap = OverlapAdd(self.p)
+            wiring.connect(m, splice.o, overlap.i)
+            beats = overlap.o
+        wiring.connect(m, beats, output.i)
+        wiring.connect(m, output.o, wiring.flipped(self.o))
+        if self.p.counters:
+            self._count(m)
+        return m
+
+    def _array(
+        self, m: Module, k: int, engine: wiring.Component, accumulator: wiring.Component, splice: Splice
+    ) -> None:
+        """Everything of reader ``k``."""
+        wiring.connect(m, engine.tag, accumulator.tag)
+        crossbars = [getattr(self, f"crossbar_{index}") for index in self.p.tile.read_together[k]]
+        if len(crossbars) == 1:
+            wiring.connect(m, engine.crossbar.request, wiring.flipped(crossbars[0].request))
+            wiring.connect(m, wiring.flipped(crossbars[0].codes), accumulator.codes)
+        else:
+            m.submodules[f"pair_{k}"] = pair = Pair(self.p.engines[k])
+            wiring.connect(m, engine.crossbar.request, pair.request)
+            wiring.connect(m, pair.codes, accumulator.codes)
+            for index, crossbar in enumerate(crossbars):
+                wiring.connect(m, getattr(pair, f"crossbar_{index}"), wiring.flipped(crossbar))
+        m.d.sync += engine.move.eq(self._move(k))
+        m.d.comb += [
+            engine.load.valid.eq(self.buffer.load.valid),
+            engine.load.last.eq(self.buffer.load.last),
+            engine.load.data.eq(self.buffer.load.data),
+            engine.load.nonzero.eq(self.buffer.load.nonzero),
+            engine.drained.eq(accumulator.freed),
+            accumulator.go.eq(splice.go[k]),
+            getattr(splice, f"sums_{k}").eq(accumulator.sums),
+        ]
+
+    def _move(self, k: int) -> Value:
+        """The load plan's move of reader ``k`` in the buffer's next cycle."""
+        own = self.p.engines[k]
+        moves = [move_value(own, move) for move in self.p.load.moves[k]]
+        return lookup(moves, self.buffer.index, width=move_layout(own).size)
+
+    def _count(self, m: Module) -> None:
+        requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.p.macros))]
+        taken = Signal(len(requests))
+        # A tag and its request are one read; the tag names the block's column group.
+        converted = []
+        used = lanes_used(self.p.placement, self.p.tile, self.p.drain)
+        for engine, lanes, own in zip(self.engines, used, self.p.tile.read_together, strict=True):
+            tag = engine.tag
+            real = tag.valid & tag.ready & ~tag.payload.none
+            converted.append(Mux(real, lookup([len(own) * count for count in lanes], tag.payload.slot), 0))
+        left = Cat(engine.left for engine in self.engines)
+        m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
+        m.d.sync += [
+            self.fetched.eq(self.fetched + (self.i.valid & self.i.ready)),
+            self.reads.eq(self.reads + total(list(taken))),
+            self.conversions.eq(self.conversions + total(converted)),
+            self.pending.eq(self.pending + left.any()),
+            self.issued.eq(self.issued + taken.any()),
+        ]

@@ -1,0 +1,181 @@
+"""Output files appear whole or not at all, and folders of them say when they are whole.
+
+Whoever writes holds a lock, and gives a file its name when all of it is written.
+"""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.errors import InputError
+from selvage.base.working import held, part_of
+
+LISTING = "files.txt"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside ``path``, then rename, one run at a time; straight into what is no file, as /dev/stdout is not.
+
+    `InputError` when that cannot be done.
+    """
+    if _is_stream(path):
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+        return
+    try:
+        with held(_lock(path)):
+            _write(path, content)
+    except OSError as error:
+        raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = part_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextlib.contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Hold folder ``out`` for `write_files`; where it was not there and nothing is written it is gone again.
+
+    `InputError`: it cannot be written, or another run holds it.
+    """
+    made = [own for own in (out, *out.parents) if not own.exists()]
+    try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(_lock(out / LISTING), wait=False))
+            except TimeoutError:
+                raise InputError(f"output {out} is being written by another run") from None
+            except OSError as error:
+                raise InputError(f"output {out} cannot be written: {error.strerror}") from None
+            yield
+    finally:
+        for own in made:
+            with contextlib.suppress(OSError):  # something is in it
+                own.rmdir()
+
+
+def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
+    """All of them, each whole, after all have been made; what is there with the same bytes is left alone.
+
+    ``files.txt`` lists them and is written last: without it a folder is not whole. Files of an earlier run that this
+    one has not are removed, and what a killed run left; others are not touched. Until the end ``files.txt.begun`` lists
+    all that may be there, so that the run after a killed one knows them.
+    """
+    check_places(contents, out)
+    listing, begun = out / LISTING, out / f"{LISTING}.begun"
+    known = {*_earlier(listing), *_earlier(begun)} - {LISTING}
+    stale = sorted(known - contents.keys())
+    write_changed({begun.name: lines(sorted(known | contents.keys())).encode()}, out)
+    listing.unlink(missing_ok=True)
+    write_changed(contents, out)
+    for path in stale:
+        for own in (out / path, part_of(out / path)):
+            own.unlink(missing_ok=True)
+        _remove_empty((out / path).parent, out)
+    names = [*contents, LISTING]
+    write_changed({LISTING: lines(sorted(names)).encode()}, out)
+    begun.unlink()
+    return [out / path for path in names]
+
+
+def _remove_empty(folder: Path, out: Path) -> None:
+    """A folder below ``out`` in which nothing is left, and those above it."""
+    while folder != out and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Each with its end."""
+    return "".join(f"{text}\n" for text in texts)
+
+
+def _earlier(listing: Path) -> list[str]:
+    """Files of the folder that a listing was written with."""
+    try:
+        found = listing.read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+    return [path for path in found if re.fullmatch(r"[\w-]+([./]+[\w-]+)*", path) and ".." not in path]
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether ``path`` is a device, a pipe or a socket: a file that takes its name would be no heir of it."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_places(names: Iterable[str], out: Path) -> None:
+    """`InputError` where a file cannot be: a folder in ``out`` has its name, or a file that of its folder."""
+    for path in (out / name for name in names):
+        if path.is_dir():
+            raise InputError(f"output {path} is a directory")
+        above = next(own for own in path.parents if own.exists())
+        if not above.is_dir():
+            raise InputError(f"output {path} cannot be written: {above} is not a directory")
+
+
+def write_changed(contents: Mapping[str, bytes], out: Path) -> list[Path]:
+    """Write files by their path in ``out``, each whole; what is there with the same bytes is left alone. `InputError`
+    before the first is written as far as that can be told (`check_places`)."""
+    check_places(contents, out)
+    for name, content in contents.items():
+        if _holds(out / name, content):
+            part_of(out / name).unlink(missing_ok=True)  # of a run that was killed
+        else:
+            _write(out / name, content)
+    return [out / name for name in contents]
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def npy_bytes(array: NDArray[np.int64]) -> bytes:
+    """The .npy file of an array."""
+    buffer = BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def check_writable(path: Path | None) -> None:
+    """`InputError` before any work is done, when ``path`` cannot become a file."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"output {path} is a directory")
+    if not _is_stream(path):
+        check_folder(path.parent, f"output {path}")
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """`InputError` when no file can be made in ``folder``, or in the nearest one above it that is there."""
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{what} cannot be written: {folder}: {error.strerror}") from None

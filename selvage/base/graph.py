@@ -1,0 +1,172 @@
+"""A quantised network: maps of codes, and the operations that make one of others."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.errors import InputError
+from selvage.base.layer import InputFormat, Layer
+
+Integers = NDArray[np.int64]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """Codes of one image, (C, H, W): real value = ``scale`` * (code - ``format.zero_point``).
+
+    Sums that leave a network before they are requantised are codes too: of 32 bits, their scale
+    (C,) one for each channel.
+    """
+
+    name: str
+    shape: Shape
+    scale: float | NDArray[np.float32]
+    format: InputFormat
+
+    @property
+    def numbers(self) -> int:
+        """Of one image."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Of a real value: times ``slope`` below 0, then no less than ``low`` and no more than ``high``."""
+
+    slope: float = 1.0
+    low: float = -float("inf")
+    high: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"low = {self.low} is above high = {self.high}")
+
+
+LINEAR = Activation()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Node:
+    """One operation; ``name`` is the ONNX node's, ``inputs`` the tensors' names."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Matrix(Node):
+    """A layer on crossbars: sums, bias, ``activation``, requantisation; without the latter two when ``raw``.
+
+    ``weights`` are of ``layer.weight_shape``, integers of any width, the zero point subtracted; ``bias`` (M,) in
+    units of input scale * weight scale; ``weight_scale`` (M,), below 0 where a folded normalisation turns the sign, is
+    taken as exact, whatever its type. ``zero_first``: halves as `Requantization` has them.
+    A dense layer behind a map is a convolution whose kernel is the whole map, and one whose outputs
+    become a map a transposed convolution of a 1x1 map: there bias and weight scales may be (M, OH, OW),
+    one for each output of the dense layer.
+    """
+
+    layer: Layer
+    weights: Integers
+    bias: Integers
+    weight_scale: NDArray[np.floating]
+    activation: Activation = LINEAR
+    raw: bool = False
+    zero_first: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pool(Node):
+    """The largest or the mean of each window; ``pads`` (top, left, bottom, right) take no part in a
+    maximum and are zeros in a mean. ``zero_first``: halves of a mean, which alone has an
+    ``activation``, as `Requantization` has them."""
+
+    kind: Literal["max", "average"]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    activation: Activation = LINEAR
+    zero_first: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Table(Node):
+    """A code for each code: any function of one value. ``entries[code - smallest code]``."""
+
+    function: str  # ONNX's operators, for reports
+    entries: Integers
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Node):
+    """The sum of two maps of one shape, their real values added before the activation. ``zero_first``: halves as
+    `Requantization` has them."""
+
+    activation: Activation = LINEAR
+    zero_first: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concat(Node):
+    """Channels of several maps one after the other, each requantised."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Resize(Node):
+    """Each pixel ``factor`` times in each direction (nearest)."""
+
+    factor: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(Node):
+    """The channels of a single pixel as a map (C, H, W): channel ``(y * W + x) * C + c`` is channel c of pixel (y, x).
+
+    That is the order in which a map's words flow, so nothing has to be moved.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in an order in which they can run; ``outputs`` name tensors that leave."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        known = {tensor.name for tensor in self.inputs}
+        for node in self.nodes:
+            for name in node.inputs:
+                if name not in known:
+                    raise InputError(f"node {node.name!r} reads {name!r}, which nothing before it makes")
+            if node.output.name in known:
+                raise InputError(f"node {node.name!r} makes {node.output.name!r}, which is there already")
+            known.add(node.output.name)
+        for name in self.outputs:
+            if name not in known:
+                raise InputError(f"output {name!r} is made by no node")
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All by name."""
+        return {tensor.name: tensor for tensor in (*self.inputs, *(node.output for node in self.nodes))}
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """The nodes on crossbars."""
+        return tuple(node for node in self.nodes if isinstance(node, Matrix))
+
+    def readers(self, name: str) -> list[Node]:
+        """Nodes that read a tensor, one twice where it does so twice."""
+        return [node for node in self.nodes for source in node.inputs if source == name]
+
+    def only(self, node: Node) -> Self:
+        """A network of this one node."""
+        tensors = self.tensors
+        inputs = tuple(tensors[name] for name in dict.fromkeys(node.inputs))
+        return replace(self, name=node.name, inputs=inputs, nodes=(node,), outputs=(node.output.name,))

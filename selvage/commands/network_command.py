@@ -1,0 +1,221 @@
+"""What the commands do with a whole network: sim, model and compile."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from selvage.base.chip import Chip, load_chip
+from selvage.base.errors import InputError, RtlError
+from selvage.base.files import npy_bytes, write_whole
+from selvage.bundle.network_bundle import write_network
+from selvage.commands.run_network import Flow, NodeReport, foretell_node, run_nodes, run_pipeline, slowest_node
+from selvage.commands.streams import progress, show, warn
+from selvage.commands.tables import table_of, tell_fault, tiles_of, verdict
+from selvage.compile.compile_network import CompiledNetwork, NetworkOptions, compile_network
+from selvage.compile.parts import check_fits
+from selvage.frontend.numpy_files import open_npy, read_npz
+from selvage.frontend.onnx.file import OPERATORS
+from selvage.frontend.onnx.read import is_operator, read_proto
+from selvage.rtlsim.plain import MOST_IMAGES
+
+
+def is_network(path: str) -> bool:
+    """Whether ``path`` is an ONNX file of more than one operator, or of one that no single layer is."""
+    if Path(path).suffix == ".toml":
+        return False
+    nodes: list[NodeProto] = [node for node in read_proto(path).graph.node if not is_operator(node, "Constant")]
+    return len(nodes) > 1 or any(not is_operator(node, *OPERATORS) for node in nodes)
+
+
+def read_images(path: Path) -> NDArray | Mapping[str, NDArray]:
+    """What the model's one input is given, an .npy; an .npz has an array for each of several inputs."""
+    what = f"input {str(path)!r}"
+    return read_npz(path, what) if path.suffix == ".npz" else open_npy(path, what)
+
+
+def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> tuple[CompiledNetwork, Chip]:
+    """The network, placed; its layers' choices are told."""
+    loaded = load_chip(chip)
+    images = None if input_file is None else read_images(input_file)
+    with progress(transient=True) as bar:  # an error is one line
+        task = bar.add_task("placing", total=None)
+        compiled = compile_network(path, loaded, images, options, lambda: bar.advance(task))
+    if compiled.images > MOST_IMAGES:
+        raise InputError(f"--input holds {compiled.images} images, and a run takes {MOST_IMAGES} at most")
+    if compiled.warning:
+        warn(compiled.warning)
+    return compiled, loaded
+
+
+def tell(compiled: CompiledNetwork) -> None:
+    """What `auto` chose and why, and what the host does and why."""
+    for name, choice in compiled.choices.items():
+        if choice.note:
+            show(f"{name}: {choice.note}")
+    for node in compiled.imported.host:
+        show(f"host: {node.operator} {node.name!r} {node.why}")
+
+
+def node_table(reports: list[NodeReport]) -> object:
+    """One row a node."""
+    heads = ("node", "kind", "mapping", "output", "RTL cycles", "foretold", "OU reads", "crossbars", "tiles", "buffers")
+
+    def number(value: int | None) -> str:
+        return "-" if value is None else f"{value:,}"
+
+    rows = [
+        [
+            r.name,
+            r.kind,
+            " ".join(dict.fromkeys(word for word in (r.mapping, r.schedule) if word)) or "-",
+            " x ".join(map(str, r.shape)),
+            number(r.cycles),
+            number(r.cycles_model),
+            number(r.reads if r.reads is not None else r.reads_model),
+            f"{r.crossbars:,}",
+            tiles_of(r),
+            f"{r.buffer_bits:,}",
+            verdict(r.match),
+        ]
+        for r in reports
+    ]
+    return table_of("selvage", (*heads, "verdict"), rows)
+
+
+def simulate_network(
+    path: str, chip: str, input_file: Path | None, output_file: Path | None, options: NetworkOptions, *, pipeline: bool
+) -> tuple[dict, bool]:
+    """`selvage sim` of a network: what goes into the JSON report, and whether everything matched."""
+    started = time.monotonic()
+    compiled, loaded = prepare(path, chip, input_file, options)
+    outputs = compiled.imported.leave(compiled.codes)
+    check_outputs(outputs, output_file)
+    if pipeline:
+        check_fits(compiled)
+    tell(compiled)
+    flow, reports, faults = None, None, []
+    try:
+        flow, reports = _run(compiled, options, pipeline=pipeline)
+        faults = [flow.fault] if flow else [r.fault for r in reports]
+    except RtlError as error:
+        # What the report holds beside the verdict is the cycle model's.
+        faults = [f"the pipeline: {error}" if pipeline else str(error)]
+    reports = reports or [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
+    show(node_table(reports))
+    if flow:
+        tell_flow(flow)
+    for fault in faults:
+        tell_fault(fault)
+    match = not any(faults)
+    if output_file and match:
+        _write(outputs, output_file)
+    elif output_file:
+        warn(f"{output_file} is not written, for the outputs are not those of the golden model")
+    content = report_of(compiled, loaded, reports, flow, options, started)
+    return {**content, "match": match, "fault": next(filter(None, faults), ""), "simulator": options.simulator}, match
+
+
+def _run(
+    compiled: CompiledNetwork, options: NetworkOptions, *, pipeline: bool
+) -> tuple[Flow | None, list[NodeReport] | None]:
+    """Through RTL: the whole, or node by node. Raises `RtlError`."""
+    with progress() as bar:
+        if pipeline:
+            task = bar.add_task("all layers", total=2)
+            return run_pipeline(compiled, options, lambda: bar.advance(task)), None
+        ticks: dict[str, Callable[[], None]] = {}
+        for node in compiled.graph.nodes:
+            passes = compiled.placements[node.name].passes if node.name in compiled.placements else [()]
+            task = bar.add_task(node.name, total=len(passes))
+            ticks[node.name] = lambda task=task: bar.advance(task)
+        return None, run_nodes(compiled, options, ticks)
+
+
+def model_network(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> dict:
+    """`selvage model` of a network: its JSON report."""
+    started = time.monotonic()
+    compiled, loaded = prepare(path, chip, input_file, options)
+    tell(compiled)
+    reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
+    show(node_table(reports))
+    if compiled.fits:
+        bound, slowest = slowest_node(compiled, options)
+        show(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}")
+    return report_of(compiled, loaded, reports, None, options, started)
+
+
+def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options: NetworkOptions) -> list[Path]:
+    """`selvage compile`: the network's files."""
+    started = time.monotonic()
+    if Path(path).suffix == ".toml":
+        raise InputError(f"model {path!r} is a single layer, and compile is for networks: see selvage verilog")
+    compiled, loaded = prepare(path, chip, input_file, options)
+    tell(compiled)
+    reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
+    show(node_table(reports))
+    content = report_of(compiled, loaded, reports, None, options, started)
+    del content["seconds"]  # the same input gives the same bytes
+    return write_network(compiled, options, out, json.dumps(content, indent=1) + "\n")
+
+
+def tell_flow(flow: Flow) -> None:
+    """Throughput and latency of a pipeline."""
+    rate = "throughput needs two images or more"
+    if flow.per_image:
+        rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest node allows"
+    alone = f"{flow.slowest}, {flow.bound:,.1f} alone"
+    show(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}")
+
+
+def check_outputs(outputs: dict[str, NDArray], output_file: Path | None) -> None:
+    """`InputError` before the run, when the file cannot hold what the model has."""
+    if output_file and len(outputs) > 1 and output_file.suffix != ".npz":
+        raise InputError(f"--output {output_file} must end in .npz: the model has the outputs {', '.join(outputs)}")
+
+
+def _write(outputs: dict[str, NDArray], path: Path) -> None:
+    if path.suffix == ".npz":
+        buffer = BytesIO()
+        np.savez(buffer, **outputs)
+        write_whole(path, buffer.getvalue())
+    else:
+        write_whole(path, npy_bytes(next(iter(outputs.values()))))
+
+
+def report_of(
+    compiled: CompiledNetwork,
+    chip: Chip,
+    reports: list[NodeReport],
+    flow: Flow | None,
+    options: NetworkOptions,
+    started: float,
+) -> dict:
+    """The JSON report."""
+    known = [flow.match] if flow else [r.match for r in reports if r.match is not None]
+    cycles = [r.cycles if r.cycles is not None else r.cycles_model for r in reports]
+    return {
+        "match": all(known) if known else None,
+        "simulator": options.simulator if known else "model",
+        "seconds": round(time.monotonic() - started, 3),
+        "network": compiled.graph.name,
+        "chip": chip.name,
+        "images": compiled.images,
+        "cycles": sum(c for c in cycles if c is not None),
+        "crossbars": sum(r.crossbars for r in reports),
+        "tiles": sum(r.tiles for r in reports),
+        "reads": sum(r.reads_model or 0 for r in reports),
+        "buffer_bits": sum(r.buffer_bits for r in reports),
+        "pipeline": None if flow is None else {**asdict(flow), "share": flow.share},
+        "nodes": [asdict(r) for r in reports],
+        "candidates": {
+            name: [asdict(candidate) for candidate in choice.candidates] for name, choice in compiled.choices.items()
+        },
+        "host": [asdict(node) for node in compiled.imported.host],
+    }

@@ -1,0 +1,207 @@
+"""A compiled network through RTL: node by node side by side, or all its layers at work at once."""
+
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.errors import RtlError
+from selvage.base.graph import Matrix, Node
+from selvage.commands.difference import Difference, first_difference
+from selvage.compile.compile_network import CompiledNetwork, NetworkOptions, Tick
+from selvage.compile.parts import Part, check_fits, node_parts
+from selvage.golden.graph import of_sums
+from selvage.hw.network.network import NetworkParameters
+from selvage.rtlsim.plain import Run, build_network, run_network
+from selvage.rtlsim.simulate import workers
+from selvage.sim.cycles import TileCycles
+from selvage.sim.pipeline import measured_from, slowest_stage
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One node of the network. ``cycles`` are of the slowest tile, passes one after the other; None: not run."""
+
+    name: str
+    kind: str
+    where: str  # rtl, or what of it the host does and why
+    mapping: str
+    schedule: str
+    shape: tuple[int, int, int]  # of its output
+    steps: int
+    cycles: int | None
+    cycles_model: int | None
+    reads: int | None
+    reads_model: int | None
+    crossbars: int
+    tiles: int
+    passes: int
+    buffer_bits: int  # input buffers, queues, step stores, raster buffer
+    match: bool | None
+    fault: str  # in what RTL does not match; empty where it does, and where it was not run
+    difference: Difference | None  # the first output that is wrong
+    note: str
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The whole network at work on successive images, in cycles."""
+
+    latency: int  # until the first image's last word has left
+    per_image: float | None  # between last words, once the network is full; None for a single image
+    bound: float  # of the slowest node alone, from the cycle model: a network is no faster
+    slowest: str
+    match: bool
+    fault: str  # in what RTL does not match
+    difference: Difference | None
+
+    @property
+    def share(self) -> float | None:
+        """Of the throughput that the slowest node sets; None for a single image."""
+        return self.bound / self.per_image if self.per_image else None
+
+
+def run_part(part: Part) -> Run:
+    """Raises `SimulationError`, and `RtlError`, which names the node."""
+    p = part.parameters
+    try:
+        return run_network(p, build_network(p, simulator=part.simulator, build=part.build / "sim"), part.inputs)
+    except RtlError as error:
+        raise RtlError(f"node {part.node.name!r}: {error}") from None
+
+
+def run_nodes(compiled: CompiledNetwork, options: NetworkOptions, tick: dict[str, Tick]) -> list[NodeReport]:
+    """Every node through RTL on the codes that the golden model gives it; ``tick`` by node, once a pass."""
+    todo = [part for _, part in node_parts(compiled, options)]
+    done: dict[int, Run] = {}
+    # The longest first, so that no core is left alone with it at the end.
+    order = sorted(range(len(todo)), key=lambda k: -_size(compiled, todo[k].node))
+    with workers() as pool:
+        runs = {pool.submit(run_part, todo[k]): k for k in order}
+        for finished in as_completed(runs):
+            done[runs[finished]] = finished.result()
+            tick[todo[runs[finished]].node.name]()
+    reports = []
+    for node in compiled.graph.nodes:
+        own = [done[k] for k, part in enumerate(todo) if part.node is node]
+        reports.append(_report(compiled, node, options, own))
+    return reports
+
+
+def _size(compiled: CompiledNetwork, node: Node) -> int:
+    if not isinstance(node, Matrix):
+        return node.output.numbers
+    placement = compiled.placements[node.name]
+    return placement.steps * placement.crossbars * 100
+
+
+def foretell_node(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> NodeReport:
+    """One node from the cycle model alone."""
+    return _report(compiled, node, options, None)
+
+
+def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs: list[Run] | None) -> NodeReport:
+    kind = node.layer.op if isinstance(node, Matrix) else type(node).__name__.lower()
+    common = {"name": node.name, "kind": kind, "shape": node.output.shape, "where": "rtl"}
+    common["buffer_bits"] = compiled.buffers[node.name]
+    if not isinstance(node, Matrix):
+        nothing = dict.fromkeys(("cycles_model", "reads", "reads_model"))
+        blank = {"mapping": "", "schedule": "", "note": "", "steps": 0, "crossbars": 0, "tiles": 0, "passes": 1}
+        cycles = runs[0].cycles if runs else None
+        wrong = first_difference(node.name, runs[0].outputs[0], compiled.codes[node.output.name]) if runs else None
+        return NodeReport(**common, **nothing, **blank, cycles=cycles, **_judged(runs, wrong, str(wrong or "")))
+    placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
+    foretold = [own.tiles for own in counted]
+    if len(foretold) > 1:
+        common["where"] = f"rtl in {len(foretold)} passes; the host adds their sums and requantises them"
+    return NodeReport(
+        **common,
+        mapping=placement.mapping,
+        schedule=placement.schedule,
+        steps=placement.steps * compiled.images,
+        cycles=sum(max(run.tiles) for run in runs) if runs else None,
+        cycles_model=sum(max(tile.cycles for tile in own) for own in foretold),
+        reads=sum(sum(run.reads) for run in runs) if runs else None,
+        reads_model=sum(tile.reads for own in foretold for tile in own),
+        crossbars=placement.crossbars,
+        tiles=len(placement.tiles),
+        passes=len(foretold),
+        **_compared(compiled, node, foretold, runs),
+        note=compiled.choices[node.name].note,
+    )
+
+
+def _judged(runs: list[Run] | None, difference: Difference | None, fault: str) -> dict:
+    """The verdict in the fields of a `NodeReport`."""
+    return {"match": not fault if runs else None, "fault": fault, "difference": difference}
+
+
+def _compared(
+    compiled: CompiledNetwork,
+    node: Matrix,
+    foretold: list[list[TileCycles]],
+    runs: list[Run] | None,
+) -> dict:
+    """`_judged`: whether outputs are the golden model's, and cycles and reads of every tile the cycle model's."""
+    if not runs:
+        return _judged(runs, None, "")
+    found = runs[0].outputs[0]
+    if node.raw or len(runs) > 1:  # RTL yields sums
+        found = of_sums(node, compiled.graph.tensors[node.inputs[0]], sum(run.outputs[0] for run in runs))
+    if difference := first_difference(node.name, found, compiled.codes[node.output.name]):
+        return _judged(runs, difference, str(difference))
+    counted = [cycles for run in runs for cycles in run.tiles]
+    wanted = [tile.cycles for own in foretold for tile in own]
+    for tile, (own, least) in enumerate(zip(counted, wanted, strict=True)):
+        if own != least:
+            return _judged(runs, None, _miscounted(node, f"tile {tile} takes {own:,} cycles", least))
+    for index, (run, tiles) in enumerate(zip(runs, foretold, strict=True)):
+        own, least = sum(run.reads), sum(tile.reads for tile in tiles)
+        if own != least:
+            where = f"pass {index} takes" if len(runs) > 1 else "its macros take"
+            return _judged(runs, None, _miscounted(node, f"{where} {own:,} OU reads", least))
+    return _judged(runs, None, "")
+
+
+def _miscounted(node: Matrix, counted: str, foretold: int) -> str:
+    return f"layer {node.name!r}: the outputs are right, and {counted} where the cycle model foretells {foretold:,}"
+
+
+def run_pipeline(compiled: CompiledNetwork, options: NetworkOptions, tick: Tick) -> Flow:
+    """All layers at work on successive images. `InputError`: the chip does not hold the network."""
+    check_fits(compiled)
+    p = NetworkParameters(compiled.plan, skip=options.skip)
+    built = build_network(p, simulator=options.simulator, build=options.build / "sim")
+    tick()
+    run = run_network(p, built, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs])
+    tick()
+    return flow(compiled, options, run)
+
+
+def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
+    """Of a run of the whole network."""
+    difference = None
+    for k, tensor in enumerate(compiled.plan.outputs):
+        node = next(node for node in compiled.graph.nodes if node.output.name == tensor.name)
+        found = run.outputs[k]
+        if isinstance(node, Matrix) and node.raw:
+            found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
+        difference = difference or first_difference(node.name, found, compiled.codes[tensor.name])
+    bound, slowest = slowest_node(compiled, options)
+    done = [max(own[n] for own in run.done) for n in range(compiled.images)]
+    first = measured_from(len(done))
+    per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
+    return Flow(done[0], per_image, bound, slowest, difference is None, str(difference or ""), difference)
+
+
+def slowest_node(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
+    """Cycles of an image in the node that takes most alone, over the images that `flow` measures, and its name.
+
+    All layers must stand on the chip at once.
+    """
+    counted = {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
+    bound, slowest = slowest_stage(compiled.plan, counted)
+    return bound, next(stage.node_name for stage in compiled.plan.stages if stage.name == slowest)

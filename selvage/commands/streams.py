@@ -1,0 +1,68 @@
+"""What is said, and where: results on the standard output, progress and warnings on the standard error.
+
+The user's text passes `base.text.visible` here and is never read as markup. What is no terminal gets plain ASCII around
+it: no colours, no frames of other characters, no line broken or cut to a width.
+"""
+
+import sys
+from typing import TextIO
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from selvage.base.text import visible
+
+ROOM = 10_000
+"""Columns of what has no width of its own, a file or a pipe."""
+_results_to_error = False
+
+
+def json_alone(alone: bool) -> None:
+    """Whether the standard output is JSON's alone, so that results go to the standard error."""
+    global _results_to_error
+    _results_to_error = alone
+
+
+def show(what: str | Table) -> None:
+    """A result: a table, or a sentence."""
+    _print(what, sys.stderr if _results_to_error else sys.stdout)
+
+
+def warn(sentence: str) -> None:
+    """What the user should know beside the results."""
+    _print(f"warning: {sentence}", sys.stderr)
+
+
+def _print(what: str | Table, stream: TextIO) -> None:
+    if isinstance(what, str):
+        stream.write(visible(what) + "\n")
+    else:
+        console = console_of(stream)
+        what.box = box.HEAVY_HEAD if console.is_terminal and not console.options.ascii_only else box.ASCII
+        console.print(what, crop=False)
+    stream.flush()
+
+
+def console_of(stream: TextIO) -> Console:
+    """Rich's view of a stream."""
+    terminal = stream.isatty()
+    return Console(file=stream, width=None if terminal else ROOM, color_system="auto" if terminal else None)
+
+
+class Name(ProgressColumn):
+    """A task's name, as it is."""
+
+    def render(self, task: Task) -> Text:
+        return Text(visible(task.description))
+
+
+def progress(*, transient: bool = False) -> Progress:
+    """A bar for each layer, on the standard error; ``transient``: it leaves nothing behind, in no log either."""
+    console = console_of(sys.stderr)
+    bar = [BarColumn()] if console.is_terminal else []
+    silent = transient and not console.is_terminal
+    columns = (Name(), *bar, MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=transient, disable=silent)

@@ -1,0 +1,67 @@
+"""What a chip holds of a model: the one place where layers, networks and known shapes are held against its limits.
+
+Sizes are no limits: what is larger than an array or a tile is cut by the mapping, and what is larger than the chip
+runs in passes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.chip import Chip
+from selvage.base.errors import InputError
+from selvage.frontend.layer_file import first_index
+from selvage.mapping.packing import weight_offset
+
+
+def first_of(array: NDArray, mask: NDArray[np.bool_]) -> str:
+    """The first element under ``mask``, with its index."""
+    index = first_index(mask)
+    return f"{array[index]} at {list(index)}"
+
+
+def check_activations(bits: int, signed: bool, chip: Chip, what: str) -> None:
+    """`InputError` when activations of so many ``bits`` do not enter the chip; ``what`` says that they have them."""
+    if bits > chip.input_bits:
+        raise InputError(f"{what}, and chip {chip.name} takes input_bits = {chip.input_bits}")
+    if signed and not chip.input_signed:
+        raise InputError(f"{what}, and chip {chip.name} has input_signed = false")
+
+
+def check_weights(weights: NDArray[np.int64], chip: Chip, what: str) -> None:
+    """`InputError` when the chip cannot store a weight, named with its index; ``what`` has them.
+
+    In offset encoding it is their span that must fit (`mapping.packing.weight_offset`).
+    """
+    if chip.encoding == "offset":
+        weight_offset(weights, chip)
+        return
+    low, high = chip.weight_range
+    outside = (weights < low) | (weights > high)
+    if not outside.any():
+        return
+    weight = f"{what} is {first_of(weights, outside)}"
+    if weights[first_index(outside)] < 0:
+        check_signs(chip, f"{weight}, negative")
+    raise InputError(
+        f"{weight}, outside {low} .. {high} of weight_bits = {chip.weight_bits} "
+        f"in {chip.encoding} encoding on chip {chip.name}"
+    )
+
+
+def check_signs(chip: Chip, what: str) -> None:
+    """`InputError` when the chip takes no negative weights; ``what`` says that there are some."""
+    if not chip.weight_signed:
+        raise InputError(f"{what}, and chip {chip.name} has weight_signed = false")
+
+
+def clipping(chip: Chip, *, lossless: bool) -> str:
+    """What is to be said of a chip whose codes can clip; nothing of another. `InputError`: that was not to be."""
+    if chip.adc_bits >= chip.lossless_adc_bits:
+        return ""
+    message = (
+        f"chip {chip.name} has adc_bits = {chip.adc_bits}, and its codes can clip: "
+        f"{chip.lossless_adc_bits} bits are lossless"
+    )
+    if lossless:
+        raise InputError(f"--lossless: {message}")
+    return message

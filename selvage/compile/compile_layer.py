@@ -1,0 +1,133 @@
+"""A single layer placed on a chip, with the activations that it is compiled for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.build import ROOT
+from selvage.base.chip import Chip
+from selvage.base.errors import InputError
+from selvage.base.layer import InputFormat
+from selvage.compile.chip_limits import clipping
+from selvage.compile.choose_asked import choose_asked
+from selvage.compile.model_file import Model, check_weights, input_format, to_maps
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.mapping.placement import Placement
+from selvage.mapping.sme import SmeParameters
+from selvage.sim.cycles import TileCycles
+from selvage.sim.layer import alone_cycles
+
+Integers = NDArray[np.int64]
+
+MAPPINGS = ("auto", "dense", "sme", "pattern", "sre")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a layer is mapped and run."""
+
+    schedule: str = "auto"
+    mapping: str = "auto"
+    fold: int = 1
+    ou_skip: bool = True
+    simulator: str = "icarus"
+    seed: int = 0
+    waves: Path | None = None
+    lossless: bool = False
+    sme: SmeParameters | None = None  # None: not asked for
+    dynamic: bool = False  # OUs of the rows that drive
+    build: Path = ROOT  # folder of what is compiled
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
+            ("mapping", self.mapping, MAPPINGS),
+            ("simulator", self.simulator, ("icarus", "verilator")),
+        ):
+            if value not in allowed:
+                raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed} is below 0")
+        if self.sme and self.mapping not in ("auto", "sme", "pattern"):
+            raise InputError(
+                "--squeeze, --significant-bits and what goes with them need --mapping sme, pattern or auto"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A layer on a chip with its activations."""
+
+    model: Model
+    placement: Placement
+    maps: Integers  # (N, C, H, W) activations as they come
+    weights: Integers  # that the placement computes with
+    dense: Placement  # the same weights, all of them stored
+    warning: str = ""
+    note: str = ""  # why `auto` chose as it did
+
+    @property
+    def codes(self) -> Integers:
+        """Activations with the zero point subtracted."""
+        return self.maps - self.placement.format.zero_point
+
+
+def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Compiled:
+    """Place ``model`` for activations ``x`` in ONNX's layout. Raises `InputError`."""
+    if options.mapping == "sme":
+        (options.sme or SmeParameters()).check(chip)
+    check_weights(model, chip)
+    numbers = input_format(model, chip, x)
+    warning = clipping(chip, lossless=options.lossless)
+    maps = to_maps(model, x)
+    placement, weights, dense, note = place(model, chip, numbers, maps - numbers.zero_point, options)
+    return Compiled(model, placement, maps, weights, dense, warning, note)
+
+
+def place(
+    model: Model, chip: Chip, numbers: InputFormat, codes: Integers, options: Options
+) -> tuple[Placement, Integers, Placement, str]:
+    """The placement, the weights it stands for, the dense mapping on the same schedule, why ``auto`` chose it.
+
+    What mapping and schedule leave open is chosen by the cycle model for the first image of ``codes`` (N, C, H, W),
+    zero point subtracted; planes are taken only as `choose_asked` says, for weights change by them. Folding is
+    for dense arrays on the schedule that has phases.
+    """
+    layer, weights = model.layer, model.weights
+    how = {"input_format": numbers, "dynamic": options.dynamic}
+    if options.fold != 1 and (options.mapping not in ("auto", "dense") or options.sme):
+        raise InputError(f"--fold {options.fold} needs the dense mapping: others do not share rows")
+    settled = layer.op != "conv_transpose" or options.schedule != "auto"
+    if options.fold != 1 or (options.mapping == "dense" and settled):
+        placement = place_dense(layer, weights, chip, schedule=options.schedule, fold=options.fold, **how)
+        return placement, weights, placement, ""
+    chosen = choose_asked(
+        layer,
+        weights,
+        chip,
+        codes,
+        input_format=numbers,
+        mapping=options.mapping,
+        schedules=None if options.schedule == "auto" else [options.schedule],
+        dynamic=(options.dynamic,),
+        skip=options.ou_skip,
+        sme=options.sme,
+    )
+    placement = chosen.placement
+    if placement.mapping == "dense":
+        return placement, weights, placement, chosen.note
+    dense = place_dense(layer, weights, chip, schedule=placement.schedule, **how)
+    return placement, chosen.weights, dense, chosen.note
+
+
+def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
+    """The cycle model of every tile."""
+    return alone_cycles(compiled.placement, compiled.codes, skip=options.ou_skip)
+
+
+def tile_parameters(compiled: Compiled, options: Options) -> list[TileParameters]:
+    """Of every tile, in order."""
+    return [TileParameters(compiled.placement, tile, skip=options.ou_skip) for tile in compiled.placement.tiles]

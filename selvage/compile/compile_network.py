@@ -1,0 +1,196 @@
+"""A quantised network on a chip: each layer placed by the mapping that the cycle model finds best."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.build import ROOT
+from selvage.base.chip import Chip
+from selvage.base.errors import InputError
+from selvage.base.graph import Graph, Matrix, Tensor
+from selvage.compile.chip_limits import check_activations, check_weights, clipping
+from selvage.compile.choose import Candidate
+from selvage.compile.choose_asked import choose_asked
+from selvage.frontend.onnx.graph import Imported, load_graph
+from selvage.golden.graph import evaluate_node, of_sums
+from selvage.golden.layer import evaluate
+from selvage.hw.network.network import NetworkParameters
+from selvage.mapping.placement import Placement
+from selvage.mapping.sme import SmeParameters
+from selvage.mapping.stages import NetworkPlan, plan_network
+from selvage.sim.layer import CountedPass, count_passes
+from selvage.sim.machine import run as run_crossbars
+
+Integers = NDArray[np.int64]
+Tick = Callable[[], None]
+DRAWN = 1  # images drawn where none are given
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How a network is mapped and run. ``shape`` settles free sides of the model's input."""
+
+    schedule: str = "auto"
+    mapping: str = "auto"
+    skip: bool = True
+    dynamic: bool = False
+    sme: SmeParameters | None = None
+    simulator: str = "icarus"
+    seed: int = 0
+    lossless: bool = False
+    shape: tuple[int, ...] | None = None
+    build: Path = ROOT  # folder of what is compiled
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Why a layer is placed as it is, and what else was looked at."""
+
+    note: str
+    candidates: list[Candidate]
+    counted: list[CountedPass] | None  # of the first image
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledNetwork:
+    """A network, its layers placed, with the codes of all its tensors for the images given."""
+
+    imported: Imported
+    graph: Graph  # with the weights that its placements compute with
+    chip: Chip
+    placements: dict[str, Placement]
+    choices: dict[str, Choice]
+    codes: dict[str, Integers]  # (N, C, H, W) by tensor, from the golden model; of crossbars that clip, theirs
+    warning: str = ""
+
+    @cached_property
+    def plan(self) -> NetworkPlan:
+        """All stages."""
+        return plan_network(self.graph, self.placements)
+
+    @cached_property
+    def buffers(self) -> dict[str, int]:
+        """Bits of all memories of each node: input buffers, queues, step stores, raster buffers."""
+        p = NetworkParameters(self.plan)
+        found = dict.fromkeys((node.name for node in self.graph.nodes), 0)
+        for stage in self.plan.stages:
+            found[stage.node_name] += p.buffer_bits(stage)
+        return found
+
+    @cached_property
+    def fits(self) -> bool:
+        """Whether the chip holds all layers at once."""
+        room = self.chip.tiles
+        return room is None or sum(len(placed.tiles) for placed in self.placements.values()) <= room
+
+    def counted(self, node: Matrix, *, skip: bool) -> list[CountedPass]:
+        """A layer's passes, with the reads of all images."""
+        key = node.name, skip
+        if key not in self._counted:
+            known = self.choices[node.name].counted
+            if self.images > 1 or known is None:
+                placement = self.placements[node.name]
+                known = count_passes(placement, self.codes[node.inputs[0]] - placement.format.zero_point, skip=skip)
+            self._counted[key] = known
+        return self._counted[key]
+
+    @cached_property
+    def _counted(self) -> dict[tuple, list[CountedPass]]:
+        return {}
+
+    @property
+    def images(self) -> int:
+        return len(next(iter(self.codes.values())))
+
+
+def compile_network(
+    path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: NetworkOptions, tick: Tick
+) -> CompiledNetwork:
+    """Place the network in the ONNX file ``path`` for ``images`` as its inputs take them; drawn codes for None.
+
+    ``tick`` is called once for each node. Raises `InputError`, which names the node.
+    """
+    imported = _lean(load_graph(path, options.shape))
+    if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
+        raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
+    warning = clipping(chip, lossless=options.lossless)
+    codes = imported.enter(images) if images is not None else draw_codes(imported.graph, options.seed)
+    graph, placements, choices = imported.graph, {}, {}
+    tensors, nodes = graph.tensors, []
+    for node in graph.nodes:
+        sources = [tensors[name] for name in node.inputs]
+        if isinstance(node, Matrix):
+            own = codes[node.inputs[0]] - sources[0].format.zero_point
+            try:
+                _check(node, sources[0], chip)
+                found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
+            except InputError as error:
+                raise InputError(f"node {node.name!r}: {error}") from None
+            note = "; ".join(own for own in (imported.notes.get(node.name), found.note) if own)
+            placements[node.name] = found.placement
+            choices[node.name] = Choice(note, found.candidates, found.counted)
+            node = replace(node, weights=found.weights)
+        nodes.append(node)
+        if isinstance(node, Matrix):
+            codes[node.output.name] = of_sums(node, sources[0], layer_sums(node, placements[node.name], own))
+        else:
+            codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
+        tick()
+    return CompiledNetwork(imported, replace(graph, nodes=tuple(nodes)), chip, placements, choices, codes, warning)
+
+
+def _lean(imported: Imported) -> Imported:
+    """With weights in as few bytes as hold each: they are most of what a large network takes in memory."""
+    nodes = []
+    for node in imported.graph.nodes:
+        if isinstance(node, Matrix):
+            largest = max(int(node.weights.max()), -int(node.weights.min()))
+            kind = next((own for own in (np.int16, np.int32) if largest <= np.iinfo(own).max), np.int64)
+            node = replace(node, weights=node.weights.astype(kind))
+        nodes.append(node)
+    return replace(imported, graph=replace(imported.graph, nodes=tuple(nodes)))
+
+
+def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:
+    """Sums (N, M, OH, OW) of a layer for ``codes``, zero point subtracted.
+
+    The golden ones; where the ADC can clip those of the crossbars, which alone know what is lost.
+    """
+    if placement.chip.adc_bits < placement.chip.lossless_adc_bits:
+        return run_crossbars(placement, codes)
+    return evaluate(node.layer, codes, node.weights)
+
+
+def _check(node: Matrix, source: Tensor, chip: Chip) -> None:
+    """`InputError` for a layer whose activations or weights the chip does not hold."""
+    bits, signed = source.format.raw_bits, source.format.raw_signed
+    kind = f"{'' if signed else 'u'}int{bits}"
+    check_activations(bits, signed, chip, f"its input is {kind}")
+    check_weights(node.weights, chip, "a weight")
+
+
+def _how(node: Matrix, options: NetworkOptions, numbers: object) -> dict:
+    """What `choose_asked` is asked."""
+    transposed = node.layer.op == "conv_transpose" and options.schedule != "auto"
+    return {
+        "input_format": numbers,
+        "schedules": [options.schedule] if transposed else None,
+        "mapping": options.mapping,
+        "dynamic": (options.dynamic,),
+        "skip": options.skip,
+        "sme": options.sme,
+        "collected": True,
+    }
+
+
+def draw_codes(graph: Graph, seed: int) -> dict[str, Integers]:
+    """Codes of one image for each input of a network."""
+    rng = np.random.default_rng(seed)
+    return {
+        tensor.name: rng.integers(*tensor.format.raw_range, (DRAWN, *tensor.shape), endpoint=True)
+        for tensor in graph.inputs
+    }

@@ -1,0 +1,71 @@
+"""The simulations of a compiled network: one for each node, or for each pass of a node that the chip does not hold."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.errors import InputError
+from selvage.base.graph import Matrix, Node
+from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.hw.network.network import NetworkParameters
+from selvage.mapping.stages import LayerStage, NetworkPlan, plan_network
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one simulation runs: a node, or some tiles of one that is too large for the chip."""
+
+    node: Node
+    plan: NetworkPlan
+    inputs: list[Integers]
+    skip: bool
+    simulator: str
+    build: Path  # folder of what is compiled
+
+    @property
+    def parameters(self) -> NetworkParameters:
+        return NetworkParameters(self.plan, skip=self.skip, direct=isinstance(self.node, Matrix))
+
+
+def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> list[Part]:
+    """The simulations of one node, one for each pass of its tiles."""
+    graph = compiled.graph.only(node)
+    inputs = [compiled.codes[tensor.name] for tensor in graph.inputs]
+    plan = plan_network(graph, compiled.placements)
+    if not isinstance(node, Matrix) or len(compiled.placements[node.name].passes) == 1:
+        return [Part(node, plan, inputs, options.skip, options.simulator, options.build)]
+    (stage,) = plan.stages
+    found = []
+    for tiles in compiled.placements[node.name].passes:
+        # The host adds the passes' sums, so none is requantised.
+        own = LayerStage(stage.name, stage.sources, stage.output, replace(stage.placement, tiles=tiles), None)
+        part = NetworkPlan(plan.name, plan.inputs, (own,), plan.outputs)
+        found.append(Part(node, part, inputs, options.skip, options.simulator, options.build))
+    return found
+
+
+def node_parts(compiled: CompiledNetwork, options: NetworkOptions) -> Iterator[tuple[str, Part]]:
+    """All nodes' simulations, each with a folder of its own for files: ``node_3/``, of several passes ``node_3_0/``."""
+    for index, node in enumerate(compiled.graph.nodes):
+        own = parts(compiled, node, options)
+        for number, part in enumerate(own):
+            yield (f"node_{index}_{number}/" if len(own) > 1 else f"node_{index}/"), part
+
+
+def check_fits(compiled: CompiledNetwork) -> None:
+    """`InputError`, naming the first node for which no tile is left."""
+    room = compiled.chip.tiles
+    for node in compiled.graph.matrices if room is not None else ():
+        need = len(compiled.placements[node.name].tiles)
+        if need > room:
+            raise InputError(
+                f"node {node.name!r} needs {need} tile{'s' if need > 1 else ''}, and {room} of tiles = "
+                f"{compiled.chip.tiles} on chip {compiled.chip.name} are left: the layers of a pipeline stand on the "
+                "chip side by side"
+            )
+        room -= need

@@ -1,0 +1,101 @@
+"""ONNX's own evaluation of some nodes, with the operators that its reference lacks or has wrong."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, OperatorSetIdProto, ValueInfoProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_conv_transpose import ConvTranspose as ConvTranspose_1
+from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
+
+from selvage.base.errors import InputError
+from selvage.frontend.layer_file import one_line
+from selvage.frontend.onnx.bodies import reads
+from selvage.frontend.onnx.read import title_of
+
+Opsets = Sequence[OperatorSetIdProto]
+
+
+class DequantizeLinear(DequantizeLinear_19):
+    """Of opsets below 19 too, for which ONNX's reference has none."""
+
+    op_domain = ""
+
+    def _run(self, *inputs: NDArray, axis: int = 1, **newer: object) -> tuple[NDArray]:
+        return super()._run(*inputs, axis=axis)
+
+
+class Resize(OpRun):
+    """Of opset 10, whose inputs are a map and its factors: ONNX's reference knows only the later forms.
+
+    Which pixel is nearest ONNX leaves open there. onnxruntime takes the one at or before the place where an output
+    pixel lies, but along an axis that shrinks the one at or behind it.
+    """
+
+    op_domain = ""
+
+    def _run(self, x: NDArray, scales: NDArray, mode: str = "nearest", **newer: object) -> tuple[NDArray]:
+        if mode != "nearest":
+            later = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
+            later.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            run = evaluator([later], ["x", "scales"], ["y"], {}, [helper.make_opsetid("", 11)])
+            return tuple(run.run(None, {"x": x, "scales": scales}))
+        for axis, scale in enumerate(scales.astype(np.float32)):
+            places = np.arange(int(np.float32(x.shape[axis]) * scale), dtype=np.float32) / scale
+            nearest = np.ceil(places) if scale < 1 else np.floor(places)
+            x = x.take(np.minimum(nearest.astype(np.int64), x.shape[axis] - 1), axis=axis)
+        return (x,)
+
+
+class ConvTranspose(ConvTranspose_1):
+    """Group by group: ONNX's reference mixes groups up that have several channels."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: NDArray, w: NDArray, bias: NDArray | None = None, group: int = 1, **given: object
+    ) -> tuple[NDArray]:
+        biases = [None] * group if bias is None else np.split(bias, group)
+        parts = zip(np.split(x, group, axis=1), np.split(w, group), biases, strict=True)
+        return (np.concatenate([super(ConvTranspose, self)._run(*own, group=1, **given)[0] for own in parts], axis=1),)
+
+
+# The opset from which on ONNX's reference has the operator as it should be.
+FIRST = {DequantizeLinear: 19, Resize: 11, ConvTranspose: math.inf}
+
+
+def evaluator(
+    nodes: Sequence[NodeProto],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    constants: dict[str, NDArray],
+    opsets: Opsets,
+) -> ReferenceEvaluator:
+    """Evaluates ``nodes`` in their order. `InputError`: one is of an operator without a reference."""
+    graph = helper.make_graph(
+        nodes,
+        "part",
+        [ValueInfoProto(name=name) for name in inputs],
+        [ValueInfoProto(name=name) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    versions = [item.version for item in opsets if item.domain in ("", "ai.onnx")]
+    older = [own for own, first in FIRST.items() if any(version < first for version in versions)]
+    try:
+        return ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets), new_ops=older)
+    except Exception as error:  # onnx raises what comes to hand
+        raise InputError(f"{title_of(nodes[0])}: it cannot be evaluated: {one_line(error)}") from None
+
+
+def evaluate(node: NodeProto, arrays: Sequence[NDArray], opsets: Opsets) -> list[NDArray]:
+    """Outputs of one node for what it `reads`, those that it names. `InputError`: it has none."""
+    feeds = dict(zip(reads(node), arrays, strict=True))
+    run = evaluator([node], list(feeds), [name for name in node.output if name], {}, opsets)
+    try:
+        with np.errstate(all="ignore"):
+            return [np.asarray(value) for value in run.run(None, feeds)]
+    except Exception as error:  # as above
+        raise InputError(f"{title_of(node)}: it cannot be evaluated: {one_line(error)}") from None

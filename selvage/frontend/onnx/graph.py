@@ -1,0 +1,296 @@
+"""Import of quantised networks from ONNX files: what runs on crossbars, and what the host does before and behind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from selvage.base.errors import InputError
+from selvage.base.graph import Add, Graph, Matrix, Node, Pool, Tensor
+from selvage.base.limits import IMAGES
+from selvage.base.text import number, value
+from selvage.frontend.numpy_files import declared
+from selvage.frontend.onnx.bodies import reads
+from selvage.frontend.onnx.host import Part, part
+from selvage.frontend.onnx.importer import Importer, sums_tensor
+from selvage.frontend.onnx.nodes import error
+from selvage.frontend.onnx.read import name_of
+from selvage.frontend.onnx.reader import Value
+from selvage.frontend.onnx.static import Shape, Static, read_static
+from selvage.frontend.onnx.values import Constant, Head, Host, Map, Sums
+from selvage.golden.graph import matrix_requantization, mean_requantization, sum_factors
+from selvage.golden.requantize import dequantise
+
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class HostNode:
+    """An operator of the model that the host computes, and why."""
+
+    name: str
+    operator: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """A tensor of the network that the host reads: ``real`` where as real numbers, ``shape`` ONNX's of one image."""
+
+    name: str
+    tensor: str
+    real: bool
+    shape: Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """A network, and the host's operators before it (head) and behind it (tail)."""
+
+    graph: Graph
+    host: tuple[HostNode, ...]
+    inputs: dict[str, tuple[int, Shape]]  # ONNX's element type, shape with the batch, by name
+    unread: tuple[str, ...]  # more inputs, of which nothing depends
+    outputs: tuple[str, ...]
+    boundaries: tuple[Boundary, ...]
+    types: dict[str, np.dtype]  # of boundaries that are codes
+    head: Part
+    tail: Part
+    notes: dict[str, str]  # by node: what is rounded
+
+    def enter(self, images: NDArray | Mapping[str, NDArray]) -> dict[str, Codes]:
+        """Codes (N, C, H, W) that enter the network, by tensor, of what the model's inputs are given.
+
+        A model with several inputs takes them by name; what it does not read may be there or not. `InputError`: a
+        shape or type is not the model's, or a number is not finite.
+        """
+        given = images if isinstance(images, Mapping) else dict.fromkeys(list(self.inputs)[:1], images)
+        names = [name for name in given if name not in self.unread]
+        for name in (*self.inputs, *names):
+            if name not in names or name not in self.inputs:
+                raise InputError(f"the model's inputs are {', '.join(self.inputs)}, and {', '.join(names)} are given")
+        for name in names:
+            self._check(name, *declared(given, name))
+        feeds = {name: self._checked(name, np.asarray(given[name])) for name in names}
+        counts = {len(array) for array in feeds.values()}
+        if len(counts) > 1:
+            raise InputError(f"inputs must hold equally many images, not {sorted(counts)}")
+        found = self.head.run(feeds) | feeds
+        return {
+            tensor.name: found[tensor.name].astype(np.int64).reshape(-1, *tensor.shape) for tensor in self.graph.inputs
+        }
+
+    def leave(self, codes: Mapping[str, Codes]) -> dict[str, NDArray]:
+        """The model's own outputs by name, of codes (N, C, H, W) of the network's outputs by tensor."""
+        tensors = self.graph.tensors
+        feeds = {}
+        for boundary in self.boundaries:
+            own = codes[boundary.tensor]
+            real = dequantise(own, tensors[boundary.tensor]) if boundary.real else own.astype(self.types[boundary.name])
+            feeds[boundary.name] = real.reshape(-1, *boundary.shape)
+        found = self.tail.run(feeds) | feeds
+        return {name: found[name] for name in self.outputs}
+
+    def _check(self, name: str, given: Shape, dtype: np.dtype) -> None:
+        """`InputError` when an input is none that the model takes, before its numbers are read."""
+        kind, shape = self.inputs[name]
+        title = f"input {name!r}"
+        if len(given) != len(shape) or given[1:] != shape[1:] or not given[0]:
+            sides = ", ".join(map(str, ("N", *shape[1:])))
+            raise InputError(f"{title} must have the shape ({sides}), not {value(given)}")
+        wanted = np.dtype(tensor_dtype_to_np_dtype(kind))
+        if wanted.kind in "iu" and dtype != wanted:
+            raise InputError(f"{title} must hold {wanted}, not {dtype}")
+        if wanted.kind not in "iu" and dtype.kind != "f":
+            raise InputError(f"{title} must hold floats, not {dtype}")
+        check_images(given[0], self.graph)
+
+    def _checked(self, name: str, array: NDArray) -> NDArray:
+        """An input as the model takes it."""
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"input {name!r} holds a value that is not finite")
+        return array.astype(tensor_dtype_to_np_dtype(self.inputs[name][0]), copy=False)
+
+
+def check_images(count: int, graph: Graph) -> None:
+    """`InputError` when the codes of so many images in some tensor are too many."""
+    for tensor in graph.tensors.values():
+        IMAGES.check(count * tensor.numbers, f"tensor {value(tensor.name)}", f"holds, of {number(count)} images,")
+
+
+def load_graph(path: str, shape: Shape | None = None) -> Imported:
+    """The network in the ONNX file ``path``; ``shape``, the batch first, settles free sides of its input.
+
+    `InputError`: the file is not one, is not quantised, or holds what cannot be brought to crossbars.
+    """
+    static = read_static(path, shape)
+    importer = Importer(static)
+    importer.run()
+    tail = _Tail(importer)
+    for name in static.outputs:
+        if isinstance(importer.values[name], Constant):
+            raise InputError(f"output {name!r} is the same for all inputs")
+        tail.follow(name)
+    nodes, inputs = _used(importer, [boundary.tensor for boundary in tail.boundaries])
+    if not nodes:
+        raise tail.why_nothing(path)
+    graph = Graph(
+        name=static.graph.name,
+        inputs=inputs,
+        nodes=nodes,
+        outputs=tuple(dict.fromkeys(boundary.tensor for boundary in tail.boundaries)),
+    )
+    _check_factors(graph)
+    head_nodes = _before(static, [tensor.name for tensor in inputs])
+    tail_nodes = [node for node in static.graph.node if node.output[0] in tail.nodes]
+    names = [info.name for info in static.inputs]
+    needed = [tensor.name for tensor in inputs if tensor.name not in names]
+    starts = [boundary.name for boundary in tail.boundaries]
+    return Imported(
+        graph=graph,
+        host=(*_head_report(head_nodes), *tail.report(tail_nodes)),
+        inputs={info.name: (info.type.tensor_type.elem_type, static.shapes[info.name]) for info in static.inputs},
+        unread=static.unread,
+        outputs=static.outputs,
+        boundaries=tuple(tail.boundaries),
+        types={b.name: _code_type(graph.tensors[b.tensor]) for b in tail.boundaries if not b.real},
+        head=part(static, head_nodes, names, needed),
+        tail=part(static, tail_nodes, starts, [name for name in static.outputs if name not in starts]),
+        notes=importer.notes,
+    )
+
+
+def _check_factors(graph: Graph) -> None:
+    """`InputError` when the scales around a node are too far apart for its requantisation."""
+    tensors = graph.tensors
+    for node in graph.nodes:
+        sources = [tensors[name] for name in node.inputs]
+        try:
+            match node:
+                case Matrix(raw=False):
+                    matrix_requantization(node, sources[0])
+                case Pool(kind="average"):
+                    mean_requantization(node, sources[0])
+                case Add():
+                    sum_factors(node, sources)
+        except InputError as error:
+            raise InputError(f"node {node.name!r}: {error}") from None
+
+
+def _code_type(tensor: Tensor) -> np.dtype:
+    return np.dtype(np.int8 if tensor.format.raw_signed else np.uint8)
+
+
+class _Tail:
+    """Follows the model's outputs back to what the network makes."""
+
+    def __init__(self, importer: Importer) -> None:
+        self.importer = importer
+        self.makers = {name: node for node in importer.static.graph.node for name in node.output if name}
+        self.nodes: set[str] = set()  # by their first outputs
+        self.boundaries: list[Boundary] = []
+
+    def follow(self, output: str) -> None:
+        """Take in the nodes that make ``output``. `InputError`: it needs the model's input past the network."""
+        seen = {boundary.name for boundary in self.boundaries}
+        waiting = [output]
+        while waiting:
+            name = waiting.pop(0)
+            value = self.importer.values[name]
+            if not isinstance(value, Constant) and name not in seen:
+                waiting += self.step(name, value, output)
+            seen.add(name)
+
+    def step(self, name: str, value: Value, output: str) -> list[str]:
+        """Make ``name`` a boundary, or take its node in; the names that are to be followed then."""
+        if isinstance(value, Head):
+            raise self.past(output)
+        if isinstance(value, Map):
+            self.bound(name, value.tensor, value.real)
+        elif isinstance(value, Sums) and value.start == name:
+            self.bound(name, self.sums(value), True)
+        elif self.makers[name].output[0] not in self.nodes:
+            self.nodes.add(self.makers[name].output[0])
+            return reads(self.makers[name])
+        return []
+
+    def past(self, output: str) -> InputError:
+        """Of an output that needs the model's input itself."""
+        if self.importer.floats and not self.importer.inputs:
+            return self.importer.floats[0]  # nothing is quantised at all
+        if output in [info.name for info in self.importer.static.inputs]:
+            return InputError(f"output {output!r} is an input of the model, and must be made by an operator")
+        return InputError(f"output {output!r} reads the model's input past everything that is quantised")
+
+    def why_nothing(self, path: str) -> InputError:
+        """Of a model of which no operator is left for gateware: the first one that could have been."""
+        if self.importer.floats:
+            return self.importer.floats[0]
+        for node in self.importer.static.graph.node:
+            value = self.importer.values[node.output[0]]
+            if node.output[0] in self.nodes and isinstance(value, Host) and value.node.output == node.output:
+                return error(node, f"operator {node.op_type!r} {value.why}, and gateware has no other node")
+        return InputError(f"model {path!r} holds no quantised operator; run `selvage quantize` first")
+
+    def bound(self, name: str, tensor: Tensor, real: bool) -> None:
+        """The host reads ``name`` of the network."""
+        shape = self.importer.static.shapes[name][1:]
+        self.boundaries.append(Boundary(name, tensor.name, real, shape))
+
+    def sums(self, value: Sums) -> Tensor:
+        """The tensor of sums that leave as they are."""
+        to = sums_tensor(value)
+        self.importer.add(replace(value, shape=to.shape).matrix(to, raw=True))
+        self.importer.tell(value, to)
+        return to
+
+    def report(self, nodes: list[NodeProto]) -> list[HostNode]:
+        """Of each operator behind the network."""
+        found = []
+        for boundary in self.boundaries:
+            if boundary.real and boundary.name in self.makers:
+                title = name_of(self.makers[boundary.name])
+                found.append(HostNode(title, "DequantizeLinear", "gives the real numbers that leave the network"))
+        for node in nodes:
+            value = self.importer.values[node.output[0]]
+            own = isinstance(value, Host) and value.node.output == node.output
+            why = (
+                f"is behind the last quantised tensor, and {value.why}"
+                if own
+                else "is behind the last quantised tensor"
+            )
+            found.append(HostNode(name_of(node), node.op_type, why))
+        return found
+
+
+def _head_report(nodes: list[NodeProto]) -> list[HostNode]:
+    quantises = "quantises the model's input"
+    return [
+        HostNode(name_of(n), n.op_type, quantises if n.op_type == "QuantizeLinear" else f"is before what {quantises}")
+        for n in nodes
+    ]
+
+
+def _used(importer: Importer, outputs: list[str]) -> tuple[tuple[Node, ...], tuple[Tensor, ...]]:
+    """Nodes and inputs that the outputs depend on."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(importer.nodes):
+        if node.output.name in needed:
+            kept.append(node)
+            needed.update(node.inputs)
+    inputs = tuple(tensor for tensor in importer.inputs.values() if tensor.name in needed)
+    return tuple(reversed(kept)), inputs
+
+
+def _before(static: Static, names: list[str]) -> list[NodeProto]:
+    """Nodes that make ``names`` of the model's inputs."""
+    needed, kept = set(names), []
+    for node in reversed(static.graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed.update(reads(node))
+    return kept[::-1]

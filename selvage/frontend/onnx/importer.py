@@ -1,0 +1,277 @@
+"""Reading a quantised ONNX graph node by node: what is quantised, and what has weights."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from selvage.base.graph import LINEAR, Tensor
+from selvage.frontend.onnx import nodes as nodes_of
+from selvage.frontend.onnx.affine import Affine
+from selvage.frontend.onnx.bodies import captured, reads
+from selvage.frontend.onnx.codes import Recoded, is_codes
+from selvage.frontend.onnx.evaluate import evaluate
+from selvage.frontend.onnx.maps import ELEMENTWISE, MapReader
+from selvage.frontend.onnx.nodes import error
+from selvage.frontend.onnx.read import is_operator, name_of, title_of
+from selvage.frontend.onnx.reader import CONVOLUTIONS, MATRICES, NoScale, Value, Values
+from selvage.frontend.onnx.static import SHAPING, Static
+from selvage.frontend.onnx.values import (
+    Constant,
+    Function,
+    Head,
+    Host,
+    Map,
+    Pending,
+    Shape3,
+    Sums,
+    Weights,
+)
+from selvage.golden.requantize import all_codes, dequantise
+
+TYPES = {TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8, TensorProto.UINT16: np.uint16}
+TYPES |= {TensorProto.INT16: np.int16}
+
+
+class Importer(MapReader):
+    """Walks the graph once."""
+
+    def __init__(self, static: Static) -> None:
+        super().__init__(static)
+        self.handlers: dict[str, Callable[[NodeProto, Values], Value]] = {
+            "QuantizeLinear": self.quantise,
+            "DequantizeLinear": self.dequantise,
+            "MaxPool": self.moved,
+            "GlobalMaxPool": self.moved,
+            "Resize": self.moved,
+            "AveragePool": self.mean,
+            "GlobalAveragePool": self.mean,
+            "ReduceMean": self.mean,
+            "BatchNormalization": self.normalisation,
+            "Concat": self.concatenation,
+            "Cast": self.cast,
+        }
+        self.handlers |= dict.fromkeys(MATRICES, self.matrix) | dict.fromkeys(SHAPING, self.reshaped)
+        self.handlers |= dict.fromkeys(ELEMENTWISE, self.elementwise) | {"Transpose": self.transposed}
+
+    def run(self) -> None:
+        """Give every name of the graph its value. `InputError`: an operator is in a place where it cannot be."""
+        for info in self.static.inputs:
+            self.values[info.name] = Head()
+        self.values |= {name: Constant(array) for name, array in self.static.constants.items()}
+        for node in self.static.graph.node:
+            if not node.output:
+                raise error(node, f"operator {node.op_type!r} makes nothing")
+            for name in reads(node):
+                if name not in self.values:
+                    raise error(node, f"it reads {name!r}, which is no tensor that the graph makes or stores densely")
+            inputs = [self.values[name] if name else None for name in (*node.input, *captured(node))]
+            value = self.value(node, inputs)
+            why = "is supported for its first result only" if node.op_type in self.handlers else "is not supported"
+            other = value if isinstance(value, Head) else Host(node, why)
+            self.values |= {name: other for name in node.output[1:]} | {node.output[0]: value}
+
+    def value(self, node: NodeProto, inputs: Values) -> Value:
+        """What a node's first result stands for."""
+        matrix = is_operator(node, *MATRICES)
+        for value in inputs:
+            if isinstance(value, Host):
+                return self.behind_host(node, value, inputs)
+        if is_operator(node, "DynamicQuantizeLinear"):
+            return Host(node, "takes its scale from each image, and scales must be constant")
+        if not is_operator(node, "QuantizeLinear", "DequantizeLinear"):
+            if inputs and all(isinstance(value, Head | Constant | None) for value in inputs):
+                if matrix:
+                    self.left_in_floats(node, inputs)
+                return Head()
+            if is_operator(node, *SHAPING) and isinstance(inputs[0], Weights):
+                return self.shaped_weights(node, inputs[0], [value for value in inputs[1:] if value is not None])
+        handler = self.handlers.get(node.op_type) if is_operator(node, node.op_type) else None
+        if handler is None:
+            return Host(node, "is not supported")
+        try:
+            return handler(node, inputs)
+        except NoScale as missing:
+            if matrix:
+                raise
+            return Host(missing.node, "has no QuantizeLinear behind it")
+
+    def behind_host(self, node: NodeProto, host: Host, inputs: Values) -> Host:
+        """The host's too; `InputError`: the node has quantised weights, and so is meant for crossbars."""
+        if is_operator(node, *MATRICES) and any(isinstance(value, Weights) for value in inputs):
+            message = f"operator {host.node.op_type!r} {host.why}, and {title_of(node)} behind it has quantised weights"
+            if is_operator(host.node, *MATRICES) and host.node.op_type != "MatMul":
+                # In onnxruntime's other form a transposed convolution stays in floats.
+                form = " --form qdq" if host.node.op_type == "ConvTranspose" else ""
+                message = f"{message}; quantise it too, as `selvage quantize{form}` does"
+            raise error(host.node, message)
+        return host
+
+    def left_in_floats(self, node: NodeProto, inputs: Values) -> str:
+        """Why a layer without quantised weights is the host's."""
+        fixed = [name for name, value in zip(node.input[:2], inputs, strict=False) if isinstance(value, Constant)]
+        why = "has no constant weights"
+        if fixed:
+            why = f"has the weight {fixed[0]!r} without a scale, as no DequantizeLinear makes it"
+        self.floats.append(error(node, f"operator {node.op_type!r} {why}; {self.advice}"))
+        return why
+
+    def scales(self, node: NodeProto, inputs: Values) -> tuple[NDArray, NDArray | None]:
+        """Scale and zero point, of a node that quantises or dequantises."""
+        operator = nodes_of.operator_of(node)
+        if operator.attribute("block_size", 0):
+            raise error(node, "blocks of scales (block_size) are not supported")
+        scale = self.constant(node, inputs[1], "scale").astype(np.float32)
+        if len(inputs) > 2 and inputs[2] is not None:
+            return scale, self.constant(node, inputs[2], "zero point")
+        kind = operator.attribute("output_dtype", 0) if is_operator(node, "QuantizeLinear") else 0
+        if kind not in (0, *TYPES):
+            raise error(node, f"output_dtype = {kind} is not supported, and must be that of uint8 or int8")
+        return scale, np.zeros((), TYPES[kind]) if kind else None
+
+    def quantise(self, node: NodeProto, inputs: Values) -> Value:
+        """Codes of what is read: the place where pending results get their nodes."""
+        value, name = inputs[0], node.output[0]
+        if isinstance(value, Constant | Weights):
+            arrays = [self.constant(node, given, "input") for given in inputs if given is not None]
+            return Constant(evaluate(node, arrays, self.static.opsets)[0])
+        if isinstance(value, Map | Pending):
+            shape = value.tensor.shape if isinstance(value, Map) else value.shape
+        else:
+            shape = self.wanted.get(name) or self.shape_made(node)
+        to = nodes_of.quantised(node, name, shape, *self.scales(node, inputs))
+        if isinstance(value, Head):
+            self.inputs[name] = self.tensors[name] = to
+            return Map(to, real=False)
+        if isinstance(value, Map):
+            own = value.tensor
+            if (own.scale, own.format) == (to.scale, to.format):
+                return Map(own, real=False)
+            real = dequantise(all_codes(own.format), own)
+            value = Function(node, name_of(node), own.shape, name, own, node.op_type, real)
+        return Map(self.emitted((node.input[0], to.scale, to.format), value, to), real=False)
+
+    def dequantise(self, node: NodeProto, inputs: Values) -> Value:
+        """What codes are worth."""
+        value, name = inputs[0], node.input[0]
+        scale, zero = self.scales(node, inputs)
+        if isinstance(value, Constant):
+            axis = nodes_of.operator_of(node).attribute("axis", 1) % max(value.array.ndim, 1)
+            return nodes_of.dequantised(node, value.array, scale, zero, axis)
+        if isinstance(value, Head):
+            return self.entering(node, scale, zero)
+        if isinstance(value, Recoded):
+            return self.renamed(node, value, scale, zero)
+        if not isinstance(value, Map) or value.real:
+            return Host(node, "reads what no QuantizeLinear made")
+        if zero is None:
+            zero = np.zeros((), np.int8 if value.tensor.format.raw_signed else np.uint8)
+        to = nodes_of.quantised(node, name, value.tensor.shape, scale, zero)
+        if (to.scale, to.format) != (value.tensor.scale, value.tensor.format):
+            raise error(node, f"it reads {name!r} by another scale or zero point than that was made with")
+        return Map(value.tensor, real=True, direct=True)
+
+    def entering(self, node: NodeProto, scale: NDArray, zero: NDArray | None) -> Value:
+        """What codes are worth that the user gives, or that the host makes of what the user gives."""
+        name = node.input[0]
+        kind = self.static.types.get(name)
+        if not kind:
+            return Host(node, "reads codes of a type that ONNX cannot infer")
+        if zero is None:
+            zero = np.zeros((), tensor_dtype_to_np_dtype(kind))
+        shape = self.wanted.get(name) or self.shape_read(node)
+        to = nodes_of.quantised(node, name, shape, scale, zero)
+        own = self.inputs.setdefault(name, to)
+        self.tensors[name] = own
+        if (own.scale, own.format) != (to.scale, to.format):
+            raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
+        return Map(own, real=True, direct=True)
+
+    def renamed(self, node: NodeProto, value: Recoded, scale: NDArray, zero: NDArray | None) -> Map:
+        """What codes are worth that a function made of others."""
+        name = value.start
+        zero = np.zeros((), value.codes.dtype) if zero is None else zero
+        to = nodes_of.quantised(node, name, value.shape, scale, zero)
+        if value.is_source(to):
+            return Map(value.source, real=True, direct=True)
+        own = self.tensors.get(name, to)
+        if (own.scale, own.format) != (to.scale, to.format):
+            raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
+        return Map(self.emitted((name, to.scale, to.format), value, to), real=True, direct=True)
+
+    def matrix(self, node: NodeProto, inputs: Values) -> Value:
+        """Sums of Conv, ConvTranspose, Gemm or MatMul."""
+        value = inputs[0]
+        if node.op_type == "MatMul" and all(isinstance(given, Map | Pending) for given in inputs):
+            return Host(node, "multiplies two activations")
+        if isinstance(value, Constant) or (len(inputs) > 1 and isinstance(inputs[1], Constant)):
+            return Host(node, self.left_in_floats(node, inputs))
+        if isinstance(value, Weights):
+            raise error(node, f"operator {node.op_type!r} has weights as its first input, and must as its second")
+        if is_codes(value):
+            raise error(node, f"operator {node.op_type!r} reads codes without a scale")
+        tensor = self.settled(node, value).tensor
+        weights = nodes_of.is_quantised(node, inputs[1], 1)
+        shape = self.shape_of_matrix(node)
+        if is_operator(node, *CONVOLUTIONS):
+            tensor = self.as_map(node, value)
+            found = nodes_of.convolution(node, tensor, weights, shape)
+        else:
+            read = self.onnx_shape(node.input[0], node)
+            if math.prod(read[1:]) != read[-1]:
+                raise error(node, f"it reads a tensor of shape {read}, and one row an image is supported")
+            if node.op_type == "Gemm":
+                nodes_of.check_gemm(node)
+            found = nodes_of.dense(node, tensor, weights)
+        layer, codes, scale = found
+        zeros = np.zeros(layer.outputs)
+        sums = Sums(node, name_of(node), shape, node.output[0], tensor, layer, codes, zeros, scale)
+        return sums if len(inputs) < 3 or inputs[2] is None else self.with_bias(node, sums, inputs[2])
+
+    def with_bias(self, node: NodeProto, sums: Sums, bias: Value) -> Sums:
+        if not isinstance(bias, Constant | Weights):
+            raise error(node, "its bias must be constant")
+        return replace(sums, bias=nodes_of.bias_in_units(node, bias, sums.unit))
+
+    def shape_of_matrix(self, node: NodeProto) -> Shape3:
+        """(C, H, W) of the result; of a dense layer's, that in which it is read as a map."""
+        if is_operator(node, *CONVOLUTIONS):
+            return self.shape_made(node)
+        whole = self.onnx_shape(node.output[0], node)
+        return self.wanted.get(node.output[0]) or (math.prod(whole[1:]), 1, 1)
+
+    def normalisation(self, node: NodeProto, inputs: Values) -> Value:
+        """BatchNormalization."""
+        constants = [self.constant(node, value, "constants") for value in inputs[1:5]]
+        return self.scaled(node, inputs[0], *nodes_of.normalisation(node, constants))
+
+    def scaled(self, node: NodeProto, value: Value | None, factor: NDArray, shift: NDArray, kernel: str = "") -> Value:
+        """``factor`` times a value and ``shift`` more, (C,): folded into the layer before, or one of its own."""
+        if isinstance(value, Sums) and value.activation == LINEAR and value.layer.outputs % len(factor) == 0:
+            pixels = value.layer.outputs // len(factor)  # more than one: of a dense layer that makes a map
+            folded = value.scaled(factor.repeat(pixels), shift.repeat(pixels))
+            return replace(folded, start=node.output[0])
+        if isinstance(value, Affine) and value.activation == LINEAR:
+            return replace(value, factor=value.factor * factor, shift=value.shift * factor + shift, kernel="")
+        source = self.settled(node, value).tensor
+        if source.shape[0] != len(factor):
+            raise error(node, f"it has {len(factor)} channels, and reads a map of {source.shape}")
+        own = (node, name_of(node), source.shape, node.output[0], source)
+        return Affine(*own, factor, shift, kernel=kernel)
+
+    def shaped_weights(self, node: NodeProto, weights: Weights, others: list[Value]) -> Weights:
+        """Codes and scales of a constant, both turned or reshaped."""
+        rest = [self.constant(node, value, "shape") for value in others]
+        codes, scale = (evaluate(node, [part, *rest], self.static.opsets)[0] for part in (weights.codes, weights.scale))
+        return Weights(codes.astype(np.int64), scale.astype(np.float32), weights.kind)
+
+
+def sums_tensor(sums: Sums) -> Tensor:
+    """The tensor of sums that leave before they are requantised."""
+    unit = sums.unit.astype(np.float32)
+    shape = (sums.layer.outputs, *sums.layer.output_size)
+    return Tensor(sums.start, shape, unit, nodes_of.SUMS)

@@ -1,0 +1,56 @@
+"""What a placement takes when every row drives: of one step and one input plane, all arrays."""
+
+from dataclasses import dataclass
+
+from selvage.base.layer import Layer
+from selvage.mapping.placement import Placement, row_groups
+
+
+@dataclass(frozen=True)
+class StaticCounts:
+    """OU reads, converted columns, driven word lines, cells read."""
+
+    reads: int
+    conversions: int
+    driven: int
+    cells: int
+
+    @classmethod
+    def of(cls, placement: Placement) -> "StaticCounts":
+        chip = placement.chip
+        reads = conversions = driven = cells = 0
+        for tile in placement.tiles:
+            for array in tile.arrays:
+                for group in row_groups(array, placement):
+                    block = array.blocks[group.block]
+                    columns = len(block.outputs) * array.slices * len(block.significances)
+                    units = -(-group.count // chip.ou_rows)
+                    reads += units * group.column_groups
+                    conversions += units * columns
+                    driven += group.count * group.column_groups
+                    cells += group.count * columns
+        return cls(reads, conversions, driven, cells)
+
+
+def table_bits(layer: Layer) -> tuple[int, int]:
+    """Of a kernel's output id; of a pattern block's mask, channel and number of kernels."""
+    channel, output = (max(1, (count - 1).bit_length()) for count in (layer.channels, layer.outputs))
+    return output, layer.kernel[0] * layer.kernel[1] + channel + output + 1
+
+
+def index_bits(placement: Placement) -> int:
+    """Bits of the tables that reordered kernels and row lists need; 0 where the order is the layer's.
+
+    Pattern: an output id for each kernel; mask, channel and number of kernels for each block. Row lists
+    (sre): a row for each row of a block, an output id for each weight. P and N share them.
+    """
+    if placement.mapping not in ("pattern", "sre"):
+        return 0
+    layer = placement.layer
+    output, mask = table_bits(layer)
+    row = max(1, (layer.kernel[0] * layer.kernel[1] * layer.channels - 1).bit_length())
+    total = 0
+    for tile in placement.tiles:
+        for block in (block for array in tile.arrays if array.polarity > 0 for block in array.blocks):
+            total += len(block.outputs) * output + (mask if placement.mapping == "pattern" else block.rows * row)
+    return total

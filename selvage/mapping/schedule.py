@@ -1,0 +1,116 @@
+"""Schedules: which pixels a step needs, and which output pixels it feeds.
+
+A convolution has one schedule. A transposed convolution has three (RED, DATE 2019): with the zeros
+inserted, padding-free, and RED's pixel-wise mapping.
+"""
+
+from dataclasses import dataclass
+
+from selvage.base.errors import InputError
+from selvage.base.layer import Layer
+
+TRANSPOSED = ("red", "zero-padding", "padding-free")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One kernel position: the pixel it reads and the output pixel it feeds, both relative to a step."""
+
+    kernel: tuple[int, int]
+    offset: tuple[int, int]  # from the step's base, in coordinates of the zero-inserted map
+    phase: tuple[int, int]  # row and column within the step's output block
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The counters of a layer. All pairs are (rows, columns).
+
+    The base of step (by, bx) is (by, bx) * stride in a map that holds one input pixel every
+    ``insert`` positions and zeros between. Phase (py, px) of the step is output pixel
+    (by, bx) * block + (py, px) - crop, dropped when outside the output. With ``overlap`` the same
+    output pixel is fed by several steps and their sums add.
+    """
+
+    size: tuple[int, int]  # of the input map
+    output: tuple[int, int]  # of the output map
+    steps: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    insert: tuple[int, int] = (1, 1)
+    block: tuple[int, int] = (1, 1)
+    crop: tuple[int, int] = (0, 0)
+    overlap: bool = False
+    phases: tuple[tuple[int, int], ...] = ((0, 0),)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of output blocks that leave: the steps; with overlap what holds every output pixel too."""
+        if not self.overlap:
+            return self.steps
+        sides = zip(self.steps, self.crop, self.output, self.block, strict=True)
+        rows, columns = (max(steps, -(-(crop + size) // block)) for steps, crop, size, block in sides)
+        return rows, columns
+
+    @property
+    def raster(self) -> bool:
+        """Whether outputs leave in raster order: blocks of one pixel, all of which exist."""
+        return self.block == (1, 1) and self.crop == (0, 0) and self.grid == self.output
+
+
+def choose(layer: Layer, schedule: str) -> str:
+    """The schedule that ``auto`` means, or ``schedule`` itself when the layer can have it."""
+    own = layer.op if layer.op != "conv_transpose" else "red"
+    if schedule == "auto" or schedule == own:
+        return own
+    if schedule not in TRANSPOSED:
+        raise InputError(f"schedule {schedule!r} is none of auto, {', '.join(TRANSPOSED)}")
+    if layer.op != "conv_transpose":
+        raise InputError(f"schedule {schedule!r} is for transposed convolutions, {layer.name!r} is a {layer.op}")
+    return schedule
+
+
+def _pairs(count: tuple[int, int]) -> list[tuple[int, int]]:
+    return [(y, x) for y in range(count[0]) for x in range(count[1])]
+
+
+def taps_of(layer: Layer, schedule: str) -> list[Tap]:
+    """All taps in kernel order."""
+    stride, dilation, pads = layer.stride, layer.dilation, layer.pads[:2]
+    taps = []
+    for kernel in _pairs(layer.kernel):
+        at = [k * d for k, d in zip(kernel, dilation, strict=True)]
+        lag = [a - p for a, p in zip(at, pads, strict=True)]
+        if schedule in ("conv", "dense"):
+            offset, phase = lag, [0, 0]
+        elif schedule == "zero-padding":  # output o meets input pixel i where s*i = o - (k*d - p)
+            offset, phase = [-a for a in lag], [0, 0]
+        elif schedule == "padding-free":
+            offset, phase = [0, 0], at
+        else:
+            offset = [-(a // s) for a, s in zip(lag, stride, strict=True)]
+            phase = [a % s for a, s in zip(lag, stride, strict=True)]
+        taps.append(Tap(kernel, (offset[0], offset[1]), (phase[0], phase[1])))
+    return taps
+
+
+def sweep_of(layer: Layer, schedule: str) -> Sweep:
+    """The counters of ``layer`` under ``schedule``."""
+    size, output = (layer.height, layer.width), layer.output_size
+    if schedule in ("conv", "dense"):
+        return Sweep(size=size, output=output, steps=output, stride=layer.stride)
+    if schedule == "zero-padding":
+        return Sweep(size=size, output=output, steps=output, insert=layer.stride)
+    if schedule == "red":
+        steps = (-(-output[0] // layer.stride[0]), -(-output[1] // layer.stride[1]))
+        phases = tuple(_pairs(layer.stride))
+        return Sweep(size=size, output=output, steps=steps, block=layer.stride, phases=phases)
+    block = _pairs(layer.stride)
+    taps = [tap.phase for tap in taps_of(layer, schedule)]
+    return Sweep(
+        size=size,
+        output=output,
+        steps=size,
+        block=layer.stride,
+        crop=layer.pads[:2],
+        overlap=True,
+        phases=tuple(taps + [position for position in block if position not in taps]),
+    )

