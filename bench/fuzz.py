@@ -33,9 +33,10 @@ from selvage.commands.network_command import is_network, node_table
 from selvage.commands.run import report
 from selvage.commands.run_network import foretell_node
 from selvage.commands.tables import layer_table
-from selvage.compile.compile_layer import Options, compile_layer, foretell
-from selvage.compile.compile_network import NetworkOptions, compile_network
+from selvage.compile.compile_layer import compile_layer, foretell
+from selvage.compile.compile_network import compile_network
 from selvage.compile.model_file import Model, draw_input, input_format, load_model, read_input
+from selvage.compile.options import Options
 from selvage.frontend.onnx.graph import load_graph
 from selvage.frontend.prune import prune_file
 from tb.models.onnx_models import numbers, onnx_model
@@ -122,8 +123,8 @@ def _use_network(path: str, chip: Chip) -> None:
     imported = load_graph(path)
     if sum(tensor.numbers for tensor in imported.graph.tensors.values()) > SMALL:
         return
-    compiled = compile_network(path, chip, None, NetworkOptions(), lambda: None)
-    node_table([foretell_node(compiled, node, NetworkOptions()) for node in compiled.graph.nodes])
+    compiled = compile_network(path, chip, None, Options(), lambda: None)
+    node_table([foretell_node(compiled, node, Options()) for node in compiled.graph.nodes])
 
 
 USES: dict[str, Callable[[Path], None]] = {

@@ -24,7 +24,8 @@ from selvage.base.chip import load_chip
 from selvage.commands.exits import leave
 from selvage.commands.run_network import Flow, NodeReport, run_nodes, run_pipeline
 from selvage.commands.tables import tell_fault
-from selvage.compile.compile_network import NetworkOptions, compile_network
+from selvage.compile.compile_network import compile_network
+from selvage.compile.options import Options
 from selvage.rtlsim.simulate import BUILD
 
 IMAGES = 100
@@ -81,8 +82,8 @@ def run(network: Network, chip: str, images: int, simulator: str) -> Result:
     """Through RTL, golden and onnxruntime."""
     started = time.monotonic()
     x = network.inputs()[:images]
-    compiled = compile_network(str(network.path), load_chip(chip), x, NetworkOptions(simulator=simulator), _nothing)
-    flow: Flow = run_pipeline(compiled, NetworkOptions(simulator=simulator), _nothing)
+    compiled = compile_network(str(network.path), load_chip(chip), x, Options(simulator=simulator), _nothing)
+    flow: Flow = run_pipeline(compiled, Options(simulator=simulator), _nothing)
     tell_fault(flow.fault)
     (own,) = compiled.imported.leave(compiled.codes).values()
     session = onnxruntime.InferenceSession(network.path, providers=["CPUExecutionProvider"])
@@ -130,8 +131,8 @@ def one_digit(chip: str = CHIP) -> dict:
     """One digit through the whole classifier under Icarus, Verilog and its compilation included."""
     shutil.rmtree(BUILD / "plain_icarus", ignore_errors=True)
     started = time.monotonic()
-    compiled = compile_network(str(CLASSIFIER), load_chip(chip), digits()[0][:1], NetworkOptions(), _nothing)
-    found = run_nodes(compiled, NetworkOptions(), {node.name: _nothing for node in compiled.graph.nodes})
+    compiled = compile_network(str(CLASSIFIER), load_chip(chip), digits()[0][:1], Options(), _nothing)
+    found = run_nodes(compiled, Options(), {node.name: _nothing for node in compiled.graph.nodes})
     own = [
         Figure(
             "classifier: nodes of one digit that are golden's, cycles the model's", _matches(found), "==", len(found)

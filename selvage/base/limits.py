@@ -58,7 +58,9 @@ _FACTOR: ContextVar[int] = ContextVar("factor", default=1)
 
 
 def raise_limits(factor: int) -> None:
-    """Accept ``factor`` times every limit from now on."""
+    """Accept ``factor`` times every limit from now on. `InputError`: it is not within 1 .. `LARGEST_FACTOR`."""
+    if not 1 <= factor <= LARGEST_FACTOR:
+        raise InputError(f"--limits {factor} is not within 1 .. {LARGEST_FACTOR}")
     _FACTOR.set(factor)
 
 

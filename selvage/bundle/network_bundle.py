@@ -7,14 +7,15 @@ import numpy as np
 
 from selvage.base.files import write_files
 from selvage.bundle.placement_file import describe_placement
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.compile.compile_network import CompiledNetwork
+from selvage.compile.options import Options
 from selvage.compile.parts import node_parts
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.stages import NetworkPlan
 from selvage.rtlsim.plain import cell_lines, entering_words, network_verilog
 
 
-def write_network(compiled: CompiledNetwork, options: NetworkOptions, out: Path, report: str) -> list[Path]:
+def write_network(compiled: CompiledNetwork, options: Options, out: Path, report: str) -> list[Path]:
     """Write a compiled network to ``out``; returns the files. The same bytes for the same input.
 
     ``network.v``, the ideal macro ``crossbar.v`` and a bench ``bench.v`` that plays ``input_k.hex`` into it, with

@@ -15,7 +15,8 @@ from selvage.bundle.readme import readme, together_notes
 from selvage.bundle.shell_selftest import shell_selftest
 from selvage.bundle.vectors import selftest_images
 from selvage.bundle.verilog_bundle import code_json, crossbar_places, expected_codes, generator
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.compile.compile_network import CompiledNetwork
+from selvage.compile.options import Options
 from selvage.compile.parts import check_fits
 from selvage.hw.macro.macro_views import macros_of, view_files
 from selvage.hw.network.network import NetworkParameters
@@ -36,7 +37,7 @@ def check_bus(bus: str | None) -> None:
         raise InputError(f"--bus {bus!r} is none of {', '.join(BUSES)}")
 
 
-def shell_files(compiled: CompiledNetwork, options: NetworkOptions, bus: str) -> dict[str, bytes]:
+def shell_files(compiled: CompiledNetwork, options: Options, bus: str) -> dict[str, bytes]:
     """The shell of a network, by path. The same bytes for the same input.
 
     ``shell.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers

@@ -20,7 +20,8 @@ from selvage.bundle.readme import readme, together_notes
 from selvage.bundle.selftest import Stream, selftest
 from selvage.bundle.vectors import selftest_images
 from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions, layer_sums
+from selvage.compile.compile_network import CompiledNetwork, layer_sums
+from selvage.compile.options import Options
 from selvage.compile.parts import Part, node_parts
 from selvage.golden.graph import evaluate_node, of_sums
 from selvage.hw.macro.macro_views import Macro, macros_of, view_files
@@ -35,7 +36,7 @@ Integers = NDArray[np.int64]
 
 
 def write_verilog_bundle(
-    compiled: CompiledNetwork, options: NetworkOptions, out: Path, more: Mapping[str, bytes] | None = None
+    compiled: CompiledNetwork, options: Options, out: Path, more: Mapping[str, bytes] | None = None
 ) -> list[Path]:
     """Write a network's bundle, and ``more``, to ``out``; returns the files. The same bytes for the same input.
 

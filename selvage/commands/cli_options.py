@@ -1,21 +1,17 @@
-"""Options of the commands: their words, and what is made of them."""
+"""Options of the commands: their words and what they mean. Nothing here loads what computes."""
 
-import json
-import sys
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from selvage.base.build import VARIABLE
-from selvage.base.errors import InputError
-from selvage.base.files import write_whole
-from selvage.commands.streams import json_alone
-from selvage.compile.compile_layer import Options
-from selvage.compile.compile_network import NetworkOptions
-from selvage.compile.shapes import PREFIX
-from selvage.frontend.options import shape_of
-from selvage.mapping.sme import SmeParameters
+
+if TYPE_CHECKING:
+    from selvage.compile.options import Options
 
 
 def folder(text: str | Path) -> Path:
@@ -34,6 +30,8 @@ def file(text: str | Path) -> Path:
 
 def place_of_json(where: Path | None) -> Path | None:
     """``--json``. For ``-``, what else would be printed goes to the standard error."""
+    from selvage.commands.streams import json_alone
+
     json_alone(str(where) == "-")
     return where
 
@@ -93,84 +91,77 @@ Pipeline = Annotated[bool, typer.Option("--pipeline", help="networks: all layers
 Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
 
 
-def check_is_file(model: str) -> None:
-    """`InputError` for shapes, which no command but one takes."""
-    if model.startswith(PREFIX):
-        raise InputError(f"{model!r} has shapes alone: it is for selvage model")
+@dataclass(frozen=True)
+class Asked:
+    """The options of all commands that place a model on a chip, as they are written."""
 
+    chip: ChipName = "ou9x8"
+    input_file: InputFile = None
+    schedule: Schedule = "auto"
+    mapping: Mapping = "auto"
+    squeeze: Squeeze = None
+    significant_bits: Significant = None
+    compact: Compact = "off"
+    sort_rows: SortRows = "off"
+    rounding: Rounding = "round"
+    ou_skip: Skip = "on"
+    dynamic_ou: Dynamic = "off"
+    seed: Seed = 0
+    lossless: Lossless = False
+    shape: Shape = None
 
-def check_outputs_apart(outputs: dict[str, Path | None], inputs: dict[str, str | Path | None]) -> None:
-    """`InputError` when a file would be written that a command reads, or two outputs are one file; ``-`` is none.
+    def options(self, **others: Any) -> "Options":
+        """What they say, with ``others`` of the fields of `Options`. `InputError`: one is no value of its option."""
+        from selvage.compile.options import Options, shape_of, sme_of, switch
 
-    Both by the names that the command line has for them.
-    """
-    seen = {what: Path(path).resolve() for what, path in inputs.items() if path is not None}
-    for what, path in outputs.items():
-        if path is None or str(path) == "-":
-            continue
-        for other, known in seen.items():
-            if known == path.resolve():
-                raise InputError(f"{other} and {what} are both {path}")
-        seen[what] = path.resolve()
-
-
-def switch(name: str, value: str) -> bool:
-    """Of ``on`` or ``off``. `InputError`: it is neither."""
-    if value not in ("on", "off"):
-        raise InputError(f"--{name} {value!r} is neither on nor off")
-    return value == "on"
-
-
-def network_options(options: Options, shape: str | None) -> NetworkOptions:
-    """Options of a whole network. `InputError`: one that a network cannot have."""
-    if options.fold != 1:
-        raise InputError(f"--fold {options.fold} is for a single layer, and this model is a network")
-    if options.waves:
-        raise InputError(f"--waves {options.waves} is for a single layer, and this model is a network")
-    return NetworkOptions(
-        schedule=options.schedule,
-        mapping=options.mapping,
-        skip=options.ou_skip,
-        dynamic=options.dynamic,
-        sme=options.sme,
-        simulator=options.simulator,
-        seed=options.seed,
-        lossless=options.lossless,
-        shape=shape_of(shape),
-        build=options.build,
-    )
-
-
-def check_no_network(shape: str | None, *, pipeline: bool = False) -> None:
-    """`InputError` for an option of networks."""
-    if shape is not None or pipeline:
-        raise InputError(
-            f"{'--shape' if shape is not None else '--pipeline'} is for networks, and this model is a single layer"
+        return Options(
+            schedule=self.schedule,
+            mapping=self.mapping,
+            skip=switch("ou-skip", self.ou_skip),
+            dynamic=switch("dynamic-ou", self.dynamic_ou),
+            seed=self.seed,
+            lossless=self.lossless,
+            sme=sme_of(self.squeeze, self.significant_bits, self.compact, self.sort_rows, self.rounding),
+            shape=shape_of(self.shape),
+            **others,
         )
 
 
-def sme_of(
-    squeeze: int | None, significant: int | None, compact: str, sort_rows: str, rounding: str
-) -> SmeParameters | None:
-    """Of the options; None where none of them is given."""
-    if rounding not in ("round", "truncate"):
-        raise InputError(f"--rounding {rounding!r} is neither round nor truncate")
-    given = SmeParameters(
-        significant_bits=3 if significant is None else significant,
-        squeeze=squeeze or 0,
-        truncate=rounding == "truncate",
-        compact=switch("compact", compact),
-        sort=switch("sort-rows", sort_rows),
-    )
-    return None if squeeze is None and significant is None and given == SmeParameters() else given
+@dataclass(frozen=True)
+class AskedOfShapes:
+    """The options of ``shapes:NAME`` alone."""
+
+    weights: Weights = "laplace"
+    sparsity: Sparsity = 0.0
+    zeros: Zeros = 0.5
+    patterns: Patterns = 10
+    kernel_sparsity: KernelSparsity = 0.44
+    weights_per_kernel: PerKernel = 3.5
+    cells_per_weight: CellsPerWeight = 1
 
 
-def emit(content: dict, where: Path | None) -> None:
-    """The JSON report, to a file or for ``-`` to the standard output."""
-    text = json.dumps(content, indent=2) + "\n"
-    if where is None:
-        return
-    if str(where) == "-":
-        sys.stdout.write(text)
-    else:
-        write_whole(where, text.encode())
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters that are dataclasses of options are written as their fields, one option each."""
+    hints = get_type_hints(command, include_extras=True)
+    kinds = {name: hint for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")}
+    parameters: list[inspect.Parameter] = []
+    for name, own in inspect.signature(command).parameters.items():
+        if name in kinds:
+            types = get_type_hints(kinds[name], include_extras=True)
+            parameters += [
+                inspect.Parameter(field.name, own.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+                for field in fields(kinds[name])
+            ]
+        else:
+            parameters.append(own.replace(kind=own.KEYWORD_ONLY, annotation=hints[name]))
+
+    def run(**given: Any) -> None:
+        asked = {
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in kinds.items()
+        }
+        command(**asked, **given)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {own.name: own.annotation for own in parameters}
+    return run

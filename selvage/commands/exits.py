@@ -12,7 +12,7 @@ from selvage.base.errors import InputError, SimulationError
 from selvage.base.text import shortened, visible
 from selvage.base.working import temporary
 from selvage.commands.statuses import CLOSED, FAULT, INPUT, STOPPED
-from selvage.verilog.convert import ModuleTooWide
+from selvage.verilog.errors import ModuleTooWide
 
 TRACEBACK = "SELVAGE_TRACEBACK"
 """Variable of the environment: when it is set, the traceback of what went wrong is printed."""

@@ -15,10 +15,13 @@ from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError, RtlError
 from selvage.base.files import npy_bytes, write_whole
 from selvage.bundle.network_bundle import write_network
+from selvage.bundle.shell_bundle import shell_files
+from selvage.bundle.verilog_bundle import write_verilog_bundle
 from selvage.commands.run_network import Flow, NodeReport, foretell_node, run_nodes, run_pipeline, slowest_node
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import table_of, tell_fault, tiles_of, verdict
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions, compile_network
+from selvage.compile.compile_network import CompiledNetwork, compile_network
+from selvage.compile.options import Options
 from selvage.compile.parts import check_fits
 from selvage.frontend.numpy_files import open_npy, read_npz
 from selvage.frontend.onnx.file import OPERATORS
@@ -40,7 +43,7 @@ def read_images(path: Path) -> NDArray | Mapping[str, NDArray]:
     return read_npz(path, what) if path.suffix == ".npz" else open_npy(path, what)
 
 
-def prepare(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> tuple[CompiledNetwork, Chip]:
+def prepare(path: str, chip: str, input_file: Path | None, options: Options) -> tuple[CompiledNetwork, Chip]:
     """The network, placed; its layers' choices are told."""
     loaded = load_chip(chip)
     images = None if input_file is None else read_images(input_file)
@@ -90,7 +93,7 @@ def node_table(reports: list[NodeReport]) -> object:
 
 
 def simulate_network(
-    path: str, chip: str, input_file: Path | None, output_file: Path | None, options: NetworkOptions, *, pipeline: bool
+    path: str, chip: str, input_file: Path | None, output_file: Path | None, options: Options, *, pipeline: bool
 ) -> tuple[dict, bool]:
     """`selvage sim` of a network: what goes into the JSON report, and whether everything matched."""
     started = time.monotonic()
@@ -122,9 +125,7 @@ def simulate_network(
     return {**content, "match": match, "fault": next(filter(None, faults), ""), "simulator": options.simulator}, match
 
 
-def _run(
-    compiled: CompiledNetwork, options: NetworkOptions, *, pipeline: bool
-) -> tuple[Flow | None, list[NodeReport] | None]:
+def _run(compiled: CompiledNetwork, options: Options, *, pipeline: bool) -> tuple[Flow | None, list[NodeReport] | None]:
     """Through RTL: the whole, or node by node. Raises `RtlError`."""
     with progress() as bar:
         if pipeline:
@@ -138,7 +139,7 @@ def _run(
         return None, run_nodes(compiled, options, ticks)
 
 
-def model_network(path: str, chip: str, input_file: Path | None, options: NetworkOptions) -> dict:
+def model_network(path: str, chip: str, input_file: Path | None, options: Options) -> dict:
     """`selvage model` of a network: its JSON report."""
     started = time.monotonic()
     compiled, loaded = prepare(path, chip, input_file, options)
@@ -151,7 +152,18 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Networ
     return report_of(compiled, loaded, reports, None, options, started)
 
 
-def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options: NetworkOptions) -> list[Path]:
+def verilog_network(
+    path: str, chip: str, input_file: Path | None, out: Path, bus: str | None, options: Options
+) -> list[Path]:
+    """`selvage verilog` of a network: the paths written."""
+    compiled, _ = prepare(path, chip, input_file, options)
+    if bus:
+        check_fits(compiled)
+    tell(compiled)
+    return write_verilog_bundle(compiled, options, out, shell_files(compiled, options, bus) if bus else None)
+
+
+def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options: Options) -> list[Path]:
     """`selvage compile`: the network's files."""
     started = time.monotonic()
     if Path(path).suffix == ".toml":
@@ -194,7 +206,7 @@ def report_of(
     chip: Chip,
     reports: list[NodeReport],
     flow: Flow | None,
-    options: NetworkOptions,
+    options: Options,
     started: float,
 ) -> dict:
     """The JSON report."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from selvage.base.errors import InputError, RtlError
 from selvage.commands.difference import Difference, first_difference
-from selvage.compile.compile_layer import Compiled, Options
+from selvage.compile.compile_layer import Compiled
+from selvage.compile.options import Options
 from selvage.golden.layer import evaluate
 from selvage.golden.sme import sqnr_db
 from selvage.hw.tile.parameters import TileParameters

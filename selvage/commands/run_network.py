@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from selvage.base.errors import RtlError
 from selvage.base.graph import Matrix, Node
 from selvage.commands.difference import Difference, first_difference
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions, Tick
+from selvage.compile.compile_network import CompiledNetwork, Tick
+from selvage.compile.options import Options
 from selvage.compile.parts import Part, check_fits, node_parts
 from selvage.golden.graph import of_sums
 from selvage.hw.network.network import NetworkParameters
@@ -73,7 +74,7 @@ def run_part(part: Part) -> Run:
         raise RtlError(f"node {part.node.name!r}: {error}") from None
 
 
-def run_nodes(compiled: CompiledNetwork, options: NetworkOptions, tick: dict[str, Tick]) -> list[NodeReport]:
+def run_nodes(compiled: CompiledNetwork, options: Options, tick: dict[str, Tick]) -> list[NodeReport]:
     """Every node through RTL on the codes that the golden model gives it; ``tick`` by node, once a pass."""
     todo = [part for _, part in node_parts(compiled, options)]
     done: dict[int, Run] = {}
@@ -98,12 +99,12 @@ def _size(compiled: CompiledNetwork, node: Node) -> int:
     return placement.steps * placement.crossbars * 100
 
 
-def foretell_node(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> NodeReport:
+def foretell_node(compiled: CompiledNetwork, node: Node, options: Options) -> NodeReport:
     """One node from the cycle model alone."""
     return _report(compiled, node, options, None)
 
 
-def _report(compiled: CompiledNetwork, node: Node, options: NetworkOptions, runs: list[Run] | None) -> NodeReport:
+def _report(compiled: CompiledNetwork, node: Node, options: Options, runs: list[Run] | None) -> NodeReport:
     kind = node.layer.op if isinstance(node, Matrix) else type(node).__name__.lower()
     common = {"name": node.name, "kind": kind, "shape": node.output.shape, "where": "rtl"}
     common["buffer_bits"] = compiled.buffers[node.name]
@@ -170,7 +171,7 @@ def _miscounted(node: Matrix, counted: str, foretold: int) -> str:
     return f"layer {node.name!r}: the outputs are right, and {counted} where the cycle model foretells {foretold:,}"
 
 
-def run_pipeline(compiled: CompiledNetwork, options: NetworkOptions, tick: Tick) -> Flow:
+def run_pipeline(compiled: CompiledNetwork, options: Options, tick: Tick) -> Flow:
     """All layers at work on successive images. `InputError`: the chip does not hold the network."""
     check_fits(compiled)
     p = NetworkParameters(compiled.plan, skip=options.skip)
@@ -181,7 +182,7 @@ def run_pipeline(compiled: CompiledNetwork, options: NetworkOptions, tick: Tick)
     return flow(compiled, options, run)
 
 
-def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
+def flow(compiled: CompiledNetwork, options: Options, run: Run) -> Flow:
     """Of a run of the whole network."""
     difference = None
     for k, tensor in enumerate(compiled.plan.outputs):
@@ -197,7 +198,7 @@ def flow(compiled: CompiledNetwork, options: NetworkOptions, run: Run) -> Flow:
     return Flow(done[0], per_image, bound, slowest, difference is None, str(difference or ""), difference)
 
 
-def slowest_node(compiled: CompiledNetwork, options: NetworkOptions) -> tuple[float, str]:
+def slowest_node(compiled: CompiledNetwork, options: Options) -> tuple[float, str]:
     """Cycles of an image in the node that takes most alone, over the images that `flow` measures, and its name.
 
     All layers must stand on the chip at once.

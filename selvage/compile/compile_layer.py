@@ -1,18 +1,17 @@
 """A single layer placed on a chip, with the activations that it is compiled for."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selvage.base.build import ROOT
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat
 from selvage.compile.chip_limits import clipping
 from selvage.compile.choose_asked import choose_asked
 from selvage.compile.model_file import Model, check_weights, input_format, to_maps
+from selvage.compile.options import Options
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement
@@ -21,40 +20,6 @@ from selvage.sim.cycles import TileCycles
 from selvage.sim.layer import alone_cycles
 
 Integers = NDArray[np.int64]
-
-MAPPINGS = ("auto", "dense", "sme", "pattern", "sre")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a layer is mapped and run."""
-
-    schedule: str = "auto"
-    mapping: str = "auto"
-    fold: int = 1
-    ou_skip: bool = True
-    simulator: str = "icarus"
-    seed: int = 0
-    waves: Path | None = None
-    lossless: bool = False
-    sme: SmeParameters | None = None  # None: not asked for
-    dynamic: bool = False  # OUs of the rows that drive
-    build: Path = ROOT  # folder of what is compiled
-
-    def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
-            ("mapping", self.mapping, MAPPINGS),
-            ("simulator", self.simulator, ("icarus", "verilator")),
-        ):
-            if value not in allowed:
-                raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed} is below 0")
-        if self.sme and self.mapping not in ("auto", "sme", "pattern"):
-            raise InputError(
-                "--squeeze, --significant-bits and what goes with them need --mapping sme, pattern or auto"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +78,7 @@ def place(
         mapping=options.mapping,
         schedules=None if options.schedule == "auto" else [options.schedule],
         dynamic=(options.dynamic,),
-        skip=options.ou_skip,
+        skip=options.skip,
         sme=options.sme,
     )
     placement = chosen.placement
@@ -125,9 +90,9 @@ def place(
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
     """The cycle model of every tile."""
-    return alone_cycles(compiled.placement, compiled.codes, skip=options.ou_skip)
+    return alone_cycles(compiled.placement, compiled.codes, skip=options.skip)
 
 
 def tile_parameters(compiled: Compiled, options: Options) -> list[TileParameters]:
     """Of every tile, in order."""
-    return [TileParameters(compiled.placement, tile, skip=options.ou_skip) for tile in compiled.placement.tiles]
+    return [TileParameters(compiled.placement, tile, skip=options.skip) for tile in compiled.placement.tiles]

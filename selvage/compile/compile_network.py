@@ -3,24 +3,22 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selvage.base.build import ROOT
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.graph import Graph, Matrix, Tensor
 from selvage.compile.chip_limits import check_activations, check_weights, clipping
 from selvage.compile.choose import Candidate
 from selvage.compile.choose_asked import choose_asked
+from selvage.compile.options import Options
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.golden.graph import evaluate_node, of_sums
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.placement import Placement
-from selvage.mapping.sme import SmeParameters
 from selvage.mapping.stages import NetworkPlan, plan_network
 from selvage.sim.layer import CountedPass, count_passes
 from selvage.sim.machine import run as run_crossbars
@@ -28,22 +26,6 @@ from selvage.sim.machine import run as run_crossbars
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
 DRAWN = 1  # images drawn where none are given
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """How a network is mapped and run. ``shape`` settles free sides of the model's input."""
-
-    schedule: str = "auto"
-    mapping: str = "auto"
-    skip: bool = True
-    dynamic: bool = False
-    sme: SmeParameters | None = None
-    simulator: str = "icarus"
-    seed: int = 0
-    lossless: bool = False
-    shape: tuple[int, ...] | None = None
-    build: Path = ROOT  # folder of what is compiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +90,7 @@ class CompiledNetwork:
 
 
 def compile_network(
-    path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: NetworkOptions, tick: Tick
+    path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: Options, tick: Tick
 ) -> CompiledNetwork:
     """Place the network in the ONNX file ``path`` for ``images`` as its inputs take them; drawn codes for None.
 
@@ -173,7 +155,7 @@ def _check(node: Matrix, source: Tensor, chip: Chip) -> None:
     check_weights(node.weights, chip, "a weight")
 
 
-def _how(node: Matrix, options: NetworkOptions, numbers: object) -> dict:
+def _how(node: Matrix, options: Options, numbers: object) -> dict:
     """What `choose_asked` is asked."""
     transposed = node.layer.op == "conv_transpose" and options.schedule != "auto"
     return {

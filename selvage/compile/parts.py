@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix, Node
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.compile.compile_network import CompiledNetwork
+from selvage.compile.options import Options
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.stages import LayerStage, NetworkPlan, plan_network
 
@@ -32,7 +33,7 @@ class Part:
         return NetworkParameters(self.plan, skip=self.skip, direct=isinstance(self.node, Matrix))
 
 
-def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> list[Part]:
+def parts(compiled: CompiledNetwork, node: Node, options: Options) -> list[Part]:
     """The simulations of one node, one for each pass of its tiles."""
     graph = compiled.graph.only(node)
     inputs = [compiled.codes[tensor.name] for tensor in graph.inputs]
@@ -49,7 +50,7 @@ def parts(compiled: CompiledNetwork, node: Node, options: NetworkOptions) -> lis
     return found
 
 
-def node_parts(compiled: CompiledNetwork, options: NetworkOptions) -> Iterator[tuple[str, Part]]:
+def node_parts(compiled: CompiledNetwork, options: Options) -> Iterator[tuple[str, Part]]:
     """All nodes' simulations, each with a folder of its own for files: ``node_3/``, of several passes ``node_3_0/``."""
     for index, node in enumerate(compiled.graph.nodes):
         own = parts(compiled, node, options)

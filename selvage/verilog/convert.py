@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from selvage.verilog.emission import rewrite
+from selvage.verilog.errors import ModuleTooWide
 
 # `proc` turns processes into muxes. Amaranth's own script keeps them as `always @*`, which Icarus
 # never runs while no input changes: the outputs of an idle FSM read X (amaranth#1629). `-purge` leaves out names of
@@ -26,10 +27,6 @@ attrmap -remove generator -remove top
 attrmap -modattr -remove generator -remove top
 write_verilog -noattr
 """
-
-
-class ModuleTooWide(ValueError):
-    """A module has more bits of inputs than can be written."""
 
 
 MOST_INPUTS = 2**16 - 8  # of a module; clock and reset are two more

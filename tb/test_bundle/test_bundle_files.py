@@ -15,7 +15,8 @@ from selvage.base.layer import InputFormat, Layer
 from selvage.bundle.shell_bundle import shell_files
 from selvage.bundle.verilog_bundle import write_layer_bundle
 from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.compile.compile_network import CompiledNetwork
+from selvage.compile.options import Options
 from selvage.golden.layer import evaluate
 from selvage.mapping.dense import place_dense
 from tb.models.small_networks import SmallNetwork
@@ -75,7 +76,7 @@ def test_a_shell_needs_a_crossbar() -> None:
     n.leaves(n.pool(n.input(2, 4, 4), "max", (2, 2)))
     compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
     with pytest.raises(InputError, match=r"--bus axi needs a network with a layer on crossbars, and .* has none"):
-        shell_files(compiled, NetworkOptions(), "axi")
+        shell_files(compiled, Options(), "axi")
 
 
 def test_rewritten(tmp_path: Path) -> None:

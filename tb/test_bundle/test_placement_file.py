@@ -16,7 +16,8 @@ from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.bundle.verilog_bundle import write_layer_bundle, write_verilog_bundle
 from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import NetworkOptions, compile_network
+from selvage.compile.compile_network import compile_network
+from selvage.compile.options import Options
 from selvage.golden.pattern import prune
 from selvage.mapping.dense import place_dense
 from selvage.mapping.pattern import place_pattern
@@ -109,12 +110,12 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The model and its bundle, without modules: nobody here reads Verilog."""
     name, chip = request.param
     path, bundle = EXAMPLES / f"{name}.onnx", tmp_path_factory.mktemp("trained")
-    compiled = compile_network(str(path), load_chip(chip), None, NetworkOptions(mapping="dense"), lambda: None)
+    compiled = compile_network(str(path), load_chip(chip), None, Options(mapping="dense"), lambda: None)
     with pytest.MonkeyPatch.context() as patched:
         nothing = SimpleNamespace(library=SimpleNamespace(components={}))
         patched.setattr("selvage.bundle.verilog_bundle.Network", lambda _: nothing)
         patched.setattr("selvage.bundle.verilog_bundle.convert_modules", lambda *_, **__: [])
-        write_verilog_bundle(compiled, NetworkOptions(), bundle)
+        write_verilog_bundle(compiled, Options(), bundle)
     return path, bundle
 
 

@@ -11,7 +11,8 @@ import pytest
 from selvage.bundle.selftest import SHORTEST
 from selvage.bundle.shell_bundle import shell_files
 from selvage.bundle.verilog_bundle import write_files
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.compile.compile_network import CompiledNetwork
+from selvage.compile.options import Options
 from tb.benches.linters import verilator
 from tb.models.small_networks import LEAKY, SmallNetwork
 
@@ -22,7 +23,7 @@ def written(bus: str, images: int, where: Path) -> Path:
     a = n.layer(n.input(3, 4, 3), 3, kernel=(2, 2), pads=(1, 1, 0, 0), activation=LEAKY)
     n.leaves(n.layer(n.pool(a, "max", (2, 2)), 2, raw=True))
     compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
-    write_files(shell_files(compiled, NetworkOptions(), bus), where)
+    write_files(shell_files(compiled, Options(), bus), where)
     return where / "shell"
 
 

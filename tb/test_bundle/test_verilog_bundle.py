@@ -22,7 +22,8 @@ from selvage.bundle.verilog_bundle import (
     write_verilog_bundle,
 )
 from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import CompiledNetwork, NetworkOptions
+from selvage.compile.compile_network import CompiledNetwork
+from selvage.compile.options import Options
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.stages import plan_network
@@ -327,7 +328,7 @@ def test_network_in_passes(tmp_path: Path) -> None:
     n = SmallNetwork.on("tiny", 12, arrays_per_tile=4, tiles=1)
     n.leaves(n.pool(n.layer(n.input(8, 2, 2), 3, kernel=(2, 2), pads=(1, 0, 0, 0)), "max", (2, 1)))
     compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
-    write_verilog_bundle(compiled, NetworkOptions(), tmp_path)
+    write_verilog_bundle(compiled, Options(), tmp_path)
     folders = sorted(path.name for path in tmp_path.iterdir())
     assert len(compiled.placements["layer_0"].passes) > 1 and "node_0_1" in folders and "node_1" in folders
     for folder in ("node_0_1", "node_1"):

@@ -19,7 +19,7 @@ from rich.console import Console
 from selvage.base.errors import InputError, SimulationError
 from selvage.base.text import visible
 from selvage.commands import start
-from selvage.commands.cli_options import check_outputs_apart
+from selvage.commands.results import check_outputs_apart
 from selvage.commands.exits import ending, leave
 from selvage.commands.streams import json_alone, progress, show, warn
 from selvage.commands.tables import table_of
@@ -106,21 +106,24 @@ def test_the_traceback_of_a_fault_is_there_to_be_asked_for(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
-    interrupted = """
+@pytest.mark.parametrize(("module", "says"), [("typer", "\nselvage: stopped\n"), ("numpy", "selvage: stopped\n")])
+def test_ctrl_c_while_modules_are_imported(module: str, says: str, tmp_path: Path) -> None:
+    """Before the words of the command line are read, and by the command."""
+    interrupted = f"""
 import importlib.abc, os, signal, sys
 class Interrupt(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "numpy":
+        if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
+sys.argv = ["selvage", "model", "none.toml"]
 from selvage.commands.start import main
 main()
 """
     done = subprocess.run(
         [sys.executable, "-c", interrupted], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nselvage: stopped\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", says)
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

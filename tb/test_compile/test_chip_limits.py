@@ -13,8 +13,9 @@ from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.commands.network_command import model_network, simulate_network
 from selvage.commands.run import report
-from selvage.compile.compile_layer import Options, compile_layer, foretell
-from selvage.compile.compile_network import NetworkOptions, compile_network
+from selvage.compile.compile_layer import compile_layer, foretell
+from selvage.compile.compile_network import compile_network
+from selvage.compile.options import Options
 from selvage.compile.shape_cycles import Activations, model_layer
 from selvage.compile.shapes import Synthetic, count_cycles, count_network
 from selvage.frontend.layer_file import Model
@@ -53,7 +54,7 @@ def of_network(chip: Chip, kind: type, where: Path) -> None:
     n = Build(opset=21)
     real = n.real(n.input("image", (1, 2, 4, 4), code), 0.5, 0, kind)
     n.output(n.through(n.add("Conv", real, n.weights(WEIGHTS.astype(np.int8), 0.1), name="own"), 16.0, 0, kind))
-    compile_network(saved(n.model(), where), chip, None, NetworkOptions(lossless=True), lambda: None)
+    compile_network(saved(n.model(), where), chip, None, Options(lossless=True), lambda: None)
 
 
 def of_second_layer(chip: Chip, kind: type, where: Path) -> None:
@@ -65,7 +66,7 @@ def of_second_layer(chip: Chip, kind: type, where: Path) -> None:
     first = n.add("Conv", real, n.weights(np.ones((2, 2, 2, 1), np.int8), 0.1), name="first")
     between = n.through(first, 16.0, 0, kind)
     n.output(n.through(n.add("Conv", between, n.weights(WEIGHTS.astype(np.int8), 0.1), name="own"), 16.0, 0, kind))
-    compile_network(saved(n.model(), where), chip, None, NetworkOptions(lossless=True), lambda: None)
+    compile_network(saved(n.model(), where), chip, None, Options(lossless=True), lambda: None)
 
 
 @pytest.mark.parametrize("path", [of_layer, of_network, of_second_layer])
@@ -136,9 +137,9 @@ def test_a_network_without_a_layer(tmp_path: Path) -> None:
     pool = n.add("MaxPool", real, name="pool", kernel_shape=[2, 2])
     n.output(n.through(n.add("Sigmoid", n.through(pool, 0.5), name="table"), 1 / 255))
     path = saved(n.model(), tmp_path)
-    content = model_network(path, "tiny", None, NetworkOptions())
+    content = model_network(path, "tiny", None, Options())
     assert content["cycles"] == content["tiles"] == 0
     np.save(tmp_path / "in.npy", np.random.default_rng(1).integers(0, 256, (4, 2, 4, 4)).astype(np.uint8))
-    content, match = simulate_network(path, "tiny", tmp_path / "in.npy", None, NetworkOptions(), pipeline=True)
+    content, match = simulate_network(path, "tiny", tmp_path / "in.npy", None, Options(), pipeline=True)
     flow = content["pipeline"]
     assert match and flow["slowest"] == "pool" and 0.95 <= flow["share"] <= 1

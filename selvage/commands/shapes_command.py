@@ -9,7 +9,7 @@ from selvage.base.errors import InputError
 from selvage.base.shapes import load_network
 from selvage.commands.streams import progress, show
 from selvage.commands.tables import cycle_table, network_table, table_of
-from selvage.compile.compile_layer import Options
+from selvage.compile.options import Options
 from selvage.compile.pruned_network import Pruning, check_pruned, count_pruned
 from selvage.compile.shape_cycles import Activations
 from selvage.compile.shapes import PREFIX, Synthetic, check_network, count_cycles, count_network, has_planes
@@ -62,7 +62,7 @@ def count_shapes(model_file: str, chip: str, options: Options, own: ShapesOption
         raise InputError("shapes:NAME has no --schedule, --fold or --lossless")
     own.check(options.mapping, options.sme)
     dense = options.mapping != "pattern" and not has_planes(options.mapping, options.sme)
-    if not dense and (not options.ou_skip or options.dynamic):
+    if not dense and (not options.skip or options.dynamic):
         raise InputError("--ou-skip and --dynamic-ou are for cycles, which shapes:NAME has of the dense mapping only")
     if options.mapping == "pattern":
         if options.sme:
@@ -91,7 +91,7 @@ def _count(model_file: str, chip: str, options: Options, own: ShapesOptions) -> 
         if planes:
             content = count_network(layers, loaded, mapping, sme, synthetic, tick)
         else:
-            how = {"skip": options.ou_skip, "dynamic": options.dynamic}
+            how = {"skip": options.skip, "dynamic": options.dynamic}
             content = count_cycles(layers, loaded, activations, **how, tick=tick)
     show(network_table(content))
     if not planes:

@@ -1,0 +1,104 @@
+"""What the commands do with a single layer: sim, model and verilog."""
+
+import contextlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from selvage.base.chip import Chip, load_chip
+from selvage.base.errors import InputError, RtlError
+from selvage.base.files import alone_in, npy_bytes, write_whole
+from selvage.bundle.shell_bundle import shell_files
+from selvage.bundle.verilog_bundle import layer_network, write_layer_bundle
+from selvage.commands.run import LayerReport, output_maps, report, save_files, simulate, summary, work
+from selvage.commands.streams import progress, show, warn
+from selvage.commands.tables import layer_table, tell_fault
+from selvage.compile.compile_layer import Compiled, compile_layer, foretell, tile_parameters
+from selvage.compile.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
+from selvage.compile.options import Options
+
+
+def check_no_network(options: Options, *, pipeline: bool = False) -> None:
+    """`InputError` for an option of networks."""
+    if options.shape is not None or pipeline:
+        option = "--shape" if options.shape is not None else "--pipeline"
+        raise InputError(f"{option} is for networks, and this model is a single layer")
+
+
+def prepare_layer(
+    path: str, chip: str, input_file: Path | None, options: Options
+) -> tuple[Model, Chip, Compiled, tuple[int, ...]]:
+    loaded = load_chip(chip)
+    model = load_model(path, input_shape(str(input_file)) if input_file else None)
+    x = read_input(model, str(input_file)) if input_file else draw_input(model, loaded, options.seed)
+    compiled = compile_layer(model, loaded, x, options)
+    if compiled.warning:
+        warn(compiled.warning)
+    return model, loaded, compiled, x.shape
+
+
+def tell_layer(line: LayerReport) -> None:
+    """What the mapping did to arrays and weights, when it is not the plain one."""
+    if line.mapping != "dense":
+        error = "no weight changed" if line.sqnr_db is None else f"weight error {line.sqnr_db:.1f} dB below the weights"
+        show(f"{line.mapping}: {line.crossbars} crossbars, dense {line.crossbars_dense}; {error}")
+        ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in line.over_dense.items())
+        show(f"dense over {line.mapping}, every row driving: {ratios}; tables {line.index_bits} bits")
+    if line.note:
+        show(f"{line.name}: {line.note}")
+
+
+def simulate_layer(
+    path: str, chip: str, input_file: Path | None, output_file: Path | None, options: Options
+) -> tuple[dict, RtlError | None]:
+    """`selvage sim` of a layer: its JSON report, and what ended the run early."""
+    started = time.monotonic()
+    model, _, compiled, sides = prepare_layer(path, chip, input_file, options)
+    foretold = foretell(compiled, options)
+    parameters = tile_parameters(compiled, options)
+    try:
+        with alone_in(options.waves) if options.waves else contextlib.nullcontext(), progress() as bar:
+            task = bar.add_task(model.layer.name, total=work(parameters))
+            results = simulate(compiled, parameters, options, tick=lambda: bar.advance(task))
+            saves = save_files(parameters, options, results)
+    except RtlError as error:
+        # What the report holds beside the verdict is the cycle model's.
+        line = replace(report(compiled, foretold, None), match=False, fault=str(error))
+        return summary([line], options.simulator, started), error
+    line = report(compiled, foretold, results)
+    for save in saves:
+        show(f"open the waves with: gtkwave {save}")
+    show(layer_table([line]))
+    tell_layer(line)
+    tell_fault(line.fault)
+    if line.clipped:
+        show(
+            f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from "
+            "the truth"
+        )
+    if output_file and line.match:
+        write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), sides)))
+    elif output_file:
+        warn(f"{output_file} is not written, for the outputs are not those of the golden model")
+    return summary([line], options.simulator, started), None
+
+
+def model_layer(path: str, chip: str, input_file: Path | None, options: Options) -> dict:
+    """`selvage model` of a layer: its JSON report."""
+    started = time.monotonic()
+    _, _, compiled, _ = prepare_layer(path, chip, input_file, options)
+    line = report(compiled, foretell(compiled, options), None)
+    show(layer_table([line]))
+    tell_layer(line)
+    return summary([line], "model", started)
+
+
+def verilog_layer(
+    path: str, chip: str, input_file: Path | None, out: Path, bus: str | None, options: Options
+) -> list[Path]:
+    """`selvage verilog` of a layer: the paths written."""
+    _, _, compiled, _ = prepare_layer(path, chip, input_file, options)
+    if compiled.note:
+        show(f"{compiled.model.layer.name}: {compiled.note}")
+    shell = shell_files(layer_network(compiled), Options(skip=options.skip), bus) if bus else None
+    return write_layer_bundle(compiled, options.skip, out, shell)

@@ -1,0 +1,100 @@
+"""The commands that take a model of any kind: a layer, a network, or shapes."""
+
+from pathlib import Path
+
+from selvage.base.errors import InputError
+from selvage.base.files import LISTING, alone_in, check_folder, check_writable
+from selvage.bundle.shell_bundle import check_bus
+from selvage.commands.cli_options import Asked, AskedOfShapes
+from selvage.commands.layer_command import check_no_network, model_layer, simulate_layer, verilog_layer
+from selvage.commands.network_command import compile_to, is_network, model_network, simulate_network, verilog_network
+from selvage.commands.results import check_is_file, check_outputs_apart, emit
+from selvage.commands.run import check_simulator
+from selvage.commands.shapes_command import ShapesOptions, count_shapes
+from selvage.commands.streams import show
+from selvage.compile.shapes import PREFIX
+
+
+def sim(
+    model_file: str,
+    asked: Asked,
+    *,
+    output_file: Path | None,
+    fold: int,
+    simulator: str,
+    waves: Path | None,
+    json_file: Path | None,
+    pipeline: bool,
+    build: Path,
+) -> bool:
+    """`selvage sim`: whether RTL matches the golden model."""
+    options = asked.options(fold=fold, simulator=simulator, waves=waves, build=build)
+    check_simulator(simulator)
+    check_is_file(model_file)
+    for path in (output_file, json_file if str(json_file) != "-" else None):
+        check_writable(path)
+    read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip}
+    check_outputs_apart({"--output": output_file, "--json": json_file}, read)
+    if waves:
+        check_folder(waves, f"--waves {waves}")
+    check_folder(build, f"--build {build}")
+    if is_network(model_file):
+        options.check_network()
+        network = asked.chip, asked.input_file, output_file, options
+        content, match = simulate_network(model_file, *network, pipeline=pipeline)
+        emit(content, json_file)
+        return match
+    check_no_network(options, pipeline=pipeline)
+    content, error = simulate_layer(model_file, asked.chip, asked.input_file, output_file, options)
+    emit(content, json_file)
+    if error:
+        raise error
+    return content["match"]
+
+
+def model(model_file: str, asked: Asked, asked_of_shapes: AskedOfShapes, *, fold: int, json_file: Path | None) -> None:
+    """`selvage model`."""
+    options = asked.options(fold=fold)
+    check_writable(json_file if str(json_file) != "-" else None)
+    read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip}
+    check_outputs_apart({"--json": json_file}, read)
+    if model_file.startswith(PREFIX):
+        if asked.input_file or asked.shape is not None:
+            option = "--input" if asked.input_file else "--shape"
+            raise InputError(f"{option} is for a model that has weights, and shapes:NAME has none")
+        emit(count_shapes(model_file, asked.chip, options, ShapesOptions(**vars(asked_of_shapes))), json_file)
+        return
+    if asked_of_shapes != AskedOfShapes():
+        raise InputError("--weights, --zeros, --patterns and their like are for shapes:NAME: this model has weights")
+    if is_network(model_file):
+        options.check_network()
+        emit(model_network(model_file, asked.chip, asked.input_file, options), json_file)
+        return
+    check_no_network(options)
+    emit(model_layer(model_file, asked.chip, asked.input_file, options), json_file)
+
+
+def verilog(model_file: str, asked: Asked, *, out: Path, fold: int, bus: str | None) -> None:
+    """`selvage verilog`."""
+    options = asked.options(fold=fold)
+    check_is_file(model_file)
+    check_bus(bus)
+    check_writable(out / LISTING)
+    with alone_in(out):
+        if is_network(model_file):
+            options.check_network()
+            paths = verilog_network(model_file, asked.chip, asked.input_file, out, bus, options)
+        else:
+            check_no_network(options)
+            paths = verilog_layer(model_file, asked.chip, asked.input_file, out, bus, options)
+    show(f"{len(paths)} files in {out}")
+
+
+def compile_network_files(model_file: str, asked: Asked, *, out: Path) -> None:
+    """`selvage compile`."""
+    options = asked.options()
+    check_is_file(model_file)
+    check_writable(out / LISTING)
+    with alone_in(out):
+        paths = compile_to(model_file, asked.chip, asked.input_file, out, options)
+    show(f"{len(paths)} files in {out}")

@@ -1,0 +1,16 @@
+"""What `selvage prune` does and tells."""
+
+from pathlib import Path
+
+from selvage.commands.streams import show
+from selvage.commands.tables import table_of
+from selvage.frontend.prune import prune_file
+
+
+def prune(model_file: str, out: Path, *, patterns: int, kernel_sparsity: float, entries: int) -> None:
+    """`selvage prune`."""
+    nodes = prune_file(model_file, out, patterns=patterns, kernel_sparsity=kernel_sparsity, entries=entries)
+    rows = [
+        [n.name, f"{n.weights:,}", f"{n.kept:,}", f"{n.kernels:,}", f"{n.deleted:,}", str(n.patterns)] for n in nodes
+    ]
+    show(table_of("pruned", ("node", "weights", "kept", "kernels", "deleted", "patterns"), rows))

@@ -1,0 +1,41 @@
+"""Where results go: checks before a run, and the JSON report after it."""
+
+import json
+import sys
+from pathlib import Path
+
+from selvage.base.errors import InputError
+from selvage.base.files import write_whole
+from selvage.compile.shapes import PREFIX
+
+
+def check_is_file(model: str) -> None:
+    """`InputError` for shapes, which no command but one takes."""
+    if model.startswith(PREFIX):
+        raise InputError(f"{model!r} has shapes alone: it is for selvage model")
+
+
+def check_outputs_apart(outputs: dict[str, Path | None], inputs: dict[str, str | Path | None]) -> None:
+    """`InputError` when a file would be written that a command reads, or two outputs are one file; ``-`` is none.
+
+    Both by the names that the command line has for them.
+    """
+    seen = {what: Path(path).resolve() for what, path in inputs.items() if path is not None}
+    for what, path in outputs.items():
+        if path is None or str(path) == "-":
+            continue
+        for other, known in seen.items():
+            if known == path.resolve():
+                raise InputError(f"{other} and {what} are both {path}")
+        seen[what] = path.resolve()
+
+
+def emit(content: dict, where: Path | None) -> None:
+    """The JSON report, to a file or for ``-`` to the standard output."""
+    text = json.dumps(content, indent=2) + "\n"
+    if where is None:
+        return
+    if str(where) == "-":
+        sys.stdout.write(text)
+    else:
+        write_whole(where, text.encode())

@@ -1,0 +1,74 @@
+"""The options of a run, from the command line or from Python."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from selvage.base.build import ROOT
+from selvage.base.errors import InputError
+from selvage.frontend.options import shape_of as shape_of
+from selvage.mapping.sme import SmeParameters
+
+MAPPINGS = ("auto", "dense", "sme", "pattern", "sre")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is mapped and run; ``fold`` and ``waves`` are for single layers, ``shape`` is for networks."""
+
+    schedule: str = "auto"
+    mapping: str = "auto"
+    fold: int = 1
+    skip: bool = True  # OUs that drive nothing
+    simulator: str = "icarus"
+    seed: int = 0
+    waves: Path | None = None  # folder
+    lossless: bool = False
+    sme: SmeParameters | None = None  # None: not asked for
+    dynamic: bool = False  # OUs of the rows that drive
+    build: Path = ROOT  # folder of what is compiled
+    shape: tuple[int, ...] | None = None  # of the model's input, where sides are free
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
+            ("mapping", self.mapping, MAPPINGS),
+            ("simulator", self.simulator, ("icarus", "verilator")),
+        ):
+            if value not in allowed:
+                raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed} is below 0")
+        if self.sme and self.mapping not in ("auto", "sme", "pattern"):
+            raise InputError(
+                "--squeeze, --significant-bits and what goes with them need --mapping sme, pattern or auto"
+            )
+
+    def check_network(self) -> None:
+        """`InputError` for an option that a network cannot have."""
+        if self.fold != 1:
+            raise InputError(f"--fold {self.fold} is for a single layer, and this model is a network")
+        if self.waves:
+            raise InputError(f"--waves {self.waves} is for a single layer, and this model is a network")
+
+
+def switch(name: str, value: str) -> bool:
+    """Of ``on`` or ``off``. `InputError`: it is neither."""
+    if value not in ("on", "off"):
+        raise InputError(f"--{name} {value!r} is neither on nor off")
+    return value == "on"
+
+
+def sme_of(
+    squeeze: int | None, significant: int | None, compact: str, sort_rows: str, rounding: str
+) -> SmeParameters | None:
+    """Of the options; None where none of them is given."""
+    if rounding not in ("round", "truncate"):
+        raise InputError(f"--rounding {rounding!r} is neither round nor truncate")
+    given = SmeParameters(
+        significant_bits=3 if significant is None else significant,
+        squeeze=squeeze or 0,
+        truncate=rounding == "truncate",
+        compact=switch("compact", compact),
+        sort=switch("sort-rows", sort_rows),
+    )
+    return None if squeeze is None and significant is None and given == SmeParameters() else given

@@ -1,0 +1,5 @@
+"""What goes wrong in writing Verilog."""
+
+
+class ModuleTooWide(ValueError):
+    """A module has more bits of inputs than can be written. The message is one sentence that says what to do."""
