@@ -33,10 +33,10 @@ from selvage.commands.network_command import is_network, node_table
 from selvage.commands.run import report
 from selvage.commands.run_network import foretell_node
 from selvage.commands.tables import layer_table
-from selvage.compile.compile_layer import compile_layer, foretell
-from selvage.compile.compile_network import compile_network
-from selvage.compile.model_file import Model, draw_input, input_format, load_model, read_input
-from selvage.compile.options import Options
+from selvage.compiler.compile_layer import compile_layer, foretell
+from selvage.compiler.compile_network import compile_network
+from selvage.compiler.model_file import Model, draw_input, input_format, load_model, read_input
+from selvage.compiler.options import Options
 from selvage.frontend.onnx.graph import load_graph
 from selvage.frontend.prune import prune_file
 from tb.models.onnx_models import numbers, onnx_model

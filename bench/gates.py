@@ -38,7 +38,7 @@ from selvage.base.build import build_folder
 from selvage.base.chip import load_chip
 from selvage.base.files import write_files
 from selvage.base.layer import InputFormat, Layer
-from selvage.compile.compile_layer import Compiled
+from selvage.compiler.compile_layer import Compiled
 from selvage.hw.tile.tile import Tile
 from selvage.mapping.dense import place_dense
 from selvage.verilog.modules import convert_modules

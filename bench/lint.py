@@ -22,7 +22,7 @@ from selvage.base.chip import load_chip, ready_chips
 from selvage.base.files import write_files
 from selvage.base.layer import InputFormat, Layer
 from selvage.bundle.verilog_bundle import bundle_files, expected_codes, layer_graph
-from selvage.compile.compile_layer import Compiled
+from selvage.compiler.compile_layer import Compiled
 from selvage.golden.pattern import prune
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.dense import place_dense

@@ -22,7 +22,7 @@ from selvage.base.build import build_folder
 from selvage.base.chip import load_chip, ready_chips
 from selvage.base.shapes import load_network
 from selvage.commands.exits import leave
-from selvage.compile.shape_cycles import Activations, model_layer, model_network
+from selvage.compiler.shape_cycles import Activations, model_layer, model_network
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.rtlsim.simulate import simulate_tile

@@ -22,7 +22,7 @@ from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.base.shapes import load_network
 from selvage.commands.exits import leave
-from selvage.compile.shapes import Synthetic, count_network
+from selvage.compiler.shapes import Synthetic, count_network
 from selvage.golden.sme import full_scale, quantise, sqnr_db
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.placement import Placement

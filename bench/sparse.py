@@ -20,7 +20,7 @@ from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.base.shapes import load_network
 from selvage.commands.exits import leave
-from selvage.compile.pruned_network import Pruning, count_pruned
+from selvage.compiler.pruned_network import Pruning, count_pruned
 from selvage.golden.layer import evaluate
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense

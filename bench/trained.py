@@ -24,8 +24,8 @@ from selvage.base.chip import load_chip
 from selvage.commands.exits import leave
 from selvage.commands.run_network import Flow, NodeReport, run_nodes, run_pipeline
 from selvage.commands.tables import tell_fault
-from selvage.compile.compile_network import compile_network
-from selvage.compile.options import Options
+from selvage.compiler.compile_network import compile_network
+from selvage.compiler.options import Options
 from selvage.rtlsim.simulate import BUILD
 
 IMAGES = 100

@@ -8,7 +8,7 @@ from selvage.base.chip import load_chip
 from selvage.base.files import alone_in
 from selvage.commands.exits import leave
 from selvage.commands.run import check_simulator
-from selvage.compile.model_file import draw_input, input_format, load_model, to_maps
+from selvage.compiler.model_file import draw_input, input_format, load_model, to_maps
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.rtlsim.simulate import simulate_tile

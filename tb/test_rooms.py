@@ -15,7 +15,7 @@ FLOORS = (  # a room imports from the rooms before it, and from itself
     "frontend",
     "sim",
     "hw",
-    "compile",
+    "compiler",
     "rtlsim",
     "bundle",
     "commands",
@@ -54,7 +54,7 @@ def test_a_room_imports_downward_only(room: str) -> None:
         for name in imports(path):
             top, _, rest = name.partition(".")
             assert top not in ("tb", "bench", "examples", *FLOORS), f"{path} imports {name}"
-            if top == "selvage":
+            if top == "selvage" and rest != "__version__":
                 assert rest.split(".")[0] in allowed, f"{path} imports {name}"
 
 
@@ -76,7 +76,7 @@ def test_models_and_gateware_do_not_know_each_other() -> None:
 
 def test_every_file_stands_in_a_room() -> None:
     found = {path.name for path in (ROOT / "selvage").iterdir() if path.name != "__pycache__"}
-    assert found == {*FLOORS, "__init__.py", "__main__.py", "chips", "shapes"}
+    assert found == {*FLOORS, "__init__.py", "__main__.py", "api.py", "chips", "shapes"}
 
 
 @pytest.mark.parametrize("room", ["golden", "hw", "sim"])

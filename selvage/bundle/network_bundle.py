@@ -7,9 +7,9 @@ import numpy as np
 
 from selvage.base.files import write_files
 from selvage.bundle.placement_file import describe_placement
-from selvage.compile.compile_network import CompiledNetwork
-from selvage.compile.options import Options
-from selvage.compile.parts import node_parts
+from selvage.compiler.compile_network import CompiledNetwork
+from selvage.compiler.options import Options
+from selvage.compiler.parts import node_parts
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.stages import NetworkPlan
 from selvage.rtlsim.plain import cell_lines, entering_words, network_verilog

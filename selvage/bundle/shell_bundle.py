@@ -15,9 +15,9 @@ from selvage.bundle.readme import readme, together_notes
 from selvage.bundle.shell_selftest import shell_selftest
 from selvage.bundle.vectors import selftest_images
 from selvage.bundle.verilog_bundle import code_json, crossbar_places, expected_codes, generator
-from selvage.compile.compile_network import CompiledNetwork
-from selvage.compile.options import Options
-from selvage.compile.parts import check_fits
+from selvage.compiler.compile_network import CompiledNetwork
+from selvage.compiler.options import Options
+from selvage.compiler.parts import check_fits
 from selvage.hw.macro.macro_views import macros_of, view_files
 from selvage.hw.network.network import NetworkParameters
 from selvage.hw.shell.axi import FrameParameters

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selvage import __version__
 from selvage.base.chip import Chip
 from selvage.base.files import write_files
 from selvage.base.graph import Graph, Matrix, Tensor
@@ -19,10 +19,10 @@ from selvage.bundle.placement_file import describe_placement
 from selvage.bundle.readme import readme, together_notes
 from selvage.bundle.selftest import Stream, selftest
 from selvage.bundle.vectors import selftest_images
-from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import CompiledNetwork, layer_sums
-from selvage.compile.options import Options
-from selvage.compile.parts import Part, node_parts
+from selvage.compiler.compile_layer import Compiled
+from selvage.compiler.compile_network import CompiledNetwork, layer_sums
+from selvage.compiler.options import Options
+from selvage.compiler.parts import Part, node_parts
 from selvage.golden.graph import evaluate_node, of_sums
 from selvage.hw.macro.macro_views import Macro, macros_of, view_files
 from selvage.hw.network.network import Network, NetworkParameters
@@ -131,10 +131,7 @@ def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
 
 def generator() -> str:
     """Name and version."""
-    try:
-        return f"selvage {version('selvage')}"
-    except PackageNotFoundError:
-        return "selvage"
+    return f"selvage {__version__}"
 
 
 def bundle_files(

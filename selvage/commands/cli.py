@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from selvage import __version__
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
 from selvage.commands.cli_options import (
@@ -34,9 +35,7 @@ app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib import metadata
-
-        typer.echo(f"selvage {metadata.version('selvage')}")
+        typer.echo(f"selvage {__version__}")
         raise typer.Exit()
 
 

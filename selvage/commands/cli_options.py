@@ -11,7 +11,7 @@ import typer
 from selvage.base.build import VARIABLE
 
 if TYPE_CHECKING:
-    from selvage.compile.options import Options
+    from selvage.compiler.options import Options
 
 
 def folder(text: str | Path) -> Path:
@@ -112,7 +112,7 @@ class Asked:
 
     def options(self, **others: Any) -> "Options":
         """What they say, with ``others`` of the fields of `Options`. `InputError`: one is no value of its option."""
-        from selvage.compile.options import Options, shape_of, sme_of, switch
+        from selvage.compiler.options import Options, shape_of, sme_of, switch
 
         return Options(
             schedule=self.schedule,

@@ -13,9 +13,9 @@ from selvage.bundle.verilog_bundle import layer_network, write_layer_bundle
 from selvage.commands.run import LayerReport, output_maps, report, save_files, simulate, summary, work
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import layer_table, tell_fault
-from selvage.compile.compile_layer import Compiled, compile_layer, foretell, tile_parameters
-from selvage.compile.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
-from selvage.compile.options import Options
+from selvage.compiler.compile_layer import Compiled, compile_layer, foretell, tile_parameters
+from selvage.compiler.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
+from selvage.compiler.options import Options
 
 
 def check_no_network(options: Options, *, pipeline: bool = False) -> None:

@@ -12,7 +12,7 @@ from selvage.commands.results import check_is_file, check_outputs_apart, emit
 from selvage.commands.run import check_simulator
 from selvage.commands.shapes_command import ShapesOptions, count_shapes
 from selvage.commands.streams import show
-from selvage.compile.shapes import PREFIX
+from selvage.compiler.shapes import PREFIX
 
 
 def sim(

@@ -20,9 +20,9 @@ from selvage.bundle.verilog_bundle import write_verilog_bundle
 from selvage.commands.run_network import Flow, NodeReport, foretell_node, run_nodes, run_pipeline, slowest_node
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import table_of, tell_fault, tiles_of, verdict
-from selvage.compile.compile_network import CompiledNetwork, compile_network
-from selvage.compile.options import Options
-from selvage.compile.parts import check_fits
+from selvage.compiler.compile_network import CompiledNetwork, compile_network
+from selvage.compiler.options import Options
+from selvage.compiler.parts import check_fits
 from selvage.frontend.numpy_files import open_npy, read_npz
 from selvage.frontend.onnx.file import OPERATORS
 from selvage.frontend.onnx.read import is_operator, read_proto

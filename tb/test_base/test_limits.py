@@ -18,7 +18,7 @@ from selvage.base.chip import load_chip
 from selvage.base.errors import InputError
 from selvage.base.limits import raised
 from selvage.commands.network_command import read_images
-from selvage.compile.model_file import draw_input, input_shape, load_model, read_input
+from selvage.compiler.model_file import draw_input, input_shape, load_model, read_input
 from selvage.frontend.numpy_files import open_npy, read_npz
 from selvage.frontend.onnx.graph import load_graph
 from selvage.frontend.prune import prune_file

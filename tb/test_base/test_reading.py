@@ -14,7 +14,7 @@ from selvage.base.chip import CHIPS, load_chip
 from selvage.base.errors import InputError
 from selvage.base.reading import beside
 from selvage.commands.network_command import read_images
-from selvage.compile.model_file import input_shape, load_model
+from selvage.compiler.model_file import input_shape, load_model
 from selvage.frontend.onnx.read import complete, read_proto
 from selvage.frontend.prune import prune_file
 from selvage.frontend.quantize.quantize import QuantizeOptions, quantize_file

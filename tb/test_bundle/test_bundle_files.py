@@ -14,9 +14,9 @@ from selvage.base.files import alone_in, write_changed, write_files, write_whole
 from selvage.base.layer import InputFormat, Layer
 from selvage.bundle.shell_bundle import shell_files
 from selvage.bundle.verilog_bundle import write_layer_bundle
-from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import CompiledNetwork
-from selvage.compile.options import Options
+from selvage.compiler.compile_layer import Compiled
+from selvage.compiler.compile_network import CompiledNetwork
+from selvage.compiler.options import Options
 from selvage.golden.layer import evaluate
 from selvage.mapping.dense import place_dense
 from tb.models.small_networks import SmallNetwork

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.bundle.verilog_bundle import write_layer_bundle, write_verilog_bundle
-from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import compile_network
-from selvage.compile.options import Options
+from selvage.compiler.compile_layer import Compiled
+from selvage.compiler.compile_network import compile_network
+from selvage.compiler.options import Options
 from selvage.golden.pattern import prune
 from selvage.mapping.dense import place_dense
 from selvage.mapping.pattern import place_pattern

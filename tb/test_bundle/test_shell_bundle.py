@@ -11,8 +11,8 @@ import pytest
 from selvage.bundle.selftest import SHORTEST
 from selvage.bundle.shell_bundle import shell_files
 from selvage.bundle.verilog_bundle import write_files
-from selvage.compile.compile_network import CompiledNetwork
-from selvage.compile.options import Options
+from selvage.compiler.compile_network import CompiledNetwork
+from selvage.compiler.options import Options
 from tb.benches.linters import verilator
 from tb.models.small_networks import LEAKY, SmallNetwork
 

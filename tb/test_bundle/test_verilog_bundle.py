@@ -21,9 +21,9 @@ from selvage.bundle.verilog_bundle import (
     write_layer_bundle,
     write_verilog_bundle,
 )
-from selvage.compile.compile_layer import Compiled
-from selvage.compile.compile_network import CompiledNetwork
-from selvage.compile.options import Options
+from selvage.compiler.compile_layer import Compiled
+from selvage.compiler.compile_network import CompiledNetwork
+from selvage.compiler.options import Options
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.stages import plan_network

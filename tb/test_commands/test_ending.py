@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,12 @@ import onnx
 import pytest
 from rich.console import Console
 
+from selvage import __version__
 from selvage.base.errors import InputError, SimulationError
 from selvage.base.text import visible
 from selvage.commands import start
-from selvage.commands.results import check_outputs_apart
 from selvage.commands.exits import ending, leave
+from selvage.commands.results import check_outputs_apart
 from selvage.commands.streams import json_alone, progress, show, warn
 from selvage.commands.tables import table_of
 from tb.models.onnx_models import numbers, onnx_model
@@ -153,7 +153,7 @@ def test_sim_where_files_cannot_be_written_whole(tmp_path: Path) -> None:
 
 
 def test_version_and_what_is_missing(selvage: Called) -> None:
-    assert selvage("--version") == (0, f"selvage {metadata.version('selvage')}\n", "")
+    assert selvage("--version") == (0, f"selvage {__version__}\n", "")
     status, out, errors = selvage()
     assert status == 2 and not out and errors == "selvage: Missing command. (see selvage --help)\n"
     status, out, _ = selvage("sim", "--help")

@@ -19,11 +19,11 @@ from selvage.base.chip import CHIPS, load_chip
 from selvage.base.errors import InputError
 from selvage.base.shapes import load_network
 from selvage.commands import start
-from selvage.compile.compile_layer import compile_layer
-from selvage.compile.model_file import draw_input, load_model
-from selvage.compile.options import Options
-from selvage.compile.shape_cycles import Activations, model_network
-from selvage.compile.shapes import Synthetic, count_network
+from selvage.compiler.compile_layer import compile_layer
+from selvage.compiler.model_file import draw_input, load_model
+from selvage.compiler.options import Options
+from selvage.compiler.shape_cycles import Activations, model_network
+from selvage.compiler.shapes import Synthetic, count_network
 from selvage.mapping.sme import SmeParameters
 from tb.benches.linters import lint
 

@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from selvage.base.chip import Chip, load_chip
 from selvage.base.layer import InputFormat
-from selvage.compile.model_file import (
+from selvage.compiler.model_file import (
     Model,
     check_weights,
     draw_input,

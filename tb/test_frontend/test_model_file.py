@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from selvage.base.errors import InputError
-from selvage.compile.model_file import Model, from_maps, input_shape, load_model, read_input, to_maps
+from selvage.compiler.model_file import Model, from_maps, input_shape, load_model, read_input, to_maps
 from selvage.golden.layer import evaluate
 from tb.models.onnx_models import (
     numbers,

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from selvage.base.errors import InputError
-from selvage.compile.model_file import load_model, read_input
+from selvage.compiler.model_file import load_model, read_input
 from tb.models.onnx_models import (
     Constants,
     constant,

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from bench.onnx_models import Build, outputs, saved
 from selvage.base.errors import InputError
 from selvage.base.graph import Concat, Matrix, Reshape, Resize
-from selvage.compile.model_file import load_model
+from selvage.compiler.model_file import load_model
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.golden.graph import run
 from tb.models.onnx_models import numbers, reference, runtime, write

@@ -10,7 +10,7 @@ from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.base.layer import Layer
 from selvage.base.shapes import load_network, ready_networks
-from selvage.compile.shapes import Synthetic, count_network
+from selvage.compiler.shapes import Synthetic, count_network
 from selvage.golden.layer import evaluate
 from selvage.golden.sme import codewords, full_scale, product, quantise, sqnr_db, squeezed
 from selvage.hw.tile.parameters import TileParameters

@@ -19,9 +19,9 @@ from selvage.base.layer import InputFormat, Layer
 from selvage.commands import cli
 from selvage.commands.difference import first_difference
 from selvage.commands.exits import leave
-from selvage.compile.compile_layer import compile_layer
-from selvage.compile.model_file import draw_input, load_model
-from selvage.compile.options import Options
+from selvage.compiler.compile_layer import compile_layer
+from selvage.compiler.model_file import draw_input, load_model
+from selvage.compiler.options import Options
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.hw.tile.address import AddressGenerator

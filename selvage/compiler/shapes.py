@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import Layer
-from selvage.compile.chip_limits import check_signs
-from selvage.compile.shape_cycles import Activations, model_network
+from selvage.compiler.chip_limits import check_signs
+from selvage.compiler.shape_cycles import Activations, model_network
 from selvage.golden.sme import full_scale, quantise
 from selvage.mapping.dense import dense_crossbars
 from selvage.mapping.sme import SmeParameters, sme_crossbars, worth

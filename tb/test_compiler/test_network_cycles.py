@@ -12,7 +12,7 @@ from selvage.base.chip import Chip, load_chip, ready_chips
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.base.shapes import load_network
-from selvage.compile.shape_cycles import Activations, BufferBits, model_layer, model_network
+from selvage.compiler.shape_cycles import Activations, BufferBits, model_layer, model_network
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import dense_kinds, place_dense
 from selvage.mapping.load import LoadPlan, load_plan

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat
-from selvage.compile.chip_limits import clipping
-from selvage.compile.choose_asked import choose_asked
-from selvage.compile.model_file import Model, check_weights, input_format, to_maps
-from selvage.compile.options import Options
+from selvage.compiler.chip_limits import clipping
+from selvage.compiler.choose_asked import choose_asked
+from selvage.compiler.model_file import Model, check_weights, input_format, to_maps
+from selvage.compiler.options import Options
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement

@@ -14,8 +14,8 @@ from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat
 from selvage.base.limits import IMAGES, MAP
 from selvage.base.text import value
-from selvage.compile import chip_limits
-from selvage.compile.chip_limits import first_of
+from selvage.compiler import chip_limits
+from selvage.compiler.chip_limits import first_of
 from selvage.frontend.layer_file import Model, check_kind, integers, load_layer
 from selvage.frontend.numpy_files import one_line, open_npy
 from selvage.frontend.onnx.file import load_onnx
@@ -51,7 +51,11 @@ def input_shape(path: str) -> tuple[int, ...]:
 def read_input(model: Model, path: str) -> NDArray[np.int64]:
     """Activations from an .npy file in ONNX's layout: (N, C, H, W), (N, C, L), or (..., C) dense."""
     what = f"input {path!r}"
-    array = open_npy(path, what)
+    return checked_input(model, open_npy(path, what), what)
+
+
+def checked_input(model: Model, array: NDArray, what: str) -> NDArray[np.int64]:
+    """Activations that ``model`` takes, of an array in ONNX's layout. `InputError` names ``what``."""
     expected = tuple("N" if side is None else side for side in model.input_shape)
     rule = f"{model.layer.name!r} takes ({', '.join(map(str, expected))})"
     if array.ndim != len(expected):

@@ -9,8 +9,8 @@ from examples.red_layers import RED_LAYERS
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
-from selvage.compile.choose import SPARSE_MAPPINGS, Candidate, choose
-from selvage.compile.shape_cycles import Activations
+from selvage.compiler.choose import SPARSE_MAPPINGS, Candidate, choose
+from selvage.compiler.shape_cycles import Activations
 from selvage.golden.layer import evaluate
 from selvage.mapping.dense import place_dense
 from selvage.mapping.sme import SmeParameters, place_sme

@@ -13,11 +13,11 @@ from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.commands.network_command import model_network, simulate_network
 from selvage.commands.run import report
-from selvage.compile.compile_layer import compile_layer, foretell
-from selvage.compile.compile_network import compile_network
-from selvage.compile.options import Options
-from selvage.compile.shape_cycles import Activations, model_layer
-from selvage.compile.shapes import Synthetic, count_cycles, count_network
+from selvage.compiler.compile_layer import compile_layer, foretell
+from selvage.compiler.compile_network import compile_network
+from selvage.compiler.options import Options
+from selvage.compiler.shape_cycles import Activations, model_layer
+from selvage.compiler.shapes import Synthetic, count_cycles, count_network
 from selvage.frontend.layer_file import Model
 from selvage.golden.layer import evaluate
 from selvage.mapping.dense import dense_kinds, place_dense

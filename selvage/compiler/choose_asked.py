@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
 from selvage.base.layer import Layer
-from selvage.compile.choose import Choice, choose
+from selvage.compiler.choose import Choice, choose
 from selvage.mapping.dense import dense_kinds
 from selvage.mapping.pattern_planes import place_pattern_planes
 from selvage.mapping.schedule import choose as schedule_of

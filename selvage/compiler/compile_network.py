@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.graph import Graph, Matrix, Tensor
-from selvage.compile.chip_limits import check_activations, check_weights, clipping
-from selvage.compile.choose import Candidate
-from selvage.compile.choose_asked import choose_asked
-from selvage.compile.options import Options
+from selvage.compiler.chip_limits import check_activations, check_weights, clipping
+from selvage.compiler.choose import Candidate
+from selvage.compiler.choose_asked import choose_asked
+from selvage.compiler.options import Options
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.golden.graph import evaluate_node, of_sums
 from selvage.golden.layer import evaluate

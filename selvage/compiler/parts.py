@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix, Node
-from selvage.compile.compile_network import CompiledNetwork
-from selvage.compile.options import Options
+from selvage.compiler.compile_network import CompiledNetwork
+from selvage.compiler.options import Options
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.stages import LayerStage, NetworkPlan, plan_network
 

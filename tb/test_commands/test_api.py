@@ -1,0 +1,50 @@
+"""The interface for notebooks: the reports of the commands, without their words."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import selvage
+from selvage.base.errors import InputError
+from selvage.commands.cli_options import Asked, AskedOfShapes
+from selvage.commands.model_command import model
+
+ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "examples" / "layer" / "small.toml"
+CLASSIFIER = ROOT / "examples" / "digits" / "classifier.onnx"
+
+
+@pytest.mark.parametrize("path", [LAYER, CLASSIFIER], ids=["layer", "network"])
+def test_counts_are_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    compiled = selvage.compile(path, "tiny")
+    found = compiled.count()
+    assert capsys.readouterr().out == ""
+    model(str(path), Asked(chip="tiny"), AskedOfShapes(), fold=1, json_file=tmp_path / "own.json")
+    wanted = json.loads((tmp_path / "own.json").read_text())
+    for report in (found, wanted):
+        report.pop("seconds")
+    assert json.loads(json.dumps(found)) == wanted
+
+
+def test_a_layer_is_simulated_and_written(tmp_path: Path) -> None:
+    chip = selvage.load_chip("tiny")
+    x = np.random.default_rng(1).integers(0, 256, (1, 6, 5, 4))
+    compiled = selvage.compile(LAYER, chip, images=x, schedule="red", build=tmp_path)
+    found = compiled.simulate()
+    assert found["match"] is True and found["layers"][0]["schedule"] == "red"
+    assert found["cycles"] == compiled.count()["cycles"]
+    paths = compiled.write_verilog(tmp_path / "v")
+    assert paths and all(path.exists() for path in paths)
+
+
+def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--schedule 'blue' is none of"):
+        selvage.compile(LAYER, schedule="blue")
+    with pytest.raises(InputError, match="--bus 'pci' is none of"):
+        selvage.compile(LAYER, "tiny").write_verilog(tmp_path, bus="pci")
+    with pytest.raises(InputError, match=r"images has shape \(1, 6, 4, 5\): axis 2 has 4, and 'small' takes"):
+        selvage.compile(LAYER, "tiny", images=np.zeros((1, 6, 4, 5), int))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = selvage.nothing
