@@ -1,10 +1,12 @@
 """Verilog of a component and of the modules it shares."""
 
+import contextlib
 import errno
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from amaranth.back import rtlil
 from amaranth.hdl import Shape
@@ -55,7 +57,20 @@ def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
                 f"module {own!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
                 f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
             )
-    return "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs.items())
+    with _no_collection():
+        return "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs.items())
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Amaranth makes objects by the million and drops few: looking for garbage takes longer the more there are."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def run_yosys(text: str, script: str, name: str) -> str:

@@ -1,9 +1,7 @@
 """A design's Verilog as files of one module each: plain names, equal modules once, a header that says what it is."""
 
-import contextlib
-import gc
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
@@ -75,8 +73,7 @@ def convert_modules(
     ``notes`` say what a place in the hierarchy (``network.stage_0``) is; ``prefix`` begins all names but ``name``.
     """
     components = {**(shared or {}), name: component}
-    with _no_collection():
-        text = _keep(to_rtlil(components))
+    text = _keep(to_rtlil(components))
     text = rewrite(run_yosys(text, SCRIPT, name))
     modules = {own.raw: own for own in map(parse_module, MODULE.finditer(text))}
     for own in modules.values():
@@ -109,18 +106,6 @@ def convert_modules(
         )
         for own, text in texts.items()
     ]
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Amaranth makes objects by the million and drops few: looking for garbage takes longer the more there are."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _keep(text: str) -> str:

@@ -23,7 +23,7 @@ from selvage.mapping.schedule import taps_of
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.machine import run, tile_outputs
 from tb.models.corners import LAYERS
-from tb.test_hw.test_tile import INT8, STALLS, TINY, UINT8, check
+from tb.models.tile_check import INT8, STALLS, TINY, UINT8, check
 
 OU9X8 = load_chip("ou9x8")
 # From one weight in an OU to as many as it has lanes.

@@ -20,7 +20,7 @@ from selvage.mapping.sme import SmeParameters, place_sme, sme_crossbars
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.machine import run
 from tb.models.corners import LAYERS
-from tb.test_hw.test_tile import INT8, TINY, UINT8, check
+from tb.models.tile_check import INT8, TINY, UINT8, check
 
 OU9X8 = load_chip("ou9x8")
 

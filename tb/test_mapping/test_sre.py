@@ -21,7 +21,7 @@ from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import formed_reads, ou_reads, run, step_windows, tile_outputs
 from tb.models.corners import LAYERS
-from tb.test_hw.test_tile import INT8, STALLS, TINY, UINT8, check
+from tb.models.tile_check import INT8, STALLS, TINY, UINT8, check
 
 # An 8x8 array read in OUs of 2x2, cells and weights of one bit, one polarity.
 VECTOR = TINY.model_copy(

@@ -1,0 +1,99 @@
+"""Tiles of a placement in RTL against the golden model and the cycle model."""
+
+import numpy as np
+
+from selvage.base.chip import Chip, load_chip
+from selvage.base.graph import Graph, Matrix, Tensor
+from selvage.base.layer import InputFormat, Layer
+from selvage.golden.layer import evaluate
+from selvage.hw.network.network import NetworkParameters
+from selvage.hw.tile.parameters import TileParameters
+from selvage.mapping.dense import place_dense
+from selvage.mapping.placement import Placement
+from selvage.mapping.stages import plan_network
+from selvage.rtlsim.plain import build_network, run_network
+from selvage.rtlsim.simulate import simulate_tile
+from selvage.sim.cycles import tile_cycles
+from selvage.sim.layer import layer_cycles
+from selvage.sim.machine import tile_outputs
+from tb.models.corners import LAYERS
+
+TINY = load_chip("tiny")
+UINT8 = InputFormat(raw_bits=8, raw_signed=False)
+INT8 = InputFormat(raw_bits=8, raw_signed=True)
+STALLS = {
+    "source": dict(source=(1, 6)),
+    "sink": dict(sink=(1, 9)),
+    "macro": dict(macro=(2, 3), latency=5),
+    "all": dict(source=(3, 3), sink=(2, 4), macro=(1, 4), latency=9),
+}
+
+
+def placed(name: str, schedule: str = "auto", chip: Chip = TINY, numbers: InputFormat = UINT8, fold: int = 1) -> tuple:
+    """Placement, weights and raw activations of one of the layers; two images."""
+    layer = Layer(name=name.replace(" ", "_"), **LAYERS[name])
+    rng = np.random.default_rng(sum(map(ord, name)))
+    low, high = chip.weight_range
+    weights = rng.integers(low, high, layer.weight_shape, endpoint=True)
+    x = rng.integers(*numbers.raw_range, (2, layer.channels, layer.height, layer.width), endpoint=True)
+    x[rng.random(x.shape) < 0.4] = numbers.zero_point
+    return place_dense(layer, weights, chip, input_format=numbers, schedule=schedule, fold=fold), weights, x
+
+
+def check(
+    placement: Placement, weights: np.ndarray, x: np.ndarray, *, skip: bool = True, every: int = 1, **how: object
+) -> None:
+    """Outputs are exact; cycles and reads of each tile are the model's.
+
+    All tiles at once in plain Verilog. With ``how`` of `simulate_tile`, or one of ``every`` so many tiles: each alone
+    under cocotb, whose streams can pause, with what the tile counts itself.
+    """
+    if how or every != 1:
+        _check_tiles(placement, weights, x, skip=skip, every=every, **how)
+        return
+    layer, codes = placement.layer, x - placement.format.zero_point
+    graph = single(placement, weights)
+    plan = plan_network(graph, {graph.nodes[0].name: placement})
+    p = NetworkParameters(plan, skip=skip, direct=True)
+    found = run_network(p, build_network(p), [x])
+    np.testing.assert_array_equal(found.outputs[0], evaluate(layer, codes, weights))
+    words = plan.layers[0].leaving.plan(plan.lanes["y"]).words
+    alone = [tile_cycles(placement, tile, codes, skip=skip) for tile in placement.tiles]
+    assert sum(found.reads) == sum(own.reads for own in alone)
+    assert found.tiles == [own.cycles for own in layer_cycles(placement, placement.tiles, codes, words, skip=skip)]
+
+
+def single(placement: Placement, weights: np.ndarray) -> Graph:
+    """A network of one layer whose sums leave."""
+    layer, scale = placement.layer, np.ones(placement.layer.outputs, np.float32)
+    source = Tensor("x", (layer.channels, layer.height, layer.width), 1.0, placement.format)
+    sums = Tensor("y", (layer.outputs, *layer.output_size), scale, InputFormat(raw_bits=32, raw_signed=True))
+    node = Matrix(
+        name="layer",
+        inputs=("x",),
+        output=sums,
+        layer=layer,
+        weights=weights,
+        bias=np.zeros(layer.outputs, np.int64),
+        weight_scale=scale,
+        raw=True,
+    )
+    return Graph("layer", (source,), (node,), ("y",))
+
+
+def _check_tiles(
+    placement: Placement, weights: np.ndarray, x: np.ndarray, *, skip: bool, every: int, **how: object
+) -> None:
+    codes = x - placement.format.zero_point
+    total = np.int64(0)
+    for tile in placement.tiles[::every]:
+        result = simulate_tile(TileParameters(placement, tile, skip=skip), x, **how)
+        foretold = tile_cycles(placement, tile, codes, skip=skip)
+        assert sum(result.reads) == foretold.reads == result.counters["reads"]
+        assert result.counters["fetched"] == foretold.fetched
+        if "stalls" not in how:
+            assert result.cycles == foretold.cycles
+        np.testing.assert_array_equal(result.y, tile_outputs(placement, tile, codes))
+        total = total + result.y
+    if every == 1:
+        np.testing.assert_array_equal(total, evaluate(placement.layer, codes, weights))
