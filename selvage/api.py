@@ -108,8 +108,11 @@ def compile(
 
     ``images`` are the model's activations in ONNX's layout, by name where it has several inputs; without them they are
     drawn. ``options`` are the fields of `Options`: ``schedule``, ``mapping``, ``skip``, ``seed``, ``simulator`` and so
-    on. Raises `InputError`, whose message is one sentence.
+    on, folders as paths or words. Raises `InputError`, whose message is one sentence.
     """
+    for name in ("build", "waves"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
     path, loaded, asked = str(model), load_chip(chip) if isinstance(chip, str) else chip, Options(**options)
     if is_network(path):
         asked.check_network()

@@ -54,7 +54,7 @@ Schedule = Annotated[
 ]
 Mapping = Annotated[
     str,
-    typer.Option(help="auto (fewest cycles), dense, sme, pattern (with planes when squeezed), sre"),
+    typer.Option(help="auto, that of fewest cycles, or a scheme: dense, sme, pattern (with planes when squeezed), sre"),
 ]
 Squeeze = Annotated[int | None, typer.Option(help="sme: top bit planes to empty")]
 Significant = Annotated[int | None, typer.Option("--significant-bits", help="sme: of each weight, 3 unless given")]

@@ -18,8 +18,9 @@ from selvage.compiler.options import Options
 from selvage.golden.layer import evaluate
 from selvage.golden.sme import sqnr_db
 from selvage.hw.tile.parameters import TileParameters
-from selvage.mapping.counts import StaticCounts, index_bits
+from selvage.mapping.counts import StaticCounts
 from selvage.mapping.placement import Placement, in_passes
+from selvage.mapping.schemes import scheme
 from selvage.rtlsim.simulate import Image, TileResult, build_tile, run_tile, workers
 from selvage.rtlsim.waves import save_file, write_save_file
 from selvage.sim.cycles import TileCycles
@@ -96,7 +97,7 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
         distance=distance,
         crossbars_dense=compiled.dense.crossbars,
         over_dense=over_dense(compiled),
-        index_bits=index_bits(placement),
+        index_bits=scheme(placement.mapping).index_bits(placement),
         sqnr_db=weight_error(compiled),
         note=compiled.note,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,20 +11,17 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
-from selvage.mapping.dense import place_dense
-from selvage.mapping.pattern import place_pattern
 from selvage.mapping.placement import Placement, in_passes
 from selvage.mapping.schedule import TRANSPOSED
 from selvage.mapping.schedule import choose as schedule_of
-from selvage.mapping.sme import SmeParameters, place_sme
-from selvage.mapping.sre import place_sre
+from selvage.mapping.schemes import Request, scheme, schemes
+from selvage.mapping.sme_parameters import SmeParameters
 from selvage.sim.cycles import least_cycles
 from selvage.sim.layer import CountedPass, alone_cycles, count_passes
 
 Integers = NDArray[np.int64]
 
 SPARSE = 0.3  # share of zero weights from which the mappings that leave them out are tried
-SPARSE_MAPPINGS = {"pattern": place_pattern, "sre": place_sre}
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,8 @@ def choose(
     Cycles are those of the slowest tile of each pass; with ``collected``, held up by the collector of a network.
 
     Of equal ones that of fewest OU reads, then of fewest crossbars, then the earlier. ``schedules`` None: all
-    that the layer can have for ``dense``, what `auto` means for the others. ``mappings`` None: ``dense``;
-    ``pattern`` and ``sre`` where `SPARSE` weights are zero; ``sme``, which changes weights, with its parameters.
+    that the layer can have for schemes of ``every_schedule``, what `auto` means for the others. ``mappings`` None: all
+    schemes, those that gain by zeros where `SPARSE` weights are zero, those that change weights with ``sme``.
     One that is slower by its plans alone is not counted.
     `InputError` when no candidate is possible: the reason of the first.
     """
@@ -119,36 +117,22 @@ def _tries(
     schedules: Sequence[str] | None, mappings: Sequence[str] | None, dynamic: Sequence[bool], how: dict
 ) -> Iterator[_Try]:
     """Candidates, likely ones first: what is slow is then ruled out soon."""
-    layer, weights, chip, sme = (how[name] for name in ("layer", "weights", "chip", "sme"))
+    layer, weights, sme = how["layer"], how["weights"], how["sme"]
     share = float((weights == 0).mean())
-    names = list(mappings) if mappings is not None else ["dense", *SPARSE_MAPPINGS, *(["sme"] if sme else [])]
+    known = schemes()
+    names = list(mappings) if mappings is not None else [own.name for own in known.values() if own.exact or sme]
     usual = schedule_of(layer, "auto")
     every = schedules or (TRANSPOSED if layer.op == "conv_transpose" else (usual,))
     order = sorted(every, key=lambda name: name == "zero-padding")
-    for schedule, forming, mapping in ((s, d, m) for s in order for d in dynamic for m in names):
-        if schedules is None and mapping != "dense" and schedule != usual:
+    for schedule, forming, own in ((s, d, scheme(m)) for s in order for d in dynamic for m in names):
+        if schedules is None and not own.every_schedule and schedule != usual:
             continue
-        candidate = Candidate(mapping, schedule, forming)
-        keys = {"input_format": how["input_format"], "schedule": schedule, "dynamic": forming}
-        if mapping == "dense":
-            yield _Try(candidate, lambda k=keys: (place_dense(layer, weights, chip, **k), weights))
-        elif mapping in SPARSE_MAPPINGS:
-            if mappings is None and share < SPARSE:
-                candidate = replace(
-                    candidate, reason=f"{share:.0%} of the weights are zero, it is tried from {SPARSE:.0%}"
-                )
-            yield _Try(candidate, lambda m=mapping, k=keys: (SPARSE_MAPPINGS[m](layer, weights, chip, **k), weights))
-        elif mapping == "sme":
-            yield _Try(candidate, lambda k=keys: _planes(layer, weights, chip, sme or SmeParameters(), k))
-        else:
-            raise InputError(f"mapping {mapping!r} is none of dense, {', '.join(SPARSE_MAPPINGS)}, sme")
-
-
-def _planes(
-    layer: Layer, weights: Integers, chip: Chip, parameters: SmeParameters, keys: dict
-) -> tuple[Placement, Integers]:
-    placement, effective = place_sme(layer, weights, chip, parameters=parameters, **keys)
-    return placement, effective.astype(np.int64)
+        candidate = Candidate(own.name, schedule, forming)
+        if own.sparse and mappings is None and share < SPARSE:
+            candidate = replace(candidate, reason=f"{share:.0%} of the weights are zero, it is tried from {SPARSE:.0%}")
+        planes = sme if own.planes and (mappings is not None or not own.exact) else None
+        request = Request(**{**how, "sme": planes}, schedule=schedule, dynamic=forming)
+        yield _Try(candidate, partial(own.place, request))
 
 
 def _count(attempt: _Try, image: Integers, best: int | None, *, skip: bool, collected: bool) -> _Counted | Candidate:

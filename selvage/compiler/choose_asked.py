@@ -10,7 +10,6 @@ from selvage.base.chip import Chip
 from selvage.base.layer import Layer
 from selvage.compiler.choose import Choice, choose
 from selvage.mapping.dense import dense_kinds
-from selvage.mapping.pattern_planes import place_pattern_planes
 from selvage.mapping.schedule import choose as schedule_of
 from selvage.mapping.sme import SmeParameters, place_sme, worth
 
@@ -33,10 +32,6 @@ def choose_asked(
     Planes change weights: ``auto`` takes them only when ``sme`` asks for them and they are `worth` it, and then it
     does take them. ``pattern`` with ``sme`` stores each plane by patterns. ``how`` is what `choose` takes else.
     """
-    if mapping == "pattern" and sme:
-        keys = _keys(layer, schedules, how)
-        placement, effective = place_pattern_planes(layer, weights, chip, parameters=sme, **keys)
-        return Choice(placement, effective.astype(np.int64), "", [], None)
     open_ones = {"schedules": schedules, **how}
     if mapping != "auto":
         return choose(layer, weights, chip, codes, mappings=[mapping], sme=sme, **open_ones)

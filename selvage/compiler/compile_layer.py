@@ -15,7 +15,7 @@ from selvage.compiler.options import Options
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement
-from selvage.mapping.sme import SmeParameters
+from selvage.mapping.schemes import scheme
 from selvage.sim.cycles import TileCycles
 from selvage.sim.layer import alone_cycles
 
@@ -42,8 +42,8 @@ class Compiled:
 
 def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Compiled:
     """Place ``model`` for activations ``x`` in ONNX's layout. Raises `InputError`."""
-    if options.mapping == "sme":
-        (options.sme or SmeParameters()).check(chip)
+    if options.mapping != "auto":
+        scheme(options.mapping).check(chip, options.sme)
     check_weights(model, chip)
     numbers = input_format(model, chip, x)
     warning = clipping(chip, lossless=options.lossless)

@@ -6,9 +6,8 @@ from pathlib import Path
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
 from selvage.frontend.options import shape_of as shape_of
-from selvage.mapping.sme import SmeParameters
-
-MAPPINGS = ("auto", "dense", "sme", "pattern", "sre")
+from selvage.mapping.schemes import schemes
+from selvage.mapping.sme_parameters import SmeParameters
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,16 @@ class Options:
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
-            ("mapping", self.mapping, MAPPINGS),
+            ("mapping", self.mapping, ("auto", *schemes())),
             ("simulator", self.simulator, ("icarus", "verilator")),
         ):
             if value not in allowed:
                 raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} is below 0")
-        if self.sme and self.mapping not in ("auto", "sme", "pattern"):
-            raise InputError(
-                "--squeeze, --significant-bits and what goes with them need --mapping sme, pattern or auto"
-            )
+        if self.sme and self.mapping != "auto" and not schemes()[self.mapping].planes:
+            names = ", ".join(own.name for own in schemes().values() if own.planes)
+            raise InputError(f"--squeeze, --significant-bits and what goes with them need --mapping {names} or auto")
 
     def check_network(self) -> None:
         """`InputError` for an option that a network cannot have."""

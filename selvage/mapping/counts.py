@@ -1,9 +1,10 @@
 """What a placement takes when every row drives: of one step and one input plane, all arrays."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from selvage.base.layer import Layer
-from selvage.mapping.placement import Placement, row_groups
+from selvage.mapping.placement import Block, Placement, row_groups
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,9 @@ def table_bits(layer: Layer) -> tuple[int, int]:
     return output, layer.kernel[0] * layer.kernel[1] + channel + output + 1
 
 
-def index_bits(placement: Placement) -> int:
-    """Bits of the tables that reordered kernels and row lists need; 0 where the order is the layer's.
-
-    Pattern: an output id for each kernel; mask, channel and number of kernels for each block. Row lists
-    (sre): a row for each row of a block, an output id for each weight. P and N share them.
-    """
-    if placement.mapping not in ("pattern", "sre"):
-        return 0
-    layer = placement.layer
-    output, mask = table_bits(layer)
-    row = max(1, (layer.kernel[0] * layer.kernel[1] * layer.channels - 1).bit_length())
-    total = 0
+def positive_blocks(placement: Placement) -> Iterator[Block]:
+    """Blocks of the arrays of polarity +1, which those of polarity -1 share their tables with."""
     for tile in placement.tiles:
-        for block in (block for array in tile.arrays if array.polarity > 0 for block in array.blocks):
-            total += len(block.outputs) * output + (mask if placement.mapping == "pattern" else block.rows * row)
-    return total
+        for array in tile.arrays:
+            if array.polarity > 0:
+                yield from array.blocks

@@ -12,6 +12,7 @@ from selvage.mapping.packing import DenseCells, Piece, cut_tiles, pack_arrays, s
 from selvage.mapping.placement import Integers, Placement, Tile
 from selvage.mapping.rows import RowSet, row_sets
 from selvage.mapping.schedule import Tap, choose, sweep_of, taps_of
+from selvage.mapping.schemes import Request, Scheme
 
 _Part = list[tuple[RowSet, Integers]]  # row sets, and which of their columns
 
@@ -192,3 +193,13 @@ def dense_crossbars(layer: Layer, chip: Chip, *, bits: int, cell_bits: int = 1, 
     joined = min(layer.groups, max(1, chip.rows // rows)) if layer.groups > 1 else 1
     columns = -(-joined * outputs * -(-bits // cell_bits) // chip.columns)
     return polarities * -(-layer.groups // joined) * -(-joined * rows // chip.rows) * columns
+
+
+class Dense(Scheme):
+    """All weights, zeros too, where the layer has them."""
+
+    name, order, every_schedule = "dense", 0, True
+
+    def place(self, request: Request) -> tuple[Placement, Integers]:
+        keys = {"input_format": request.input_format, "schedule": request.schedule, "dynamic": request.dynamic}
+        return place_dense(request.layer, request.weights, request.chip, **keys), request.weights

@@ -6,12 +6,14 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.golden.sme import quantise, squeezed
+from selvage.mapping.counts import positive_blocks, table_bits
 from selvage.mapping.packing import LogicalArray, Piece, cut_tiles
-from selvage.mapping.pattern import PatternBlock, check_pattern, pattern_blocks, shelves
+from selvage.mapping.pattern import PatternBlock, check_pattern, pattern_blocks, place_pattern, shelves
 from selvage.mapping.placement import Integers, Placement
 from selvage.mapping.rows import RowSet, kernel_view, row_sets, taps_by_phase
 from selvage.mapping.schedule import choose, sweep_of, taps_of
-from selvage.mapping.sme import SmeParameters
+from selvage.mapping.schemes import Request, Scheme
+from selvage.mapping.sme_parameters import SmeParameters
 
 
 def place_pattern_planes(
@@ -93,3 +95,23 @@ def _plane(
         )
         arrays.setdefault(place.array, LogicalArray()).put(piece, place.row, place.column)
     return list(arrays.values())
+
+
+class Pattern(Scheme):
+    """The positions that kernels keep; with planes, each plane by patterns."""
+
+    name, order, sparse, planes = "pattern", 1, True, True
+
+    def place(self, request: Request) -> tuple[Placement, Integers]:
+        keys = {"input_format": request.input_format, "schedule": request.schedule, "dynamic": request.dynamic}
+        if request.sme is None:
+            return place_pattern(request.layer, request.weights, request.chip, **keys), request.weights
+        placement, effective = place_pattern_planes(
+            request.layer, request.weights, request.chip, parameters=request.sme, **keys
+        )
+        return placement, effective.astype(np.int64)
+
+    def index_bits(self, placement: Placement) -> int:
+        """An output id for each kernel; mask, channel and number of kernels for each block. P and N share them."""
+        output, mask = table_bits(placement.layer)
+        return sum(len(block.outputs) * output + mask for block in positive_blocks(placement))

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
-from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.golden.sme import quantise, squeezed
-from selvage.mapping.packing import LogicalArray, Piece, check_signs_apart, cut_tiles, split_even
+from selvage.mapping.packing import LogicalArray, Piece, cut_tiles, split_even
 from selvage.mapping.placement import Integers, Placement
 from selvage.mapping.rows import RowSet, kernel_view, row_sets, taps_by_phase
 from selvage.mapping.schedule import choose, sweep_of, taps_of
+from selvage.mapping.schemes import Request, Scheme
+from selvage.mapping.sme_parameters import SmeParameters
 
 LEAST_GAIN = 0.05  # of the arrays: less is not worth other weights
 
@@ -26,35 +27,6 @@ LEAST_GAIN = 0.05  # of the arrays: less is not worth other weights
 def worth(planes: int, dense: int) -> bool:
     """Whether `auto` takes planes: they change weights, so they must save some arrays for it."""
     return planes <= (1 - LEAST_GAIN) * dense
-
-
-@dataclass(frozen=True)
-class SmeParameters:
-    """How weights become planes.
-
-    ``compact`` drops the rows that are empty in a plane and stacks the others: fewer arrays, a row list
-    for each. ``sort`` orders rows by their shift, so that a block has one, applied after the ADC: no
-    more input planes than without squeeze.
-    """
-
-    significant_bits: int = 3
-    squeeze: int = 0  # top planes to empty
-    truncate: bool = False  # instead of rounding
-    compact: bool = False
-    sort: bool = False
-
-    def check(self, chip: Chip, schedule: str = "auto") -> None:
-        """`InputError` when ``chip`` cannot have weights like these, or planes the schedule."""
-        bits = chip.weight_bits
-        if not 1 <= self.significant_bits <= bits:
-            raise InputError(
-                f"--significant-bits {self.significant_bits} is outside 1 .. {bits}, weight_bits of chip {chip.name}"
-            )
-        if not 0 <= self.squeeze < bits:
-            raise InputError(f"--squeeze {self.squeeze} is outside 0 .. {bits - 1}, below weight_bits = {bits}")
-        if self.squeeze % chip.cell_bits:
-            raise InputError(f"--squeeze {self.squeeze} is no multiple of cell_bits = {chip.cell_bits}")
-        check_signs_apart("sme", chip, schedule, why=": offset codes fill the top planes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,3 +239,24 @@ def _piece(
         shifts=None if sort else block.shifts[rows],
         significances=tuple(own + shift for own in bits),
     )
+
+
+class Sme(Scheme):
+    """Bit planes, squeezed; what is computed with are other weights."""
+
+    name, order, exact, planes = "sme", 3, False, True
+
+    def check(self, chip: Chip, sme: SmeParameters | None) -> None:
+        (sme or SmeParameters()).check(chip)
+
+    def place(self, request: Request) -> tuple[Placement, Integers]:
+        placement, effective = place_sme(
+            request.layer,
+            request.weights,
+            request.chip,
+            input_format=request.input_format,
+            schedule=request.schedule,
+            parameters=request.sme or SmeParameters(),
+            dynamic=request.dynamic,
+        )
+        return placement, effective.astype(np.int64)

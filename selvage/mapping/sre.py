@@ -8,6 +8,7 @@ import numpy as np
 
 from selvage.base.chip import Chip
 from selvage.base.layer import InputFormat, Layer
+from selvage.mapping.counts import positive_blocks, table_bits
 from selvage.mapping.packing import (
     LogicalArray,
     Piece,
@@ -20,6 +21,7 @@ from selvage.mapping.packing import (
 from selvage.mapping.placement import Integers, Placement
 from selvage.mapping.rows import RowSet, row_sets
 from selvage.mapping.schedule import choose, sweep_of, taps_of
+from selvage.mapping.schemes import Request, Scheme
 
 
 def place_sre(
@@ -76,3 +78,20 @@ def _arrays(rows: RowSet, chip: Chip, *, keep: bool) -> list[LogicalArray]:
             )
             array.put(piece, 0, number % across * wide)
     return list(arrays.values())
+
+
+class Sre(Scheme):
+    """A row list for each column group."""
+
+    name, order, sparse = "sre", 2, True
+
+    def place(self, request: Request) -> tuple[Placement, Integers]:
+        keys = {"input_format": request.input_format, "schedule": request.schedule, "dynamic": request.dynamic}
+        return place_sre(request.layer, request.weights, request.chip, **keys), request.weights
+
+    def index_bits(self, placement: Placement) -> int:
+        """A row for each row of a block, an output id for each weight; P and N share them."""
+        layer = placement.layer
+        output, _ = table_bits(layer)
+        row = max(1, (layer.kernel[0] * layer.kernel[1] * layer.channels - 1).bit_length())
+        return sum(len(block.outputs) * output + block.rows * row for block in positive_blocks(placement))

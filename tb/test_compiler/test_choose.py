@@ -9,11 +9,13 @@ from examples.red_layers import RED_LAYERS
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
-from selvage.compiler.choose import SPARSE_MAPPINGS, Candidate, choose
+from selvage.compiler.choose import Candidate, choose
 from selvage.compiler.shape_cycles import Activations
 from selvage.golden.layer import evaluate
 from selvage.mapping.dense import place_dense
+from selvage.mapping.pattern import place_pattern
 from selvage.mapping.sme import SmeParameters, place_sme
+from selvage.mapping.sre import place_sre
 from selvage.sim.cycles import least_cycles, tile_cycles
 from selvage.sim.layer import count_passes
 from selvage.sim.machine import run
@@ -47,7 +49,8 @@ def counted(candidate: Candidate, layer: Layer, weights: np.ndarray, x: np.ndarr
     if candidate.mapping == "sme":
         placement = place_sme(layer, weights, chip, parameters=SmeParameters(squeeze=1), **how)[0]
     else:
-        placement = {"dense": place_dense, **SPARSE_MAPPINGS}[candidate.mapping](layer, weights, chip, **how)
+        places = {"dense": place_dense, "pattern": place_pattern, "sre": place_sre}
+        placement = places[candidate.mapping](layer, weights, chip, **how)
     found = [tile_cycles(placement, tile, x[:1], skip=skip) for tile in placement.tiles]
     return max(own.cycles for own in found), sum(own.reads for own in found), placement.crossbars
 
@@ -177,7 +180,7 @@ def test_no_tile_is_faster_than_its_plans(name: str, schedule: str, chip: Chip) 
             continue
         how = {"input_format": UINT8, "schedule": schedule, "dynamic": dynamic}
         placed = [place_dense(layer, weights, chip, fold=fold, **how)]
-        for place in SPARSE_MAPPINGS.values() if fold == 1 else ():
+        for place in (place_pattern, place_sre) if fold == 1 else ():
             try:
                 placed.append(place(layer, weights, chip, **how))
             except InputError:

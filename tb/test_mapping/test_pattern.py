@@ -14,12 +14,13 @@ from selvage.base.layer import InputFormat, Layer
 from selvage.golden.layer import evaluate
 from selvage.golden.pattern import prune
 from selvage.hw.tile.parameters import TileParameters
-from selvage.mapping.counts import StaticCounts, index_bits
+from selvage.mapping.counts import StaticCounts
 from selvage.mapping.dense import place_dense
 from selvage.mapping.drain import drain_plan
 from selvage.mapping.pattern import _covered, place_pattern
 from selvage.mapping.placement import Array, Block, Placement, Tile, row_groups
 from selvage.mapping.schedule import taps_of
+from selvage.mapping.schemes import scheme
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.machine import run, tile_outputs
 from tb.models.corners import LAYERS
@@ -264,7 +265,9 @@ def test_reads_and_conversions_by_the_formulas(channels: int, bits: int) -> None
     # A kernel's output id; of a block, or of a part that stands apart, mask, channel and number of kernels.
     parts = sum(array.polarity > 0 for _, array, _ in all_blocks(own))
     assert parts >= len(masks)
-    assert index_bits(own) == sum(n * 4 for n in masks.values()) + parts * (9 + (channels - 1).bit_length() + 5)
+    assert scheme("pattern").index_bits(own) == sum(n * 4 for n in masks.values()) + parts * (
+        9 + (channels - 1).bit_length() + 5
+    )
 
 
 def counted(placement: Placement, x: np.ndarray) -> int:
