@@ -3,18 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetInserter, Value
-from amaranth.lib import fifo, wiring
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.network.network import Network, NetworkParameters
-from selvage.hw.shell.axi import AxiLite, FrameParameters, StreamIn, StreamOut, axi_lite_signature, axi_stream_signature
+from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
+from selvage.hw.shell.buses import buses
 from selvage.hw.shell.programming import Programmer, ProgrammingParameters, program_signature
 from selvage.hw.shell.registers import Code, RegisterFile, RegisterParameters
 from selvage.hw.shell.run import Run
-from selvage.hw.shell.wishbone import QueueIn, QueueOut, Wishbone, wishbone_signature
 from selvage.hw.tile.streams import crossbar_signature
 
 NETWORK = "network"  # module of the bare network, which the shell instantiates
@@ -22,16 +21,16 @@ NETWORK = "network"  # module of the bare network, which the shell instantiates
 
 @dataclass(frozen=True, eq=False)
 class ShellParameters:
-    """A network and its shell. ``queue``: words that wait at each input and output of a Wishbone shell."""
+    """A network and its shell. ``queue``: words that wait at each input and output where data pass registers."""
 
     network: NetworkParameters
-    bus: Literal["axi", "wishbone"] = "axi"
+    bus: str = "axi"  # of `buses`
     retries: int = 3
     queue: int = 16
 
     def __post_init__(self) -> None:
-        if self.bus not in ("axi", "wishbone"):
-            raise ValueError(f"bus must be 'axi' or 'wishbone', not {self.bus!r}")
+        if self.bus not in buses():
+            raise ValueError(f"bus must be one of {', '.join(buses())}, not {self.bus!r}")
         if self.queue < 2:
             raise ValueError(f"queue must be at least 2, not {self.queue}")
         if self.network.direct:
@@ -56,7 +55,7 @@ class ShellParameters:
         p = self.programming
         sides = (p.macros, p.rows, p.columns, p.cell_bits)
         counts = (len(self.network.inputs), len(self.network.outputs))
-        return RegisterParameters(*sides, self.retries, *counts, self.bus == "wishbone", bool(p.tables), p.design)
+        return RegisterParameters(*sides, self.retries, *counts, buses()[self.bus].queues, bool(p.tables), p.design)
 
     @cached_property
     def inputs(self) -> tuple[FrameParameters, ...]:
@@ -102,15 +101,9 @@ class Shell(wiring.Component):
     def __init__(self, parameters: ShellParameters) -> None:
         self.p = p = parameters
         self.network = Network(p.network)
+        self.bus = buses()[p.bus]
         self.modules = {**self.network.library.components, NETWORK: self.network}  # to emit before the shell
-        if p.bus == "axi":
-            members = _flat("s_axil", axi_lite_signature().flip())
-            for k, own in enumerate(p.inputs):
-                members |= _flat(f"s_axis_{k}", axi_stream_signature(own).flip())
-            for k, own in enumerate(p.outputs):
-                members |= _flat(f"m_axis_{k}", axi_stream_signature(own))
-        else:
-            members = _flat("wb", wishbone_signature().flip())
+        members = self.bus.members(p.inputs, p.outputs)
         for k, own in enumerate(p.network.macros):
             members |= {
                 f"crossbar_{k}": Out(crossbar_signature(own)),
@@ -126,7 +119,7 @@ class Shell(wiring.Component):
         m.submodules.programmer = programmer = Programmer(p.programming)
         m.submodules.network = network = Contained(self.network, NETWORK)
         m.d.comb += network.reset.eq(~run.running)
-        self._bus(m, registers)
+        wiring.connect(m, self.bus.registers(m, self), registers.bus)
         self._programming(m, registers, run, programmer)
         self._tables(m, network.pins, run, programmer)
         self._macros(m, network.pins, run)
@@ -143,15 +136,6 @@ class Shell(wiring.Component):
         ]
         return m
 
-    def _bus(self, m: Module, registers: RegisterFile) -> None:
-        if self.p.bus == "axi":
-            m.submodules.bus = bus = AxiLite()
-            self._join(m, "s_axil", bus.axi)
-        else:
-            m.submodules.bus = bus = Wishbone()
-            self._join(m, "wb", bus.wishbone)
-        wiring.connect(m, bus.bus, registers.bus)
-
     def _status(
         self, m: Module, registers: RegisterFile, run: Run, programmer: Programmer, entering: list[StreamIn]
     ) -> None:
@@ -159,7 +143,7 @@ class Shell(wiring.Component):
         commands = ["start", "stop", "abort", "load", "next_failed"]
         commands += ["load_tables"] if self.p.programming.tables else []
         raised = {"done": run.done, "error": run.error, "loaded": run.good}
-        if self.p.bus == "axi":
+        if self.bus.framed:
             raised["dropped"] = Cat(own.dropped for own in entering).any()
             m.d.comb += [
                 run.dropping.eq(Cat(own.dropping for own in entering).any()),
@@ -240,78 +224,17 @@ class Shell(wiring.Component):
         m.d.comb += [run.requests.eq(Cat(requests)), run.answers.eq(Cat(answers))]
 
     def _input(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamIn:
-        own, target = self.p.inputs[k], getattr(pins, f"i_{k}")
-        m.submodules[f"input_{k}"] = frames = StreamIn(own, framed=self.p.bus == "axi")
+        m.submodules[f"input_{k}"] = frames = StreamIn(self.p.inputs[k], framed=self.bus.framed)
         names = ("running", "start", "forget", "hold", "endless", "limit")
         m.d.comb += [getattr(frames, name).eq(getattr(run, name)) for name in names]
-        if self.p.bus == "axi":
-            self._join(m, f"s_axis_{k}", frames.axi)
-            wiring.connect(m, frames.o, target)
-            return frames
-        m.submodules[f"parts_{k}"] = parts = QueueIn(own)
-        self._queue(m, f"words_{k}", frames.o, target, run)
-        m.d.comb += [
-            parts.access.eq(getattr(registers, f"data_in_{k}_access")),
-            parts.value.eq(getattr(registers, f"data_in_{k}_value")),
-            parts.running.eq(run.running),
-            getattr(registers, f"data_in_{k}_refusal").eq(parts.refusal),
-            getattr(registers, f"data_in_{k}_ready").eq(1),
-            registers.data_ready_inputs[k].eq(frames.axi.tready),
-            frames.axi.tvalid.eq(parts.axi.tvalid),
-            frames.axi.tdata.eq(parts.axi.tdata),
-            frames.axi.tlast.eq(frames.final),  # an image is counted, not marked
-            parts.axi.tready.eq(frames.axi.tready),
-        ]
+        self.bus.enter(m, self, k, frames, getattr(pins, f"i_{k}"), registers, run)
         return frames
-
-    def _queue(
-        self, m: Module, name: str, source: wiring.PureInterface, target: wiring.PureInterface, run: Run
-    ) -> None:
-        """A queue of words between two streams, empty outside runs."""
-        words = fifo.SyncFIFOBuffered(width=len(source.payload.as_value()), depth=self.p.queue)
-        m.submodules[name] = ResetInserter(~run.running)(words)
-        m.d.comb += [
-            words.w_en.eq(source.valid),
-            words.w_data.eq(source.payload.as_value()),
-            source.ready.eq(words.w_rdy),
-            target.valid.eq(words.r_rdy),
-            target.payload.as_value().eq(words.r_data),
-            words.r_en.eq(target.ready),
-        ]
 
     def _output(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamOut:
         m.submodules[f"output_{k}"] = frames = StreamOut(self.p.outputs[k])
-        source = getattr(pins, f"o_{k}")
         m.d.comb += [frames.running.eq(run.running), frames.start.eq(run.start)]
-        if self.p.bus == "axi":
-            wiring.connect(m, source, frames.i)
-            m.d.comb += frames.forget.eq(run.forget)
-            self._join(m, f"m_axis_{k}", frames.axi)
-            return frames
-        self._queue(m, f"queue_{k}", source, frames.i, run)
-        m.submodules[f"parts_out_{k}"] = parts = QueueOut(self.p.outputs[k])
-        wiring.connect(m, frames.axi, parts.axi)
-        m.d.comb += [
-            frames.forget.eq(run.forget | run.aborting),  # the host reads no word of a run that ended early
-            parts.forget.eq(frames.forget),
-            parts.access.eq(getattr(registers, f"data_out_{k}_access")),
-            getattr(registers, f"data_out_{k}_value").eq(parts.value),
-            getattr(registers, f"data_out_{k}_refusal").eq(parts.refusal),
-            getattr(registers, f"data_out_{k}_ready").eq(1),
-            registers.data_ready_outputs[k].eq(frames.axi.tvalid),
-        ]
+        self.bus.leave(m, self, k, frames, getattr(pins, f"o_{k}"), registers, run)
         return frames
-
-    def _join(self, m: Module, prefix: str, inner: wiring.PureInterface) -> None:
-        """Pins ``prefix_x`` and the members of an interface."""
-        for name in inner.signature.members:
-            outer, own = getattr(self, f"{prefix}_{name}"), getattr(inner, name)
-            m.d.comb += own.eq(outer) if self.signature.members[f"{prefix}_{name}"].flow is In else outer.eq(own)
-
-
-def _flat(prefix: str, signature: wiring.Signature) -> dict[str, wiring.Member]:
-    """Members as pins of their own, named as tools know them."""
-    return {f"{prefix}_{name}": member for name, member in signature.members.items()}
 
 
 def _choose(values: list[Value], better: Callable[[Value, Value], Value]) -> Value:

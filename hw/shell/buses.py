@@ -1,0 +1,86 @@
+"""The buses that a shell can stand behind: each is one class in this folder, found without being listed anywhere."""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from typing import ClassVar
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from selvage.hw import shell as folder
+from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
+from selvage.hw.shell.registers import RegisterFile
+from selvage.hw.shell.run import Run
+
+
+class Bus(ABC):
+    """How registers and words reach a shell. A subclass in a module of this folder is its gateware."""
+
+    name: ClassVar[str]  # of ``--bus``
+    framed: ClassVar[bool]  # an image's last word is marked, and what goes wrong with the marks is told
+    queues: ClassVar[bool]  # words pass through registers, which queue them
+
+    @abstractmethod
+    def members(
+        self, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters]
+    ) -> dict[str, wiring.Member]:
+        """Return the pins of the bus by name."""
+
+    @abstractmethod
+    def registers(self, m: Module, shell: wiring.Component) -> wiring.PureInterface:
+        """Add the access to registers between the pins of ``shell`` and the interface that is returned."""
+
+    @abstractmethod
+    def enter(
+        self,
+        m: Module,
+        shell: wiring.Component,
+        k: int,
+        frames: StreamIn,
+        target: wiring.PureInterface,
+        registers: RegisterFile,
+        run: Run,
+    ) -> None:
+        """Connect input ``k``: from the pins or registers through ``frames`` to the network's stream ``target``."""
+
+    @abstractmethod
+    def leave(
+        self,
+        m: Module,
+        shell: wiring.Component,
+        k: int,
+        frames: StreamOut,
+        source: wiring.PureInterface,
+        registers: RegisterFile,
+        run: Run,
+    ) -> None:
+        """Connect output ``k``, as `enter`."""
+
+
+@cache
+def _load() -> None:
+    for module in pkgutil.iter_modules(folder.__path__):
+        if module.name not in ("shell", "buses"):
+            importlib.import_module(f"{folder.__name__}.{module.name}")
+
+
+def buses() -> dict[str, Bus]:
+    """Return all buses by name."""
+    _load()
+    return {kind.name: kind() for kind in sorted(Bus.__subclasses__(), key=lambda kind: kind.name)}
+
+
+def flat(prefix: str, signature: wiring.Signature) -> dict[str, wiring.Member]:
+    """Return members as pins of their own, named as tools know them."""
+    return {f"{prefix}_{name}": member for name, member in signature.members.items()}
+
+
+def join(m: Module, shell: wiring.Component, prefix: str, inner: wiring.PureInterface) -> None:
+    """Connect the pins ``prefix_x`` of ``shell`` with the members of an interface."""
+    for name in inner.signature.members:
+        outer, own = getattr(shell, f"{prefix}_{name}"), getattr(inner, name)
+        m.d.comb += own.eq(outer) if shell.signature.members[f"{prefix}_{name}"].flow is In else outer.eq(own)
