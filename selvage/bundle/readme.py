@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from selvage.bundle.buses import bus_files
 from selvage.bundle.flow import WAIVED, Design
 from selvage.bundle.placement_file import PLACEMENT
 
@@ -41,14 +42,6 @@ _TOGETHER = (
 stand still for ever."
 )
 
-_AXI = """\
-AXI4-Stream in, `s_axis_k`, and out, `m_axis_k`: `tlast` with the last word of each
-image and with no other; of `data_bits` the lowest are the word. AXI4-Lite, `s_axil`, has the registers."""
-
-_WISHBONE = """\
-Wishbone classic has the registers, and words pass through them: DATA_IN_k and
-DATA_OUT_k take and give the parts of 32 bits of a word, the lowest first, while DATA_READY says that there is room, or
-a word."""
 
 _MACRO = """
 ## The crossbar
@@ -81,11 +74,6 @@ What is refused has no effect: it answers an error, sets the interrupt `error`, 
 _TABLES = """\
 Likewise `load_tables` and `tables.hex`: biases, factors and tables of codes (`tables.json` says where each
    lies)."""
-_ENDS_AXI = """\
-`abort` ends a run. What sources still send of frames that have begun is dropped up to its `tlast` while
-   STATUS.dropping is high, or until `start` or `abort` is written: stop the source before. A second `abort` also
-   withdraws words that no sink takes, which STATUS.state `stopping` waits for."""
-_ENDS_WISHBONE = "`abort` ends a run; words that were not read are forgotten."
 _NO_TABLES = "There are no tables to load."
 
 
@@ -96,10 +84,11 @@ def together_notes(together: Sequence[Sequence[str]]) -> list[str]:
 
 def readme(design: Design, bus: str | None = None, tables: bool = False, together: Sequence[Sequence[str]] = ()) -> str:
     """Of a bare network, or of a shell for ``bus``, with ``tables`` to load or without; ``together`` are streams."""
-    what = "a network" if bus is None else f"a network behind registers ({'AXI' if bus == 'axi' else 'Wishbone'})"
+    files = bus_files()[bus] if bus else None
+    what = f"a network behind registers ({files.title})" if files else "a network"
     if design.macros:
         what += f" with its {len(design.macros)} crossbars around `{design.name}`, the periphery alone"
-    streams = {None: _BARE, "axi": _AXI, "wishbone": _WISHBONE}[bus]
+    streams = files.page if files else _BARE
     text = _CHECK.format(
         top=design.top,
         generator=design.generator,
@@ -112,5 +101,4 @@ def readme(design: Design, bus: str | None = None, tables: bool = False, togethe
         text += _MACRO.format(models=_PROGRAMMABLE if bus else _MODELS)
     if design.macros and not bus:
         text += f"\n## Where the weights lie\n`placement.json`, of each layer:\n\n{PLACEMENT}"
-    ends = _ENDS_AXI if bus == "axi" else _ENDS_WISHBONE
-    return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES, ends=ends) if bus else "")
+    return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES, ends=files.ends) if files else "")

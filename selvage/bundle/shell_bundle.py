@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Out
 from selvage.base.errors import InputError
 from selvage.base.files import lines
 from selvage.base.graph import Tensor
+from selvage.bundle.buses import bus_files
 from selvage.bundle.flow import BLANK, Design, Port, flow_files, timed, top_text
 from selvage.bundle.readme import readme, together_notes
 from selvage.bundle.shell_selftest import shell_selftest
@@ -28,13 +29,11 @@ from selvage.rtlsim.foreseen import image_cycles
 from selvage.rtlsim.plain import hex_lines, raster_words
 from selvage.verilog.modules import convert_modules
 
-BUSES = ("axi", "wishbone")
-
 
 def check_bus(bus: str | None) -> None:
     """`InputError` for a bus that there is no shell for."""
-    if bus is not None and bus not in BUSES:
-        raise InputError(f"--bus {bus!r} is none of {', '.join(BUSES)}")
+    if bus is not None and bus not in bus_files():
+        raise InputError(f"--bus {bus!r} is none of {', '.join(bus_files())}")
 
 
 def shell_files(compiled: CompiledNetwork, options: Options, bus: str) -> dict[str, bytes]:
@@ -100,7 +99,7 @@ def _ports(shell: Shell) -> tuple[Port, ...]:
 
 def _together(p: ShellParameters) -> list[list[str]]:
     """Streams that must be fed side by side, as the bus calls them."""
-    prefix = {"axi": "s_axis", "wishbone": "DATA_IN"}[p.bus]
+    prefix = bus_files()[p.bus].stream
     return [[f"{prefix}_{k}" for k in group] for group in p.network.plan.fed_together]
 
 

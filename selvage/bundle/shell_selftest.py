@@ -6,27 +6,10 @@ Runs are also aborted, with words on their way in and words left unread, and sto
 
 from collections.abc import Mapping, Sequence
 
+from selvage.bundle.buses import BusFiles, bus_files
 from selvage.bundle.selftest import SHORTEST, TIMES
-from selvage.bundle.shell_selftest_buses import (
-    AXI_IN,
-    AXI_LITE,
-    AXI_OUT,
-    AXI_TELL_IN,
-    AXI_TELL_OUT,
-    AXI_TURN,
-    PUT,
-    QUEUE_IN,
-    QUEUE_OUT,
-    TAKE,
-    WISHBONE,
-    WISHBONE_TELL_IN,
-    WISHBONE_TELL_OUT,
-    WISHBONE_TURN,
-)
 from selvage.hw.shell.axi import FrameParameters
 from selvage.hw.shell.registers import Code, State
-
-PART = 32  # bits of a word that pass a register at once
 
 
 def shell_selftest(
@@ -44,14 +27,13 @@ def shell_selftest(
     ``loads``: words of each image that is loaded, from ``cells.hex`` and ``tables.hex``. ``selftest/input_k.hex`` and
     ``expected_k.hex`` hold a word a line. ``image_cycles``: as of `bundle.selftest.selftest`.
     """
-    pins, parts, turn = {"axi": _axi, "wishbone": _wishbone}[bus](inputs, outputs, images)
+    files = bus_files()[bus]
+    pins, parts, turn = files.parts(inputs, outputs, images)
     fixed = {"control", "status", "interrupt_enable", "interrupt_status", "images", "images_done"}
     fixed |= {"load_word", "load_last", "data_ready"}
     used = {name: own for name, own in addresses.items() if name in fixed or name.startswith(("data_in", "data_out"))}
     registers = ", ".join(f"{name.upper()} = 32'd{address}" for name, address in used.items())
     inside, outside = range(len(inputs)), range(len(outputs))
-    entered = {"axi": "at_{k} != 0 && !s_axis_{k}_tvalid", "wishbone": "at_{k} != 0"}[bus]
-    waits = {"axi": "m_axis_{k}_tvalid", "wishbone": "found[16 + {k}]"}[bus]
     return _BENCH.format(
         top=top,
         pins=",\n".join(f"    .{name}({name})" for name in ("clk", "rst", "interrupt_request", *pins)),
@@ -65,18 +47,16 @@ def shell_selftest(
         ),
         parts="\n".join(parts),
         turn=turn,
-        rewind=_REWIND_AXI
-        if bus == "axi"
-        else "".join(f"    at_{k} = 0;\n" for k in inside) + "".join(f"    left_{k} = 0;\n" for k in outside),
+        rewind=files.rewind(len(inputs), len(outputs)),
         counts="".join(_COUNT.format(k=k, frame=own.words) for k, own in enumerate(outputs)),
-        entered=" && ".join(entered.format(k=k) for k in inside),
-        waits=" || ".join(waits.format(k=k) for k in outside),
+        entered=" && ".join(files.entered.format(k=k) for k in inside),
+        waits=" || ".join(files.waits.format(k=k) for k in outside),
         begun="at_0 != 0",
-        dropping=_DROPPING.format(dropping=int(any(own.words > 1 for own in inputs))) if bus == "axi" else "",
-        withdraw=_WITHDRAW.format(stopping=State.STOPPING.value) if bus == "axi" else "",
+        dropping=files.dropping(inputs),
+        withdraw=files.withdraw,
         images=images,
         patience=SHORTEST + TIMES * image_cycles,
-        tells="".join(_tells(bus, inputs, outputs, images)),
+        tells=_tells(files, inputs, outputs, images),
         ready=State.READY.value,
         aborted=Code.ABORTED.value,
     )
@@ -87,46 +67,13 @@ def _readable(name: str) -> bool:
     return name != "control" and not name.startswith(("load_", "data_in", "data_out"))
 
 
-def _tells(bus: str, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> list[str]:
+def _tells(files: BusFiles, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> str:
     """What is said of each stream when nothing moves any more."""
-    entering, leaving = {
-        "axi": (AXI_TELL_IN, AXI_TELL_OUT),
-        "wishbone": (WISHBONE_TELL_IN, WISHBONE_TELL_OUT),
-    }[bus]
-    return [
-        text.format(k=k, frame=own.words, words=own.words * images)
-        for text, frames in ((entering, inputs), (leaving, outputs))
-        for k, own in enumerate(frames)
-    ]
-
-
-_Parts = tuple[list[str], list[str], str]
-
-
-def _axi(inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> _Parts:
-    """Pins, what stands beside the host's program, and what that does in a turn of serving the streams."""
-    channels = {"aw": "addr prot", "w": "data strb", "b": "resp", "ar": "addr prot", "r": "data resp"}
-    pins = [f"s_axil_{channel}{name}" for channel, own in channels.items() for name in ("valid", "ready", *own.split())]
-    parts = [AXI_LITE]
-    for side, frames, text in (("s_axis", inputs, AXI_IN), ("m_axis", outputs, AXI_OUT)):
-        for k, own in enumerate(frames):
-            pins += [f"{side}_{k}_t{name}" for name in ("valid", "ready", "data", "last")]
-            parts.append(text.format(k=k, top=own.data_bits - 1, frame=own.words, words=own.words * images))
-    return pins, parts, AXI_TURN
-
-
-def _wishbone(inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> _Parts:
-    """As `_axi`."""
-    pins = [f"wb_{name}" for name in ("cyc", "stb", "we", "adr", "sel", "dat_w", "dat_r", "ack", "err")]
-    parts, turns = [WISHBONE], [WISHBONE_TURN]
-    for side, frames, memory, turn in (("input", inputs, QUEUE_IN, PUT), ("output", outputs, QUEUE_OUT, TAKE)):
-        for k, own in enumerate(frames):
-            count = -(-own.data_bits // PART)
-            fields = {"k": k, "words": own.words * images, "frame": own.words, "parts": count}
-            fields |= {"top": PART * count - 1, "bit": k if side == "input" else 16 + k}
-            parts.append(memory.format(**fields))
-            turns.append(turn.format(**fields))
-    return pins, parts, "".join(turns)
+    return "".join(
+        text.format(k=k, frame=frames.words, words=frames.words * images)
+        for text, side in ((files.refused_in, inputs), (files.refused_out, outputs))
+        for k, frames in enumerate(side)
+    )
 
 
 _BENCH = """\
@@ -313,23 +260,7 @@ _LOAD = """\
     expect_interrupt(LOADED);
 """
 
-_REWIND_AXI = """\
-      rewinding = 1'b1;
-      @(negedge clk);
-      rewinding = 1'b0;
-"""
 
 _COUNT = """\
       compare(left_{k}, k * {frame}, "words of output {k}");
-"""
-
-_DROPPING = """\
-    get(STATUS, told);
-    compare({{31'd0, told[7]}}, {dropping}, "STATUS.dropping");
-"""
-
-_WITHDRAW = """\
-    get(STATUS, told);
-    compare({{29'd0, told[2:0]}}, {stopping}, "STATUS.state");
-    abort;
 """

@@ -1,13 +1,19 @@
-"""Parts of a shell's self-test that are of its bus: accesses to registers, sources, sinks."""
+"""AXI4-Lite and AXI4-Stream in a shell's bundle: its page, its host in the self-test, sources and sinks."""
 
-_REFUSED = """\
-      if (refused && !over) begin
-        $display("FAIL first difference: register %h refused an access", address);
-        over = 1'b1;
-      end
-    end
-  endtask
-"""
+from collections.abc import Sequence
+
+from selvage.bundle.buses import REFUSED, BusFiles
+from selvage.hw.shell.axi import FrameParameters
+from selvage.hw.shell.registers import State
+
+_PAGE = """\
+AXI4-Stream in, `s_axis_k`, and out, `m_axis_k`: `tlast` with the last word of each
+image and with no other; of `data_bits` the lowest are the word. AXI4-Lite, `s_axil`, has the registers."""
+
+_ENDS = """\
+`abort` ends a run. What sources still send of frames that have begun is dropped up to its `tlast` while
+   STATUS.dropping is high, or until `start` or `abort` is written: stop the source before. A second `abort` also
+   withdraws words that no sink takes, which STATUS.state `stopping` waits for."""
 
 AXI_LITE = f"""\
   reg s_axil_awvalid, s_axil_wvalid, s_axil_arvalid, waits, refused;
@@ -46,7 +52,7 @@ AXI_LITE = f"""\
         if (taken[1]) s_axil_awvalid = 1'b0;
         if (taken[0]) s_axil_wvalid = 1'b0;
       end
-{_REFUSED}
+{REFUSED}
   task get(input [31:0] address, output [31:0] value);
     begin
       s_axil_araddr = address[11:0];
@@ -61,7 +67,7 @@ AXI_LITE = f"""\
         @(negedge clk);
         if (taken[0]) s_axil_arvalid = 1'b0;
       end
-{_REFUSED}"""
+{REFUSED}"""
 
 AXI_IN = """\
   // Input {k}.
@@ -127,105 +133,51 @@ AXI_TELL_OUT = """\
       else $write("; m_axis_{k} is offered nothing, and %0d of {words} words have come", left_{k});
 """
 
-AXI_TURN = "      @(negedge clk);\n"
-
-WISHBONE = f"""\
-  reg wb_cyc, wb_stb, wb_we, waits, refused;
-  reg [31:0] ignored;
-  reg [11:0] wb_adr;
-  reg [31:0] wb_dat_w;
-  wire [3:0] wb_sel = 4'hf;
-  wire [31:0] wb_dat_r;
-  wire wb_ack, wb_err;
-  initial begin
-    wb_cyc = 1'b0;
-    wb_stb = 1'b0;
-    wb_we = 1'b0;
-  end
-
-  // Driven at the falling edge; what is sampled at the rising one happens there.
-  task access(input [31:0] address, output [31:0] value);
-    begin
-      wb_adr = address[11:0];
-      wb_cyc = 1'b1;
-      wb_stb = 1'b1;
-      waits = 1'b1;
-      while (waits && !over) begin
-        @(posedge clk);
-        refused = wb_err !== 1'b0;
-        value = wb_dat_r;
-        if (wb_ack && (wb_we || address >= DATA_OUT_0)) moved = 1'b1;
-        waits = !wb_ack && !wb_err;
-        @(negedge clk);
-      end
-      wb_cyc = 1'b0;
-      wb_stb = 1'b0;
-{_REFUSED}
-  task put(input [31:0] address, input [31:0] value);
-    begin
-      wb_we = 1'b1;
-      wb_dat_w = value;
-      access(address, ignored);
-    end
-  endtask
-
-  task get(input [31:0] address, output [31:0] value);
-    begin
-      wb_we = 1'b0;
-      access(address, value);
-    end
-  endtask
+_REWIND = """\
+      rewinding = 1'b1;
+      @(negedge clk);
+      rewinding = 1'b0;
 """
 
-QUEUE_IN = """\
-  // Input {k}.
-  reg [{top}:0] words_{k} [0:{words} - 1];
-  integer at_{k};
-  initial begin
-    $readmemh("selftest/input_{k}.hex", words_{k});
-    at_{k} = 0;
-  end
+_DROPPING = """\
+    get(STATUS, told);
+    compare({{31'd0, told[7]}}, {dropping}, "STATUS.dropping");
 """
 
-QUEUE_OUT = """\
-  // Output {k}.
-  reg [{top}:0] expected_{k} [0:{words} - 1];
-  reg [{top}:0] taken_{k};
-  integer left_{k};
-  initial begin
-    $readmemh("selftest/expected_{k}.hex", expected_{k});
-    left_{k} = 0;
-  end
+_WITHDRAW = """\
+    get(STATUS, told);
+    compare({{29'd0, told[2:0]}}, {stopping}, "STATUS.state");
+    abort;
 """
 
-PUT = """\
-      if (found[{bit}] && at_{k} < {words} && at_{k} < most) begin
-        for (part = 0; part < {parts}; part = part + 1) put(DATA_IN_{k}, words_{k}[at_{k}][part * 32 +: 32]);
-        at_{k} = at_{k} + 1;
-      end
-"""
 
-TAKE = """\
-      if (found[{bit}] && taking && !over) begin
-        for (part = 0; part < {parts}; part = part + 1) begin
-          get(DATA_OUT_{k}, told);
-          taken_{k}[part * 32 +: 32] = told;
-        end
-        if (taken_{k} !== expected_{k}[left_{k}] && !over) begin
-          $display("FAIL first difference: output {k}, image %0d, word %0d: expected %h, found %h",
-            left_{k} / {frame}, left_{k} % {frame}, expected_{k}[left_{k}], taken_{k});
-          over = 1'b1;
-        end
-        left_{k} = left_{k} + 1;
-      end
-"""
+class AxiFiles(BusFiles):
+    """Frames of an image; what sources still send of an aborted one is dropped."""
 
-WISHBONE_TURN = "      get(DATA_READY, found);\n"
+    name, title, stream = "axi", "AXI", "s_axis"
+    page, ends = _PAGE, _ENDS
+    turn = "      @(negedge clk);\n"
+    entered = "at_{k} != 0 && !s_axis_{k}_tvalid"
+    waits = "m_axis_{k}_tvalid"
+    refused_in, refused_out = AXI_TELL_IN, AXI_TELL_OUT
+    withdraw = _WITHDRAW.format(stopping=State.STOPPING.value)
 
-WISHBONE_TELL_IN = """\
-      $write("; DATA_IN_{k} has taken %0d of {words} words", at_{k});
-"""
+    def parts(
+        self, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int
+    ) -> tuple[list[str], list[str], str]:
+        channels = {"aw": "addr prot", "w": "data strb", "b": "resp", "ar": "addr prot", "r": "data resp"}
+        pins = [
+            f"s_axil_{channel}{name}" for channel, own in channels.items() for name in ("valid", "ready", *own.split())
+        ]
+        parts = [AXI_LITE]
+        for side, frames, text in (("s_axis", inputs, AXI_IN), ("m_axis", outputs, AXI_OUT)):
+            for k, own in enumerate(frames):
+                pins += [f"{side}_{k}_t{name}" for name in ("valid", "ready", "data", "last")]
+                parts.append(text.format(k=k, top=own.data_bits - 1, frame=own.words, words=own.words * images))
+        return pins, parts, self.turn
 
-WISHBONE_TELL_OUT = """\
-      $write("; DATA_OUT_{k} has given %0d of {words} words", left_{k});
-"""
+    def rewind(self, inputs: int, outputs: int) -> str:
+        return _REWIND
+
+    def dropping(self, inputs: Sequence[FrameParameters]) -> str:
+        return _DROPPING.format(dropping=int(any(frames.words > 1 for frames in inputs)))
