@@ -1,4 +1,4 @@
-"""A bus is one class of gateware and one of the bundle: a toy one passes its self-test, and nothing else is told of it."""
+"""A bus is a class of gateware and one of the bundle: a toy one passes its self-test, and nothing else knows of it."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ class ToyFiles(BusFiles):
     refused_in, refused_out, withdraw = AxiFiles.refused_in, AxiFiles.refused_out, AxiFiles.withdraw
     parts, rewind, dropping = AxiFiles.parts, AxiFiles.rewind, AxiFiles.dropping
 
-selvage.compile({str(LAYER)!r}, "tiny", schedule="red").write_verilog(sys.argv[1], bus="toy")
+selvage.compile({str(LAYER)!r}, "ou9x8", schedule="red").write_verilog(sys.argv[1], bus="toy")
 """
 
 
