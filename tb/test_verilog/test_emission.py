@@ -9,9 +9,9 @@ from amaranth.hdl import Cat, Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.base.errors import InputError
 from selvage.verilog.convert import MOST_INPUTS, convert
 from selvage.verilog.emission import TOGETHER
+from selvage.verilog.errors import ModuleTooWide
 
 WIDTH = 2 * TOGETHER + 5
 BENCH = """\
@@ -51,7 +51,9 @@ class Wide(wiring.Component):
 def test_more_inputs_than_amaranth_counts_are_refused() -> None:
     wide = Wide()
     Fragment.get(wide, None)  # else it would count as forgotten
-    with pytest.raises(InputError, match=f"module 'wide' has {MOST_INPUTS + 8} bits of inputs.* at most {MOST_INPUTS}"):
+    with pytest.raises(
+        ModuleTooWide, match=f"module 'wide' has {MOST_INPUTS + 8} bits of inputs.* at most {MOST_INPUTS}"
+    ):
         convert(wide, "wide")
 
 
