@@ -20,9 +20,14 @@ class StepCredits(wiring.Component):
     ready : all, from a register
     """
 
+    given: Signal
+    taken: Signal
+    there: Signal
+    ready: Signal
+
     def __init__(self, arrays: int, init: int) -> None:
         self.init = init
-        ready = Out(1, init=int(init > 0))
+        ready = Out(1, init=int(init > 0))  # pyright: ignore[reportCallIssue]  # the stubs lack init
         super().__init__({"given": In(arrays), "taken": In(1), "there": Out(arrays), "ready": ready})
 
     def elaborate(self, platform: object) -> Module:

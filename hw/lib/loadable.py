@@ -46,17 +46,25 @@ def table_word(value: int) -> int:
     return value % 2**TABLE_BITS
 
 
+class TableInterface(wiring.PureInterface):
+    """Members of `table_signature`."""
+
+    write: Signal
+    address: Signal
+    data: Signal
+
+
 def table_signature(words: int) -> wiring.Signature:
     """Writes to ``words`` words, seen from who writes: one in every cycle in which ``write`` is high."""
     address = max(1, (words - 1).bit_length())
     return wiring.Signature({"write": Out(1), "address": Out(address), "data": Out(TABLE_BITS)})
 
 
-def split_table(m: Module, table: wiring.PureInterface, sizes: Sequence[int]) -> list[wiring.PureInterface]:
+def split_table(m: Module, table: TableInterface, sizes: Sequence[int]) -> list[TableInterface]:
     """The writes to each of some parts, whose words follow each other, at addresses of their own. No cycle."""
     base, parts = 0, []
     for k, size in enumerate(sizes):
-        part = table_signature(size).create(path=(f"part_{k}",))
+        part = TableInterface(table_signature(size), path=(f"part_{k}",))
         own = table.write
         if base:
             own &= table.address >= base
@@ -69,7 +77,7 @@ def split_table(m: Module, table: wiring.PureInterface, sizes: Sequence[int]) ->
 
 
 def loaded_registers(
-    m: Module, table: wiring.PureInterface, fields: Mapping[str, tuple[ShapeLike, int]]
+    m: Module, table: TableInterface, fields: Mapping[str, tuple[ShapeLike, int]]
 ) -> dict[str, Signal]:
     """A register for each field, of its shape and first value, a word each, in order. A reset leaves them alone: a
     network is held in reset between runs."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import wiring
@@ -15,6 +16,10 @@ class Shared(wiring.Component):
         self.component = component
         self.name = name
         super().__init__(component.signature)
+
+    if TYPE_CHECKING:  # the ports are those of the component
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -33,7 +38,7 @@ class Library:
         self.prefix = prefix
         self.components: dict[str, wiring.Component] = {}
         self._counts: Counter[str] = Counter()
-        self._names: dict[tuple[type, Hashable], str] = {}
+        self._names: dict[Hashable, str] = {}
 
     def instance(self, kind: type, parameters: Hashable, name: str) -> Shared:
         """A `Shared` of ``kind(parameters)``; the first one of its parameters names the module."""

@@ -295,7 +295,7 @@ def _liberty_pin(pin: Pin, own: Physics) -> str:
             lines.append("clock : true;")
         else:
             for kind, value in (("setup", own.setup), ("hold", own.hold)):
-                tables = dict.fromkeys(("rise_constraint", "fall_constraint"), (value, value))
+                tables = {"rise_constraint": (value, value), "fall_constraint": (value, value)}
                 lines += _arc(f"{kind}_rising", "constraint", tables)
     body = "".join(f"      {line}\n" for line in lines)
     return f"    {'bus' if pin.width else 'pin'} ({pin.name}) {{\n{body}    }}\n"

@@ -51,6 +51,13 @@ class StepStore(wiring.Component):
     done : the oldest step has been read
     """
 
+    i: stream.Interface
+    beat: Signal
+    enable: Signal
+    word: data.View
+    complete: Signal
+    done: Signal
+
     def __init__(self, beats: int, layout: data.ArrayLayout) -> None:
         self.beats, self.layout = beats, layout
         self.beat_bits = beat_bits(beats)
@@ -104,6 +111,8 @@ class Collector(wiring.Component):
     i_k : beats of tile k
     o : whole sums
     """
+
+    o: stream.Interface
 
     def __init__(self, parameters: CollectorParameters) -> None:
         self.p = p = parameters

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.lib.loadable import Constants, table_signature
+from selvage.hw.lib.loadable import Constants, TableInterface, table_signature
 from selvage.hw.lib.shared import Library
 from selvage.hw.network.collector import Collector, CollectorParameters, store_bits
 from selvage.hw.network.maps import Packer, PackerParameters, codes_layout
@@ -47,6 +47,7 @@ class LayerParameters(TablesOfRequantizer):
     @cached_property
     def collector(self) -> CollectorParameters:
         plan = self.stage.leaving.plan(self.leaving)
+        assert plan is not None, f"the tiles of {self.stage.name!r} do not have {self.leaving} channels side by side"
         return CollectorParameters(plan, self.widths)
 
     @cached_property
@@ -132,6 +133,11 @@ class CrossbarLayer(wiring.Component):
     beats : a beat of tile k leaves
     table : writes to the constants of the requantisation, where they are loaded
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    beats: Signal
+    table: TableInterface
 
     def __init__(self, parameters: LayerParameters, library: Library) -> None:
         self.p = p = parameters

@@ -12,6 +12,7 @@ from selvage.base.requantization import Requantization
 from selvage.hw.lib.loadable import (
     Constants,
     TableField,
+    TableInterface,
     check_constants,
     loaded_registers,
     table_signature,
@@ -54,6 +55,9 @@ class Packer(wiring.Component):
 
     One narrow word a cycle; a wide word leaves the cycle after its last part came.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, parameters: PackerParameters) -> None:
         self.p = p = parameters
@@ -126,6 +130,10 @@ class CodeTable(wiring.Component):
     Loaded ones are written by ``table``, all lanes at once, a word a cycle.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    table: TableInterface
+
     def __init__(self, parameters: TableParameters) -> None:
         self.p = p = parameters
         members = {
@@ -162,8 +170,8 @@ FACTOR_BITS = 31  # of a loaded factor, which has no sign
 class AddParameters:
     """Two maps, each times its factor; the sum's rounding."""
 
-    factors: tuple[int, int]
-    sources: tuple[InputFormat, InputFormat]
+    factors: tuple[int, ...]
+    sources: tuple[InputFormat, ...]
     requantization: Requantization
     bits: int
     lanes: int
@@ -197,6 +205,11 @@ class AddMaps(wiring.Component):
 
     ``table`` writes loaded factors, zero points and what belongs to their sum, a word a cycle.
     """
+
+    i_0: stream.Interface
+    i_1: stream.Interface
+    o: stream.Interface
+    table: TableInterface
 
     latency = 4
 
@@ -256,6 +269,8 @@ class ConcatMaps(wiring.Component):
     i_k : words of map k; of a single one ``i``, which passes as it is
     o : words of all
     """
+
+    o: stream.Interface
 
     def __init__(self, parameters: ConcatParameters) -> None:
         self.p = p = parameters

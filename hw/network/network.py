@@ -1,15 +1,17 @@
 """A whole network: its layers and the small stages between them, all at work on successive images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from zlib import crc32
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.base.graph import Tensor
-from selvage.hw.lib.loadable import Constants, TablePart, check_constants, split_table, table_signature
+from selvage.hw.lib.loadable import Constants, TableInterface, TablePart, check_constants, split_table, table_signature
 from selvage.hw.lib.shared import Library
 from selvage.hw.network.layer import CrossbarLayer, LayerParameters, queue
 from selvage.hw.network.maps import (
@@ -37,16 +39,17 @@ from selvage.mapping.stages import (
     TableStage,
 )
 
-COMPONENTS = {
+StageComponent = CrossbarLayer | Pool | CodeTable | AddMaps | ConcatMaps | RasterBuffer
+Loadable = CrossbarLayer | Pool | CodeTable | AddMaps
+COMPONENTS: dict[type, Callable[[Any], StageComponent]] = {
     PoolParameters: Pool,
     TableParameters: CodeTable,
     AddParameters: AddMaps,
     ConcatParameters: ConcatMaps,
     RasterParameters: RasterBuffer,
 }
-StageParameters = (
-    LayerParameters | PoolParameters | TableParameters | AddParameters | ConcatParameters | RasterParameters
-)
+LoadableParameters = LayerParameters | PoolParameters | TableParameters | AddParameters
+StageParameters = LoadableParameters | ConcatParameters | RasterParameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +98,9 @@ class NetworkParameters:
         parts, base = [], 0
         for stage in self.plan.stages:
             own = self.parameters(stage)
-            if words := getattr(own, "table", ()):
-                parts.append(TablePart(stage.name, base, words, own.table_fields))
-                base += len(words)
+            if isinstance(own, LoadableParameters) and own.table:
+                parts.append(TablePart(stage.name, base, own.table, own.table_fields))
+                base += len(own.table)
         return tuple(parts)
 
     @property
@@ -128,7 +131,8 @@ class NetworkParameters:
                 how = (node.kind, node.kernel, node.stride, node.pads)
             case _:
                 how = ()
-        return type(stage).__name__, sources, output, how, getattr(own, "table", ()) and own.table_fields
+        fields = own.table_fields if isinstance(own, LoadableParameters) and own.table else ()
+        return type(stage).__name__, sources, output, how, fields
 
     def bits(self, name: str) -> int:
         """Of a code of a tensor that leaves its stage."""
@@ -191,7 +195,7 @@ class NetworkParameters:
                 return RasterParameters(side, (1, 1), (0, 0), side, stage.factor, words[0], lanes, bits)
         raise TypeError(f"stage {stage.name!r} is of no known kind")
 
-    def make(self, stage: Stage, library: Library) -> wiring.Component:
+    def make(self, stage: Stage, library: Library) -> StageComponent:
         """The component of one stage, with ``i`` or ``i_k`` and ``o``."""
         own = self.parameters(stage)
         return CrossbarLayer(own, library) if isinstance(own, LayerParameters) else COMPONENTS[type(own)](own)
@@ -209,6 +213,10 @@ class Network(wiring.Component):
     words : of every stage, that a word leaves it
     table : writes to what is loaded, where something is; reset or not, but not while an image is inside
     """
+
+    beats: Signal
+    words: Signal
+    table: TableInterface
 
     def __init__(self, parameters: NetworkParameters) -> None:
         self.p = p = parameters
@@ -265,7 +273,9 @@ class Network(wiring.Component):
         at = {stage.name: component for stage, component in zip(self.p.plan.stages, self.stages, strict=True)}
         sizes = [len(part.words) for part in self.p.tables]
         for part, table in zip(self.p.tables, split_table(m, self.table, sizes), strict=True):
-            wiring.connect(m, table, at[part.stage].table)
+            component = at[part.stage]
+            assert isinstance(component, Loadable)
+            wiring.connect(m, table, component.table)
 
     def _macros(self, m: Module) -> None:
         """Pins of the macros and strobes of the tiles, in order."""

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from selvage.base.layer import InputFormat
 from selvage.base.requantization import Requantization
-from selvage.hw.lib.loadable import Constants, table_signature
+from selvage.hw.lib.loadable import Constants, TableInterface, table_signature
 from selvage.hw.lib.tables import count_up
 from selvage.hw.network.maps import codes_layout
 from selvage.hw.network.requantizer import Requantizer, RequantizerParameters, TablesOfRequantizer
@@ -38,7 +38,7 @@ class PoolParameters(TablesOfRequantizer):
     requantization: Requantization | None  # of a mean
     constants: Constants = "fixed"
 
-    @property
+    @cached_property
     def requantizer(self) -> RequantizerParameters | None:
         if not self.requantization:
             return None
@@ -88,6 +88,10 @@ class PoolParameters(TablesOfRequantizer):
 class Pool(wiring.Component):
     """Each output word takes as many cycles as its window has pixels; the next window loads meanwhile."""
 
+    i: stream.Interface
+    o: stream.Interface
+    table: TableInterface
+
     def __init__(self, parameters: PoolParameters) -> None:
         self.p = p = parameters
         members = {
@@ -103,10 +107,11 @@ class Pool(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), buffer.i)
         reduced, whole = self._reduce(m, buffer)
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(reduced), depth=p.queue)
+        level = queue.level  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
         m.d.comb += [
             queue.w_data.eq(reduced),
             queue.w_en.eq(whole),
-            buffer.hold.eq(queue.level + p.words + READ_TO_WORD > p.queue),
+            buffer.hold.eq(level + p.words + READ_TO_WORD > p.queue),
         ]
         queue_words = self.o
         if p.requantizer:

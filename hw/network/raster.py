@@ -54,6 +54,9 @@ class RasterBuffer(wiring.Component):
     leaves two cycles after its last word came, or follows the word before it: one word a cycle.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, parameters: RasterParameters) -> None:
         self.p = p = parameters
         word = data.ArrayLayout(p.bits, p.lanes)

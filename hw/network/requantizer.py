@@ -1,5 +1,6 @@
 """Requantisation: sums to codes by a factor and a shift, rounded, saturated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,6 +15,7 @@ from selvage.hw.lib.loadable import (
     TABLE_BITS,
     Constants,
     TableField,
+    TableInterface,
     check_constants,
     loaded_registers,
     split_table,
@@ -133,7 +135,10 @@ def _by_pixel(values: tuple[int, ...], channels: int, pixels: int) -> list[int]:
 class TablesOfRequantizer:
     """Of parameters with a ``requantizer``, or None: its tables are all that they have."""
 
-    requantizer: RequantizerParameters | None
+    @cached_property
+    def requantizer(self) -> RequantizerParameters | None:
+        """Those of the requantisation, where there is one."""
+        raise NotImplementedError
 
     @property
     def table(self) -> tuple[int, ...]:
@@ -152,6 +157,10 @@ class Requantizer(wiring.Component):
     channels have the same. Loaded ones lie in registers and a memory that ``table`` writes, a word a cycle, there
     in the next; only while no word is inside.
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    table: TableInterface
 
     latency = 5
 
@@ -269,7 +278,7 @@ class Requantizer(wiring.Component):
 
 
 def round_and_clip(
-    m: Module, enable: Value, products: list[Value], r: Requantization | dict[str, Signal], bits: int
+    m: Module, enable: Value, products: Sequence[Value], r: Requantization | dict[str, Signal], bits: int
 ) -> list[Value]:
     """Codes of products, two cycles later; ``r`` may be loaded (`loaded_settings`)."""
     if isinstance(r, dict):
@@ -300,7 +309,7 @@ def distance_of_ties(settings: dict[str, Signal]) -> Value:
     return ((1 << settings["tie_bits"]) >> 1)[: LONGEST_SHIFT // 2 + 1]
 
 
-def _loaded_codes(m: Module, enable: Value, products: list[Value], r: dict[str, Signal], bits: int) -> list[Value]:
+def _loaded_codes(m: Module, enable: Value, products: Sequence[Value], r: dict[str, Signal], bits: int) -> list[Value]:
     """`round_and_clip` by settings that are signals, of products to which `distance_of_ties` is added.
 
     The product is shifted first, so that the carry of rounding runs through what is left of it, in the second cycle.

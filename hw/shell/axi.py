@@ -7,9 +7,33 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.network.maps import codes_layout
-from selvage.hw.shell.registers import ADDRESS_BITS, bus_signature
+from selvage.hw.shell.registers import ADDRESS_BITS, BusInterface, bus_signature
 
 OKAY, SLVERR = 0, 2
+
+
+class AxiLiteInterface(wiring.PureInterface):
+    """Members of `axi_lite_signature`."""
+
+    awvalid: Signal
+    awready: Signal
+    awaddr: Signal
+    awprot: Signal
+    wvalid: Signal
+    wready: Signal
+    wdata: Signal
+    wstrb: Signal
+    bvalid: Signal
+    bready: Signal
+    bresp: Signal
+    arvalid: Signal
+    arready: Signal
+    araddr: Signal
+    arprot: Signal
+    rvalid: Signal
+    rready: Signal
+    rdata: Signal
+    rresp: Signal
 
 
 def axi_lite_signature() -> wiring.Signature:
@@ -45,6 +69,9 @@ class AxiLite(wiring.Component):
     A read answers two cycles after its address came, a write two after the later of its parts. A read goes before a
     write, also before one that waits at a register that is not ready. What the registers refuse answers SLVERR.
     """
+
+    axi: AxiLiteInterface
+    bus: BusInterface
 
     def __init__(self) -> None:
         super().__init__({"axi": In(axi_lite_signature()), "bus": Out(bus_signature())})
@@ -119,6 +146,15 @@ class FrameParameters:
         return -(-self.width // 8) * 8
 
 
+class FrameInterface(wiring.PureInterface):
+    """Members of `axi_stream_signature`."""
+
+    tvalid: Signal
+    tready: Signal
+    tdata: Signal
+    tlast: Signal
+
+
 def axi_stream_signature(p: FrameParameters) -> wiring.Signature:
     """AXI4-Stream, seen from the source."""
     return wiring.Signature({"tvalid": Out(1), "tready": In(1), "tdata": Out(p.data_bits), "tlast": Out(1)})
@@ -145,6 +181,22 @@ class StreamIn(wiring.Component):
     early, late : for a cycle, with a beat whose ``tlast`` is wrong
     dropping, dropped : a rest is dropped; for a cycle, with the ``tlast`` that ends it
     """
+
+    axi: FrameInterface
+    o: stream.Interface
+    running: Signal
+    start: Signal
+    forget: Signal
+    hold: Signal
+    endless: Signal
+    limit: Signal
+    images: Signal
+    begun: Signal
+    final: Signal
+    early: Signal
+    late: Signal
+    dropping: Signal
+    dropped: Signal
 
     def __init__(self, parameters: FrameParameters, framed: bool = True) -> None:
         self.p, self.framed = parameters, framed
@@ -218,6 +270,13 @@ class StreamOut(wiring.Component):
     forget : the word that is offered is withdrawn, only outside a run
     images : whole images of this run that were taken at the far side
     """
+
+    i: stream.Interface
+    axi: FrameInterface
+    running: Signal
+    start: Signal
+    forget: Signal
+    images: Signal
 
     def __init__(self, parameters: FrameParameters) -> None:
         self.p = p = parameters

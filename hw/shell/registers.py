@@ -3,16 +3,17 @@
 import re
 import tempfile
 from dataclasses import asdict, dataclass
-from enum import IntEnum
+from enum import EnumMeta, IntEnum
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from peakrdl_cheader.exporter import CHeaderExporter
 from peakrdl_html import HTMLExporter
-from systemrdl import RDLCompiler
+from systemrdl.compiler import RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode, RegNode
 
 SOURCE = Path(__file__).with_suffix(".rdl")
@@ -116,12 +117,38 @@ def _register(node: RegNode) -> Register:
 def _values(path: str) -> dict[str, int]:
     """Members of the enumeration of a field."""
     field = RegisterParameters(1, 1, 1, 1).model.find_by_path(path)
+    assert field is not None
     return {member.name.upper(): member.value for member in field.get_property("encode")}
 
 
-State = IntEnum("State", _values("STATUS.state"))
-Code = IntEnum("Code", _values("STATUS.code"))
+if TYPE_CHECKING:  # only registers.rdl knows the members
+
+    class _Encoded(EnumMeta):
+        def __getattr__(cls, name: str) -> Any: ...
+
+    class State(IntEnum, metaclass=_Encoded):
+        """States of the shell: values of STATUS.state."""
+
+    class Code(IntEnum, metaclass=_Encoded):
+        """Status codes: values of STATUS.code."""
+
+else:
+    State = IntEnum("State", _values("STATUS.state"))
+    Code = IntEnum("Code", _values("STATUS.code"))
 CODE_BITS = max(Code).bit_length()
+
+
+class BusInterface(wiring.PureInterface):
+    """Members of `bus_signature`."""
+
+    valid: Signal
+    write: Signal
+    address: Signal
+    data: Signal
+    strobe: Signal
+    ready: Signal
+    answer: Signal
+    error: Signal
 
 
 def bus_signature() -> wiring.Signature:
@@ -159,12 +186,19 @@ class RegisterFile(wiring.Component):
     r_value : of external registers: what is written (out) or read (in)
     """
 
+    bus: BusInterface
+    code: Signal
+
     def __init__(self, parameters: RegisterParameters) -> None:
         self.p = parameters
         members = {"bus": In(bus_signature()), "code": Out(CODE_BITS)}
         for register in parameters.registers:
             members |= self._members(register)
         super().__init__(members)
+
+    if TYPE_CHECKING:  # the ports are those that registers.rdl asks for
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @staticmethod
     def _members(register: Register) -> dict[str, wiring.Member]:
@@ -178,7 +212,7 @@ class RegisterFile(wiring.Component):
             own = f"{name}_{field.name}"
             match field.kind:
                 case "setting":
-                    found[own] = Out(field.width, init=field.reset)
+                    found[own] = Out(field.width, init=field.reset)  # pyright: ignore[reportCallIssue]  # the stubs lack init
                 case "command" | "event":
                     found[own] = Out(field.width)
                 case "status":
@@ -232,7 +266,8 @@ class RegisterFile(wiring.Component):
 
     def _field(self, m: Module, name: str, field: Field, go: Signal, mask: Value) -> None:
         """What an access of its register does with a field."""
-        bus, own = self.bus, getattr(self, f"{name}_{field.name}", None)
+        bus = self.bus
+        own: Any = getattr(self, f"{name}_{field.name}", None)  # a constant has no port
         part = slice(field.low, field.low + field.width)
         written, new = mask[part], bus.data[part]
         match field.kind:
@@ -267,14 +302,17 @@ def register_views(p: RegisterParameters) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         CHeaderExporter().export(p.model, str(where / "selvage.h"), reuse_typedefs=False)
-        HTMLExporter().export(p.model, str(where / "html"), title="selvage registers")
+        title: Any = "selvage registers"  # PeakRDL annotates its keywords as dictionaries
+        HTMLExporter().export(p.model, str(where / "html"), title=title)
         for path in sorted(where.rglob("*")):
             name = path.relative_to(where).as_posix()
             unwanted = "launcher" in name or ("/fonts/" in name and path.suffix != ".woff2")
             if path.is_file() and not unwanted:
                 found[name] = path.read_bytes()
     page = found["html/index.html"]
-    page = page.replace(re.search(rb"BUILD_TS = (\d+)", page)[1], b"0")
+    built = re.search(rb"BUILD_TS = (\d+)", page)
+    assert built, "the page has no time stamp"
+    page = page.replace(built[1], b"0")
     found["html/index.html"] = re.sub(rb"<script async src=\"https:[^<]*</script>\n", b"", page)
     return found
 

@@ -34,6 +34,44 @@ class Run(wiring.Component):
     cycles, reads : of this run or the last one
     """
 
+    command: Signal
+    refusal: Signal
+    images: Signal
+    settled: Signal
+    begun: Signal
+    empty: Signal
+    dropping: Signal
+    fault: Signal
+    refused: Signal
+    loaded: Signal
+    load_code: Signal
+    last_load: Signal
+    cells_loaded: Signal
+    tables_loaded: Signal
+    flagged: Signal
+    requests: Signal
+    answers: Signal
+    locked: Signal
+    unloadable: Signal
+    limit: Signal
+    endless: Signal
+    hold: Signal
+    start: Signal
+    load: Signal
+    abort_load: Signal
+    next_failed: Signal
+    load_tables: Signal
+    running: Signal
+    aborting: Signal
+    forget: Signal
+    done: Signal
+    error: Signal
+    good: Signal
+    state: Signal
+    code: Signal
+    cycles: Signal
+    reads: Signal
+
     def __init__(self, macros: int, tables: bool = False) -> None:
         self.macros, self.tables = macros, tables
         inputs = {"command": 5 + tables, "images": 32, "settled": 1, "begun": 32, "empty": 1, "dropping": 1}

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetInserter, Value
-from amaranth.lib import fifo, wiring
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from selvage.hw.lib.loadable import TableInterface
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.hw.shell.axi import AxiLite, FrameParameters, StreamIn, StreamOut, axi_lite_signature, axi_stream_signature
 from selvage.hw.shell.programming import Programmer, ProgrammingParameters, program_signature
@@ -70,8 +71,17 @@ class ShellParameters:
         return tuple(FrameParameters(bits, lanes, tensor.numbers // lanes) for tensor, (bits, lanes) in tensors)
 
 
+class NetworkPins(wiring.PureInterface):
+    """Ports of a `Network` of which there is one; those that are numbered are looked up by name."""
+
+    table: TableInterface
+
+
 class Contained(wiring.Component):
     """An instance of module ``name`` with the ports of ``component``, and a reset of its own."""
+
+    pins: NetworkPins
+    reset: Signal
 
     def __init__(self, component: wiring.Component, name: str) -> None:
         self.name, self.inner = name, component.signature
@@ -98,6 +108,8 @@ class Shell(wiring.Component):
     interrupt_request : a level: what INTERRUPT_STATUS has and INTERRUPT_ENABLE allows
     crossbar_k, program_k : of macro k; the latter is idle in runs, the former outside them
     """
+
+    interrupt_request: Signal
 
     def __init__(self, parameters: ShellParameters) -> None:
         self.p = p = parameters
@@ -158,7 +170,7 @@ class Shell(wiring.Component):
         r = registers
         commands = ["start", "stop", "abort", "load", "next_failed"]
         commands += ["load_tables"] if self.p.programming.tables else []
-        raised = {"done": run.done, "error": run.error, "loaded": run.good}
+        raised: dict[str, Value] = {"done": run.done, "error": run.error, "loaded": run.good}
         if self.p.bus == "axi":
             raised["dropped"] = Cat(own.dropped for own in entering).any()
             m.d.comb += [
@@ -211,7 +223,7 @@ class Shell(wiring.Component):
         for k in range(self.p.programming.macros):
             wiring.connect(m, getattr(programmer, f"program_{k}"), wiring.flipped(getattr(self, f"program_{k}")))
 
-    def _tables(self, m: Module, pins: wiring.PureInterface, run: Run, programmer: Programmer) -> None:
+    def _tables(self, m: Module, pins: NetworkPins, run: Run, programmer: Programmer) -> None:
         """Writes to what the network loads, through a register: they spread over all of it."""
         if not self.p.programming.tables:
             return
@@ -222,7 +234,7 @@ class Shell(wiring.Component):
             pins.table.data.eq(programmer.table.data),
         ]
 
-    def _macros(self, m: Module, pins: wiring.PureInterface, run: Run) -> None:
+    def _macros(self, m: Module, pins: NetworkPins, run: Run) -> None:
         """Requests only in runs; outside them codes of reads that were under way are passed over."""
         requests, answers = [], []
         for k in range(len(self.p.network.macros)):
@@ -239,7 +251,7 @@ class Shell(wiring.Component):
             answers.append(outer.codes.valid & outer.codes.ready)
         m.d.comb += [run.requests.eq(Cat(requests)), run.answers.eq(Cat(answers))]
 
-    def _input(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamIn:
+    def _input(self, m: Module, k: int, pins: NetworkPins, registers: RegisterFile, run: Run) -> StreamIn:
         own, target = self.p.inputs[k], getattr(pins, f"i_{k}")
         m.submodules[f"input_{k}"] = frames = StreamIn(own, framed=self.p.bus == "axi")
         names = ("running", "start", "forget", "hold", "endless", "limit")
@@ -264,9 +276,7 @@ class Shell(wiring.Component):
         ]
         return frames
 
-    def _queue(
-        self, m: Module, name: str, source: wiring.PureInterface, target: wiring.PureInterface, run: Run
-    ) -> None:
+    def _queue(self, m: Module, name: str, source: stream.Interface, target: stream.Interface, run: Run) -> None:
         """A queue of words between two streams, empty outside runs."""
         words = fifo.SyncFIFOBuffered(width=len(source.payload.as_value()), depth=self.p.queue)
         m.submodules[name] = ResetInserter(~run.running)(words)
@@ -279,7 +289,7 @@ class Shell(wiring.Component):
             words.r_en.eq(target.ready),
         ]
 
-    def _output(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamOut:
+    def _output(self, m: Module, k: int, pins: NetworkPins, registers: RegisterFile, run: Run) -> StreamOut:
         m.submodules[f"output_{k}"] = frames = StreamOut(self.p.outputs[k])
         source = getattr(pins, f"o_{k}")
         m.d.comb += [frames.running.eq(run.running), frames.start.eq(run.start)]
@@ -309,7 +319,7 @@ class Shell(wiring.Component):
             m.d.comb += own.eq(outer) if self.signature.members[f"{prefix}_{name}"].flow is In else outer.eq(own)
 
 
-def _flat(prefix: str, signature: wiring.Signature) -> dict[str, wiring.Member]:
+def _flat(prefix: str, signature: wiring.Signature | wiring.FlippedSignature) -> dict[str, wiring.Member]:
     """Members as pins of their own, named as tools know them."""
     return {f"{prefix}_{name}": member for name, member in signature.members.items()}
 

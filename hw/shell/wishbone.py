@@ -4,8 +4,22 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.shell.axi import FrameParameters, axi_stream_signature
-from selvage.hw.shell.registers import ADDRESS_BITS, CODE_BITS, Code, bus_signature
+from selvage.hw.shell.axi import FrameInterface, FrameParameters, axi_stream_signature
+from selvage.hw.shell.registers import ADDRESS_BITS, CODE_BITS, BusInterface, Code, bus_signature
+
+
+class WishboneInterface(wiring.PureInterface):
+    """Members of `wishbone_signature`."""
+
+    cyc: Signal
+    stb: Signal
+    we: Signal
+    adr: Signal
+    sel: Signal
+    dat_w: Signal
+    dat_r: Signal
+    ack: Signal
+    err: Signal
 
 
 def wishbone_signature() -> wiring.Signature:
@@ -31,6 +45,9 @@ class Wishbone(wiring.Component):
     What the registers refuse answers ``err`` and not ``ack``. A bus without ``err`` (Caravel's) takes both as its
     acknowledge, and the host reads STATUS.code.
     """
+
+    wishbone: WishboneInterface
+    bus: BusInterface
 
     def __init__(self) -> None:
         super().__init__({"wishbone": In(wishbone_signature()), "bus": Out(bus_signature())})
@@ -68,6 +85,12 @@ class QueueIn(wiring.Component):
     running : a run; parts in hand are forgotten when it ends
     axi : words, of which nothing waits here; ``tlast`` is low
     """
+
+    access: Signal
+    value: Signal
+    refusal: Signal
+    running: Signal
+    axi: FrameInterface
 
     def __init__(self, parameters: FrameParameters) -> None:
         self.p = parameters
@@ -114,6 +137,12 @@ class QueueOut(wiring.Component):
     refusal : why a read would be refused: there is no word
     forget : parts that were read of a word mean nothing any more
     """
+
+    axi: FrameInterface
+    access: Signal
+    value: Signal
+    refusal: Signal
+    forget: Signal
 
     def __init__(self, parameters: FrameParameters) -> None:
         self.p = parameters

@@ -39,6 +39,13 @@ class Accumulator(wiring.Component):
     ended : the step's last code will be in its sum in the next cycle
     """
 
+    tag: stream.Interface
+    codes: stream.Interface
+    go: Signal
+    sums: data.View
+    freed: Signal
+    ended: Signal
+
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.p = p = parameters
         self.tag_layout = tag = tag_layout(p.positions, p.planes, p.driven_bits)
@@ -87,7 +94,7 @@ class Accumulator(wiring.Component):
             m.d.sync += [there.eq(tags.o.valid), tag.eq(tags.o.payload)]
         return there, tag
 
-    def _shifted(self, m: Module, codes: list[Value], plane: Value) -> Signal:
+    def _shifted(self, m: Module, codes: list[Value], plane: Value) -> data.View:
         """Codes at their input plane, two cycles later; the top plane of signed inputs subtracts."""
         p = self.p
         late = Signal.like(plane)
@@ -169,6 +176,16 @@ class SlotSums(wiring.Component):
     next_slot, next_bank : which one in the next cycle
     sums : a cycle later
     """
+
+    add: Signal
+    add_slot: Signal
+    add_mark: Signal
+    add_bank: Signal
+    values: Signal
+    go: Signal
+    next_slot: Signal
+    next_bank: Signal
+    sums: Signal
 
     def __init__(self, parameters: AccumulatorParameters, lanes: int) -> None:
         self.p, self.lanes = parameters, lanes
@@ -271,6 +288,11 @@ class SlotCounter(wiring.Component):
     next_slot, next_bank : to be read in the next cycle
     freed : the other bank's last slot was read in the cycle before
     """
+
+    go: Signal
+    next_slot: Signal
+    next_bank: Signal
+    freed: Signal
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.slots = [slot or 0 for slot in parameters.beats]

@@ -29,6 +29,10 @@ class AddressGenerator(wiring.Component):
     valid, word : see `word_layout`; cannot be stalled
     """
 
+    i: stream.Interface
+    valid: Signal
+    word: data.View
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
         super().__init__({"i": In(stream.Signature(step_layout(p))), "valid": Out(1), "word": Out(word_layout(p))})

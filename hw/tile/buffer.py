@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out
 
 from selvage.base.layer import InputFormat
@@ -10,7 +10,7 @@ from selvage.hw.lib.tables import count_ahead, count_up
 from selvage.hw.tile.address import AddressGenerator
 from selvage.hw.tile.parameters import BufferParameters
 from selvage.hw.tile.steps import StepGenerator, first_limit, position_layout, step_layout
-from selvage.hw.tile.streams import Relay, load_signature
+from selvage.hw.tile.streams import LoadInterface, Relay, load_signature
 
 
 class Writer(wiring.Component):
@@ -25,12 +25,21 @@ class Writer(wiring.Component):
     started, finished : a word, or the whole, of the image is in the buffer; ``restart`` begins the next image
     """
 
+    put: Signal
+    may_put: Signal
+    address: Signal
+    position: data.View
+    limit: data.View
+    started: Signal
+    finished: Signal
+    restart: Signal
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = parameters
         super().__init__(
             {
                 "put": In(1),
-                "may_put": Out(1, init=1),
+                "may_put": Out(1, init=1),  # pyright: ignore[reportCallIssue]  # the stubs lack init
                 "address": Out(parameters.address_bits),
                 "position": Out(position_layout(parameters)),
                 "limit": In(position_layout(parameters)),
@@ -83,6 +92,16 @@ class Gate(wiring.Component):
     finished : nothing of the image is read any more; ``restart`` begins the next image
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    position: data.View
+    started: Signal
+    written: Signal
+    hold: Signal
+    limit: data.View
+    finished: Signal
+    restart: Signal
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
         super().__init__(
@@ -93,7 +112,7 @@ class Gate(wiring.Component):
                 "started": In(1),
                 "written": In(1),
                 "hold": In(1),
-                "limit": Out(position_layout(p), init=first_limit(p)),
+                "limit": Out(position_layout(p), init=first_limit(p)),  # pyright: ignore[reportCallIssue]  # the stubs lack init
                 "finished": Out(1),
                 "restart": In(1),
             }
@@ -159,6 +178,12 @@ class InputBuffer(wiring.Component):
     begins : a step's load begins
     """
 
+    i: stream.Interface
+    load: LoadInterface
+    index: Signal
+    hold: Signal
+    begins: Signal
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
         super().__init__(
@@ -208,7 +233,7 @@ class InputBuffer(wiring.Component):
         self._read(m, address, read)
         return m
 
-    def _read(self, m: Module, address: AddressGenerator, read: object) -> None:
+    def _read(self, m: Module, address: AddressGenerator, read: ReadPort) -> None:
         """Words leave through a register, with a bit for each lane that is not zero: engines far away share both."""
         p, inside = self.p, Signal()
         words = [Mux(inside, read.data.word_select(lane, p.format.bits), 0) for lane in range(p.lanes)]

@@ -7,7 +7,16 @@ from amaranth.lib.wiring import In, Out
 from selvage.hw.lib.tables import at_most, fit, lookup, lowest_index, lowest_set
 from selvage.hw.tile.parameters import EngineParameters
 from selvage.hw.tile.rows import RowRegisters
-from selvage.hw.tile.streams import Relay, load_signature, move_layout, request_layout, second_register, tag_layout
+from selvage.hw.tile.streams import (
+    LoadInterface,
+    Relay,
+    RequestInterface,
+    load_signature,
+    move_layout,
+    request_layout,
+    second_register,
+    tag_layout,
+)
 from selvage.hw.tile.walker import Walker, first_plane, group_layout
 
 
@@ -28,6 +37,12 @@ class Lookahead(wiring.Component):
     pending, loaded, taken : of the `RowRegisters`
     left : a group is not picked yet
     """
+
+    o: stream.Interface
+    pending: Signal
+    loaded: Signal
+    taken: Signal
+    left: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
@@ -81,6 +96,13 @@ class GroupReader(wiring.Component):
     group, bank, values : of the `RowRegisters`
     left : a group is on its way
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    group: Signal
+    bank: Signal
+    values: Signal
+    left: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
@@ -195,6 +217,14 @@ class ArrayEngine(wiring.Component):
     tag, drained : see `Walker`
     left : an OU read of a loaded step is left
     """
+
+    load: LoadInterface
+    move: data.View
+    releases: Signal
+    crossbar: RequestInterface
+    tag: stream.Interface
+    left: Signal
+    drained: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters

@@ -23,6 +23,9 @@ class OutputStage(wiring.Component):
     the input are the beats of `OverlapAdd`, which are whole blocks already.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
         super().__init__(
@@ -90,6 +93,9 @@ class OverlapAdd(wiring.Component):
     word a cycle, before the first beat.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
         sweep, m = p.placement.sweep, p.placement.layer.outputs
@@ -135,7 +141,7 @@ class OverlapAdd(wiring.Component):
             self.o.payload.keep.eq(-1),
         ]
         total = data.View(layout, read.data)
-        sums = [old + new for old, new in zip(total, added, strict=True)]
+        sums = [total[k] + added[k] for k in range(len(total))]
         m.d.comb += [out.eq(s) for out, s in zip(self.o.payload["values"], sums, strict=True)]
         with m.If(enable):
             m.d.sync += busy.eq(move)

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.tile.parameters import EngineParameters
-from selvage.hw.tile.streams import Fork, crossbar_signature, request_layout
+from selvage.hw.tile.streams import CrossbarInterface, Fork, crossbar_signature, request_layout
 
 
 class Pair(wiring.Component):
@@ -20,6 +20,11 @@ class Pair(wiring.Component):
     crossbar_0, crossbar_1 : pins of the macros
     codes : of macro 0, then those of macro 1
     """
+
+    request: stream.Interface
+    crossbar_0: CrossbarInterface
+    crossbar_1: CrossbarInterface
+    codes: stream.Interface
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters

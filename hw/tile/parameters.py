@@ -1,5 +1,6 @@
 """Parameters of the components, all derived from a placement: shapes and tables, no cell contents."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -30,7 +31,7 @@ class BufferParameters:
         if not self.reads:
             raise ValueError("reads must not be empty: a step loads at least one word")
 
-    def edge(self, axis: int, pick: object) -> tuple[int, int]:
+    def edge(self, axis: int, pick: Callable[..., int]) -> tuple[int, int]:
         """Smallest (``pick=min``) or largest offset along ``axis``, as (quotient, remainder) of the insert."""
         return divmod(pick(read[axis] for read in self.reads), self.sweep.insert[axis])
 

@@ -2,12 +2,12 @@
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import Component, In, Out
 
 from selvage.hw.lib.tables import lookup
 from selvage.hw.tile.parameters import EngineParameters
-from selvage.hw.tile.streams import load_signature, move_layout
+from selvage.hw.tile.streams import LoadInterface, load_signature, move_layout
 
 
 class RowRegisters(Component):
@@ -22,6 +22,15 @@ class RowRegisters(Component):
     pending, loaded : row groups of a step that is loaded and not ``taken``
     group, bank : of which ``values`` are shown, combinational
     """
+
+    load: LoadInterface
+    move: data.View
+    pending: Signal
+    loaded: Signal
+    taken: Signal
+    group: Signal
+    bank: Signal
+    values: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
@@ -59,7 +68,7 @@ class RowRegisters(Component):
             m.d.sync += self.loaded.eq(0)
         return m
 
-    def _write(self, m: Module, write: object) -> tuple[Value, Value]:
+    def _write(self, m: Module, write: WritePort) -> tuple[Value, Value]:
         """Bring a word's lanes to their rows; returns the groups to mark and the end of the load, a cycle later."""
         p = self.p
         move, late = Signal(move_layout(p)), Signal(move_layout(p))

@@ -1,5 +1,7 @@
 """The splice: what the arrays of a bank hold of a weight, added up to whole outputs."""
 
+from collections.abc import Callable, Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,7 +11,7 @@ from selvage.hw.lib.tables import adder_tree, count_up, levels, lookup
 from selvage.hw.tile.accumulator import sums_layout
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.streams import Queue
-from selvage.mapping.drain import Bank, DrainPlan
+from selvage.mapping.drain import Bank, DrainBeat, DrainPlan
 
 
 def beat_layout(p: TileParameters) -> data.StructLayout:
@@ -58,6 +60,10 @@ class BankSum(wiring.Component):
     values : outputs; complete at the last beat of a weight
     """
 
+    beats: data.View
+    adds: Signal
+    values: data.View
+
     def __init__(self, parameters: TileParameters, bank: Bank) -> None:
         self.p, self.bank = parameters, bank
         self.length = parameters.drain.length
@@ -72,7 +78,7 @@ class BankSum(wiring.Component):
             }
         )
 
-    def _table(self, pick: object, default: int = 0) -> list[int]:
+    def _table(self, pick: Callable[[DrainBeat], int], default: int = 0) -> list[int]:
         """``pick(beat)`` for every beat of the drain; ``default`` where this bank is done."""
         values = [pick(beat) for beat in self.bank.beats]
         return values + [default] * (self.length - len(values))
@@ -93,7 +99,8 @@ class BankSum(wiring.Component):
             reference = Mux(starts, kept * p.placement.weight_offset, 0)
         whole = all(beat.first and beat.last for beat in self.bank.beats)
         first = Const(1) if whole else lookup(self._table(lambda b: int(b.first), 1), end)
-        for weight, value in enumerate(self.values):
+        for weight in range(p.weights):
+            value = self.values[weight]
             before = -reference if whole else Mux(first, 0, value) - reference
             total = before + self._spliced(m, turned, weight)
             m.d.sync += value.eq(total if whole else Mux(self.adds, total, value))
@@ -112,7 +119,7 @@ class BankSum(wiring.Component):
             parts.append(part if self.p.tile.readers[index].polarity > 0 else -part)
         return adder_tree(m, parts, self.depth[0])
 
-    def _turn(self, m: Module, lanes: list[Value], beat: Value) -> list[Value]:
+    def _turn(self, m: Module, lanes: Sequence[Value], beat: Value) -> Sequence[Value]:
         """Lanes in order of columns: turned where a weight does not begin on lane 0."""
         amounts = sorted(set(self._table(lambda b: b.rotation)))
         if amounts == [0]:
@@ -127,12 +134,12 @@ class BankSum(wiring.Component):
 
     def _at_significance(self, part: Value, k: int) -> Value:
         """A sum of array ``k`` where its plane stands in a weight; no logic where that never changes."""
-        own = {b.significances[k] for b in self.bank.beats} - {None}
+        own = {significance for b in self.bank.beats if (significance := b.significances[k]) is not None}
         if len(own) == 1:
             return part.shift_left(own.pop())
         return part << lookup(self._significances(k), self.beats[2])
 
-    def _spliced(self, m: Module, lanes: list[Value], weight: int) -> Value:
+    def _spliced(self, m: Module, lanes: Sequence[Value], weight: int) -> Value:
         """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit.
 
         Scattered, every lane has a share of the output, at the slice that the lane always holds.
@@ -165,6 +172,10 @@ class Splice(wiring.Component):
     sums_k : of array k, a cycle later
     o : whole outputs in the order of the drain plan
     """
+
+    ended: Signal
+    go: Signal
+    o: stream.Interface
 
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters

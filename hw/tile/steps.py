@@ -120,6 +120,8 @@ class StepGenerator(wiring.Component):
     It runs ahead of the loads, so what a step needs is in registers long before the step may begin.
     """
 
+    o: stream.Interface
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = parameters
         super().__init__({"o": Out(stream.Signature(step_layout(parameters)))})

@@ -9,6 +9,15 @@ from selvage.hw.tile.parameters import EngineParameters
 from selvage.mapping.load import LoadMove
 
 
+class LoadInterface(wiring.PureInterface):
+    """Members of `load_signature`."""
+
+    valid: Signal
+    last: Signal
+    data: data.View
+    nonzero: Signal
+
+
 def load_signature(lanes: int, bits: int) -> wiring.Signature:
     """Words on their way to every array: broadcast, never stalled.
 
@@ -42,6 +51,19 @@ def move_value(p: EngineParameters, move: LoadMove | None) -> int:
 def request_layout(p: EngineParameters) -> data.StructLayout:
     """One OU read: the input bit on each word line, and the columns to convert."""
     return data.StructLayout({"wordlines": p.rows, "column_group": p.column_group_bits})
+
+
+class RequestInterface(wiring.PureInterface):
+    """Pins of which an engine has the requests alone."""
+
+    request: stream.Interface
+
+
+class CrossbarInterface(wiring.PureInterface):
+    """Members of `crossbar_signature`."""
+
+    request: stream.Interface
+    codes: stream.Interface
 
 
 def crossbar_signature(p: EngineParameters) -> wiring.Signature:
@@ -84,6 +106,9 @@ def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tup
 class Relay(wiring.Component):
     """Two words of a stream, in registers: what is said to either side comes from a register. A cycle, one a cycle."""
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, layout: ShapeLike) -> None:
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
 
@@ -103,6 +128,8 @@ class Relay(wiring.Component):
 
 class Fork(wiring.Component):
     """One stream to ``count`` readers, each of which takes a word when it can. No cycle."""
+
+    i: stream.Interface
 
     def __init__(self, layout: ShapeLike, count: int) -> None:
         self.count = count
@@ -129,6 +156,9 @@ class Queue(wiring.Component):
     Whether there is room, and whether there is a word, comes from registers. ``counted``: who gives the words knows
     that there is room.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, layout: ShapeLike, depth: int, *, counted: bool = False) -> None:
         self.depth, self.counted = depth, counted

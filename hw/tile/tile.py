@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.credits import STEPS, StepCredits
-from selvage.hw.lib.shared import Library
+from selvage.hw.lib.shared import Library, Shared
 from selvage.hw.lib.tables import lookup, total
 from selvage.hw.tile.accumulator import Accumulator
 from selvage.hw.tile.buffer import InputBuffer
@@ -38,6 +38,14 @@ class Tile(wiring.Component):
         cycles in which some array has an OU left to read; cycles in which some array reads one
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    fetched: Signal
+    reads: Signal
+    conversions: Signal
+    pending: Signal
+    issued: Signal
+
     def __init__(self, parameters: TileParameters, *, prefix: str = "", library: Library | None = None) -> None:
         self.p = p = parameters
         self.library = library or Library(prefix)
@@ -45,13 +53,13 @@ class Tile(wiring.Component):
         self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
         self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]
         crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
-        counters = dict.fromkeys(("fetched", "reads", "conversions", "pending", "issued"), Out(COUNTER_BITS))
+        counters = ("fetched", "reads", "conversions", "pending", "issued")
         super().__init__(
             {
                 "i": In(stream.Signature(data.ArrayLayout(p.buffer.format.raw_bits, p.buffer.lanes))),
                 "o": Out(stream.Signature(output_layout(p))),
                 **crossbars,
-                **(counters if p.counters else {}),
+                **{name: Out(COUNTER_BITS) for name in counters if p.counters},
             }
         )
 
@@ -82,9 +90,7 @@ class Tile(wiring.Component):
             self._count(m)
         return m
 
-    def _array(
-        self, m: Module, k: int, engine: wiring.Component, accumulator: wiring.Component, splice: Splice
-    ) -> None:
+    def _array(self, m: Module, k: int, engine: Shared, accumulator: Shared, splice: Splice) -> None:
         """Everything of reader ``k``."""
         wiring.connect(m, engine.tag, accumulator.tag)
         crossbars = [getattr(self, f"crossbar_{index}") for index in self.p.tile.read_together[k]]

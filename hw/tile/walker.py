@@ -48,6 +48,19 @@ class ReadCounter(wiring.Component):
     final : and no other plane is left
     """
 
+    first: Signal
+    others: Signal
+    only: Signal
+    column_last: Signal
+    none: Signal
+    step: Signal
+    load: Signal
+    again: Signal
+    plane: Signal
+    column: Signal
+    ends: Signal
+    final: Signal
+
     def __init__(self, p: EngineParameters) -> None:
         self.planes = p.planes
         column = range(max(2, max(g.column_groups for g in p.groups)))
@@ -108,6 +121,13 @@ class Walker(wiring.Component):
     releases : the step's last row group was taken in the cycle before
     drained : a step's sums have left the accumulators
     """
+
+    i: stream.Interface
+    request: stream.Interface
+    tag: stream.Interface
+    left: Signal
+    releases: Signal
+    drained: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
