@@ -1,10 +1,11 @@
 """What a quantised network computes, in integers."""
 
+import operator
 from collections.abc import Mapping
+from functools import reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from selvage.base.requantization import Requantization
@@ -25,7 +26,7 @@ from selvage.golden.requantize import (
 Maps = Mapping[str, Integers]
 
 
-def run(graph: Graph, inputs: Maps) -> dict[str, NDArray[np.int64]]:
+def run(graph: Graph, inputs: Maps) -> dict[str, Integers]:
     """Codes (N, C, H, W) of every tensor, those of ``inputs`` given. ValueError: a shape is not the tensor's."""
     tensors = graph.tensors
     found = {tensor.name: inputs[tensor.name] for tensor in graph.inputs}
@@ -128,8 +129,8 @@ def add(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:
     """The sum of two maps."""
     factors, r = sum_factors(node, tensors)
     parts = zip(tensors, codes, factors, strict=True)
-    total = sum((own - tensor.format.zero_point) * factor for tensor, own, factor in parts)
-    return finished(total, r)
+    products = [(own - tensor.format.zero_point) * factor for tensor, own, factor in parts]
+    return finished(reduce(operator.add, products), r)
 
 
 def _windows(node: Pool, codes: Integers, outside: int) -> Integers:

@@ -65,12 +65,12 @@ def _with_slope(ratios: Sequence[Fraction], slope: Fraction) -> list[Fraction]:
     return [own for own, _ in pairs] + [bent for _, bent in pairs]
 
 
-def exact(value: float | np.floating) -> Fraction:
+def exact(value: float | np.floating | NDArray[np.floating]) -> Fraction:
     """A scale as the fraction that its binary digits are. ValueError: it is not finite."""
     return Fraction(float(value))
 
 
-def steps_of(source: float | np.floating, to: Tensor) -> Fraction:
+def steps_of(source: float | np.floating | NDArray[np.floating], to: Tensor) -> Fraction:
     """How many steps of ``to`` one unit worth ``source`` is. `InputError`: a scale is not positive and finite."""
     check_scale(to)
     return exact(source) / exact(np.float32(to.scale))
@@ -162,7 +162,7 @@ def rounded(products: Integers, r: Requantization) -> Integers:
     return (products + r.halfway + ((products >> r.shift & 1 ^ r.halves_to_odd) << r.tie_bits)) >> r.shift
 
 
-def quantise(values: NDArray[np.float32], to: Tensor) -> Integers:
+def quantise(values: NDArray[np.float32] | np.float32, to: Tensor) -> Integers:
     """Codes of real values, as ONNX's QuantizeLinear: float32, halves to even, saturated."""
     low, high = to.format.raw_range
     codes = np.rint(np.asarray(values, np.float32) / np.float32(to.scale)) + to.format.zero_point

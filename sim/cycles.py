@@ -8,6 +8,7 @@ offered. The source always offers, the sink always accepts, the macro answers af
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool 
     every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
     dense = np.stack([group_reads(placement, array, every, skip=False) for array in kinds], axis=1)
     if skip or placement.dynamic:
-        narrow = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
+        narrow: NDArray[Any] = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
         bands = [
             np.stack([group_reads(placement, array, windows, skip=skip) for array in kinds], axis=1)
             for windows in window_bands(placement, tile, narrow)
@@ -202,6 +203,7 @@ class Timeline:
         drains, sweep = self.drains(reads, images), self.placement.sweep
         first = next(drains)
         if not sweep.overlap:
+            last = first
             for _ in range(reads.shape[2]):
                 last = first + self.drain - 1
                 first = drains.send(last)

@@ -167,7 +167,10 @@ def _columns(placement: Placement, array: Array, block: Block) -> list[slice]:
 
 def run(placement: Placement, codes: Integers) -> Integers:
     """Outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars."""
-    return sum((tile_outputs(placement, tile, codes) for tile in placement.tiles), start=np.int64(0))
+    outputs = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
+    for tile in placement.tiles:
+        outputs += tile_outputs(placement, tile, codes)
+    return outputs
 
 
 def tile_outputs(placement: Placement, tile: Tile, codes: Integers) -> Integers:

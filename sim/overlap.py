@@ -30,6 +30,10 @@ class PlainSink:
         self.out = self.queue.taken[-1]
         return last
 
+    def flush(self, free: int) -> None:
+        """Refuse: without overlap every block has a step."""
+        raise NotImplementedError
+
 
 class OverlapSink(PlainSink):
     """One with an overlap buffer: a register behind it, which a beat that is final leaves when it is taken."""

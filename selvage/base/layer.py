@@ -58,7 +58,8 @@ class Layer(BaseModel):
     @property
     def extent(self) -> tuple[int, int]:
         """Rows and columns that the dilated kernel spans."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        (height, width), (down, across) = self.kernel, self.dilation
+        return (height - 1) * down + 1, (width - 1) * across + 1
 
     @property
     def output_size(self) -> tuple[int, int]:

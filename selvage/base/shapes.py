@@ -37,4 +37,4 @@ def _layer(row: dict[str, str]) -> Layer:
     numbers = {key: int(value) for key, value in row.items() if key not in ("name", "op")}
     pairs = {key: (numbers.pop(key),) * 2 for key in ("kernel", "stride", "output_padding")}
     pads = (numbers.pop("pad"),) * 4
-    return Layer(name=row["name"], op=row["op"], pads=pads, **pairs, **numbers)
+    return Layer.model_validate({"name": row["name"], "op": row["op"], "pads": pads, **pairs, **numbers})

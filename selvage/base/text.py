@@ -30,7 +30,7 @@ def value(content: object) -> str:
             and len(items) <= 8
             and all(isinstance(item, str | int | float | None) for item in items)
         ):
-            return shortened(f"[{', '.join(map(value, items))}]" if isinstance(content, list) else _tuple(items))
+            return shortened(f"[{', '.join(map(value, items))}]" if isinstance(content, list) else _tuple(tuple(items)))
         return f"a {'table' if isinstance(content, dict) else 'list'} of {len(content):,}"
     if isinstance(content, int) and content.bit_length() > WIDEST:
         return f"an integer of {content.bit_length():,} bits"

@@ -297,7 +297,9 @@ def leaving_outputs(placement: Placement, tile: Tile, plan: DrainPlan) -> list[l
         return beats
 
     def final(ids: list[int | None]) -> bool:
-        y, x = sweep.phases[ids[0] // placement.layer.outputs]
+        first = ids[0]
+        assert first is not None, "with overlap every beat that leaves has a first output"
+        y, x = sweep.phases[first // placement.layer.outputs]
         return y < sweep.block[0] and x < sweep.block[1]
 
     return [ids for ids in beats if final(ids)]

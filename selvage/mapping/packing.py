@@ -132,7 +132,7 @@ class DenseCells:
     def shape(self) -> tuple[int, int]:
         return len(self.rows), len(self.columns) * self.chip.slices
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
         own = self.matrix[np.ix_(self.rows, self.columns)].astype(np.int64)
         stored = stored_weights(own, self.chip, self.offset)[self.polarity]
         return slices_of(stored, self.chip).astype(dtype or np.uint8)
