@@ -151,7 +151,7 @@ class _Module:
         """What a text of a name, or of bits of it, says."""
         found = PART.fullmatch(text) or PART.fullmatch(f"{text} ")
         own = self.signals.get(_raw(found[1])) if found else None
-        if own is None or not own.plain:
+        if found is None or own is None or not own.plain:
             return None
         if found[2] is None:
             return _Slice(_raw(found[1]), 0, own.width)
@@ -168,15 +168,16 @@ class _Module:
         pieces: dict[str, dict[int, str]] = defaultdict(dict)  # by net and lowest bit
         kept = []
         for (left, right), own in zip(self.assignments, targets, strict=True):
-            if not own or own[0] is None or own[0].name not in wholes:
+            parts = [part for part in own if part]
+            if not parts or len(parts) < len(own) or parts[0].name not in wholes:
                 kept.append((left, right))
                 continue
-            at = total = sum(part.width for part in own)
-            single = len(own) == 1 and (self._slice(right) or START.fullmatch(right))
+            at = total = sum(part.width for part in parts)
+            single = len(parts) == 1 and (self._slice(right) or START.fullmatch(right))
             source = right if single else self._declare("wire", "piece", total)
             if not single:
                 kept.append((source, right))
-            for part in own:
+            for part in parts:
                 at -= part.width
                 pieces[part.name][part.low] = source if single else self._text(_Slice(source, at, part.width))
         for name, found in pieces.items():
@@ -191,10 +192,11 @@ class _Module:
         out: set[str] = set()
         for (left, right), own in zip(self.assignments, targets, strict=True):
             names = {_raw(part[1]) for part in PART.finditer(left)}
-            if None in own:
+            parts = [part for part in own if part]
+            if len(parts) < len(own):
                 out |= names
-            elif len(own) > 1 or own[0].width < self.signals[own[0].name].width:
-                for part in own:
+            elif len(parts) > 1 or parts[0].width < self.signals[parts[0].name].width:
+                for part in parts:
                     found[part.name] |= set(range(part.low, part.low + part.width))
                 beside.append(names)
                 if names & {_raw(token) for token in TOKEN.findall(right)}:
@@ -236,23 +238,30 @@ class _Module:
         sums = {_raw(left): right for left, right in self.assignments if SUM.fullmatch(right)}
         gone: set[str] = set()
         for index, (left, right) in enumerate(self.assignments):
-            places = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
-            if len(places) < LANES or not all(own and counted[own.name] == 1 and own.name in sums for own in places):
+            parts = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
+            places = [own for own in parts if own and counted[own.name] == 1 and own.name in sums]
+            if len(parts) < LANES or len(places) < len(parts):
                 continue
-            lanes = [self._lane(sums[place.name], place) for place in places]
-            if all(lanes):
+            lanes = [lane for place in places if (lane := self._lane(sums[place.name], place))]
+            if len(lanes) == len(places):
                 self.assignments[index] = (left, self._function(sum(own.width for own in places), lanes))
                 gone |= {place.name for place in places}
         self._remove(gone)
 
     def _lane(self, text: str, place: _Slice) -> tuple[_Slice, str, _Slice] | None:
         """Operands and sign of a sum whose lowest bits are at ``place``."""
-        first, sign, second = SUM.fullmatch(text).group(1, 5, 6)
-        operands = self._slice(first.rstrip(" ")), self._slice(second.rstrip(" "))
-        for own in operands:
-            if own is None or own.width != place.width or not self.signals[own.name].kinds & {"input", "reg"}:
-                return None
-        return None if place.low else (operands[0], sign, operands[1])
+        found = SUM.fullmatch(text)
+        if found is None or place.low:
+            return None
+        first, second = self._operand(found[1], place.width), self._operand(found[6], place.width)
+        return (first, found[5], second) if first and second else None
+
+    def _operand(self, text: str, width: int) -> _Slice | None:
+        """What ``text`` says when it is ``width`` bits of an input or a register."""
+        own = self._slice(text.rstrip(" "))
+        if own is None or own.width != width or not self.signals[own.name].kinds & {"input", "reg"}:
+            return None
+        return own
 
     def _function(self, width: int, lanes: list[tuple[_Slice, str, _Slice]]) -> str:
         """The call of a function of ``lanes``."""
@@ -329,6 +338,7 @@ class _Module:
         for name, _ in registers:
             own = self.signals[name]
             place[name] = _Slice("", at, own.width)
+            assert own.start is not None, f"register {name} has no value to start with"
             start |= own.start << at
             at += own.width
             own.kinds = own.kinds - {"reg"} | {"wire"}

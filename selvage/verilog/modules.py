@@ -292,9 +292,10 @@ def _spaced(text: str) -> str:
     return f" {text}" if text else ""
 
 
-def _renamed(match: re.Match, module: ParsedModule, child: ParsedModule | None) -> str:
-    token = match[0]
+def _renamed(match: re.Match[str], module: ParsedModule, child: ParsedModule | None) -> str:
+    token: str = match[0]
     if token[0] == ".":
+        assert child is not None, "a connection stands in an instance"
         return f".{child.names[raw_name(token[1:])]}"
     return token if token in KEYWORDS else module.names.get(raw_name(token), token)
 

@@ -29,7 +29,7 @@ def get_var_name(depth: int = 2, default: object = _RAISE) -> object:
     frame = sys._getframe(depth)
     name = _assigned(frame.f_code.co_filename).get(_end_of_call(frame.f_code, frame.f_lasti), default)
     if name is _RAISE:
-        raise tracer.NameNotFound
+        raise tracer.NameNotFound  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
     return name
 
 
