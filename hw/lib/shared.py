@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In
 
 
 class Shared(wiring.Component):
-    """Stands for ``component``, with its signature; elaborates to an instance of module ``name``."""
+    """An instance of module ``name``, which is emitted once, with the signature of ``component``."""
 
     def __init__(self, component: wiring.Component, name: str) -> None:
         self.component = component
@@ -22,6 +22,7 @@ class Shared(wiring.Component):
         def __getattr__(self, name: str) -> Any: ...
 
     def elaborate(self, platform: object) -> Module:
+        """Build the instance."""
         m = Module()
         ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         for path, member, value in self.signature.flatten(self):
@@ -32,7 +33,7 @@ class Shared(wiring.Component):
 
 
 class Library:
-    """The modules of a design that are emitted once, by their parameters; ``prefix`` begins their names."""
+    """The modules of a design that are emitted once, by their parameters; their names begin with ``prefix``."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
@@ -41,11 +42,11 @@ class Library:
         self._names: dict[Hashable, str] = {}
 
     def instance(self, kind: type, parameters: Hashable, name: str) -> Shared:
-        """A `Shared` of ``kind(parameters)``; the first one of its parameters names the module."""
+        """Return a `Shared` of ``kind(parameters)``; the first one with its parameters names the module."""
         return self.shared((kind, parameters), lambda: kind(parameters), name)
 
     def shared(self, key: Hashable, make: Callable[[], wiring.Component], name: str) -> Shared:
-        """A `Shared` of what ``make`` returned when ``key`` was first seen."""
+        """Return a `Shared` of what ``make`` returned when ``key`` was first seen."""
         if key not in self._names:
             name = f"{self.prefix}{name}"
             self._counts[name] += 1

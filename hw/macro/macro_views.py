@@ -18,7 +18,7 @@ STUB_WAIVED = ("DECLFILENAME", "UNDRIVEN", "UNUSEDPARAM", "UNUSEDSIGNAL")
 
 @dataclass(frozen=True)
 class Physics:
-    """What no description of a chip holds: micrometres, nanoseconds, picofarads, volts."""
+    """Sizes, times and loads that no chip description holds: micrometres, nanoseconds, picofarads, volts."""
 
     cell_pitch: float = 0.5
     lane_width: float = 20.0  # of an ADC and its sample-and-hold, beside the cells
@@ -44,7 +44,7 @@ class Physics:
 
 @dataclass(frozen=True)
 class Pin:
-    """Of ``width`` bits; 0: a single bit without an index."""
+    """A pin of ``width`` bits; with 0 it is a single bit without an index."""
 
     name: str
     output: bool
@@ -52,12 +52,13 @@ class Pin:
 
     @property
     def bits(self) -> list[str]:
+        """Names of its bits, bit 0 first."""
         return [f"{self.name}[{bit}]" for bit in range(self.width)] if self.width else [self.name]
 
 
 @dataclass(frozen=True)
 class Macro:
-    """One size of crossbar; ``values`` are the parameters of `hw.macro.macro.CROSSBAR` but ``CELLS``.
+    """Crossbar macro of one size; ``values`` are the parameters of `hw.macro.macro.CROSSBAR` but ``CELLS``.
 
     ``programmable``: with a programming port (`hw.macro.programmable.PROGRAMMABLE`), its cells unknown at first.
     """
@@ -69,11 +70,12 @@ class Macro:
 
     @property
     def row_width(self) -> int:
+        """Bits of the cells of one row."""
         return self.values["COLUMNS"] * self.values["CELL_BITS"]
 
     @property
     def row_bits(self) -> int:
-        """Of a row's number at the programming port."""
+        """Bits of a row's number at the programming port."""
         return max(1, (self.values["ROWS"] - 1).bit_length())
 
     @property
@@ -83,15 +85,17 @@ class Macro:
 
     @property
     def request_width(self) -> int:
+        """Bits of a request: word lines and column group."""
         return self.values["ROWS"] + self.values["GROUP_BITS"]
 
     @property
     def codes_width(self) -> int:
+        """Bits of the ADC codes of one read."""
         return self.values["OU_COLS"] * self.values["ADC_BITS"]
 
     @property
     def pins(self) -> list[Pin]:
-        """In the order of the module's ports."""
+        """The pins in the order of the module's ports."""
         return [
             Pin("clk", False),
             Pin("rst", False),
@@ -133,7 +137,7 @@ class Macro:
 def macros_of(
     engines: list[EngineParameters], cell_bits: int, latency: int, *, programmable: bool = False
 ) -> tuple[list[Macro], list[Macro]]:
-    """The distinct macros of a design, and that of each array."""
+    """Return the distinct macros of a design, and the macro of each array."""
     kinds: dict[tuple, Macro] = {}
     each = []
     for engine in engines:
@@ -148,14 +152,18 @@ def macros_of(
 
 
 def view_files(macro: Macro) -> dict[str, bytes]:
-    """All its views, by path."""
+    """Return all views of a macro, by path."""
     texts = {"_stub.v": stub(macro), ".v": model(macro), ".lib": liberty(macro), ".lef": lef(macro)}
     views = {ending: text.encode() for ending, text in texts.items()} | {".gds": gds(macro)}
     return {f"macro/{macro.name}{ending}": content for ending, content in views.items()}
 
 
 def stub(macro: Macro) -> str:
-    """Verilog of the black box; the file of cells is for the model alone, and one text instantiates both."""
+    """Return Verilog of the black box.
+
+    It has the parameter that names the file of cells, though only the model reads it, so that one text instantiates
+    both.
+    """
     ports = ",\n".join(
         f"  {'output' if pin.output else 'input'} wire {f'[{pin.width - 1}:0] ' if pin.width else ''}{pin.name}"
         for pin in macro.pins
@@ -169,12 +177,12 @@ def stub(macro: Macro) -> str:
 
 
 def lint(switch: str, kinds: Sequence[str]) -> str:
-    """Lines that turn kinds of Verilator's warnings ``on`` or ``off``."""
+    """Return lines that turn kinds of Verilator's warnings ``on`` or ``off``."""
     return "".join(f"// verilator lint_{switch} {kind}\n" for kind in kinds)
 
 
 def model(macro: Macro) -> str:
-    """The ideal macro in plain Verilog, its parameters those of this size."""
+    """Return the ideal macro in plain Verilog, with this size as the defaults of its parameters."""
     ideal = f"{macro.name}_ideal" if macro.programmable else macro.name
     text = _sized(CROSSBAR.replace("module crossbar #(", f"module {ideal} #("), macro.values)
     if macro.programmable:
@@ -185,7 +193,7 @@ def model(macro: Macro) -> str:
 
 
 def _sized(text: str, values: Mapping[str, int]) -> str:
-    """With other defaults of its parameters."""
+    """Return the Verilog ``text`` with ``values`` as the defaults of its parameters."""
     lines = []
     for line in text.splitlines(keepends=True):
         words = line.split()
@@ -197,7 +205,7 @@ def _sized(text: str, values: Mapping[str, int]) -> str:
 
 
 def liberty(macro: Macro) -> str:
-    """Timing at the typical corner: setup and hold at each input, from the clock to each output."""
+    """Return timing at the typical corner: setup and hold of each input, clock to output of each output."""
     own = macro.physics
     widths = sorted({pin.width for pin in macro.pins if pin.width})
     types = "".join(
@@ -310,7 +318,7 @@ def _arc(kind: str, template: str, tables: Mapping[str, tuple[float, float]]) ->
 
 
 def lef(macro: Macro) -> str:
-    """Outline with pins at the left and the right edge, power straps from edge to edge, the rest obstructed."""
+    """Return the outline as LEF: pins at the left and right edge, power straps between edges, the rest obstructed."""
     own, (width, height) = macro.physics, macro.size
     outputs = {bit for pin in macro.pins if pin.output for bit in pin.bits}
     left, right = macro.sides
@@ -347,7 +355,10 @@ def _rectangle(box: tuple[float, ...]) -> str:
 
 
 def gds(macro: Macro) -> bytes:
-    """The outline alone, on sky130's boundary layer (235/4), for flows that will not start without a layout."""
+    """Return the outline as GDSII, on sky130's boundary layer (235/4).
+
+    It is for flows that will not start without a layout.
+    """
     width, height = (round(1000 * side) for side in macro.size)
     corners = (0, 0, width, 0, width, height, 0, height, 0, 0)
     name = macro.name.encode() + b"\0" * (len(macro.name) % 2)
@@ -375,7 +386,7 @@ def _record(kind: int, content: bytes = b"") -> bytes:
 
 
 def _real(value: float) -> bytes:
-    """GDSII's eight-byte real: a power of 16 and a fraction of 56 bits."""
+    """Return GDSII's eight-byte real: a power of 16 and a fraction of 56 bits."""
     exponent = 64
     while value < 1 / 16:
         value, exponent = value * 16, exponent - 1

@@ -37,6 +37,7 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def tiles(self) -> tuple[TileParameters, ...]:
+        """Parameters of each tile; tiles of equal `mapping.placement.Tile.likeness` share their plans."""
         placement, known, found = self.stage.placement, {}, []
         for tile in placement.tiles:
             like = known.get(placement.likeness(tile))
@@ -46,6 +47,7 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def collector(self) -> CollectorParameters:
+        """Parameters of the collector of the tiles."""
         plan = self.stage.leaving.plan(self.leaving)
         assert plan is not None, f"the tiles of {self.stage.name!r} do not have {self.leaving} channels side by side"
         return CollectorParameters(plan, self.widths)
@@ -57,11 +59,12 @@ class LayerParameters(TablesOfRequantizer):
 
     @property
     def output_bits(self) -> int:
-        """Of one code that leaves."""
+        """Bits of one value that leaves."""
         return self.stage.output.format.raw_bits if self.stage.requantization else self.collector.sum_width
 
     @cached_property
     def requantizer(self) -> RequantizerParameters | None:
+        """Parameters of the requantisation; None where sums leave as they are."""
         if not self.stage.requantization:
             return None
         m = self.stage.placement.layer.outputs
@@ -70,7 +73,7 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def raster(self) -> RasterParameters | None:
-        """None where outputs leave in raster order by themselves."""
+        """Parameters of the raster buffer; None where outputs leave in raster order by themselves."""
         sweep, m = self.stage.placement.sweep, self.stage.placement.layer.outputs
         if sweep.raster:
             return None
@@ -81,22 +84,22 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def packers(self) -> tuple[PackerParameters, ...]:
-        """What the tiles take, each once."""
+        """Parameters of the packers before the tiles, each once."""
         return tuple(dict.fromkeys(self.packer(p) for p in self.tiles))
 
     def packer(self, p: TileParameters) -> PackerParameters:
-        """Of one tile."""
+        """Return the parameters of the packer before one tile."""
         bits, channels = p.buffer.format.raw_bits, self.stage.placement.layer.channels
         return PackerParameters(channels, self.lanes, p.tile.first_channel, p.tile.channels, p.buffer.lanes, bits)
 
     def queue(self, packer: PackerParameters) -> int:
-        """Words that wait before the tiles of ``packer``: the lines of their first row of steps."""
+        """Return how many words wait before the tiles of ``packer``: the lines of their first row of steps."""
         if not self.queued:
             return 0
         return max(p.buffer.depth for p in self.tiles if self.packer(p) == packer)
 
     def ahead(self, p: TileParameters) -> int:
-        """Words that wait before one tile: the lines that other tiles need for a step, and it has no room for yet.
+        """Return how many words wait before one tile: lines that others need for a step and it has no room for yet.
 
         The collector holds a tile a few steps ahead of the others, and these must not lack lines meanwhile.
         """
@@ -110,7 +113,7 @@ class LayerParameters(TablesOfRequantizer):
 
     @property
     def buffer_bits(self) -> int:
-        """Of the input buffers, the queues before them, the step stores and the raster buffer."""
+        """Bits of the input buffers, the queues before them, the step stores and the raster buffer."""
         inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
         queues = sum(self.queue(own) * own.packed * own.bits for own in self.packers)
         queues += sum(self.ahead(p) * p.buffer.lanes * p.buffer.format.raw_bits for p in self.tiles)
@@ -123,7 +126,7 @@ def _lowest(p: TileParameters) -> int:
 
 
 class CrossbarLayer(wiring.Component):
-    """Codes in raster order in, codes in raster order out; images follow each other.
+    """A layer on crossbars: quantised values in raster order in and out; images follow each other.
 
     Members
     -------
@@ -163,6 +166,7 @@ class CrossbarLayer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the tiles to the collector, and it to requantisation and raster buffer where they are needed."""
         m = Module()
         p = self.p
         m.submodules.collector = collector = Collector(p.collector)
@@ -206,7 +210,7 @@ class CrossbarLayer(wiring.Component):
         return m
 
     def _inputs(self, m: Module) -> list[stream.Interface]:
-        """The stream of each tile: packed once for all that take the same channels."""
+        """Return the stream of each tile, packed once for all tiles that take the same channels."""
         p = self.p
         m.submodules.fork = fork = Fork(self.i.payload.shape(), len(p.packers))
         wiring.connect(m, wiring.flipped(self.i), fork.i)
@@ -227,7 +231,7 @@ class CrossbarLayer(wiring.Component):
 
 
 def queue(m: Module, name: str, source: stream.Interface, depth: int) -> stream.Interface:
-    """``source`` behind a queue of ``depth`` words in a memory; itself for 0."""
+    """Return ``source`` behind a queue of ``depth`` words in a memory; itself where ``depth`` is 0."""
     if not depth:
         return source
     layout: data.ArrayLayout = source.payload.shape()

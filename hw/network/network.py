@@ -54,7 +54,7 @@ StageParameters = LoadableParameters | ConcatParameters | RasterParameters
 
 @dataclass(frozen=True, eq=False)
 class NetworkParameters:
-    """A network; ``skip`` leaves out OUs that drive nothing.
+    """Parameters of a `Network`; with ``skip`` OUs without an active row are left out.
 
     ``direct``: of a network of one layer; each tile has an input of its own. ``constants``: factors, biases, tables of
     codes are fixed (constants and ROM), or loaded: what `tables` has is where it begins.
@@ -114,8 +114,10 @@ class NetworkParameters:
         return crc32(repr([self._structure(stage) for stage in self.plan.stages]).encode())
 
     def _structure(self, stage: Stage) -> tuple:
-        """Of a stage all but its cells and what is loaded. Zero points belong to it where an input buffer subtracts
-        them."""
+        """Return all of a stage but its cells and what is loaded.
+
+        Zero points are among it where an input buffer subtracts them.
+        """
         own, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
         index = {tensor.name: k for k, tensor in enumerate(tensors)}
         subtracts = isinstance(stage, LayerStage) or (isinstance(stage, PoolStage) and stage.node.kind == "average")
@@ -135,7 +137,7 @@ class NetworkParameters:
         return type(stage).__name__, sources, output, how, fields
 
     def bits(self, name: str) -> int:
-        """Of a code of a tensor that leaves its stage."""
+        """Return the bits of a value of tensor ``name`` as it leaves its stage."""
         made = {stage.output.name: stage for stage in self.plan.stages}
         stage = made.get(name)
         if isinstance(stage, LayerStage):
@@ -145,7 +147,7 @@ class NetworkParameters:
         )
 
     def signed(self, tensor: Tensor) -> bool:
-        """Whether a tensor's codes, or the sums that leave in their place, are two's complements."""
+        """Return whether a tensor's values, or the sums that leave in their place, are two's complements."""
         sums = (stage.output.name for stage in self.plan.layers if stage.requantization is None)
         return tensor.format.raw_signed or tensor.name in sums
 
@@ -163,7 +165,7 @@ class NetworkParameters:
         return [(self.bits(tensor.name), self.plan.lanes[tensor.name]) for tensor in self.plan.outputs]
 
     def buffer_bits(self, stage: Stage) -> int:
-        """Of all memories of a stage that hold activations or sums, the queues before it among them."""
+        """Return the bits of all memories of a stage that hold activations or sums, its queues included."""
         queues = sum(
             self.plan.depths[stage.name, k] * self.plan.lanes[source.name] * source.format.raw_bits
             for k, source in enumerate(stage.sources)
@@ -171,7 +173,7 @@ class NetworkParameters:
         return queues + getattr(self.parameters(stage), "buffer_bits", 0)
 
     def parameters(self, stage: Stage) -> StageParameters:
-        """Of the component of one stage."""
+        """Return the parameters of the component of one stage."""
         lanes, output = self.plan.lanes[stage.output.name], stage.output
         shape, bits = stage.sources[0].shape, output.format.raw_bits
         words = tuple(source.shape[0] // lanes for source in stage.sources)
@@ -196,13 +198,13 @@ class NetworkParameters:
         raise TypeError(f"stage {stage.name!r} is of no known kind")
 
     def make(self, stage: Stage, library: Library) -> StageComponent:
-        """The component of one stage, with ``i`` or ``i_k`` and ``o``."""
+        """Return the component of one stage, with ``i`` or ``i_k`` and ``o``."""
         own = self.parameters(stage)
         return CrossbarLayer(own, library) if isinstance(own, LayerParameters) else COMPONENTS[type(own)](own)
 
 
 class Network(wiring.Component):
-    """Codes of images in, codes out, all stages at work at once; images follow each other without a signal.
+    """A whole network, all stages at work at once; images follow each other without a signal between them.
 
     Members
     -------
@@ -231,6 +233,7 @@ class Network(wiring.Component):
         super().__init__({**inputs, **outputs, **crossbars, **strobes, **table})
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the stages by forks and queues, and bring the macros' pins out."""
         m = Module()
         plan = self.p.plan
         entering = [] if self.p.direct else plan.inputs
@@ -257,7 +260,7 @@ class Network(wiring.Component):
         return m
 
     def _readers(self, m: Module, name: str) -> list[tuple[stream.Interface, int]]:
-        """Who takes a tensor, and how many words may wait before it."""
+        """Return the streams that take a tensor, each with how many words may wait before it."""
         plan, found = self.p.plan, []
         at = {stage.name: component for stage, component in zip(plan.stages, self.stages, strict=True)}
         for stage, source in plan.readers(name):
@@ -267,7 +270,7 @@ class Network(wiring.Component):
         return [*found, *((getattr(self, f"o_{k}"), 0) for k in leaving)]
 
     def _tables(self, m: Module) -> None:
-        """Each stage's own of the writes."""
+        """Give each stage the writes to its tables."""
         if not self.p.tables:
             return
         at = {stage.name: component for stage, component in zip(self.p.plan.stages, self.stages, strict=True)}
@@ -278,7 +281,7 @@ class Network(wiring.Component):
             wiring.connect(m, table, component.table)
 
     def _macros(self, m: Module) -> None:
-        """Pins of the macros and strobes of the tiles, in order."""
+        """Connect the pins of the macros and the strobes of the tiles, in order."""
         crossbar = tile = 0
         for component in self.stages:
             if not isinstance(component, CrossbarLayer):

@@ -23,7 +23,10 @@ READ_TO_WORD = 8  # cycles from a load's last word to its result in the queue, a
 
 @dataclass(frozen=True)
 class PoolParameters(TablesOfRequantizer):
-    """Windows of ``kernel`` pixels on a map of ``size``; the mean is of whole windows, pads counted as zeros."""
+    """Parameters of a `Pool`: windows of ``kernel`` pixels on a map of ``size``.
+
+    A mean is of whole windows, pads counted as zeros.
+    """
 
     kind: Literal["max", "average"]
     kernel: tuple[int, int]
@@ -40,6 +43,7 @@ class PoolParameters(TablesOfRequantizer):
 
     @cached_property
     def requantizer(self) -> RequantizerParameters | None:
+        """Parameters of the requantisation of a mean; None of a maximum."""
         if not self.requantization:
             return None
         own = (self.width, self.lanes, self.channels, self.bits)
@@ -47,16 +51,20 @@ class PoolParameters(TablesOfRequantizer):
 
     @property
     def words(self) -> int:
-        """Of a pixel."""
+        """Words of a pixel."""
         return self.channels // self.lanes
 
     @property
     def taps(self) -> int:
+        """Pixels of a window."""
         return self.kernel[0] * self.kernel[1]
 
     @cached_property
     def buffer(self) -> BufferParameters:
-        """Word by word all pixels of the window. Outside of the map is the smallest code, or for a mean zero."""
+        """Parameters of the input buffer, which reads word by word all pixels of the window.
+
+        Outside of the map is the smallest value, or for a mean zero.
+        """
         low = self.source.raw_range[0]
         zero = low if self.kind == "max" else self.source.zero_point
         numbers = InputFormat(raw_bits=self.source.raw_bits, raw_signed=self.source.raw_signed, zero_point=zero)
@@ -81,12 +89,15 @@ class PoolParameters(TablesOfRequantizer):
 
     @property
     def buffer_bits(self) -> int:
-        """Of the lines of the map and the queue."""
+        """Bits of the lines of the map and of the queue."""
         return self.lanes * (self.buffer.depth * self.buffer.format.bits + self.queue * self.width)
 
 
 class Pool(wiring.Component):
-    """Each output word takes as many cycles as its window has pixels; the next window loads meanwhile."""
+    """A maximum or mean of each window.
+
+    Each output word takes as many cycles as its window has pixels; the next window loads meanwhile.
+    """
 
     i: stream.Interface
     o: stream.Interface
@@ -101,6 +112,7 @@ class Pool(wiring.Component):
         super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
 
     def elaborate(self, platform: object) -> Module:
+        """Connect input buffer, reduction, queue and, for a mean, requantisation."""
         m = Module()
         p = self.p
         m.submodules.input_buffer = buffer = InputBuffer(p.buffer)
@@ -128,8 +140,10 @@ class Pool(wiring.Component):
         return m
 
     def _reduce(self, m: Module, buffer: InputBuffer) -> tuple[Value, Value]:
-        """Results of a word's window, and whether they are whole; a word of the window is there a cycle after it is
-        announced."""
+        """Return the results of a word's window, and whether they are whole.
+
+        A word of the window is there a cycle after it is announced.
+        """
         p = self.p
         tap = Signal(range(max(2, p.taps)))
         here, first, last = Signal(), Signal(), Signal()

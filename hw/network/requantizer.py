@@ -29,7 +29,7 @@ LONGEST_SHIFT = 2**SHIFT_BITS - 1
 
 
 def loaded_settings(r: Requantization, bits: int) -> dict[str, tuple[ShapeLike, int]]:
-    """Shape and first value of what all channels have in common, in the order of its words.
+    """Return shape and first value of the settings that all channels share, in the order of their words.
 
     A product has less than 62 bits, so that nothing is left of it behind the longest shift.
     """
@@ -46,7 +46,9 @@ def loaded_settings(r: Requantization, bits: int) -> dict[str, tuple[ShapeLike, 
 
 @dataclass(frozen=True)
 class RequantizerParameters:
-    """``width`` bits of a sum, ``lanes`` sums of a word, ``channels`` of a pixel, ``bits`` of a code.
+    """Parameters of a `Requantizer`.
+
+    ``width`` bits of a sum, ``lanes`` sums of a word, ``channels`` of a pixel, ``bits`` of a quantised value.
 
     ``constants``: loaded, all but the presence of factors below 0 can be changed, and whether channels, or pixels,
     differ.
@@ -66,17 +68,17 @@ class RequantizerParameters:
 
     @property
     def pixels(self) -> int:
-        """Whose biases and factors differ: those of a map that a dense layer makes, else one for all."""
+        """Pixels whose biases and factors differ: all of a map that a dense layer makes, else one."""
         r = self.requantization
         return max(len(r.bias) // self.channels, len(r.factors) // self.channels, 1)
 
     @property
     def words(self) -> int:
-        """Of those pixels."""
+        """Words of those pixels."""
         return self.pixels * self.channels // self.lanes
 
     def entries(self) -> list[list[tuple[int, int, int]]]:
-        """Bias, factor and factor below 0, by word and lane."""
+        """Return bias, factor and factor of sums below 0, by word and lane."""
         r = self.requantization
         columns = [_by_pixel(own, self.channels, self.pixels) for own in (r.bias, r.factors, r.below or r.factors)]
         rows = list(zip(*columns, strict=True))
@@ -84,16 +86,20 @@ class RequantizerParameters:
 
     @property
     def bias_bits(self) -> int:
+        """Bits of a bias, as it is stored."""
         return TABLE_BITS if self.constants == "loaded" else self.requantization.bias_bits
 
     @property
     def factor_bits(self) -> int:
+        """Bits of a factor, as it is stored."""
         return TABLE_BITS if self.constants == "loaded" else self.requantization.factor_bits
 
     @cached_property
     def stored(self) -> list[list[tuple[int, ...]]]:
-        """What is loaded: bias, factor and, where it is there, factor below 0, by word and lane; a single one of each
-        where all channels have the same by construction."""
+        """The loaded constants by word and lane: bias, factor and, where it is there, factor below 0.
+
+        There is a single entry where all channels have the same by construction.
+        """
         r, entries = self.requantization, self.entries()
         if len(r.bias) == len(r.factors) == 1:
             entries = [entries[0][:1]]
@@ -115,7 +121,7 @@ class RequantizerParameters:
 
     @property
     def table_fields(self) -> tuple[TableField, ...]:
-        """Where they are: entries pixel by pixel, channel by channel."""
+        """Where the loaded words lie: entries pixel by pixel, channel by channel."""
         settings = list(loaded_settings(self.requantization, self.bits))
         count = len(self.stored) * len(self.stored[0])
         names = ("bias", "factor", "below") if self.requantization.below else ("bias", "factor")
@@ -124,7 +130,10 @@ class RequantizerParameters:
 
 
 def _by_pixel(values: tuple[int, ...], channels: int, pixels: int) -> list[int]:
-    """Values of all channels, pixel by pixel, of those of all pixels, channel by channel; fewer are of all."""
+    """Return ``values`` pixel by pixel, each with all its channels.
+
+    They come channel by channel; a single value is for all channels, one a channel for all pixels.
+    """
     if len(values) == 1:
         return list(values) * (channels * pixels)
     if len(values) == channels:
@@ -133,11 +142,11 @@ def _by_pixel(values: tuple[int, ...], channels: int, pixels: int) -> list[int]:
 
 
 class TablesOfRequantizer:
-    """Of parameters with a ``requantizer``, or None: its tables are all that they have."""
+    """A base of parameters whose only tables are those of their ``requantizer``, which may be None."""
 
     @cached_property
     def requantizer(self) -> RequantizerParameters | None:
-        """Those of the requantisation, where there is one."""
+        """Parameters of the requantisation, where there is one."""
         raise NotImplementedError
 
     @property
@@ -147,11 +156,14 @@ class TablesOfRequantizer:
 
     @property
     def table_fields(self) -> tuple[TableField, ...]:
+        """Where the loaded words lie."""
         return self.requantizer.table_fields if self.requantizer else ()
 
 
 class Requantizer(wiring.Component):
-    """``clip(round((i + bias) * factor / 2**shift) + zero_point, low, high)``, halves to the even number.
+    """A requantisation: ``clip(round((i + bias) * factor / 2**shift) + zero_point, low, high)``.
+
+    Halves are rounded to the even number.
 
     Five cycles, a word a cycle. Biases and factors of a channel lie in a memory, constants where all
     channels have the same. Loaded ones lie in registers and a memory that ``table`` writes, a word a cycle, there
@@ -173,6 +185,7 @@ class Requantizer(wiring.Component):
         super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
 
     def elaborate(self, platform: object) -> Module:
+        """Build the pipeline: bias, factor, rounding, clipping."""
         m = Module()
         p, r = self.p, self.p.requantization
         enable = Signal()
@@ -203,7 +216,7 @@ class Requantizer(wiring.Component):
         return m
 
     def _constants(self, m: Module, enable: Value) -> list[tuple[Value, Value, Value]]:
-        """Bias and factors of each lane, a cycle after their word is at the input."""
+        """Return bias and factors of each lane, a cycle after their word is at the input."""
         p, r = self.p, self.p.requantization
         each = {"bias": signed(r.bias_bits), "factor": signed(r.factor_bits)}
         layout = data.ArrayLayout(
@@ -235,7 +248,7 @@ class Requantizer(wiring.Component):
         return [(v.bias, v.factor, v.below if r.below else v.factor) for v in (view[k] for k in range(p.lanes))]
 
     def _loaded(self, m: Module, enable: Value) -> tuple[list[tuple[Value, Value, Value]], dict[str, Signal]]:
-        """As `_constants`, of what ``table`` writes; and the settings."""
+        """Return what `_constants` does, of the constants that ``table`` writes; and the settings."""
         p = self.p
         fields = loaded_settings(p.requantization, p.bits)
         words, lanes, count = len(p.stored), len(p.stored[0]), len(p.stored[0][0])
@@ -254,7 +267,7 @@ class Requantizer(wiring.Component):
 
     @staticmethod
     def _register(m: Module, write: Value, data: Value, init: int) -> Value:
-        """The only word: it does not change while sums come."""
+        """Return the only word of constants, which does not change while sums come."""
         word = Signal(TABLE_BITS * len(write), init=init, reset_less=True, name="constants")
         for k, own in enumerate(write):
             with m.If(own):
@@ -262,7 +275,7 @@ class Requantizer(wiring.Component):
         return word
 
     def _memory(self, m: Module, enable: Value, write: Value, address: Value, data: Value, values: list[int]) -> Value:
-        """The word of the sums that came a cycle ago."""
+        """Return the constants of the sums that came a cycle ago."""
         m.submodules.constants = memory = Memory(shape=TABLE_BITS * len(write), depth=len(values), init=values)
         index = Signal(range(len(values)))
         count_up(m, index, len(values), self.i.valid & self.i.ready)
@@ -280,7 +293,7 @@ class Requantizer(wiring.Component):
 def round_and_clip(
     m: Module, enable: Value, products: Sequence[Value], r: Requantization | dict[str, Signal], bits: int
 ) -> list[Value]:
-    """Codes of products, two cycles later; ``r`` may be loaded (`loaded_settings`)."""
+    """Return the quantised values of products, two cycles later; ``r`` may be loaded (`loaded_settings`)."""
     if isinstance(r, dict):
         return _loaded_codes(m, enable, products, r, bits)
     codes = []
@@ -305,12 +318,17 @@ def round_and_clip(
 
 
 def distance_of_ties(settings: dict[str, Signal]) -> Value:
-    """What is added to a product before `round_and_clip` by loaded settings: it brings ties to their place bit."""
+    """Return what is added to a product before `round_and_clip` by loaded settings.
+
+    It brings ties to their place bit.
+    """
     return ((1 << settings["tie_bits"]) >> 1)[: LONGEST_SHIFT // 2 + 1]
 
 
 def _loaded_codes(m: Module, enable: Value, products: Sequence[Value], r: dict[str, Signal], bits: int) -> list[Value]:
-    """`round_and_clip` by settings that are signals, of products to which `distance_of_ties` is added.
+    """Return what `round_and_clip` does, by settings that are signals.
+
+    `distance_of_ties` has been added to the products.
 
     The product is shifted first, so that the carry of rounding runs through what is left of it, in the second cycle.
     """

@@ -22,8 +22,10 @@ ADDRESS_BITS = 12  # of a byte's address in a shell: a page of which most is emp
 
 @dataclass(frozen=True)
 class RegisterParameters:
-    """What of the registers depends on the design; ``queues``: data pass through registers; ``loaded``: so
-    are tables, those of a design of this ``structure``."""
+    """What the registers need to know of a design.
+
+    ``queues``: data pass through registers; ``loaded``: so do tables, those of a design of this ``structure``.
+    """
 
     macros: int
     rows: int
@@ -60,6 +62,7 @@ class RegisterParameters:
 
     @cached_property
     def registers(self) -> tuple["Register", ...]:
+        """All registers, in the order of the source."""
         return registers_of(self.model)
 
     @cached_property
@@ -70,7 +73,7 @@ class RegisterParameters:
 
 @dataclass(frozen=True)
 class Field:
-    """``kind``: what the register file has for it, see `RegisterFile`."""
+    """A field of a register; ``kind`` is what the register file has for it, see `RegisterFile`."""
 
     name: str
     low: int
@@ -81,7 +84,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Register:
-    """One register; names of arrays end in ``_k``."""
+    """A register; names of arrays end in ``_k``."""
 
     name: str
     address: int
@@ -115,7 +118,7 @@ def _register(node: RegNode) -> Register:
 
 
 def _values(path: str) -> dict[str, int]:
-    """Members of the enumeration of a field."""
+    """Return the members of the enumeration of a field, by name."""
     field = RegisterParameters(1, 1, 1, 1).model.find_by_path(path)
     assert field is not None
     return {member.name.upper(): member.value for member in field.get_property("encode")}
@@ -139,7 +142,7 @@ CODE_BITS = max(Code).bit_length()
 
 
 class BusInterface(wiring.PureInterface):
-    """Members of `bus_signature`."""
+    """Pins of the bus: members of `bus_signature`."""
 
     valid: Signal
     write: Signal
@@ -152,7 +155,7 @@ class BusInterface(wiring.PureInterface):
 
 
 def bus_signature() -> wiring.Signature:
-    """Access to the registers, one at a time, seen from the bus.
+    """Return the signature of accesses to the registers, one at a time, seen from the bus.
 
     An access happens in the cycle in which ``valid`` and ``ready`` are high; ``answer`` and ``error`` belong to that
     cycle. What is not ready has no effect and may be withdrawn.
@@ -222,6 +225,7 @@ class RegisterFile(wiring.Component):
         return found
 
     def elaborate(self, platform: object) -> Module:
+        """Build the fields of all registers and the access by address."""
         m = Module()
         bus = self.bus
         go = Signal()  # a write that happens
@@ -265,7 +269,7 @@ class RegisterFile(wiring.Component):
             self._field(m, name, field, go, mask)
 
     def _field(self, m: Module, name: str, field: Field, go: Signal, mask: Value) -> None:
-        """What an access of its register does with a field."""
+        """Build what an access of its register does with a field."""
         bus = self.bus
         own: Any = getattr(self, f"{name}_{field.name}", None)  # a constant has no port
         part = slice(field.low, field.low + field.width)
@@ -288,13 +292,14 @@ class RegisterFile(wiring.Component):
 
 
 def registers_of(model: AddrmapNode) -> tuple["Register", ...]:
-    """Of a compiled source."""
+    """Return the registers of a compiled source."""
     return tuple(_register(node) for node in model.children(unroll=True) if isinstance(node, RegNode))
 
 
 def register_views(p: RegisterParameters) -> dict[str, bytes]:
-    """The C header, the codes as a second one, the HTML pages and the source, by path. The same parameters give the
-    same bytes.
+    """Return the C header, the status codes as a second one, the HTML pages and the source, by path.
+
+    The same parameters give the same bytes.
 
     Of the page's fonts only the form that browsers take is kept; its time stamp and its script from afar are not.
     """
@@ -318,7 +323,7 @@ def register_views(p: RegisterParameters) -> dict[str, bytes]:
 
 
 def _source(p: RegisterParameters) -> bytes:
-    """The source with the values of this design, so that other tools need not be told them."""
+    """Return the source with the values of this design, so that other tools need not be told them."""
     text = SOURCE.read_text()
     for name, value in asdict(p).items():
         given = str(value).lower() if isinstance(value, bool) else str(value)
@@ -328,7 +333,7 @@ def _source(p: RegisterParameters) -> bytes:
 
 
 def _codes_header() -> bytes:
-    """States and codes as C constants, which the generator of the header leaves out."""
+    """Return states and status codes as C constants, which PeakRDL's header leaves out."""
     lines = ["// Values of the fields of STATUS: generated from registers.rdl", "#pragma once"]
     for kind in (State, Code):
         lines += [f"#define SELVAGE_{kind.__name__.upper()}_{own.name} {own.value}" for own in kind]

@@ -86,6 +86,7 @@ class Run(wiring.Component):
         super().__init__(members | {name: Out(width) for name, width in outputs.items()})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the state machine of runs and loads, counters and the error register."""
         m = Module()
         stop, abort = Signal(), Signal()
         self._commands(m, stop, abort)
@@ -119,8 +120,10 @@ class Run(wiring.Component):
         return m
 
     def _images(self, m: Module) -> Value:
-        """What is loaded counts as not loaded from the begin of its next load on, whatever becomes of it. Whether with
-        a load that ends in this cycle everything is."""
+        """Keep which images are loaded; return whether, with a load that ends in this cycle, all are.
+
+        From the begin of its next load on an image counts as not loaded, however that load ends.
+        """
         of_tables = Signal()
         m.d.comb += self.good.eq(self.loaded & (self.load_code == Code.NONE))
         if not self.tables:
@@ -136,7 +139,7 @@ class Run(wiring.Component):
         return self.good & Mux(of_tables, self.cells_loaded, self.tables_loaded)
 
     def _commands(self, m: Module, stop: Signal, abort: Signal) -> None:
-        """Which command is heeded, and why it is not."""
+        """Decide which command is heeded, and the status code of one that is not."""
         at, command = self.state, self.command
         computing = (at == State.RUNNING) | (at == State.STOPPING)
         loading = at == State.LOADING
@@ -164,7 +167,7 @@ class Run(wiring.Component):
         ]
 
     def _counters(self, m: Module) -> Value:
-        """Cycles and reads; whether every read has been answered."""
+        """Count cycles and reads; return whether every read has been answered."""
         asked, came = Signal(self.macros), Signal(self.macros)
         under_way = Signal(32)
         reads, answers = total(list(asked)), total(list(came))

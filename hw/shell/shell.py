@@ -23,7 +23,10 @@ NETWORK = "network"  # module of the bare network, which the shell instantiates
 
 @dataclass(frozen=True, eq=False)
 class ShellParameters:
-    """A network and its shell. ``queue``: words that wait at each input and output of a Wishbone shell."""
+    """Parameters of a `Shell`.
+
+    ``queue``: words that wait at each input and output of a Wishbone shell.
+    """
 
     network: NetworkParameters
     bus: Literal["axi", "wishbone"] = "axi"
@@ -43,10 +46,12 @@ class ShellParameters:
 
     @property
     def cell_bits(self) -> int:
+        """Bits of a cell."""
         return self.network.plan.layers[0].placement.chip.cell_bits
 
     @cached_property
     def programming(self) -> ProgrammingParameters:
+        """Parameters of the programmer."""
         macros = self.network.macros
         sides = (len(macros), macros[0].rows, macros[0].columns, self.cell_bits)
         words = len(self.network.table)
@@ -54,6 +59,7 @@ class ShellParameters:
 
     @cached_property
     def registers(self) -> RegisterParameters:
+        """Parameters of the registers."""
         p = self.programming
         sides = (p.macros, p.rows, p.columns, p.cell_bits)
         counts = (len(self.network.inputs), len(self.network.outputs))
@@ -67,12 +73,13 @@ class ShellParameters:
 
     @cached_property
     def outputs(self) -> tuple[FrameParameters, ...]:
+        """Frames of each output: an image."""
         tensors = zip(self.network.plan.outputs, self.network.outputs, strict=True)
         return tuple(FrameParameters(bits, lanes, tensor.numbers // lanes) for tensor, (bits, lanes) in tensors)
 
 
 class NetworkPins(wiring.PureInterface):
-    """Ports of a `Network` of which there is one; those that are numbered are looked up by name."""
+    """Ports of a `Network` that are not numbered; the numbered ones are looked up by name."""
 
     table: TableInterface
 
@@ -88,6 +95,7 @@ class Contained(wiring.Component):
         super().__init__({"pins": Out(component.signature), "reset": In(1)})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the instance."""
         m = Module()
         ports = {"i_clk": ClockSignal(), "i_rst": self.reset}
         for path, member, value in self.inner.flatten(self.pins):
@@ -131,6 +139,7 @@ class Shell(wiring.Component):
         super().__init__({**members, "interrupt_request": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the network with bus, registers, programmer, runs, inputs and outputs."""
         m = Module()
         p = self.p
         m.submodules.registers = registers = RegisterFile(p.registers)
@@ -224,7 +233,7 @@ class Shell(wiring.Component):
             wiring.connect(m, getattr(programmer, f"program_{k}"), wiring.flipped(getattr(self, f"program_{k}")))
 
     def _tables(self, m: Module, pins: NetworkPins, run: Run, programmer: Programmer) -> None:
-        """Writes to what the network loads, through a register: they spread over all of it."""
+        """Pass writes to tables on to the network through a register, for they spread over all of it."""
         if not self.p.programming.tables:
             return
         m.d.comb += programmer.tables.eq(run.load_tables)
@@ -235,7 +244,10 @@ class Shell(wiring.Component):
         ]
 
     def _macros(self, m: Module, pins: NetworkPins, run: Run) -> None:
-        """Requests only in runs; outside them codes of reads that were under way are passed over."""
+        """Let requests to the macros out only in runs.
+
+        Codes of reads that were under way when a run ended are dropped.
+        """
         requests, answers = [], []
         for k in range(len(self.p.network.macros)):
             inner, outer = getattr(pins, f"crossbar_{k}"), getattr(self, f"crossbar_{k}")
@@ -277,7 +289,7 @@ class Shell(wiring.Component):
         return frames
 
     def _queue(self, m: Module, name: str, source: stream.Interface, target: stream.Interface, run: Run) -> None:
-        """A queue of words between two streams, empty outside runs."""
+        """Connect two streams by a queue of words that is empty outside runs."""
         words = fifo.SyncFIFOBuffered(width=len(source.payload.as_value()), depth=self.p.queue)
         m.submodules[name] = ResetInserter(~run.running)(words)
         m.d.comb += [
@@ -313,19 +325,19 @@ class Shell(wiring.Component):
         return frames
 
     def _join(self, m: Module, prefix: str, inner: wiring.PureInterface) -> None:
-        """Pins ``prefix_x`` and the members of an interface."""
+        """Connect the pins ``prefix_x`` with the members x of an interface."""
         for name in inner.signature.members:
             outer, own = getattr(self, f"{prefix}_{name}"), getattr(inner, name)
             m.d.comb += own.eq(outer) if self.signature.members[f"{prefix}_{name}"].flow is In else outer.eq(own)
 
 
 def _flat(prefix: str, signature: wiring.Signature | wiring.FlippedSignature) -> dict[str, wiring.Member]:
-    """Members as pins of their own, named as tools know them."""
+    """Return the members of a signature as pins ``prefix_x``, named as tools know them."""
     return {f"{prefix}_{name}": member for name, member in signature.members.items()}
 
 
 def _choose(values: list[Value], better: Callable[[Value, Value], Value]) -> Value:
-    """The best of some numbers."""
+    """Return the value that is ``better`` than all others."""
     best, *rest = values
     for own in rest:
         best = Mux(better(own, best), own, best)

@@ -9,7 +9,7 @@ from selvage.hw.shell.registers import ADDRESS_BITS, CODE_BITS, BusInterface, Co
 
 
 class WishboneInterface(wiring.PureInterface):
-    """Members of `wishbone_signature`."""
+    """Pins of Wishbone: members of `wishbone_signature`."""
 
     cyc: Signal
     stb: Signal
@@ -23,7 +23,7 @@ class WishboneInterface(wiring.PureInterface):
 
 
 def wishbone_signature() -> wiring.Signature:
-    """Wishbone B4, classic cycles, 32 bits, byte addresses; seen from the manager."""
+    """Return the signature of Wishbone B4, seen from the manager: classic cycles, 32 bits, byte addresses."""
     return wiring.Signature(
         {
             "cyc": Out(1),
@@ -53,6 +53,7 @@ class Wishbone(wiring.Component):
         super().__init__({"wishbone": In(wishbone_signature()), "bus": Out(bus_signature())})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the answer, a cycle after the strobe."""
         m = Module()
         wishbone, bus = self.wishbone, self.bus
         done = Signal()
@@ -71,7 +72,7 @@ class Wishbone(wiring.Component):
 
 
 def parts_of(p: FrameParameters) -> int:
-    """Registers of 32 bits of a word."""
+    """Return how many registers of 32 bits a word takes."""
     return -(-p.data_bits // 32)
 
 
@@ -105,6 +106,7 @@ class QueueIn(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the count of parts and the parts in hand."""
         m = Module()
         count, width = parts_of(self.p), self.p.data_bits
         part, kept, final = Signal(range(max(2, count))), Signal(32 * (count - 1)), Signal()
@@ -157,6 +159,7 @@ class QueueOut(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the count of parts and their selection."""
         m = Module()
         count, word = parts_of(self.p), self.axi.tdata
         part = Signal(range(max(2, count)))

@@ -14,7 +14,7 @@ from selvage.hw.tile.streams import LoadInterface, Relay, load_signature
 
 
 class Writer(wiring.Component):
-    """Where the next word of the input stream belongs, and whether it may be written yet.
+    """The place of the next word of the input stream in the buffer, and whether it may be written yet.
 
     Members
     -------
@@ -50,6 +50,7 @@ class Writer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counters of words and pixels, and the comparison with the limit."""
         m = Module()
         p = self.p
         height, width = p.sweep.size
@@ -78,7 +79,7 @@ class Writer(wiring.Component):
 
 
 class Gate(wiring.Component):
-    """Lets a step begin when its pixels are in the buffer, at the earliest two cycles after the last of them came.
+    """The start interlock: a step begins when its pixels are there, at the earliest two cycles after the last came.
 
     A window that lies outside the map needs no pixel, but no step begins before a word of its image has come.
 
@@ -119,6 +120,7 @@ class Gate(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the register of the waiting step and the comparison with what is written."""
         m = Module()
         here = Signal(step_layout(self.p))
         there = Signal()
@@ -146,7 +148,7 @@ class Gate(wiring.Component):
         return step.outside | self.written | (self.position.as_value() > step.need.as_value())
 
     def _late(self, m: Module, here: data.View, there: Value, over: Value) -> None:
-        """The limit, and the end of the image, on their way past the words that are still being read."""
+        """Delay the limit and the end of the image until the words still being read have passed."""
         height = self.p.sweep.size[0]
         start = self.limit.shape().const(first_limit(self.p))
         early = Signal(position_layout(self.p), init=first_limit(self.p))
@@ -162,7 +164,7 @@ class Gate(wiring.Component):
 
 
 class InputBuffer(wiring.Component):
-    """Takes each activation once, in raster order, and loads every step's window from it.
+    """The input buffer: takes each activation once, in raster order, and loads every step's window from it.
 
     A word is ``lanes`` channels of one pixel; a pixel is ``words`` words, channels in order, the last
     word filled up with anything. Zero points are subtracted on entry. One word in and one word out a
@@ -197,6 +199,7 @@ class InputBuffer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect step generator, gate, address generator, writer and the memory of lines."""
         m = Module()
         p = self.p
         m.submodules.steps = steps = StepGenerator(p)
@@ -234,7 +237,10 @@ class InputBuffer(wiring.Component):
         return m
 
     def _read(self, m: Module, address: AddressGenerator, read: ReadPort) -> None:
-        """Words leave through a register, with a bit for each lane that is not zero: engines far away share both."""
+        """Send words out through a register, with a bit for each lane that is not zero.
+
+        Engines far away share both.
+        """
         p, inside = self.p, Signal()
         words = [Mux(inside, read.data.word_select(lane, p.format.bits), 0) for lane in range(p.lanes)]
         m.d.comb += [
@@ -252,7 +258,7 @@ class InputBuffer(wiring.Component):
 
 
 def _codes(word: data.View, numbers: InputFormat) -> Value:
-    """Codes of a word of raw activations: zero point subtracted, so that zero is code 0."""
+    """Return a word of raw activations less the zero point, so that zero is code 0."""
     if not numbers.zero_point:
         return word.as_value()
     raw = [word[lane].as_signed() if numbers.raw_signed else word[lane] for lane in range(len(word))]

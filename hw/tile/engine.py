@@ -21,12 +21,12 @@ from selvage.hw.tile.walker import Walker, first_plane, group_layout
 
 
 def pick_layout(p: EngineParameters) -> data.StructLayout:
-    """A row group that is to be read; of which bank; last of its step; the step has none."""
+    """Return the layout of a picked row group: its number, its bank, last of its step, the step has none."""
     return data.StructLayout({"group": p.group_bits, "bank": 1, "last": 1, "none": 1})
 
 
 class Lookahead(wiring.Component):
-    """Picks the next row group with something to drive while others are walked.
+    """The next-group arbiter: picks the next row group with an active row while others are walked.
 
     One group a cycle, registered, across the border between two steps. A step with nothing to drive
     yields one item with ``none`` set.
@@ -57,6 +57,7 @@ class Lookahead(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the register of pending groups and the choice of the lowest."""
         m = Module()
         rest = Signal(len(self.p.groups))  # the group to be picked, and those behind it
         busy = Signal()
@@ -85,7 +86,7 @@ class Lookahead(wiring.Component):
 
 
 class GroupReader(wiring.Component):
-    """Reads a row group's values, moves them up by their rows' shifts, and finds the planes in which a row drives.
+    """Reader of a row group: shifts its values by their rows' shifts and finds the planes with an active row.
 
     Three cycles, one group a cycle: read, planes, the first of them.
 
@@ -118,6 +119,7 @@ class GroupReader(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the three stages of the pipeline."""
         m = Module()
         p, i, o = self.p, self.i, self.o
         item = Signal(group_layout(p).size, reset_less=True)
@@ -153,8 +155,10 @@ class GroupReader(wiring.Component):
         return m
 
     def _planes(self, m: Module, moves: Value) -> tuple[Signal, data.View, Value]:
-        """A group's planes, and in which of them a row drives, in a register; and whether all places but the last will
-        be taken in the next cycle."""
+        """Return a group's planes in a register, and whether all places but the last will be taken next.
+
+        The register is a valid bit and a view: the planes, in which of them a row drives, and the group.
+        """
         p, o = self.p, self.o
         layout = data.StructLayout(
             {"planes": p.group_rows * p.planes, "some": p.planes, "pick": pick_layout(p)},
@@ -175,7 +179,7 @@ class GroupReader(wiring.Component):
         return valid, formed, fills
 
     def _read(self, m: Module) -> tuple[Signal, list[Value], data.View]:
-        """A group's codes in a register, row by row."""
+        """Return a group in a register: whether there is one, its values row by row, and what it was picked as."""
         p, layout = self.p, pick_layout(self.p)
         codes = p.group_rows * p.input_bits
         word = Signal(codes + layout.size, reset_less=True)
@@ -186,7 +190,7 @@ class GroupReader(wiring.Component):
         return there, rows, data.View(layout, word[codes:])
 
     def _shifted(self, codes: list[Value], group: Value) -> list[Value]:
-        """Each row's code, moved up by the row's shift: its input enters that many planes later."""
+        """Return each row's value moved up by the row's shift: its input enters that many planes later."""
         p = self.p
         if p.planes == p.input_bits:
             return codes
@@ -241,6 +245,7 @@ class ArrayEngine(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect row registers, arbiter, group reader and walker."""
         m = Module()
         m.submodules.rows = rows = RowRegisters(self.p)
         m.submodules.lookahead = ahead = Lookahead(self.p)

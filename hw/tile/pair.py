@@ -9,7 +9,9 @@ from selvage.hw.tile.streams import CrossbarInterface, Fork, crossbar_signature,
 
 
 class Pair(wiring.Component):
-    """Gives each request to both macros and joins their codes, whenever each is ready. No cycle, a read a cycle.
+    """The join of a differential pair: requests go to both macros, their codes come back side by side.
+
+    Each macro may be ready when it likes. No cycle, a read a cycle.
 
     A weight's magnitude stands in one of two arrays, the other holds zero there, so both take the same inputs to the
     same outputs, and one engine and one accumulator serve for both.
@@ -39,6 +41,7 @@ class Pair(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the fork of requests and the registers of codes that come first."""
         m = Module()
         macros = (self.crossbar_0, self.crossbar_1)
         m.submodules.fork = fork = Fork(request_layout(self.p), 2)

@@ -11,7 +11,7 @@ from selvage.hw.tile.streams import LoadInterface, load_signature, move_layout
 
 
 class RowRegisters(Component):
-    """A word for each row group, in two banks, and for the last step loaded which groups have something to drive.
+    """The row registers: a word for each row group, in two banks, and which groups have an active row.
 
     A word of the window is in its rows two cycles after it came; its group's ``pending`` bit says a cycle later that
     one of its values is not zero (with ``skip`` off: always).
@@ -48,6 +48,7 @@ class RowRegisters(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the memory of rows, its writes and the pending bits."""
         m = Module()
         p = self.p
         m.submodules.rows = rows = Memory(shape=p.group_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
@@ -98,8 +99,11 @@ class RowRegisters(Component):
         return marks & nonzero[1].replicate(groups), last[2]
 
     def _placed(self, m: Module, move: data.View, late: data.View) -> Value:
-        """The word's lanes at their rows, a cycle later: a selector for each row, or a logarithmic rotator with the
-        stages that the load plan uses, half of them before the register; ``late`` is ``move`` in that cycle."""
+        """Return the word's lanes at their rows, a cycle later; ``late`` is ``move`` in that cycle.
+
+        Each row has a selector, or there is a logarithmic rotator with the stages that the load plan uses, half of them
+        before the register.
+        """
         p, bits = self.p, self.p.input_bits
         half = Signal(p.lanes * bits, reset_less=True)
         if p.gather:

@@ -15,34 +15,37 @@ from selvage.mapping.drain import Bank, DrainBeat, DrainPlan
 
 
 def beat_layout(p: TileParameters) -> data.StructLayout:
-    """One beat of all banks: bank by bank its whole weights' outputs, and which of them exist."""
+    """Return the layout of a beat of all banks: bank by bank the outputs of its whole weights, and which exist."""
     values = len(p.drain.banks) * p.weights
     return data.StructLayout({"values": data.ArrayLayout(signed(p.output_width), values), "keep": values})
 
 
 def splice_latency(p: TileParameters) -> int:
-    """Cycles from the one in which a beat's slots are asked for to its outputs."""
+    """Return the cycles from the one in which a beat's slots are asked for to its outputs."""
     return 3 + levels(arrays_deep(p)) + levels(lanes_deep(p))
 
 
 def arrays_deep(p: TileParameters) -> int:
-    """Most arrays that add up in one output."""
+    """Return the most arrays that add up in one output."""
     return max(len(bank.arrays) for bank in p.drain.banks)
 
 
 def lanes_deep(p: TileParameters) -> int:
-    """Lanes that add up in one output: those of its slices, or all where slices begin on any lane."""
+    """Return how many lanes add up in one output: its slices, or all where slices begin on any lane."""
     slices, lanes = p.tile.slices, p.chip.ou_cols
     return lanes if p.tile.scattered or lanes % slices else slices
 
 
 def queue_depth(p: TileParameters) -> int:
-    """Beats on their way and in the queue: enough that one leaves each cycle. That one has left counts a cycle late."""
+    """Return the queue depth for full throughput.
+
+    It is the latency of the pipeline plus 3, as a freed entry is seen one cycle later.
+    """
     return splice_latency(p) + 3
 
 
 def beats_layout(p: TileParameters) -> data.ArrayLayout:
-    """Numbers of the beats in a pipeline of `splice_latency` stages."""
+    """Return the layout of the numbers of the beats in a pipeline of `splice_latency` stages."""
     return data.ArrayLayout(max(1, (p.drain.length - 1).bit_length()), splice_latency(p))
 
 
@@ -79,11 +82,12 @@ class BankSum(wiring.Component):
         )
 
     def _table(self, pick: Callable[[DrainBeat], int], default: int = 0) -> list[int]:
-        """``pick(beat)`` for every beat of the drain; ``default`` where this bank is done."""
+        """Return ``pick(beat)`` for every beat of the drain; ``default`` where this bank is done."""
         values = [pick(beat) for beat in self.bank.beats]
         return values + [default] * (self.length - len(values))
 
     def elaborate(self, platform: object) -> Module:
+        """Build the two adder trees, the rotation of lanes between them, and the sum over slots."""
         m = Module()
         p = self.p
         over_arrays, over_lanes = self.depth
@@ -107,11 +111,14 @@ class BankSum(wiring.Component):
         return m
 
     def _significances(self, k: int) -> list[int]:
-        """Of array ``k`` of the bank, beat by beat."""
+        """Return the significance of array ``k`` of the bank, beat by beat."""
         return self._table(lambda b: b.significances[k] or 0)
 
     def _over_arrays(self, m: Module, lane: int) -> Value:
-        """Sum of one lane over the bank's arrays, by polarity; where one has no part in the beat, its sum is 0."""
+        """Return the sum of one lane over the bank's arrays, by polarity.
+
+        Where an array has no part in the beat, its sum is 0.
+        """
         parts = []
         for k, index in enumerate(self.bank.arrays):
             sums = getattr(self, f"sums_{k}")
@@ -120,7 +127,7 @@ class BankSum(wiring.Component):
         return adder_tree(m, parts, self.depth[0])
 
     def _turn(self, m: Module, lanes: Sequence[Value], beat: Value) -> Sequence[Value]:
-        """Lanes in order of columns: turned where a weight does not begin on lane 0."""
+        """Return the lanes in order of columns, rotated where a weight does not begin on lane 0."""
         amounts = sorted(set(self._table(lambda b: b.rotation)))
         if amounts == [0]:
             return lanes
@@ -133,14 +140,14 @@ class BankSum(wiring.Component):
         return turned
 
     def _at_significance(self, part: Value, k: int) -> Value:
-        """A sum of array ``k`` where its plane stands in a weight; no logic where that never changes."""
+        """Return a sum of array ``k`` at its plane's place in a weight; no logic where that never changes."""
         own = {significance for b in self.bank.beats if (significance := b.significances[k]) is not None}
         if len(own) == 1:
             return part.shift_left(own.pop())
         return part << lookup(self._significances(k), self.beats[2])
 
     def _spliced(self, m: Module, lanes: Sequence[Value], weight: int) -> Value:
-        """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit.
+        """Return the sum over the slices of a weight in one slot; of a part of them, where they do not fit.
 
         Scattered, every lane has a share of the output, at the slice that the lane always holds.
         """
@@ -159,7 +166,7 @@ class BankSum(wiring.Component):
 
 
 class Splice(wiring.Component):
-    """Drains the accumulators of a tile, all banks side by side, once every array has finished a step.
+    """The shift-and-add of a tile, all banks side by side: drains the accumulators when every array ended a step.
 
     Its beats enter a queue `splice_latency` cycles after their slots were asked for and are at the output a cycle
     later; one a cycle, across steps. A slot is asked for when its beat is sure to find room in the queue, so nothing
@@ -184,6 +191,7 @@ class Splice(wiring.Component):
         super().__init__({**sums, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counter of beats, the banks' sums and the queue behind them."""
         m = Module()
         p, length, latency = self.p, self.p.drain.length, splice_latency(self.p)
         m.submodules.steps = steps = StepCredits(len(p.accumulators), 0)
@@ -215,8 +223,10 @@ class Splice(wiring.Component):
         return m
 
     def _keep_room(self, m: Module, room: Signal, asked: Value) -> None:
-        """``room`` for the beat that would be asked for: of those that leave, fewer are on their way than the queue
-        holds."""
+        """Keep whether the queue has ``room`` for the beat asked for next.
+
+        There is room while fewer of the beats that leave are on their way than the queue holds.
+        """
         depth = queue_depth(self.p)
         count, left = Signal(range(depth + 1)), Signal(range(depth + 1))
         gone = Signal()  # the reader's answer may come from afar
@@ -224,7 +234,10 @@ class Splice(wiring.Component):
         m.d.sync += [gone.eq(self.o.valid & self.o.ready), count.eq(left), room.eq(left != depth)]
 
     def _banks(self, m: Module, beats: data.View, last: Value, sums: Value) -> tuple[Value, Value]:
-        """Outputs of all banks, and which of them beat ``last`` has; ``sums``: a beat's are at the last adders."""
+        """Return the outputs of all banks, and which of them beat ``last`` has.
+
+        ``sums``: a beat's sums are at the last adders.
+        """
         p, length, values = self.p, self.p.drain.length, []
         keep = []
         for index, bank in enumerate(p.drain.banks):
@@ -239,5 +252,5 @@ class Splice(wiring.Component):
 
 
 def _leaving(plan: DrainPlan) -> list[int]:
-    """Beats in which some bank completes a weight."""
+    """Return by beat whether some bank completes a weight in it."""
     return [int(any(bank.beats[k].last for bank in plan.banks if k < len(bank.beats))) for k in range(plan.length)]

@@ -21,7 +21,7 @@ COUNTER_BITS = 48
 
 
 class Tile(wiring.Component):
-    """Activations in, raw accumulators out.
+    """A tile: activations in, raw accumulators out.
 
     Streams words of activations (`hw.tile.buffer.InputBuffer`) into the arrays' engines and beats of sums
     (`hw.tile.output.output_layout`) out; images follow each other without a signal between them.
@@ -64,6 +64,7 @@ class Tile(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect input buffer, engines, accumulators, splice and output stage."""
         m = Module()
         m.submodules.input_buffer = buffer = self.buffer
         m.submodules.splice = splice = Splice(self.p)
@@ -91,7 +92,7 @@ class Tile(wiring.Component):
         return m
 
     def _array(self, m: Module, k: int, engine: Shared, accumulator: Shared, splice: Splice) -> None:
-        """Everything of reader ``k``."""
+        """Connect engine, macros and accumulator of reader ``k``."""
         wiring.connect(m, engine.tag, accumulator.tag)
         crossbars = [getattr(self, f"crossbar_{index}") for index in self.p.tile.read_together[k]]
         if len(crossbars) == 1:
@@ -115,7 +116,7 @@ class Tile(wiring.Component):
         ]
 
     def _move(self, k: int) -> Value:
-        """The load plan's move of reader ``k`` in the buffer's next cycle."""
+        """Return the load plan's move of reader ``k`` in the buffer's next cycle."""
         own = self.p.engines[k]
         moves = [move_value(own, move) for move in self.p.load.moves[k]]
         return lookup(moves, self.buffer.index, width=move_layout(own).size)
