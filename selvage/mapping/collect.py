@@ -26,19 +26,19 @@ class CollectPlan:
 
     @property
     def words(self) -> int:
-        """Of one step."""
+        """Words of one step."""
         return len(self.sources[0])
 
 
 @dataclass(frozen=True, eq=False)
 class Leaving:
-    """The beats of all tiles of a placement."""
+    """The beats that leave all tiles of a placement."""
 
     placement: Placement
 
     @cached_property
     def beats(self) -> list[Integers]:
-        """By tile (beats, values of a beat): the output id of each value, -1 where there is none."""
+        """The output id of each value by tile, (beats, values of a beat), -1 where there is none."""
         placement, found, known = self.placement, [], {}
         for tile in placement.tiles:
             first = int(tile.arrays[0].blocks[0].outputs[0])
@@ -76,12 +76,14 @@ class Leaving:
         return min(WIDEST, self.lanes)
 
     def words(self, lanes: int) -> int:
-        """Of a step, with so many channels each."""
+        """Return the words of a step, with ``lanes`` channels each."""
         return len(self.order) // lanes
 
     def places(self, lanes: int) -> list[Integers] | None:
-        """By tile, of each word of a step the place of its first value among those of all beats, -1 where the tile
-        does not have it. None: some tile does not have so many channels side by side."""
+        """Return by tile, for each word of a step, the place of its first value among those of all beats.
+
+        It is -1 where the tile does not have the word. None: some tile does not have so many channels side by side.
+        """
         if self.placement.layer.outputs % lanes or lanes & lanes - 1:
             return None
         words, found = self.order.reshape(-1, lanes), []
@@ -99,7 +101,7 @@ class Leaving:
         return found
 
     def plan(self, lanes: int) -> CollectPlan | None:
-        """With so many channels a word; None where some tile does not have them side by side."""
+        """Return the plan with ``lanes`` channels a word; None where some tile lacks them side by side."""
         if (places := self.places(lanes)) is None:
             return None
         sources = []

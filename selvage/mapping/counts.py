@@ -17,6 +17,7 @@ class StaticCounts:
 
     @classmethod
     def of(cls, placement: Placement) -> "StaticCounts":
+        """Count what one read of every OU of ``placement`` takes."""
         chip = placement.chip
         reads = conversions = driven = cells = 0
         for tile in placement.tiles:
@@ -33,13 +34,13 @@ class StaticCounts:
 
 
 def table_bits(layer: Layer) -> tuple[int, int]:
-    """Of a kernel's output id; of a pattern block's mask, channel and number of kernels."""
+    """Return the bits of a kernel's output id, and of a pattern block's mask, channel and number of kernels."""
     channel, output = (max(1, (count - 1).bit_length()) for count in (layer.channels, layer.outputs))
     return output, layer.kernel[0] * layer.kernel[1] + channel + output + 1
 
 
 def index_bits(placement: Placement) -> int:
-    """Bits of the tables that reordered kernels and row lists need; 0 where the order is the layer's.
+    """Return the bits of the tables for reordered kernels and row lists; 0 where the order is the layer's.
 
     Pattern: an output id for each kernel; mask, channel and number of kernels for each block. Row lists
     (sre): a row for each row of a block, an output id for each weight. P and N share them.

@@ -58,7 +58,7 @@ def place_pattern_planes(
 
 
 def _squeezed(rows: RowSet, block: PatternBlock, chip: Chip, parameters: SmeParameters) -> tuple[NDArray, Integers]:
-    """Codes (h, n) and shifts (h,) of a block."""
+    """Return codes (h, n) and shifts (h,) of a block."""
     matrix = rows.weights[block.taps[:, None], block.channel, block.columns]
     return squeezed(matrix, chip.weight_bits, parameters.squeeze, truncate=parameters.truncate)
 
@@ -73,7 +73,7 @@ def _plane(
     *,
     keep: bool = False,
 ) -> list[LogicalArray]:
-    """Arrays of the blocks that hold something in a plane; with ``keep`` of all."""
+    """Return the arrays of the blocks that hold something in a plane; with ``keep`` of all blocks."""
     bits = plane * chip.cell_bits
     digits = {
         id(block): np.maximum(squeezes[id(block)][0] * polarity, 0) >> bits & 2**chip.cell_bits - 1 for block in blocks

@@ -24,7 +24,7 @@ LEAST_GAIN = 0.05  # of the arrays: less is not worth other weights
 
 
 def worth(planes: int, dense: int) -> bool:
-    """Whether `auto` takes planes: they change weights, so they must save some arrays for it."""
+    """Return whether `auto` takes planes: they change weights, so they must save some arrays for it."""
     return planes <= (1 - LEAST_GAIN) * dense
 
 
@@ -44,7 +44,7 @@ class SmeParameters:
     sort: bool = False
 
     def check(self, chip: Chip, schedule: str = "auto") -> None:
-        """`InputError` when ``chip`` cannot have weights like these, or planes the schedule."""
+        """Raise `InputError` when ``chip`` cannot have weights like these, or planes the schedule."""
         bits = chip.weight_bits
         if not 1 <= self.significant_bits <= bits:
             raise InputError(
@@ -113,7 +113,7 @@ def place_sme(
 def sme_crossbars(
     layer: Layer, codes: NDArray, chip: Chip, parameters: SmeParameters, schedule: str = "auto"
 ) -> tuple[int, NDArray]:
-    """Arrays that `place_sme` would take for quantised ``codes``, without their cells; effective weights."""
+    """Return the arrays that `place_sme` would take for quantised ``codes``, without cells; effective weights."""
     blocks, effective = _blocks(layer, codes, chip, choose(layer, schedule), parameters)
     return sum(len(block.arrays) for block in blocks), effective
 
@@ -121,7 +121,7 @@ def sme_crossbars(
 def _blocks(
     layer: Layer, codes: NDArray, chip: Chip, schedule: str, parameters: SmeParameters
 ) -> tuple[list[_ColumnBlock], NDArray]:
-    """All column blocks, and the weights that they stand for."""
+    """Return all column blocks, and the weights that they stand for."""
     taps, sweep, effective = taps_of(layer, schedule), sweep_of(layer, schedule), np.zeros_like(codes)
     kernel, phases = kernel_view(layer, effective), sorted(taps_by_phase(taps, sweep).items())
     blocks = []
@@ -138,14 +138,14 @@ def _blocks(
 
 
 def _joined_groups(layer: Layer, chip: Chip, taps: int) -> list[range]:
-    """Groups of channels that share an array along its diagonal."""
+    """Return groups of channels that share an array along its diagonal."""
     rows, columns = taps * layer.channels // layer.groups, layer.outputs // layer.groups
     many = max(1, min(chip.rows // rows, chip.columns // columns))
     return [range(first, min(first + many, layer.groups)) for first in range(0, layer.groups, many)]
 
 
 def _diagonal(parts: list[RowSet]) -> RowSet:
-    """Row sets of neighbouring groups as one, zeros between them."""
+    """Return the row sets of neighbouring groups as one, zeros between them."""
     if len(parts) == 1:
         return parts[0]
     t, c, n = parts[0].weights.shape
@@ -156,7 +156,7 @@ def _diagonal(parts: list[RowSet]) -> RowSet:
 
 
 def _put_back(kernel: NDArray, block: _ColumnBlock, taps: list[tuple[int, int]], groups: range) -> None:
-    """A block's effective weights to their places in ``kernel`` (`mapping.rows.kernel_view`)."""
+    """Put a block's effective weights to their places in ``kernel`` (`mapping.rows.kernel_view`)."""
     c, m = kernel.shape[3:]
     values = block.effective.reshape(len(taps), len(groups) * c, -1)
     group, output = np.divmod(block.rows.outputs % (len(kernel) * m), m)
@@ -167,7 +167,7 @@ def _put_back(kernel: NDArray, block: _ColumnBlock, taps: list[tuple[int, int]],
 
 
 def _column_blocks(rows: RowSet, chip: Chip, parameters: SmeParameters) -> Iterator[_ColumnBlock]:
-    """A row set cut to the width of an array, columns of zeros left out, each part squeezed."""
+    """Return a row set cut to the width of an array, columns of zeros left out, each part squeezed."""
     some = rows.weights.any(axis=(0, 1))
     columns = np.flatnonzero(some) if some.any() else np.zeros(1, np.int64)
     for first in range(0, len(columns), chip.columns):
@@ -187,7 +187,7 @@ def _column_blocks(rows: RowSet, chip: Chip, parameters: SmeParameters) -> Itera
 
 
 def _planes(magnitudes: NDArray, order: Integers, chip: Chip, parameters: SmeParameters) -> list[_Plane]:
-    """Planes of one polarity that hold something, chunk of rows by chunk, the most significant first."""
+    """Return planes of one polarity that hold something, chunk of rows by chunk, the most significant first."""
     used = np.bitwise_or.reduce(magnitudes, axis=1)
     digit = 2**chip.cell_bits - 1
     found = []
@@ -201,12 +201,12 @@ def _planes(magnitudes: NDArray, order: Integers, chip: Chip, parameters: SmePar
 
 
 def _wide(block: RowSet, chip: Chip) -> int:
-    """Columns of a band."""
+    """Return the columns of a band."""
     return -(-len(block.outputs) // chip.ou_cols) * chip.ou_cols
 
 
 def _side_by_side(planes: list[_Plane], rows: RowSet, chip: Chip, parameters: SmeParameters) -> list[list[_Plane]]:
-    """Planes that share an array: narrow blocks of the same rows, or of any where each has its own list."""
+    """Return planes that share an array: narrow blocks of the same rows, or of any where each has its own list."""
     many = max(1, chip.columns // _wide(rows, chip))
     chunks = [list(own) for _, own in groupby(planes, key=lambda plane: plane.chunk)]
     if _whole_weights(rows, chip, parameters):
@@ -216,7 +216,7 @@ def _side_by_side(planes: list[_Plane], rows: RowSet, chip: Chip, parameters: Sm
 
 
 def _whole_weights(rows: RowSet, chip: Chip, parameters: SmeParameters) -> int:
-    """Slices of a weight where a column block is so narrow that one OU reads several planes; else 0.
+    """Return the slices of a weight where a column block is so narrow that an OU reads several planes; else 0.
 
     Fewer columns than an OU has: a band for each plane would leave lanes idle.
     """
@@ -228,7 +228,7 @@ def _whole_weights(rows: RowSet, chip: Chip, parameters: SmeParameters) -> int:
 def _array(
     block: _ColumnBlock, polarity: int, planes: list[_Plane], chip: Chip, parameters: SmeParameters
 ) -> LogicalArray:
-    """The array of some planes; rows of one shift in a block of their own when sorted."""
+    """Return the array of some planes; rows of one shift in a block of their own when sorted."""
     whole = _whole_weights(block.rows, chip, parameters)
     array = LogicalArray(slices=whole or 1)
     together = [planes] if not parameters.compact else [[plane] for plane in planes]
@@ -246,7 +246,7 @@ def _array(
 def _piece(
     block: _ColumnBlock, polarity: int, rows: Integers, bits: list[int], whole: int, chip: Chip, *, sort: bool
 ) -> Piece:
-    """Some rows of a column block: a band for each plane that begins at ``bits``, or ``whole`` slices."""
+    """Return some rows of a column block: a band for each plane that begins at ``bits``, or ``whole`` slices."""
     tap, channel = np.divmod(rows, block.rows.weights.shape[1])
     magnitudes, digit = np.maximum(block.codes[rows] * polarity, 0), 2**chip.cell_bits - 1
     if whole:

@@ -51,7 +51,7 @@ def place_sre(
 
 
 def _arrays(rows: RowSet, chip: Chip, *, keep: bool) -> list[LogicalArray]:
-    """Arrays of a row set; with ``keep`` one weight of an empty one."""
+    """Return the arrays of a row set; with ``keep`` one weight of an empty one."""
     some = np.flatnonzero(rows.weights.any(axis=(0, 1)))
     columns = some if len(some) or not keep else np.zeros(1, np.int64)
     each = max(1, chip.ou_cols // chip.slices)  # weights of a column group

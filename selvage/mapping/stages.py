@@ -17,8 +17,11 @@ from selvage.mapping.placement import Array, Placement
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One node of the network in gateware, or a part of one; ``sources`` and ``output`` are tensors, ``name`` no other
-    stage has. ``part_of``: the node's name, where it is another."""
+    """One node of the network in gateware, or a part of one.
+
+    ``sources`` and ``output`` are tensors, ``name`` no other stage has. ``part_of``: the node's name, where it is
+    another.
+    """
 
     name: str
     sources: tuple[Tensor, ...]
@@ -27,7 +30,7 @@ class Stage:
 
     @property
     def node_name(self) -> str:
-        """Of the node that it is a part of."""
+        """Name of the node that it is a part of."""
         return self.part_of or self.name
 
 
@@ -81,7 +84,7 @@ class ResizeStage(Stage):
 
 @dataclass(frozen=True, eq=False)
 class ReshapeStage(Stage):
-    """Words of a pixel as those of a map."""
+    """Words of a pixel as words of a map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +103,11 @@ class NetworkPlan:
 
     @property
     def arrays(self) -> list[Array]:
-        """Of all layers, tile by tile: the order of the macros at a network's pins."""
+        """Arrays of all layers, tile by tile: the order of the macros at a network's pins."""
         return [array for stage in self.layers for tile in stage.placement.tiles for array in tile.arrays]
 
     def readers(self, name: str) -> list[tuple[Stage, int]]:
-        """Stages that read tensor ``name``, and as which of their sources."""
+        """Return the stages that read tensor ``name``, and as which of their sources."""
         return [(s, k) for s in self.stages for k, source in enumerate(s.sources) if source.name == name]
 
     @cached_property
@@ -176,7 +179,7 @@ class NetworkPlan:
 
     @staticmethod
     def _held(stage: Stage) -> float:
-        """Images that a stage lags behind what enters it: the lines its first outputs need, and one under way."""
+        """Return how many images a stage lags behind its input: the lines its first outputs need, and one under way."""
         if isinstance(stage, LayerStage):
             layer = stage.placement.layer
             transposed = layer.op == "conv_transpose"
@@ -189,7 +192,7 @@ class NetworkPlan:
 
     @staticmethod
     def _lag(stage: Stage) -> Fraction:
-        """Images of its input below the one an output pixel lies in, that it takes to make the pixel."""
+        """Return the images of its input, below the one an output pixel lies in, that it takes to make the pixel."""
         lines = Fraction()
         if isinstance(stage, LayerStage):
             sweep = stage.placement.sweep
@@ -203,7 +206,7 @@ class NetworkPlan:
 
 
 def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPlan:
-    """Stages of ``graph``, its layers placed as ``placements`` say by node name.
+    """Return the stages of ``graph``, its layers placed as ``placements`` say by node name.
 
     `InputError`: a factor of a requantisation is beyond what the output stage holds.
     """
@@ -218,7 +221,7 @@ def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPl
 
 
 def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement], taken: set[str]) -> list[Stage]:
-    """Stages of a node; names of parts are added to the names that are ``taken``."""
+    """Return the stages of a node; names of parts are added to the names that are ``taken``."""
     own = (node.name, tuple(sources), node.output)
     match node:
         case Matrix():
@@ -243,7 +246,7 @@ def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placemen
 
 
 def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Tensor:
-    """A source of a concatenation as codes of its output: through a table where scales differ."""
+    """Return a source of a concatenation in the format of its output: through a table where scales differ."""
     codes = all_codes(source.format)
     entries = moved(codes[None, :], source, node.output)[0]
     if (entries == codes).all():
@@ -254,7 +257,7 @@ def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Ten
 
 
 def _free(stem: str, taken: set[str]) -> str:
-    """``stem``, or with as many dots behind as no other name has; ``taken`` from now on."""
+    """Return ``stem``, or with as many dots behind as no other name has; add it to ``taken``."""
     while stem in taken:
         stem += "."
     taken.add(stem)
