@@ -76,7 +76,7 @@ class Layer(BaseModel):
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Of ONNX's weight tensor: M, C/g, KH, KW; C, M/g, KH, KW transposed; C, M dense."""
+        """Shape of ONNX's weight tensor: M, C/g, KH, KW; C, M/g, KH, KW transposed; C, M dense."""
         if self.op == "dense":
             return self.channels, self.outputs
         if self.op == "conv_transpose":
@@ -99,6 +99,7 @@ class InputFormat:
 
     @property
     def raw_range(self) -> tuple[int, int]:
+        """Smallest and largest raw value."""
         if self.raw_signed:
             return -(2 ** (self.raw_bits - 1)), 2 ** (self.raw_bits - 1) - 1
         return 0, 2**self.raw_bits - 1

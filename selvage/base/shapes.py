@@ -13,12 +13,14 @@ SHAPES = Path(__file__).parents[1] / "shapes"
 
 
 def ready_networks() -> list[str]:
-    """Names of the tables in ``shapes/``."""
+    """Return the names of the tables in ``shapes/``."""
     return sorted(path.stem for path in SHAPES.glob("*.csv"))
 
 
 def load_network(name: str) -> list[Layer]:
-    """Layers of the network ``name``, in order. A line that begins with # names the source.
+    """Return the layers of the network ``name``, in order.
+
+    A line that begins with # names the source.
 
     Columns: name, op, channels, outputs, height, width (of the input), kernel, stride, pad,
     output_padding, groups; square kernels, the same pad on all sides. `InputError`: no such table.
