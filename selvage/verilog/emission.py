@@ -51,7 +51,7 @@ class _Signal:
 
 
 def rewrite(text: str) -> str:
-    """All modules of a text."""
+    """Rewrite all modules of a text."""
     parts = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
     return "".join(_Module(part).text() if "\nendmodule" in part else part for part in parts)
 
@@ -65,7 +65,11 @@ def _written(name: str) -> str:
 
 
 def _short(concatenation: re.Match) -> str:
-    """A part many times over is written once; of many parts, groups: Icarus copies what it has so far at each part."""
+    """Shorten a concatenation.
+
+    A part many times over is written once. Of many parts groups are made: Icarus copies what it has so far at each
+    part.
+    """
     parts = []
     for part, same in groupby(concatenation[1].split(", ")):
         count = len(list(same))
@@ -77,12 +81,15 @@ def _short(concatenation: re.Match) -> str:
 
 
 def _joined(parts: list[str]) -> str:
-    """The highest first."""
+    """Return the concatenation of ``parts``, the highest first."""
     return f"{{ {', '.join(parts)} }}" if len(parts) > 1 else parts[0]
 
 
 def _asked_once(writes: re.Match) -> str:
-    """Writes to parts of a word, when there are any. Not of many parts, which would take Yosys half an hour to read."""
+    """Put writes to parts of a word in one condition that asks whether there are any.
+
+    Not of many parts, which would take Yosys half an hour to read.
+    """
     if writes[0].count("<=") > PARTS:
         return writes[0]
     return f"    if (| {writes[1]}) begin\n{re.sub('^', '  ', writes[0], flags=re.MULTILINE).rstrip(' ')}    end\n"
@@ -130,7 +137,7 @@ class _Module:
         return CONCATENATION.sub(_short, f"{self.head}{declared}{assigned}{self.rest}{block}{self.tail}")
 
     def _fresh(self, base: str) -> str:
-        """A name that is new, ``base`` and a number."""
+        """Return a new name: ``base`` and a number."""
         name = f"{base}_{self.numbers[base]}"
         while name in self.names:
             self.numbers[base] += 1
@@ -139,7 +146,7 @@ class _Module:
         return name
 
     def _declare(self, kind: str, base: str, width: int, start: int | None = None) -> str:
-        """A new signal."""
+        """Declare a new signal and return its name."""
         name = self._fresh(base)
         self.signals[name] = _Signal({kind}, width, True, start)
         value = "" if start is None else f" = {width}'h{start:x}"
@@ -148,7 +155,7 @@ class _Module:
         return name
 
     def _slice(self, text: str) -> _Slice | None:
-        """What a text of a name, or of bits of it, says."""
+        """Return the slice that a text names, a signal or bits of it; None where it is neither."""
         found = PART.fullmatch(text) or PART.fullmatch(f"{text} ")
         own = self.signals.get(_raw(found[1])) if found else None
         if found is None or own is None or not own.plain:
@@ -162,7 +169,7 @@ class _Module:
         return [self._slice(part[0].rstrip(" ")) for part in PART.finditer(left)]
 
     def _drive_whole(self) -> None:
-        """A net whose pieces are assigned one by one is a concatenation of nets."""
+        """Drive each net whose pieces are assigned one by one by a concatenation of nets."""
         targets = [self._targets(left) for left, _ in self.assignments]
         wholes = self._driven_in_pieces(targets)
         pieces: dict[str, dict[int, str]] = defaultdict(dict)  # by net and lowest bit
@@ -185,8 +192,10 @@ class _Module:
         self.assignments = kept
 
     def _driven_in_pieces(self, targets: list[list[_Slice | None]]) -> set[str]:
-        """Nets all of whose bits assignments drive, several of them, that do not depend on other bits of their own, and
-        share an assignment with such nets alone."""
+        """Return the nets whose every bit is driven by part-select assigns.
+
+        They do not depend on themselves, and share an assignment only with such nets.
+        """
         found: dict[str, set[int]] = defaultdict(set)
         beside: list[set[str]] = []
         out: set[str] = set()
@@ -207,7 +216,7 @@ class _Module:
         return set(found) - out
 
     def _drop_unread(self) -> None:
-        """Nets that nothing reads, which are what is left of wider ones."""
+        """Drop nets that nothing reads, which are what is left of wider ones."""
         counted = Counter(_raw(token) for token in TOKEN.findall(self.head + self.rest))
         reads = [{_raw(token) for token in TOKEN.findall(right)} for _, right in self.assignments]
         for own in [*reads, *({_raw(token) for token in TOKEN.findall(value)} for _, value in self.registers)]:
@@ -228,12 +237,12 @@ class _Module:
         return name in self.signals and self.signals[name].kinds == {"wire"}
 
     def _remove(self, names: set[str]) -> None:
-        """Nets and what drives them."""
+        """Remove nets and what drives them."""
         self.assignments = [own for own in self.assignments if _raw(own[0]) not in names]
         self.declarations = [own for own in self.declarations if own[0] not in names]
 
     def _add_side_by_side(self) -> None:
-        """Sums of lanes of registers or ports that only stand side by side: one function of those."""
+        """Make one function of sums of registers or ports that only stand side by side in a concatenation."""
         counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
         sums = {_raw(left): right for left, right in self.assignments if SUM.fullmatch(right)}
         gone: set[str] = set()
@@ -249,7 +258,7 @@ class _Module:
         self._remove(gone)
 
     def _lane(self, text: str, place: _Slice) -> tuple[_Slice, str, _Slice] | None:
-        """Operands and sign of a sum whose lowest bits are at ``place``."""
+        """Return operands and sign of a sum whose lowest bits are at ``place``; None where it is no such sum."""
         found = SUM.fullmatch(text)
         if found is None or place.low:
             return None
@@ -257,14 +266,14 @@ class _Module:
         return (first, found[5], second) if first and second else None
 
     def _operand(self, text: str, width: int) -> _Slice | None:
-        """What ``text`` says when it is ``width`` bits of an input or a register."""
+        """Return the slice that ``text`` names when it is ``width`` bits of an input or a register; else None."""
         own = self._slice(text.rstrip(" "))
         if own is None or own.width != width or not self.signals[own.name].kinds & {"input", "reg"}:
             return None
         return own
 
     def _function(self, width: int, lanes: list[tuple[_Slice, str, _Slice]]) -> str:
-        """The call of a function of ``lanes``."""
+        """Declare a function of ``lanes`` and return its call."""
         name = self._fresh("sums")
         read = dict.fromkeys(own.name for first, _, second in lanes for own in (first, second))
         local = {own: self._fresh("operand") for own in read}
@@ -278,7 +287,7 @@ class _Module:
         return f"{name}({', '.join(map(_written, read))})"
 
     def _share_vectors(self) -> None:
-        """Narrow registers become names of parts of vectors."""
+        """Make narrow registers names of parts of vectors."""
         counted = Counter(name for name, _ in self.registers)
         narrow, wide = [], []
         for name, value in self.registers:
@@ -304,7 +313,7 @@ class _Module:
         self.assignments += [(_written(name), self._text(part)) for name, part in place.items()]
 
     def _copies(self, registers: list[_Register], place: dict[str, _Slice]) -> tuple[list[_Copy], list[_Register]]:
-        """Registers that take neighbouring bits of one net, which they need no concatenation for, and the others."""
+        """Return registers that take neighbouring bits of one net, which need no concatenation, and the others."""
         runs: list[tuple[list[_Register], _Slice | None]] = []
         for name, value in registers:
             bits = self._slice(value)
@@ -320,7 +329,7 @@ class _Module:
         return copies, [entry for own, bits in runs if not bits or len(own) == 1 for entry in own]
 
     def _vectors(self, registers: list[_Register]) -> list[list[_Register]]:
-        """As many to a vector as fit."""
+        """Return groups of registers, as many to a vector as fit."""
         found: list[list[_Register]] = []
         size = VECTOR
         for own in registers:
@@ -333,7 +342,10 @@ class _Module:
         return found
 
     def _vector(self, registers: list[_Register], place: dict[str, _Slice]) -> str:
-        """A register that holds ``registers``, the first lowest. They are but names from now on."""
+        """Merge ``registers`` into one vector register, the first lowest; return its name.
+
+        Each is a wire from now on that aliases its slice.
+        """
         at = start = 0
         for name, _ in registers:
             own = self.signals[name]
@@ -352,7 +364,7 @@ class _Module:
         return vector
 
     def _enable_wide(self) -> None:
-        """Wide registers that mostly keep their value are not taken up meanwhile."""
+        """Move wide registers that mostly keep their value behind their enables, where they cost nothing meanwhile."""
         counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
         choices = {_raw(left): CHOICE.fullmatch(right) for left, right in self.assignments}
         kept, gone = [], set()
@@ -371,7 +383,7 @@ class _Module:
         self._remove(gone)
 
     def _texts(self) -> list[str]:
-        """All in which a net may be read."""
+        """Return all texts in which a net may be read."""
         return [
             self.rest,
             *(right for _, right in self.assignments),
@@ -379,7 +391,7 @@ class _Module:
         ]
 
     def _text(self, part: _Slice, names: Mapping[str, str] | None = None) -> str:
-        """As short as can be; signals by other ``names``."""
+        """Return the shortest text of a slice; signals by other ``names``."""
         name = _written((names or {}).get(part.name, part.name))
         if part.width == self.signals[part.name].width:
             return name

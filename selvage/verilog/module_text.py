@@ -48,12 +48,12 @@ class ParsedModule:
 
 
 def raw_name(name: str) -> str:
-    """A name without its escape."""
+    """Return a name without its escape."""
     return name.removeprefix("\\").rstrip(" ")
 
 
 def parse_module(match: re.Match) -> ParsedModule:
-    """Of a match of `MODULE`."""
+    """Return the module of a match of `MODULE`."""
     signals: dict[str, ParsedSignal] = {}
 
     def declared(found: re.Match) -> str:

@@ -70,7 +70,7 @@ def convert_modules(
     notes: Mapping[str, str] | None = None,
     prefix: str = "",
 ) -> list[ModuleFile]:
-    """``component`` as module ``name`` with all that it instantiates, modules before those that use them.
+    """Return ``component`` as module ``name`` with all that it instantiates, modules before those that use them.
 
     ``notes`` say what a place in the hierarchy (``network.stage_0``) is; ``prefix`` begins all names but ``name``.
     """
@@ -113,7 +113,10 @@ def convert_modules(
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Amaranth makes objects by the million and drops few: looking for garbage takes longer the more there are."""
+    """Suspend garbage collection.
+
+    Amaranth makes objects by the million and drops few: looking for garbage takes longer the more there are.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -124,7 +127,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _keep(text: str) -> str:
-    """All modules keep their hierarchy but those which are but a place for a shared one (`hw.lib.shared.Shared`)."""
+    """Keep the hierarchy of all modules but those that only hold a shared one (`hw.lib.shared.Shared`)."""
     found = []
     for part in re.split(r"(?<=\nend\n)", text):
         stands_in = re.search(r"^  cell \S+ \\shared$", part, re.MULTILINE)
@@ -135,7 +138,7 @@ def _keep(text: str) -> str:
 
 
 def _untangle(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None:
-    """Where bits of a wire are copies of other bits of it, a second wire takes what is driven: no loop.
+    """Give what is driven a second wire where bits of a wire are copies of its other bits: no loop.
 
     Of copies that follow from copies the last ones come first, and the others are those of the second wire.
     """
@@ -146,7 +149,7 @@ def _untangle(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None
 
 
 def _copied(module: ParsedModule) -> dict[str, set[int]]:
-    """By wire, bits that follow from others of it; those that follow from such bits, where there are any."""
+    """Return by wire bits that follow from others of it; those that follow from such bits, where there are any."""
     found: dict[str, list[tuple[set[int], set[int]]]] = {}  # of each assignment bits that are set, and read
     for left, right in ASSIGNMENT.findall(module.body):
         for name in _own_copies(left, right):
@@ -160,7 +163,7 @@ def _copied(module: ParsedModule) -> dict[str, set[int]]:
 
 
 def _bits(name: str, text: str) -> set[int]:
-    """Of a wire, in one side of an assignment."""
+    """Return the bits of a wire in one side of an assignment."""
     parts = [found for found in TARGET.finditer(text) if raw_name(found[1]) == name]
     return {bit for own in parts for bit in range(int(own[3] or own[2]), int(own[2]) + 1)}
 
@@ -171,7 +174,7 @@ def _second_wires(
     copied: Mapping[str, set[int]],
     elsewhere: Mapping[str, set[int]],
 ) -> None:
-    """A second wire for each of ``copied``, with what is driven, of which these bits are copies."""
+    """Return a second wire for each of ``copied``, with what is driven, of which these bits are copies."""
 
     def given(text: str, names: Iterable[str]) -> str:
         return TOKEN.sub(
@@ -204,12 +207,12 @@ def _second_wires(
 
 
 def _own_copies(left: str, right: str) -> set[str]:
-    """Wires of which an assignment sets some bits and reads others."""
+    """Return the wires of which an assignment sets some bits and reads others."""
     return {raw_name(token) for token in TOKEN.findall(left)} & {raw_name(token) for token in TOKEN.findall(right)}
 
 
 def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """First and last of those that follow each other."""
+    """Return first and last of those that follow each other."""
     found: list[tuple[int, int]] = []
     for number in sorted(numbers):
         if found and found[-1][1] == number - 1:
@@ -220,7 +223,10 @@ def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _signal_names(module: ParsedModule, inner: Names) -> dict[str, str]:
-    """Of signals and instances. What is no port has no instance's name: it would hide it from what stands below."""
+    """Return names of signals and instances.
+
+    What is no port has no instance's name: it would hide it from what stands below.
+    """
     ports = [own.name for own in module.signals.values() if own.direction]
     names = Names()
     found = plain_names((own for own in ports if own not in module.meanings), names)
@@ -233,7 +239,7 @@ def _signal_names(module: ParsedModule, inner: Names) -> dict[str, str]:
 
 
 def _tell_ports(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None:
-    """What the nameless ports of the modules below carry: the signal of this one, or its part, that they are joined to.
+    """Name the nameless ports of the modules below after the signal, or its part, that they are joined to.
 
     Amaranth passes a part of a signal to where it is read by a port of its own, with a number for a name.
     """
@@ -264,7 +270,7 @@ def _children_first(modules: Mapping[str, ParsedModule], top: str) -> list[str]:
 
 
 def _render(module: ParsedModule, modules: Mapping[str, ParsedModule], called: Mapping[str, str]) -> str:
-    """All but the module's name."""
+    """Return the text of a module without its name."""
     child: ParsedModule | None = None
     lines = []
     for line in _contents(module).splitlines(keepends=True):
@@ -301,7 +307,7 @@ def _renamed(match: re.Match[str], module: ParsedModule, child: ParsedModule | N
 
 
 def _contents(module: ParsedModule) -> str:
-    """The body; a memory that starts with the same word everywhere is filled in a loop, and no cases overlap."""
+    """Return the body; a memory that starts with one word everywhere is filled in a loop, and no cases overlap."""
     names = Names(module.names.values())
 
     def loop(found: re.Match) -> str:
@@ -332,7 +338,7 @@ def _header(
     notes: Mapping[str, str],
     generator: str,
 ) -> str:
-    """What the module is, its parameters, its generator; no date, no path."""
+    """Return what the module is, its parameters, its generator; no date, no path."""
     lines = []
     for origin in origins[:3]:
         note = notes.get(origin) or _purpose(components.get(origin)) or _place(origin)
@@ -347,7 +353,7 @@ def _header(
 
 
 def _purpose(component: wiring.Component | None) -> str:
-    """First sentence of what the component says of itself."""
+    """Return the first sentence of what the component says of itself."""
     text = " ".join((type(component).__doc__ or "").split("\n\n")[0].split()) if component else ""
     return text if len(text) < 110 else text.split(". ")[0].removesuffix(".") + "."
 
@@ -358,7 +364,7 @@ def _place(origin: str) -> str:
 
 
 def _parameters(component: wiring.Component | None) -> list[str]:
-    """Numbers and switches among a component's parameters."""
+    """Return the numbers and switches among a component's parameters."""
     own = getattr(component, "p", None)
     if own is None or not hasattr(own, "__dataclass_fields__"):
         return []
