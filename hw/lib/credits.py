@@ -27,7 +27,7 @@ class StepCredits(wiring.Component):
 
     def __init__(self, arrays: int, init: int) -> None:
         self.init = init
-        ready = Out(1, init=int(init > 0))  # pyright: ignore[reportCallIssue]  # the stubs lack init
+        ready = Out(1, init=int(init > 0))  # pyright: ignore[reportCallIssue]  # stubs lack it
         super().__init__({"given": In(arrays), "taken": In(1), "there": Out(arrays), "ready": ready})
 
     def elaborate(self, platform: object) -> Module:

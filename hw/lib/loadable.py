@@ -77,12 +77,12 @@ def split_table(m: Module, table: TableInterface, sizes: Sequence[int]) -> list[
     base, parts = 0, []
     for k, size in enumerate(sizes):
         part = TableInterface(table_signature(size), path=(f"part_{k}",))
-        own = table.write
+        write = table.write
         if base:
-            own &= table.address >= base
+            write &= table.address >= base
         if k < len(sizes) - 1:
-            own &= table.address < base + size
-        m.d.comb += [part.write.eq(own), part.address.eq(table.address - base), part.data.eq(table.data)]
+            write &= table.address < base + size
+        m.d.comb += [part.write.eq(write), part.address.eq(table.address - base), part.data.eq(table.data)]
         parts.append(part)
         base += size
     return parts
@@ -98,7 +98,7 @@ def loaded_registers(
     """
     found = {}
     for k, (name, (shape, init)) in enumerate(fields.items()):
-        found[name] = own = Signal(Shape.cast(shape), init=init, reset_less=True, name=name)
+        found[name] = register = Signal(Shape.cast(shape), init=init, reset_less=True, name=name)
         with m.If(table.write & (table.address == k)):
-            m.d.sync += own.eq(table.data)
+            m.d.sync += register.eq(table.data)
     return found

@@ -25,7 +25,7 @@ def lookup(values: Sequence[int], index: ValueLike, *, width: int | None = None)
     if stride * len(values) > LONGEST and width > 1:
         low = width // 2
         parts = [([v % 2**low for v in values], low), ([v >> low for v in values], width - low)]
-        return Cat(lookup(own, index, width=bits) for own, bits in parts)
+        return Cat(lookup(part, index, width=bits) for part, bits in parts)
     table = sum(value << stride * k for k, value in enumerate(values))
     return Const(table, stride * len(values)).word_select(index, stride)[:width]
 
@@ -96,7 +96,7 @@ def first_set(m: Module, bits: Value, count: int) -> tuple[Value, Value]:
         room = [before < count - taken if taken < count else Const(0) for taken in range(4)]
         for k, bit in enumerate(four):
             # Which of them it is among the four is a table of those below it.
-            ranks = [own.bit_count() for own in range(2**k)]
+            ranks = [mask.bit_count() for mask in range(2**k)]
             chosen.append(bit & Cat(room[rank] for rank in ranks).bit_select(four[:k], 1))
     return Cat(chosen), below[-1] > count
 
@@ -111,8 +111,8 @@ def sums_below(m: Module, terms: Sequence[Value]) -> list[Value]:
     half = len(terms) // 2
     low, high = sums_below(m, terms[:half]), sums_below(m, terms[half:])
     # Named, or each sum would write out all sums that it is made of.
-    found = [Signal(len(own + low[-1]), name=f"below_{len(terms)}") for own in high]
-    m.d.comb += [signal.eq(low[-1] + own) for signal, own in zip(found, high, strict=True)]
+    found = [Signal(len(term + low[-1]), name=f"below_{len(terms)}") for term in high]
+    m.d.comb += [signal.eq(low[-1] + term) for signal, term in zip(found, high, strict=True)]
     return [*low[:-1], *found]
 
 
@@ -132,7 +132,7 @@ def total(terms: Sequence[Value]) -> Value:
 def adder_tree(m: Module, terms: Sequence[Value], depth: int) -> Value:
     """Return the sum of ``terms``, ``depth`` cycles later: a register behind each level of adders."""
     for _ in range(depth):
-        sums = [own + other for own, other in zip(terms[::2], terms[1::2], strict=False)]
+        sums = [first + other for first, other in zip(terms[::2], terms[1::2], strict=False)]
         sums += terms[len(sums) * 2 :]
         terms = [Signal(value.shape(), name="partial", reset_less=True) for value in sums]
         m.d.sync += [register.eq(value) for register, value in zip(terms, sums, strict=True)]

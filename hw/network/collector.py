@@ -35,7 +35,7 @@ def store_bits(beats: Sequence[int], values: Sequence[int], widths: Sequence[int
 
     By tile: ``beats`` of a step, ``values`` of a beat, the width of a value.
     """
-    return sum((2 << beat_bits(own)) * many * width for own, many, width in zip(beats, values, widths, strict=True))
+    return sum((2 << beat_bits(count)) * many * width for count, many, width in zip(beats, values, widths, strict=True))
 
 
 def beat_bits(beats: int) -> int:
@@ -154,9 +154,9 @@ class Collector(wiring.Component):
         ]
         words = [self._word(k, store, late) for k, store in enumerate(stores)]
         with m.If(enable):
-            totals = [total([own[lane] for own in words]) for lane in range(plan.lanes)]
+            totals = [total([word[lane] for word in words]) for lane in range(plan.lanes)]
             m.d.sync += [read.eq(go), late.eq(index), self.o.valid.eq(read)]
-            m.d.sync += self.o.payload.as_value().eq(Cat(fit(own, self.p.sum_width) for own in totals))
+            m.d.sync += self.o.payload.as_value().eq(Cat(fit(value, self.p.sum_width) for value in totals))
         return m
 
     def _word(self, k: int, store: StepStore, index: Value) -> list[Value]:

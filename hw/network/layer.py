@@ -68,8 +68,8 @@ class LayerParameters(TablesOfRequantizer):
         if not self.stage.requantization:
             return None
         m = self.stage.placement.layer.outputs
-        own = (self.collector.sum_width, self.leaving, m, self.output_bits, self.constants)
-        return RequantizerParameters(self.stage.requantization, *own)
+        settings = (self.collector.sum_width, self.leaving, m, self.output_bits, self.constants)
+        return RequantizerParameters(self.stage.requantization, *settings)
 
     @cached_property
     def raster(self) -> RasterParameters | None:
@@ -115,7 +115,7 @@ class LayerParameters(TablesOfRequantizer):
     def buffer_bits(self) -> int:
         """Bits of the input buffers, the queues before them, the step stores and the raster buffer."""
         inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
-        queues = sum(self.queue(own) * own.packed * own.bits for own in self.packers)
+        queues = sum(self.queue(packer) * packer.packed * packer.bits for packer in self.packers)
         queues += sum(self.ahead(p) * p.buffer.lanes * p.buffer.format.raw_bits for p in self.tiles)
         stores = store_bits(*self.stage.leaving.shape, self.widths)
         return inputs + queues + stores + (self.raster.buffer_bits if self.raster else 0)
@@ -146,15 +146,16 @@ class CrossbarLayer(wiring.Component):
         self.p = p = parameters
         # Tiles of equal structure are one module.
         self.tiles = [
-            library.shared((Tile, own.structure), lambda own=own: Tile(own, library=library), "tile") for own in p.tiles
+            library.shared((Tile, tile.structure), lambda tile=tile: Tile(tile, library=library), "tile")
+            for tile in p.tiles
         ]
-        self.macros = [macro for own in p.tiles for macro in own.macros]
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(self.macros)}
+        self.macros = [macro for tile in p.tiles for macro in tile.macros]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(self.macros)}
         bits = p.tiles[0].buffer.format.raw_bits
         inputs = {"i": In(stream.Signature(codes_layout(bits, p.lanes)))}
         if p.direct:
-            own = [stream.Signature(codes_layout(bits, tile.buffer.lanes)) for tile in p.tiles]
-            inputs = {f"i_{k}": In(signature) for k, signature in enumerate(own)}
+            signatures = [stream.Signature(codes_layout(bits, tile.buffer.lanes)) for tile in p.tiles]
+            inputs = {f"i_{k}": In(signature) for k, signature in enumerate(signatures)}
         super().__init__(
             {
                 **inputs,
@@ -173,7 +174,7 @@ class CrossbarLayer(wiring.Component):
         direct = [wiring.flipped(getattr(self, f"i_{k}")) for k in range(len(p.tiles))] if p.direct else None
         words = direct or self._inputs(m)
         crossbar = 0
-        for k, (own, tile) in enumerate(zip(p.tiles, self.tiles, strict=True)):
+        for k, (parameters, tile) in enumerate(zip(p.tiles, self.tiles, strict=True)):
             m.submodules[f"tile_{k}"] = tile
             wiring.connect(m, words[k], tile.i)
             store = getattr(collector, f"i_{k}")
@@ -183,7 +184,7 @@ class CrossbarLayer(wiring.Component):
                 tile.o.ready.eq(store.ready),
                 self.beats[k].eq(tile.o.valid & tile.o.ready),
             ]
-            for index in range(len(own.macros)):
+            for index in range(len(parameters.macros)):
                 pins = getattr(self, f"crossbar_{crossbar}")
                 wiring.connect(m, getattr(tile, f"crossbar_{index}"), wiring.flipped(pins))
                 crossbar += 1
@@ -215,14 +216,14 @@ class CrossbarLayer(wiring.Component):
         m.submodules.fork = fork = Fork(self.i.payload.shape(), len(p.packers))
         wiring.connect(m, wiring.flipped(self.i), fork.i)
         packed = {}
-        for k, own in enumerate(p.packers):
+        for k, needs in enumerate(p.packers):
             source = getattr(fork, f"o_{k}")
-            if own.needed:
-                m.submodules[f"packer_{k}"] = packer = Packer(own)
+            if needs.needed:
+                m.submodules[f"packer_{k}"] = packer = Packer(needs)
                 wiring.connect(m, source, packer.i)
                 source = packer.o
-            source = queue(m, f"queue_{k}", source, p.queue(own))
-            readers = [index for index, tile in enumerate(p.tiles) if p.packer(tile) == own]
+            source = queue(m, f"queue_{k}", source, p.queue(needs))
+            readers = [index for index, tile in enumerate(p.tiles) if p.packer(tile) == needs]
             m.submodules[f"tiles_{k}"] = tiles = Fork(source.payload.shape(), len(readers))
             wiring.connect(m, source, tiles.i)
             for n, index in enumerate(readers):

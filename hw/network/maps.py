@@ -32,8 +32,8 @@ def less_zero_point(code: Value, numbers: InputFormat, zero_point: Value | None 
 
     The zero point is that of ``numbers`` unless one is given.
     """
-    own = numbers.zero_point if zero_point is None else zero_point
-    return (code.as_signed() if numbers.raw_signed else code) - own
+    zero = numbers.zero_point if zero_point is None else zero_point
+    return (code.as_signed() if numbers.raw_signed else code) - zero
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ class AddParameters:
     def registers(self) -> dict[str, tuple[ShapeLike, int]]:
         """Shape and first value of what is loaded, in the order of its words."""
         found = loaded_settings(self.requantization, self.bits)
-        for k, (factor, own) in enumerate(zip(self.factors, self.sources, strict=True)):
+        for k, (factor, source) in enumerate(zip(self.factors, self.sources, strict=True)):
             found[f"factor_{k}"] = (unsigned(FACTOR_BITS), factor)
-            found[f"zero_point_{k}"] = (signed(own.raw_bits + 1), own.zero_point)
+            found[f"zero_point_{k}"] = (signed(source.raw_bits + 1), source.zero_point)
         return found
 
     @property

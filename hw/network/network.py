@@ -97,10 +97,10 @@ class NetworkParameters:
         """What is loaded, stage by stage; nothing where constants are fixed."""
         parts, base = [], 0
         for stage in self.plan.stages:
-            own = self.parameters(stage)
-            if isinstance(own, LoadableParameters) and own.table:
-                parts.append(TablePart(stage.name, base, own.table, own.table_fields))
-                base += len(own.table)
+            parameters = self.parameters(stage)
+            if isinstance(parameters, LoadableParameters) and parameters.table:
+                parts.append(TablePart(stage.name, base, parameters.table, parameters.table_fields))
+                base += len(parameters.table)
         return tuple(parts)
 
     @property
@@ -118,7 +118,7 @@ class NetworkParameters:
 
         Zero points are among it where an input buffer subtracts them.
         """
-        own, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
+        parameters, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
         index = {tensor.name: k for k, tensor in enumerate(tensors)}
         subtracts = isinstance(stage, LayerStage) or (isinstance(stage, PoolStage) and stage.node.kind == "average")
         sources = [
@@ -133,7 +133,7 @@ class NetworkParameters:
                 how = (node.kind, node.kernel, node.stride, node.pads)
             case _:
                 how = ()
-        fields = own.table_fields if isinstance(own, LoadableParameters) and own.table else ()
+        fields = parameters.table_fields if isinstance(parameters, LoadableParameters) and parameters.table else ()
         return type(stage).__name__, sources, output, how, fields
 
     def bits(self, name: str) -> int:
@@ -184,8 +184,8 @@ class NetworkParameters:
             case PoolStage(node=node, requantization=how):
                 sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
                 window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
-                own = {"source": numbers[0], "bits": bits, "requantization": how, "constants": self.constants}
-                return PoolParameters(**window, **sides, **own)
+                rest = {"source": numbers[0], "bits": bits, "requantization": how, "constants": self.constants}
+                return PoolParameters(**window, **sides, **rest)
             case TableStage():
                 return TableParameters(stage.entries, numbers[0], bits, lanes, self.constants)
             case AddStage():
@@ -199,8 +199,12 @@ class NetworkParameters:
 
     def make(self, stage: Stage, library: Library) -> StageComponent:
         """Return the component of one stage, with ``i`` or ``i_k`` and ``o``."""
-        own = self.parameters(stage)
-        return CrossbarLayer(own, library) if isinstance(own, LayerParameters) else COMPONENTS[type(own)](own)
+        parameters = self.parameters(stage)
+        return (
+            CrossbarLayer(parameters, library)
+            if isinstance(parameters, LayerParameters)
+            else COMPONENTS[type(parameters)](parameters)
+        )
 
 
 class Network(wiring.Component):
@@ -224,10 +228,10 @@ class Network(wiring.Component):
         self.p = p = parameters
         self.library = Library()
         self.stages = [p.make(stage, self.library) for stage in p.plan.stages]
-        tiles = sum(len(own.tiles) for own in p.layers.values())
+        tiles = sum(len(layer.tiles) for layer in p.layers.values())
         inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}
         outputs = {f"o_{k}": Out(_stream(*word)) for k, word in enumerate(p.outputs)}
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(p.macros)}
         strobes = {"beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
         table = {"table": In(table_signature(len(p.table)))} if p.tables else {}
         super().__init__({**inputs, **outputs, **crossbars, **strobes, **table})

@@ -46,8 +46,8 @@ class PoolParameters(TablesOfRequantizer):
         """Parameters of the requantisation of a mean; None of a maximum."""
         if not self.requantization:
             return None
-        own = (self.width, self.lanes, self.channels, self.bits)
-        return RequantizerParameters(self.requantization, *own, self.constants)
+        settings = (self.width, self.lanes, self.channels, self.bits)
+        return RequantizerParameters(self.requantization, *settings, self.constants)
 
     @property
     def words(self) -> int:

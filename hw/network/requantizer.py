@@ -80,7 +80,9 @@ class RequantizerParameters:
     def entries(self) -> list[list[tuple[int, int, int]]]:
         """Return bias, factor and factor of sums below 0, by word and lane."""
         r = self.requantization
-        columns = [_by_pixel(own, self.channels, self.pixels) for own in (r.bias, r.factors, r.below or r.factors)]
+        columns = [
+            _by_pixel(column, self.channels, self.pixels) for column in (r.bias, r.factors, r.below or r.factors)
+        ]
         rows = list(zip(*columns, strict=True))
         return [rows[k : k + self.lanes] for k in range(0, len(rows), self.lanes)]
 
@@ -103,7 +105,7 @@ class RequantizerParameters:
         r, entries = self.requantization, self.entries()
         if len(r.bias) == len(r.factors) == 1:
             entries = [entries[0][:1]]
-        return [[own if r.below else own[:2] for own in word] for word in entries]
+        return [[entry if r.below else entry[:2] for entry in word] for word in entries]
 
     @property
     def step(self) -> int:
@@ -115,9 +117,9 @@ class RequantizerParameters:
         """All words that are loaded: the settings, then entry by entry."""
         if self.constants == "fixed":
             return ()
-        entries = [(*map(table_word, own), 0)[: self.step] for word in self.stored for own in word]
+        entries = [(*map(table_word, entry), 0)[: self.step] for word in self.stored for entry in word]
         settings = loaded_settings(self.requantization, self.bits).values()
-        return (*(table_word(value) for _, value in settings), *(value for own in entries for value in own))
+        return (*(table_word(value) for _, value in settings), *(value for entry in entries for value in entry))
 
     @property
     def table_fields(self) -> tuple[TableField, ...]:
@@ -125,8 +127,8 @@ class RequantizerParameters:
         settings = list(loaded_settings(self.requantization, self.bits))
         count = len(self.stored) * len(self.stored[0])
         names = ("bias", "factor", "below") if self.requantization.below else ("bias", "factor")
-        entries = [TableField(own, len(settings) + k, self.step, count) for k, own in enumerate(names)]
-        return (*(TableField(own, k) for k, own in enumerate(settings)), *entries)
+        entries = [TableField(field, len(settings) + k, self.step, count) for k, field in enumerate(names)]
+        return (*(TableField(field, k) for k, field in enumerate(settings)), *entries)
 
 
 def _by_pixel(values: tuple[int, ...], channels: int, pixels: int) -> list[int]:
@@ -255,22 +257,22 @@ class Requantizer(wiring.Component):
         to_settings, entries = split_table(m, self.table, [len(fields), words * lanes * p.step])
         low = (lanes * p.step - 1).bit_length()
         places = [lane * p.step + k for lane in range(lanes) for k in range(count)]
-        write = Cat(entries.write & (entries.address[:low] == own) for own in places)
+        write = Cat(entries.write & (entries.address[:low] == place) for place in places)
         values = [sum(table_word(v) << TABLE_BITS * k for k, v in enumerate(sum(word, ()))) for word in p.stored]
         if words == 1:
             word = self._register(m, write, entries.data, values[0])
         else:
             word = self._memory(m, enable, write, entries.address[low:], entries.data, values)
         each = [word[k : k + TABLE_BITS].as_signed() for k in range(0, len(word), TABLE_BITS)]
-        found = [(own[0], own[1], own[-1]) for own in (each[k : k + count] for k in range(0, len(each), count))]
+        found = [(entry[0], entry[1], entry[-1]) for entry in (each[k : k + count] for k in range(0, len(each), count))]
         return found * (p.lanes // lanes), loaded_registers(m, to_settings, fields)
 
     @staticmethod
     def _register(m: Module, write: Value, data: Value, init: int) -> Value:
         """Return the only word of constants, which does not change while sums come."""
         word = Signal(TABLE_BITS * len(write), init=init, reset_less=True, name="constants")
-        for k, own in enumerate(write):
-            with m.If(own):
+        for k, enable in enumerate(write):
+            with m.If(enable):
                 m.d.sync += word.word_select(k, TABLE_BITS).eq(data)
         return word
 

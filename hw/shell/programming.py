@@ -210,7 +210,9 @@ class Programmer(wiring.Component):
         with m.FSM() as states:
             m.d.comb += self.busy.eq(~states.ongoing("IDLE"))
             with m.State("IDLE"), m.If(self.begin):
-                m.d.sync += [own.eq(0) for own in (self.aborted, self.verdict, self.macro, self.row, self.word)]
+                m.d.sync += [
+                    register.eq(0) for register in (self.aborted, self.verdict, self.macro, self.row, self.word)
+                ]
                 m.d.sync += self.failed_count.eq(0)
                 if self.p.tables:
                     m.d.sync += [self.of_tables.eq(self.tables), self.entry.eq(0)]

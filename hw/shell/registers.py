@@ -212,16 +212,16 @@ class RegisterFile(wiring.Component):
             value = Out(32) if register.writable else In(32)
             return {**found, f"{name}_access": Out(1), f"{name}_ready": In(1), f"{name}_value": value}
         for field in register.fields:
-            own = f"{name}_{field.name}"
+            pin = f"{name}_{field.name}"
             match field.kind:
                 case "setting":
-                    found[own] = Out(field.width, init=field.reset)  # pyright: ignore[reportCallIssue]  # the stubs lack init
+                    found[pin] = Out(field.width, init=field.reset)  # pyright: ignore[reportCallIssue]  # stubs lack it
                 case "command" | "event":
-                    found[own] = Out(field.width)
+                    found[pin] = Out(field.width)
                 case "status":
-                    found[own] = In(field.width)
+                    found[pin] = In(field.width)
             if field.kind == "event":
-                found[f"{own}_set"] = In(field.width)
+                found[f"{pin}_set"] = In(field.width)
         return found
 
     def elaborate(self, platform: object) -> Module:
@@ -271,24 +271,24 @@ class RegisterFile(wiring.Component):
     def _field(self, m: Module, name: str, field: Field, go: Signal, mask: Value) -> None:
         """Build what an access of its register does with a field."""
         bus = self.bus
-        own: Any = getattr(self, f"{name}_{field.name}", None)  # a constant has no port
+        port: Any = getattr(self, f"{name}_{field.name}", None)  # a constant has no port
         part = slice(field.low, field.low + field.width)
         written, new = mask[part], bus.data[part]
         match field.kind:
             case "constant":
                 m.d.comb += bus.answer[part].eq(field.reset)
             case "command":
-                m.d.comb += own.eq(Mux(bus.valid & bus.write, new & written, 0))
+                m.d.comb += port.eq(Mux(bus.valid & bus.write, new & written, 0))
             case "status":
-                m.d.comb += bus.answer[part].eq(own)
+                m.d.comb += bus.answer[part].eq(port)
             case "setting":
-                m.d.comb += bus.answer[part].eq(own)
+                m.d.comb += bus.answer[part].eq(port)
                 with m.If(go):
-                    m.d.sync += own.eq((new & written) | (own & ~written))
+                    m.d.sync += port.eq((new & written) | (port & ~written))
             case "event":
-                m.d.comb += bus.answer[part].eq(own)
+                m.d.comb += bus.answer[part].eq(port)
                 with m.If(go):
-                    m.d.sync += own.eq((own & ~(new & written)) | getattr(self, f"{name}_{field.name}_set"))
+                    m.d.sync += port.eq((port & ~(new & written)) | getattr(self, f"{name}_{field.name}_set"))
 
 
 def registers_of(model: AddrmapNode) -> tuple["Register", ...]:
@@ -336,5 +336,5 @@ def _codes_header() -> bytes:
     """Return states and status codes as C constants, which PeakRDL's header leaves out."""
     lines = ["// Values of the fields of STATUS: generated from registers.rdl", "#pragma once"]
     for kind in (State, Code):
-        lines += [f"#define SELVAGE_{kind.__name__.upper()}_{own.name} {own.value}" for own in kind]
+        lines += [f"#define SELVAGE_{kind.__name__.upper()}_{member.name} {member.value}" for member in kind]
     return "\n".join([*lines, ""]).encode()

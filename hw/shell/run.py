@@ -131,10 +131,10 @@ class Run(wiring.Component):
         with m.If(self.load):
             m.d.sync += of_tables.eq(self.load_tables)
         kinds = [(self.cells_loaded, 0), *([(self.tables_loaded, 1)] if self.tables else [])]
-        for flag, own in kinds:
-            with m.If(self.load & (self.load_tables == own)):
+        for flag, kind in kinds:
+            with m.If(self.load & (self.load_tables == kind)):
                 m.d.sync += flag.eq(0)
-            with m.Elif(self.good & (of_tables == own)):
+            with m.Elif(self.good & (of_tables == kind)):
                 m.d.sync += flag.eq(1)
         return self.good & Mux(of_tables, self.cells_loaded, self.tables_loaded)
 

@@ -40,7 +40,7 @@ class ShellParameters:
             raise ValueError(f"queue must be at least 2, not {self.queue}")
         if self.network.direct:
             raise ValueError("a shell needs a whole network, not a direct one")
-        sides = {(own.rows, own.columns) for own in self.network.macros}
+        sides = {(macro.rows, macro.columns) for macro in self.network.macros}
         if len(sides) != 1:
             raise ValueError(f"all macros must have the same sides, and there must be one: {sorted(sides)}")
 
@@ -154,13 +154,13 @@ class Shell(wiring.Component):
         entering = [self._input(m, k, network.pins, registers, run) for k in range(len(p.inputs))]
         leaving = [self._output(m, k, network.pins, registers, run) for k in range(len(p.outputs))]
         self._status(m, registers, run, programmer, entering)
-        early, late = (Cat(getattr(own, name) for own in entering).any() for name in ("early", "late"))
+        early, late = (Cat(getattr(frames, name) for frames in entering).any() for name in ("early", "late"))
         m.d.comb += [
-            run.settled.eq(~run.endless & Cat(own.images == run.limit for own in (*entering, *leaving)).all()),
-            run.begun.eq(_choose([own.begun for own in entering], lambda a, b: a > b)),
-            run.empty.eq(~Cat(own.axi.tvalid for own in leaving).any()),
+            run.settled.eq(~run.endless & Cat(frames.images == run.limit for frames in (*entering, *leaving)).all()),
+            run.begun.eq(_choose([frames.begun for frames in entering], lambda a, b: a > b)),
+            run.empty.eq(~Cat(frames.axi.tvalid for frames in leaving).any()),
             run.fault.eq(Mux(early, Code.EARLY_LAST, Mux(late, Code.LATE_LAST, Code.NONE))),
-            registers.images_done_count.eq(_choose([own.images for own in leaving], lambda a, b: a < b)),
+            registers.images_done_count.eq(_choose([frames.images for frames in leaving], lambda a, b: a < b)),
         ]
         return m
 
@@ -181,9 +181,9 @@ class Shell(wiring.Component):
         commands += ["load_tables"] if self.p.programming.tables else []
         raised: dict[str, Value] = {"done": run.done, "error": run.error, "loaded": run.good}
         if self.p.bus == "axi":
-            raised["dropped"] = Cat(own.dropped for own in entering).any()
+            raised["dropped"] = Cat(frames.dropped for frames in entering).any()
             m.d.comb += [
-                run.dropping.eq(Cat(own.dropping for own in entering).any()),
+                run.dropping.eq(Cat(frames.dropping for frames in entering).any()),
                 r.status_dropping.eq(run.dropping),
             ]
         m.d.comb += [
@@ -264,15 +264,15 @@ class Shell(wiring.Component):
         m.d.comb += [run.requests.eq(Cat(requests)), run.answers.eq(Cat(answers))]
 
     def _input(self, m: Module, k: int, pins: NetworkPins, registers: RegisterFile, run: Run) -> StreamIn:
-        own, target = self.p.inputs[k], getattr(pins, f"i_{k}")
-        m.submodules[f"input_{k}"] = frames = StreamIn(own, framed=self.p.bus == "axi")
+        parameters, target = self.p.inputs[k], getattr(pins, f"i_{k}")
+        m.submodules[f"input_{k}"] = frames = StreamIn(parameters, framed=self.p.bus == "axi")
         names = ("running", "start", "forget", "hold", "endless", "limit")
         m.d.comb += [getattr(frames, name).eq(getattr(run, name)) for name in names]
         if self.p.bus == "axi":
             self._join(m, f"s_axis_{k}", frames.axi)
             wiring.connect(m, frames.o, target)
             return frames
-        m.submodules[f"parts_{k}"] = parts = QueueIn(own)
+        m.submodules[f"parts_{k}"] = parts = QueueIn(parameters)
         self._queue(m, f"words_{k}", frames.o, target, run)
         m.d.comb += [
             parts.access.eq(getattr(registers, f"data_in_{k}_access")),
@@ -327,8 +327,8 @@ class Shell(wiring.Component):
     def _join(self, m: Module, prefix: str, inner: wiring.PureInterface) -> None:
         """Connect the pins ``prefix_x`` with the members x of an interface."""
         for name in inner.signature.members:
-            outer, own = getattr(self, f"{prefix}_{name}"), getattr(inner, name)
-            m.d.comb += own.eq(outer) if self.signature.members[f"{prefix}_{name}"].flow is In else outer.eq(own)
+            outer, pin = getattr(self, f"{prefix}_{name}"), getattr(inner, name)
+            m.d.comb += pin.eq(outer) if self.signature.members[f"{prefix}_{name}"].flow is In else outer.eq(pin)
 
 
 def _flat(prefix: str, signature: wiring.Signature | wiring.FlippedSignature) -> dict[str, wiring.Member]:
@@ -339,6 +339,6 @@ def _flat(prefix: str, signature: wiring.Signature | wiring.FlippedSignature) ->
 def _choose(values: list[Value], better: Callable[[Value, Value], Value]) -> Value:
     """Return the value that is ``better`` than all others."""
     best, *rest = values
-    for own in rest:
-        best = Mux(better(own, best), own, best)
+    for value in rest:
+        best = Mux(better(value, best), value, best)
     return best

@@ -105,14 +105,16 @@ class Accumulator(wiring.Component):
         m.d.sync += late.eq(plane)
         subtracts = (plane == p.planes - 1) if p.signed else Const(0)
         if p.paired:
-            values = [self._difference(*own, subtracts) for own in zip(codes[: p.lanes], codes[p.lanes :], strict=True)]
+            values = [
+                self._difference(*pair, subtracts) for pair in zip(codes[: p.lanes], codes[p.lanes :], strict=True)
+            ]
         else:
             values = [Mux(subtracts, -code, code) if p.signed else code for code in codes]
         moved = []
         for k, value in enumerate(values):
-            own = Signal(value.shape(), name=f"late_{k}", reset_less=True)
-            m.d.sync += own.eq(value)
-            moved.append(fit(own << late, p.width))
+            registered = Signal(value.shape(), name=f"late_{k}", reset_less=True)
+            m.d.sync += registered.eq(value)
+            moved.append(fit(registered << late, p.width))
         shifted = Signal(sums_layout(p), reset_less=True)
         # Vectors are assigned whole: driven piece by piece, Icarus resolves them bit by bit.
         m.d.sync += shifted.as_value().eq(Cat(moved))
@@ -140,9 +142,9 @@ class Accumulator(wiring.Component):
             m.submodules[f"sums_{index}"] = sums = SlotSums(p, len(lanes))
             slot, used, mark = tag.slot[: p.slot_bits], Const(1), Signal(p.slots, name=f"mark_{index}")
             if p.addresses:
-                table = [own[lanes[0]] for own in p.addresses]
-                slot = lookup([own or 0 for own in table], tag.slot, width=p.slot_bits)
-                used = lookup([int(own is not None) for own in table], tag.slot)
+                table = [slots[lanes[0]] for slots in p.addresses]
+                slot = lookup([slot or 0 for slot in table], tag.slot, width=p.slot_bits)
+                used = lookup([int(slot is not None) for slot in table], tag.slot)
                 m.d.comb += mark.eq(1 << slot)
             else:
                 m.d.sync += mark.eq(1 << following.slot)
@@ -163,7 +165,7 @@ class Accumulator(wiring.Component):
         """Return the runs of neighbouring lanes whose slots are always the same: they share a memory."""
         p = self.p
         starts = [
-            lane for lane in range(p.lanes) if lane == 0 or any(own[lane] != own[lane - 1] for own in p.addresses)
+            lane for lane in range(p.lanes) if lane == 0 or any(slots[lane] != slots[lane - 1] for slots in p.addresses)
         ]
         return [range(first, last) for first, last in zip(starts, [*starts[1:], p.lanes], strict=True)]
 
@@ -272,8 +274,8 @@ class SlotSums(wiring.Component):
         p, added, following = self.p, [], []
         for bank in range(2):
             touched = Signal(len(p.beats), name=f"touched_{bank}")
-            own = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
-            marks = Cat(Const(0) if slot is None else own[slot] for slot in p.beats)
+            mark = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
+            marks = Cat(Const(0) if slot is None else mark[slot] for slot in p.beats)
             # `go` has come far: its bit leaves a cycle later. Until then nothing is added to a bank that is read.
             goes, leaves = self.go & (read == bank), Signal(name=f"leaves_{bank}")
             m.d.sync += [leaves.eq(goes), touched.eq(Mux(leaves, touched[1:], touched | marks))]

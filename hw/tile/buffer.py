@@ -39,7 +39,7 @@ class Writer(wiring.Component):
         super().__init__(
             {
                 "put": In(1),
-                "may_put": Out(1, init=1),  # pyright: ignore[reportCallIssue]  # the stubs lack init
+                "may_put": Out(1, init=1),  # pyright: ignore[reportCallIssue]  # stubs lack it
                 "address": Out(parameters.address_bits),
                 "position": Out(position_layout(parameters)),
                 "limit": In(position_layout(parameters)),
@@ -105,6 +105,7 @@ class Gate(wiring.Component):
 
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
+        first = first_limit(p)
         super().__init__(
             {
                 "i": In(stream.Signature(step_layout(p))),
@@ -113,7 +114,7 @@ class Gate(wiring.Component):
                 "started": In(1),
                 "written": In(1),
                 "hold": In(1),
-                "limit": Out(position_layout(p), init=first_limit(p)),  # pyright: ignore[reportCallIssue]  # the stubs lack init
+                "limit": Out(position_layout(p), init=first),  # pyright: ignore[reportCallIssue]  # stubs lack it
                 "finished": Out(1),
                 "restart": In(1),
             }

@@ -138,7 +138,7 @@ class GroupReader(wiring.Component):
             o.payload.as_value().eq(out),
         ]
         plane, others, only = first_plane(formed.some)
-        columns = lookup([own.column_groups - 1 for own in p.groups], formed.pick.group)
+        columns = lookup([group.column_groups - 1 for group in p.groups], formed.pick.group)
         fields = (
             plane,
             others,
@@ -151,7 +151,7 @@ class GroupReader(wiring.Component):
         widths = [field.width for _, field in group_layout(p)][1:]
         with m.If(moves):
             m.d.sync += valid.eq(there)
-            m.d.sync += item.eq(Cat(formed.planes, *(fit(own, w) for own, w in zip(fields, widths, strict=True))))
+            m.d.sync += item.eq(Cat(formed.planes, *(fit(field, w) for field, w in zip(fields, widths, strict=True))))
         return m
 
     def _planes(self, m: Module, moves: Value) -> tuple[Signal, data.View, Value]:
@@ -197,7 +197,7 @@ class GroupReader(wiring.Component):
         found = []
         for row, code in enumerate(codes):
             code = code.as_signed() if p.signed else code
-            shifts = [own.shifts[row] if row < own.count else 0 for own in p.groups]
+            shifts = [group.shifts[row] if row < group.count else 0 for group in p.groups]
             chosen: Value = fit(code.shift_left(shifts[0]), p.planes)
             for amount in sorted(set(shifts) - {shifts[0]}):
                 here = lookup([int(s == amount) for s in shifts], group)

@@ -204,7 +204,7 @@ class TileParameters:
     def engines(self) -> tuple[EngineParameters, ...]:
         """Parameters of each engine, in order of readers."""
         chip, found = self.chip, []
-        rotations = {move.rotation for own in self.load.moves for move in own if move}
+        rotations = {move.rotation for moves in self.load.moves for move in moves if move}
         for array, slots in zip(self.tile.readers, self.drain.slots, strict=True):
             groups = row_groups(array, self.placement)
             found.append(
@@ -233,14 +233,16 @@ class TileParameters:
     @cached_property
     def macros(self) -> tuple[EngineParameters, ...]:
         """The engine that reads each array, by array."""
-        return tuple(engine for engine, own in zip(self.engines, self.tile.read_together, strict=True) for _ in own)
+        return tuple(
+            engine for engine, arrays in zip(self.engines, self.tile.read_together, strict=True) for _ in arrays
+        )
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorParameters, ...]:
         """Parameters of each accumulator, in order of readers."""
         chip, numbers, found, beats = self.chip, self.placement.format, [], self._beats()
         addresses = self.drain.addresses or ((),) * len(self.tile.readers)
-        for array, slots, order, own in zip(self.tile.readers, self.drain.counts, beats, addresses, strict=True):
+        for array, slots, order, lanes in zip(self.tile.readers, self.drain.counts, beats, addresses, strict=True):
             ranges = [slot_range(self.placement, array, scattered=self.tile.scattered)]
             if self.placement.weight_offset:
                 ranges.append(slot_range(self.placement, array, reference=True))
@@ -252,7 +254,7 @@ class TileParameters:
                     width=max(r.width for r in ranges),
                     slots=slots,
                     beats=order,
-                    addresses=own,
+                    addresses=lanes,
                     planes=self.placement.planes(array),
                     signed=numbers.signed,
                     driven_bits=self.driven_bits,

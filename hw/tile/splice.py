@@ -141,9 +141,9 @@ class BankSum(wiring.Component):
 
     def _at_significance(self, part: Value, k: int) -> Value:
         """Return a sum of array ``k`` at its plane's place in a weight; no logic where that never changes."""
-        own = {significance for b in self.bank.beats if (significance := b.significances[k]) is not None}
-        if len(own) == 1:
-            return part.shift_left(own.pop())
+        significances = {significance for b in self.bank.beats if (significance := b.significances[k]) is not None}
+        if len(significances) == 1:
+            return part.shift_left(significances.pop())
         return part << lookup(self._significances(k), self.beats[2])
 
     def _spliced(self, m: Module, lanes: Sequence[Value], weight: int) -> Value:
@@ -157,8 +157,8 @@ class BankSum(wiring.Component):
             parts = [lane.shift_left(k % slices * bits) for k, lane in enumerate(lanes)]
             return adder_tree(m, parts, over_lanes)
         if p.chip.ou_cols % slices == 0:
-            own = lanes[weight * slices : (weight + 1) * slices]
-            return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(own)], over_lanes)
+            weight_lanes = lanes[weight * slices : (weight + 1) * slices]
+            return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(weight_lanes)], over_lanes)
         columns = lookup(self._table(lambda b: b.columns), self.beats[2 + over_arrays])
         shifts = self._table(lambda b: b.slice * bits)
         parts = [Mux(columns > k, lane, 0).shift_left(k * bits) for k, lane in enumerate(lanes)]
@@ -186,7 +186,7 @@ class Splice(wiring.Component):
 
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
-        sums = {f"sums_{k}": In(sums_layout(own)) for k, own in enumerate(p.accumulators)}
+        sums = {f"sums_{k}": In(sums_layout(accumulator)) for k, accumulator in enumerate(p.accumulators)}
         pulses = {"ended": In(len(p.accumulators)), "go": Out(len(p.accumulators))}
         super().__init__({**sums, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
 

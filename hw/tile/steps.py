@@ -26,11 +26,11 @@ def step_layout(p: BufferParameters) -> data.StructLayout:
     """
     axes = {}
     for axis, name in enumerate(("row", "column")):
-        own = _Axis(p, axis)
+        geometry = _Axis(p, axis)
         axes |= {
-            name: signed(own.width),
-            f"{name}_remainder": own.remainder_bits,
-            f"{name}_base": range(max(2, own.places)),
+            name: signed(geometry.width),
+            f"{name}_remainder": geometry.remainder_bits,
+            f"{name}_base": range(max(2, geometry.places)),
         }
     return data.StructLayout(
         {
@@ -141,15 +141,15 @@ class StepGenerator(wiring.Component):
         y = _Counters(m, _Axis(p, 0), row_end)
         m.d.comb += [move.eq(~o.valid | o.ready), row_end.eq(move & x.last)]
         m.d.sync += o.valid.eq(1)
-        own = o.payload
+        payload = o.payload
         with m.If(move):
             for name, axis in (("row", y), ("column", x)):
                 m.d.sync += [
-                    own[name].eq(axis.quotient),
-                    own[f"{name}_remainder"].eq(axis.remainder),
-                    own[f"{name}_base"].eq(axis.base),
+                    payload[name].eq(axis.quotient),
+                    payload[f"{name}_remainder"].eq(axis.remainder),
+                    payload[f"{name}_base"].eq(axis.base),
                 ]
-            m.d.sync += own.last.eq(x.last & y.last)
+            m.d.sync += payload.last.eq(x.last & y.last)
             self._needs(m, y, x)
             self._leaves(m, y, x)
         return m
@@ -157,13 +157,13 @@ class StepGenerator(wiring.Component):
     def _needs(self, m: Module, y: _Counters, x: _Counters) -> None:
         """Set the window's last pixel inside the map, and whether none is inside."""
         outside: Value = Const(0)
-        for counters, own in ((y, self.o.payload.need.row), (x, self.o.payload.need.column)):
+        for counters, last_pixel in ((y, self.o.payload.need.row), (x, self.o.payload.need.column)):
             size = counters.axis.size
             last = counters.edge("last", max)
             # Comparisons with 0 and the map's size are signs of registers that count from there.
             first_beyond = counters.beyond("first_beyond", min)
             outside = outside | last[-1] | ~first_beyond[-1]
-            m.d.sync += own.eq(Mux(counters.beyond("last_beyond", max)[-1], last, size - 1))
+            m.d.sync += last_pixel.eq(Mux(counters.beyond("last_beyond", max)[-1], last, size - 1))
         m.d.sync += self.o.payload.outside.eq(outside)
 
     def _leaves(self, m: Module, y: _Counters, x: _Counters) -> None:

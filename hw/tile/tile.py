@@ -50,9 +50,11 @@ class Tile(wiring.Component):
         self.p = p = parameters
         self.library = library or Library(prefix)
         self.buffer = self.library.instance(InputBuffer, p.buffer, "input_buffer")
-        self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
-        self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
+        self.engines = [self.library.instance(ArrayEngine, engine, "array_engine") for engine in p.engines]
+        self.accumulators = [
+            self.library.instance(Accumulator, accumulator, "accumulator") for accumulator in p.accumulators
+        ]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(p.macros)}
         counters = ("fetched", "reads", "conversions", "pending", "issued")
         super().__init__(
             {
@@ -117,9 +119,9 @@ class Tile(wiring.Component):
 
     def _move(self, k: int) -> Value:
         """Return the load plan's move of reader ``k`` in the buffer's next cycle."""
-        own = self.p.engines[k]
-        moves = [move_value(own, move) for move in self.p.load.moves[k]]
-        return lookup(moves, self.buffer.index, width=move_layout(own).size)
+        engine = self.p.engines[k]
+        moves = [move_value(engine, move) for move in self.p.load.moves[k]]
+        return lookup(moves, self.buffer.index, width=move_layout(engine).size)
 
     def _count(self, m: Module) -> None:
         requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.p.macros))]
@@ -127,10 +129,10 @@ class Tile(wiring.Component):
         # A tag and its request are one read; the tag names the block's column group.
         converted = []
         used = lanes_used(self.p.placement, self.p.tile, self.p.drain)
-        for engine, lanes, own in zip(self.engines, used, self.p.tile.read_together, strict=True):
+        for engine, lanes, pair in zip(self.engines, used, self.p.tile.read_together, strict=True):
             tag = engine.tag
             real = tag.valid & tag.ready & ~tag.payload.none
-            converted.append(Mux(real, lookup([len(own) * count for count in lanes], tag.payload.slot), 0))
+            converted.append(Mux(real, lookup([len(pair) * count for count in lanes], tag.payload.slot), 0))
         left = Cat(engine.left for engine in self.engines)
         m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
         m.d.sync += [

@@ -253,7 +253,7 @@ class Walker(wiring.Component):
         """
         layers: list[list[tuple[int, int, int]]] = []
         for index, rows in sorted(enumerate(self.p.groups), key=lambda pair: pair[1].row):
-            layer = next((own for own in layers if own[-1][0] + own[-1][1] <= rows.row), None)
+            layer = next((lines for lines in layers if lines[-1][0] + lines[-1][1] <= rows.row), None)
             if layer is None:
                 layers.append(layer := [])
             layer.append((rows.row, rows.count, index))
