@@ -61,7 +61,7 @@ def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> I
             return add(node, tensors, codes)
         case Concat():
             parts = zip(tensors, codes, strict=True)
-            return np.concatenate([moved(own, tensor, node.output) for tensor, own in parts], axis=1)
+            return np.concatenate([moved(values, tensor, node.output) for tensor, values in parts], axis=1)
         case Resize():
             return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
         case Reshape():
@@ -107,8 +107,8 @@ def mean_requantization(node: Pool, source: Tensor) -> Requantization:
     zero = source.format.zero_point
     ratio = steps_of(source.scale, node.output) / area
     largest = area * max(abs(low - zero), abs(high - zero))
-    own = {"activation": node.activation, "zero_first": node.zero_first}
-    return requantization([ratio], node.output, largest=largest, **own)
+    settings = {"activation": node.activation, "zero_first": node.zero_first}
+    return requantization([ratio], node.output, largest=largest, **settings)
 
 
 def moved(codes: Integers, source: Tensor, to: Tensor) -> Integers:
@@ -135,7 +135,7 @@ def add(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:
     """Return the sum of two maps, requantised."""
     factors, r = sum_factors(node, tensors)
     parts = zip(tensors, codes, factors, strict=True)
-    products = [(own - tensor.format.zero_point) * factor for tensor, own, factor in parts]
+    products = [(values - tensor.format.zero_point) * factor for tensor, values, factor in parts]
     return finished(reduce(operator.add, products), r)
 
 

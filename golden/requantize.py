@@ -61,8 +61,8 @@ def _with_slope(ratios: Sequence[Fraction], slope: Fraction) -> list[Fraction]:
     Where a ratio is below 0 itself, sums from 0 up have the values that the slope is for.
     """
     steep = [ratio * slope for ratio in ratios]
-    pairs = [(bent, own) if own < 0 else (own, bent) for own, bent in zip(ratios, steep, strict=True)]
-    return [own for own, _ in pairs] + [bent for _, bent in pairs]
+    pairs = [(bent, ratio) if ratio < 0 else (ratio, bent) for ratio, bent in zip(ratios, steep, strict=True)]
+    return [above for above, _ in pairs] + [bent for _, bent in pairs]
 
 
 def exact(value: float | np.floating | NDArray[np.floating]) -> Fraction:
@@ -113,7 +113,7 @@ def integer_factors(ratios: Sequence[Fraction], largest: int, terms: int = 1) ->
     denominators = {ratio.denominator for ratio in ratios}
     if terms > 1:
         denominators = {math.lcm(*denominators)}
-    halved = [own for own in denominators if own % 2 == 0 and own <= 2 * largest**terms]
+    halved = [denominator for denominator in denominators if denominator % 2 == 0 and denominator <= 2 * largest**terms]
     return factors, shift, _tie_bits(halved, off * largest * terms, shift)
 
 

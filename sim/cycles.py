@@ -111,20 +111,20 @@ def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:
             for b in array.blocks
         )
         kinds.setdefault(key, []).append(array)
-    return [own[0] for own in kinds.values()], np.array([len(own) for own in kinds.values()])
+    return [arrays[0] for arrays in kinds.values()], np.array([len(arrays) for arrays in kinds.values()])
 
 
 def window_edges(sweep: Sweep, offsets: Offsets, axis: int) -> tuple[Integers, Integers]:
     """Return first and last pixel along ``axis`` of the window of each step, not clipped."""
     base = np.arange(sweep.steps[axis]) * sweep.stride[axis]
-    own = [offset[axis] for offset in offsets]
-    return (base + min(own)) // sweep.insert[axis], (base + max(own)) // sweep.insert[axis]
+    along = [offset[axis] for offset in offsets]
+    return (base + min(along)) // sweep.insert[axis], (base + max(along)) // sweep.insert[axis]
 
 
 def buffer_lines(sweep: Sweep, offsets: Offsets) -> int:
     """Return the lines of the input buffer: the tallest window, and what a new row of steps adds to it."""
-    base, own = np.arange(sweep.insert[0]), [offset[0] for offset in offsets]
-    tall = int(((base + max(own)) // sweep.insert[0] - (base + min(own)) // sweep.insert[0]).max()) + 1
+    base, rows = np.arange(sweep.insert[0]), [offset[0] for offset in offsets]
+    tall = int(((base + max(rows)) // sweep.insert[0] - (base + min(rows)) // sweep.insert[0]).max()) + 1
     return min(sweep.size[0], tall + (sweep.stride[0] - 1 if sweep.insert[0] == 1 else 0))
 
 
@@ -236,7 +236,7 @@ class Timeline:
         popped = [-1] * len(reads)  # cycle in which the last tag left each queue; empty: it is as the reads were
         drained, drained_last = -(10**9), -(10**9)
         step_start = FIRST_LOAD
-        for step, own in enumerate(np.maximum(reads, 1).T.tolist()):
+        for step, counts in enumerate(np.maximum(reads, 1).T.tolist()):
             at = step % per_image
             if step and at == 0:
                 step_start = self.source.restart(step_start)
@@ -244,7 +244,7 @@ class Timeline:
             arrival = step_start - 1 + LOAD_TO_READ
             ready = max(arrival, drained + DRAIN_TO_READ)
             firsts = [free if free > ready else ready for free in last]
-            now = [first + count for first, count in zip(firsts, own, strict=True)]
+            now = [first + count for first, count in zip(firsts, counts, strict=True)]
             taken = max(
                 first + lead - 1 if lead else max(free, arrival) - 1
                 for first, lead, free in zip(firsts, leads[step], last, strict=True)

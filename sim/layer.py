@@ -45,12 +45,12 @@ class CountedPass:
     def cycles(self, words: int) -> list[TileCycles]:
         """Return cycles and reads of every tile, behind them a collector of ``words`` words a step."""
         ends = zip(self.kinds_ends(words), self.reads.items(), strict=True)
-        known = {kind: replace(counts, cycles=own[-1] + 1) for own, (kind, (counts, _)) in ends}
+        known = {kind: replace(counts, cycles=cycles[-1] + 1) for cycles, (kind, (counts, _)) in ends}
         return [known[kind] for kind in self.kinds]
 
     def ends(self, words: int, again: int = 1) -> list[int]:
         """Return for each image the cycle in which its last beat is taken, all images ``again`` times."""
-        return [max(own) for own in zip(*self.kinds_ends(words, again), strict=True)]
+        return [max(ends) for ends in zip(*self.kinds_ends(words, again), strict=True)]
 
     def kinds_ends(self, words: int, again: int = 1) -> list[list[int]]:
         """Return what `ends` does, for each kind of tile."""
@@ -59,23 +59,23 @@ class CountedPass:
         lines = [Timeline(self.placement, distinct[kind]) for kind in self.reads]
         sink = OverlapSink if sweep.overlap else PlainSink
         sinks = [sink(self.placement, line.tile, line.to_beat) for line in lines]
-        reads = [np.tile(own, again) for _, own in self.reads.values()]
-        drains = [line.drains(own, images) for line, own in zip(lines, reads, strict=True)]
-        begin = [next(own) for own in drains]
+        reads = [np.tile(array, again) for _, array in self.reads.values()]
+        drains = [line.drains(array, images) for line, array in zip(lines, reads, strict=True)]
+        begin = [next(drain) for drain in drains]
         end, free, free_next = -1, 0, 0  # last word read; from when this block's beats and the next one's are taken
         found: list[list[int]] = [[] for _ in sinks]
         blocks = list(block_steps(sweep))
         for _ in range(images):
             for stepped in blocks:
-                for k, (own, steps) in enumerate(zip(sinks, drains, strict=True)):
+                for k, (target, steps) in enumerate(zip(sinks, drains, strict=True)):
                     if stepped:
-                        begin[k] = steps.send(own.drain(begin[k], free))
+                        begin[k] = steps.send(target.drain(begin[k], free))
                     else:
-                        own.flush(free)
-                end = max(*(own.out for own in sinks), end) + words
+                        target.flush(free)
+                end = max(*(sink.out for sink in sinks), end) + words
                 free, free_next = free_next, end + 1
-            for ends, own in zip(found, sinks, strict=True):
-                ends.append(own.out)
+            for ends, target in zip(found, sinks, strict=True):
+                ends.append(target.out)
         return found
 
 

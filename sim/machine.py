@@ -17,7 +17,7 @@ def step_windows(placement: Placement, tile: Tile, codes: Integers, rows: slice 
     ``rows`` picks rows of steps.
     """
     sweep = placement.sweep
-    own = codes[:, tile.first_channel : tile.first_channel + tile.channels]
+    maps = codes[:, tile.first_channel : tile.first_channel + tile.channels]
     axes = []
     for axis in range(2):
         base = np.arange(sweep.steps[axis])[rows if axis == 0 else slice(None)] * sweep.stride[axis]
@@ -30,7 +30,7 @@ def step_windows(placement: Placement, tile: Tile, codes: Integers, rows: slice 
     windows = np.zeros((len(tile.offsets), tile.channels, len(codes), len(lines), len(columns)), codes.dtype)
     for pixel, window in enumerate(windows):
         to_rows, to_columns = np.flatnonzero(rows_inside[:, pixel]), np.flatnonzero(columns_inside[:, pixel])
-        picked = own[:, :, lines[to_rows, pixel, None], columns[to_columns, pixel]]
+        picked = maps[:, :, lines[to_rows, pixel, None], columns[to_columns, pixel]]
         window[:, :, to_rows[:, None], to_columns] = picked.swapaxes(0, 1)
     return windows.reshape(len(tile.offsets) * tile.channels, -1).T
 
@@ -137,9 +137,9 @@ def _driven_lines(
         # The OU of each driving row: of its place among the rows, or among those that drive.
         place = bits.cumsum(axis=1) - 1 if placement.dynamic else np.arange(block.rows)[None]
         unit = np.where(bits, place // chip.ou_rows, -1)
-        for own in range(-(-block.rows // chip.ou_rows)):
+        for number in range(-(-block.rows // chip.ou_rows)):
             wordlines = np.zeros((len(values), chip.rows), np.int64)
-            wordlines[:, block.row : block.row + block.rows] = unit == own
+            wordlines[:, block.row : block.row + block.rows] = unit == number
             yield plane, wordlines
 
 
@@ -188,7 +188,7 @@ def scatter(placement: Placement, y: Integers, outputs: Integers, sums: Integers
     sweep, m = placement.sweep, placement.layer.outputs
     maps = sums.reshape(y.shape[0], *sweep.steps, -1)
     for phase in np.unique(outputs // m):
-        own = np.flatnonzero(outputs // m == phase)
+        chosen = np.flatnonzero(outputs // m == phase)
         at = []
         for axis in range(2):
             positions = np.arange(sweep.steps[axis]) * sweep.block[axis] + sweep.phases[phase][axis]
@@ -196,5 +196,5 @@ def scatter(placement: Placement, y: Integers, outputs: Integers, sums: Integers
             inside = np.flatnonzero((positions >= 0) & (positions < sweep.output[axis]))
             at.append((inside, positions[inside]))
         (rows, to_rows), (columns, to_columns) = at
-        part = maps[:, rows[:, None], columns][..., own].transpose(0, 3, 1, 2)
-        y[np.ix_(np.arange(y.shape[0]), outputs[own] % m, to_rows, to_columns)] += part
+        part = maps[:, rows[:, None], columns][..., chosen].transpose(0, 3, 1, 2)
+        y[np.ix_(np.arange(y.shape[0]), outputs[chosen] % m, to_rows, to_columns)] += part

@@ -58,7 +58,7 @@ def alone_in(out: Path) -> Iterator[None]:
 
     `InputError`: it cannot be written, or another run holds it.
     """
-    made = [own for own in (out, *out.parents) if not own.exists()]
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -69,9 +69,9 @@ def alone_in(out: Path) -> Iterator[None]:
                 raise InputError(f"output {out} cannot be written: {error.strerror}") from None
             yield
     finally:
-        for own in made:
+        for folder in made:
             with contextlib.suppress(OSError):  # something is in it
-                own.rmdir()
+                folder.rmdir()
 
 
 def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
@@ -89,8 +89,8 @@ def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     listing.unlink(missing_ok=True)
     write_changed(contents, out)
     for path in stale:
-        for own in (out / path, part_of(out / path)):
-            own.unlink(missing_ok=True)
+        for place in (out / path, part_of(out / path)):
+            place.unlink(missing_ok=True)
         _remove_empty((out / path).parent, out)
     names = [*contents, LISTING]
     write_changed({LISTING: lines(sorted(names)).encode()}, out)
@@ -129,7 +129,7 @@ def check_places(names: Iterable[str], out: Path) -> None:
     for path in (out / name for name in names):
         if path.is_dir():
             raise InputError(f"output {path} is a directory")
-        above = next(own for own in path.parents if own.exists())
+        above = next(folder for folder in path.parents if folder.exists())
         if not above.is_dir():
             raise InputError(f"output {path} cannot be written: {above} is not a directory")
 

@@ -27,11 +27,11 @@ def held(lock: Path, *, wait: bool = True) -> Iterator[None]:
 
     Its folder is made. `TimeoutError`: another holds it, and ``wait`` is off. `OSError`: it cannot be made.
     """
-    own = FileLock(lock, timeout=-1 if wait else 0)
+    held_lock = FileLock(lock, timeout=-1 if wait else 0)
     for last in (False,) * 99 + (True,):
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            own.acquire()
+            held_lock.acquire()
             break
         except FileNotFoundError:  # whoever left the folder last has just removed it
             if last:
@@ -41,7 +41,7 @@ def held(lock: Path, *, wait: bool = True) -> Iterator[None]:
     finally:
         # Those who wait for the file see that it is gone and make another.
         lock.unlink(missing_ok=True)
-        own.release()
+        held_lock.release()
 
 
 @contextlib.contextmanager
@@ -54,13 +54,13 @@ def working(place: Path, name: str = "", *, what: str = "folder", keep: bool = F
     were killed are removed first. `InputError`, which calls the place ``what``: it cannot be written, be it before the
     work or, when that failed, after it.
     """
-    own = place / f"{name or secrets.token_hex(4)}.lock"
-    folder = own.with_suffix("")
+    lock = place / f"{name or secrets.token_hex(4)}.lock"
+    folder = lock.with_suffix("")
     with contextlib.ExitStack() as stack:
         try:
             _sweep(place)
             stack.callback(_remove_empty, place)
-            stack.enter_context(held(own))
+            stack.enter_context(held(lock))
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
         except OSError as error:

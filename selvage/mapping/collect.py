@@ -45,9 +45,9 @@ class Leaving:
             kind = placement.likeness(tile)
             if kind not in known:
                 ids = leaving_outputs(placement, tile, drain_plan(placement, tile))
-                known[kind] = first, np.array([[-1 if o is None else o for o in own] for own in ids])
-            other, own = known[kind]
-            found.append(np.where(own < 0, -1, own + first - other))
+                known[kind] = first, np.array([[-1 if o is None else o for o in beat] for beat in ids])
+            other, outputs = known[kind]
+            found.append(np.where(outputs < 0, -1, outputs + first - other))
         return found
 
     @cached_property
@@ -91,9 +91,9 @@ class Leaving:
             at = np.full(len(self.placement.sweep.phases) * self.placement.layer.outputs, -1)
             places = np.arange(beats.size)[beats.ravel() >= 0]
             at[beats.ravel()[places]] = places
-            own = at[words]
-            first = own[:, :1]
-            if (own != np.where(first < 0, -1, first + np.arange(lanes))).any():
+            ids = at[words]
+            first = ids[:, :1]
+            if (ids != np.where(first < 0, -1, first + np.arange(lanes))).any():
                 return None
             if ((first % beats.shape[1] % lanes != 0) & (first >= 0)).any():
                 return None
@@ -108,10 +108,10 @@ class Leaving:
         for beats, first in zip(self.beats, places, strict=True):
             beat, value = np.divmod(first, beats.shape[1])
             pairs = zip(first.tolist(), beat.tolist(), (value // lanes).tolist(), strict=True)
-            sources.append(tuple(None if place < 0 else (own, group) for place, own, group in pairs))
+            sources.append(tuple(None if place < 0 else (beat, group) for place, beat, group in pairs))
         return CollectPlan(lanes, tuple(sources), *self.shape)
 
     @property
     def shape(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Beats of a step by tile, and values of each."""
-        return tuple(len(own) for own in self.beats), tuple(own.shape[1] for own in self.beats)
+        return tuple(len(beats) for beats in self.beats), tuple(beats.shape[1] for beats in self.beats)

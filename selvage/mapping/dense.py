@@ -149,7 +149,7 @@ def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator
     channels = len(rows.outputs) // taps
     index = np.arange(len(rows.outputs)).reshape(taps, channels)
     many = max(1, width // taps)
-    blocks = [index[:, own].ravel() for own in split_even(channels, -(-channels // many))]
+    blocks = [index[:, part].ravel() for part in split_even(channels, -(-channels // many))]
     if taps > width:
         blocks = [part for block in blocks for part in np.array_split(block, -(-taps // width))]
     for first in range(0, len(blocks), each):
@@ -167,15 +167,15 @@ def _pieces(part: list[RowSet], chip: Chip, fold: int, offset: int) -> list[Piec
         matrix = narrow.reshape(-1, n)[by_word]
         width = chip.columns // chip.slices
         for column, chosen in enumerate(split_even(n, -(-n // width))):
-            for chunk, own in enumerate(split_even(rows.rows, _chunks(rows, chip, fold))):
-                word = (int(channel[own[0]]) - rows.first) // chip.lanes
+            for chunk, in_chunk in enumerate(split_even(rows.rows, _chunks(rows, chip, fold))):
+                word = (int(channel[in_chunk[0]]) - rows.first) // chip.lanes
                 pieces.append(
                     Piece(
                         shelf=(rows.first, word, column, order // fold, chunk),
-                        offsets=offsets[own],
-                        channels=channel[own],
+                        offsets=offsets[in_chunk],
+                        channels=channel[in_chunk],
                         outputs=rows.outputs[chosen],
-                        cells={sign: DenseCells(matrix, own, chosen, sign, offset, chip) for sign in signs},
+                        cells={sign: DenseCells(matrix, in_chunk, chosen, sign, offset, chip) for sign in signs},
                     )
                 )
     return pieces

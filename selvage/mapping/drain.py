@@ -90,11 +90,11 @@ def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
     slots, counts = [], []
     segments: dict[tuple[int, ...], _Segment] = {}
     for index, array in enumerate(tile.readers):
-        own, count = _slots(array, placement)
+        firsts, count = _slots(array, placement)
         per_band = {slot_key(block): band_groups(array, block, placement.chip) for block in array.blocks}
-        slots.append(tuple(own[slot_key(block)] for block in array.blocks))
+        slots.append(tuple(firsts[slot_key(block)] for block in array.blocks))
         counts.append(count)
-        for key, first in own.items():
+        for key, first in firsts.items():
             segment = segments.setdefault(key[1], _Segment(key[1], {}))
             bands = [(significance, first + band * per_band[key]) for band, significance in enumerate(key[2])]
             segment.slots.setdefault(index, []).extend(bands)
@@ -155,7 +155,7 @@ def drain_shape(placement: Placement, tile: Tile) -> tuple[int, int]:
 def lanes_used(placement: Placement, tile: Tile, plan: DrainPlan) -> tuple[tuple[int, ...], ...]:
     """Return for each reader how many lanes hold columns of a block, by the slot or position that a read names."""
     if plan.addresses:
-        return tuple(tuple(sum(slot is not None for slot in own) for own in table) for table in plan.addresses)
+        return tuple(tuple(sum(slot is not None for slot in lanes) for lanes in table) for table in plan.addresses)
     found, chip = [], placement.chip
     for array, slots, count in zip(tile.readers, plan.slots, plan.counts, strict=True):
         lanes = [0] * count
@@ -243,8 +243,8 @@ def _bank(segments: list[_Segment], placement: Placement, tile: Tile) -> Bank:
 def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement, tile: Tile) -> list[DrainBeat]:
     """Return the beats of segments; none crosses a slot, and more significant bands of an array come first."""
     chip, slices = placement.chip, tile.slices
-    rounds = max((len(own) for own in segment.slots.values()), default=1)
-    sources = {array: sorted(own, reverse=True) for array, own in segment.slots.items()}
+    rounds = max((len(slots) for slots in segment.slots.values()), default=1)
+    sources = {array: sorted(bands, reverse=True) for array, bands in segment.slots.items()}
     beats, weight = [], 0
     while weight < len(segment.outputs):
         column = weight * slices

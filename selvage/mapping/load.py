@@ -87,12 +87,12 @@ def _plan(placement: Placement, tile: Tile, *, gather: bool) -> LoadPlan:
     reads: list[tuple[int, int]] = []
     moves: list[list[LoadMove | None]] = [[] for _ in per_array]
     for word in sorted(set().union(*distinct.values())):
-        cycles = max(len(own.get(word, ())) for own in distinct.values())
+        cycles = max(len(waiting.get(word, ())) for waiting in distinct.values())
         reads += [word] * cycles
-        for target, own in zip(moves, per_array, strict=True):
-            chosen = own.get(word, [])
+        for target, waiting in zip(moves, per_array, strict=True):
+            chosen = waiting.get(word, [])
             target += [*chosen, *[None] * (cycles - len(chosen))]
-    return LoadPlan(lanes, words, tuple(reads), tuple(tuple(own) for own in moves), gather)
+    return LoadPlan(lanes, words, tuple(reads), tuple(tuple(reader) for reader in moves), gather)
 
 
 def _moves(
@@ -106,9 +106,9 @@ def _moves(
     for *key, place, lane in table.tolist():
         rows.setdefault(tuple(key), {})[place] = lane
     moves: dict[tuple[int, int], list[LoadMove]] = {}
-    for (pixel, word, index, rotation), own in sorted(rows.items(), key=lambda item: item[0]):
-        mask = sum(1 << place for place in own)
-        chosen = tuple(own.get(place, 0) for place in range(group_rows)) if gather else ()
+    for (pixel, word, index, rotation), placed in sorted(rows.items(), key=lambda item: item[0]):
+        mask = sum(1 << place for place in placed)
+        chosen = tuple(placed.get(place, 0) for place in range(group_rows)) if gather else ()
         moves.setdefault((pixel, word), []).append(LoadMove(index, rotation, mask, chosen))
     return moves
 

@@ -68,9 +68,9 @@ class LogicalArray:
         return [self._array(polarity, blocks, chip) for polarity in self.polarities]
 
     def _array(self, polarity: int, blocks: list[Block], chip: Chip) -> Array:
-        own = [(piece, block) for piece, block in zip(self.pieces, blocks, strict=True) if polarity in piece.cells]
-        stored = tuple(piece.cells[polarity] for piece, _ in own)
-        return Array(tuple(block for _, block in own), polarity, stored, (chip.rows, chip.columns), self.slices)
+        held = [(piece, block) for piece, block in zip(self.pieces, blocks, strict=True) if polarity in piece.cells]
+        stored = tuple(piece.cells[polarity] for piece, _ in held)
+        return Array(tuple(block for _, block in held), polarity, stored, (chip.rows, chip.columns), self.slices)
 
 
 def check_signs_apart(mapping: str, chip: Chip, schedule: str, *, why: str = "") -> None:
@@ -138,8 +138,8 @@ class DenseCells:
         return len(self.rows), len(self.columns) * self.chip.slices
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
-        own = self.matrix[np.ix_(self.rows, self.columns)].astype(np.int64)
-        stored = stored_weights(own, self.chip, self.offset)[self.polarity]
+        weights = self.matrix[np.ix_(self.rows, self.columns)].astype(np.int64)
+        stored = stored_weights(weights, self.chip, self.offset)[self.polarity]
         return slices_of(stored, self.chip).astype(dtype or np.uint8)
 
 
@@ -184,7 +184,7 @@ def cut_tiles(groups: list[list[LogicalArray]], chip: Chip) -> list[Tile]:
                 room = chip.arrays_per_tile
             tiles[-1].append(array)
             room -= len(array.polarities)
-    return [_tile(own, chip) for own in tiles]
+    return [_tile(arrays, chip) for arrays in tiles]
 
 
 def _tile(arrays: list[LogicalArray], chip: Chip) -> Tile:

@@ -63,8 +63,8 @@ class PatternCounts:
         reads = conversions = cells = driven = 0
         for place in places:
             columns, height = len(place.columns) * slices, len(place.block.taps)
-            own = -(-columns // chip.ou_cols) * -(-height // chip.ou_rows)
-            reads, conversions = reads + own, conversions + columns * -(-height // chip.ou_rows)
+            units = -(-columns // chip.ou_cols) * -(-height // chip.ou_rows)
+            reads, conversions = reads + units, conversions + columns * -(-height // chip.ou_rows)
             cells, driven = cells + columns * height, driven + -(-columns // chip.ou_cols) * height
         arrays = 1 + max((place.array for place in places), default=-1)
         return cls(reads, conversions, cells, driven, arrays, index_bits(layer, blocks))
@@ -122,7 +122,7 @@ def _piece(rows: RowSet, place: Placed, chip: Chip) -> Piece:
         offsets=np.array(rows.taps)[block.taps],
         channels=np.full(len(block.taps), rows.first + block.channel),
         outputs=rows.outputs[place.columns],
-        cells={sign: slices_of(own, chip) for sign, own in stored_weights(values, chip, 0).items()},
+        cells={sign: slices_of(magnitudes, chip) for sign, magnitudes in stored_weights(values, chip, 0).items()},
     )
 
 
@@ -160,10 +160,10 @@ def _covered(masks: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Integers]:
     _, first, number, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     patterns = masks.transpose(1, 2, 0).reshape(c * n, t)[first]
     target = np.arange(len(patterns))
-    for own, mask in enumerate(patterns):
-        holds = np.flatnonzero((patterns[:, mask].all(axis=1)) & (counts > counts[own])) if mask.any() else []
+    for index, mask in enumerate(patterns):
+        holds = np.flatnonzero((patterns[:, mask].all(axis=1)) & (counts > counts[index])) if mask.any() else []
         if len(holds):
-            target[own] = holds[np.argmax(counts[holds])]
+            target[index] = holds[np.argmax(counts[holds])]
     while (target[target] != target).any():
         target = target[target]
     return patterns, target[number.ravel()].reshape(c, n)
@@ -176,13 +176,13 @@ def shelves(blocks: list[PatternBlock], slices: int, chip: Chip) -> Iterator[Pla
     for block in blocks:
         by_height.setdefault(len(block.taps), []).append(block)
     array, shelf, height, group = 0, 0, 0, groups  # the next free column group of the present shelf
-    for own in sorted(by_height, reverse=True):
-        for unit in _units(by_height[own], slices, per_group):
+    for high in sorted(by_height, reverse=True):
+        for unit in _units(by_height[high], slices, per_group):
             columns = 0
             while columns < unit.groups:
                 if group == groups:
-                    shelf, height, group = shelf + height, own, 0
-                    if shelf + own > chip.rows:
+                    shelf, height, group = shelf + height, high, 0
+                    if shelf + high > chip.rows:
                         array, shelf = array + 1, 0
                 many = min(unit.groups - columns, groups - group)
                 for block, chosen, lane in unit.parts:

@@ -36,7 +36,7 @@ def place_pattern_planes(
     codes = quantise(weights, chip.weight_bits, parameters.significant_bits)
     sweep, taps = sweep_of(layer, schedule), taps_of(layer, schedule)
     groups = [row_sets(layer, codes, taps, sweep, group) for group in range(layer.groups)]
-    sets = [rows for own in groups for rows in own]
+    sets = [rows for group in groups for rows in group]
     blocks = pattern_blocks(sets, chip)
     squeezes = {id(block): _squeezed(sets[block.rows], block, chip, parameters) for block in blocks}
     arrays: list[LogicalArray] = []
@@ -47,11 +47,11 @@ def place_pattern_planes(
         arrays = _plane(sets, blocks[:1], squeezes, 1, 0, chip, keep=True)
     tiles = cut_tiles([[array] for array in arrays], chip)
     effective = np.zeros_like(codes)
-    phases = [own for _, own in sorted(taps_by_phase(taps, sweep).items())]
+    phases = [members for _, members in sorted(taps_by_phase(taps, sweep).items())]
     for block in blocks:
         group, phase = divmod(block.rows, len(phases))
-        kernel, (own, shifts) = kernel_view(layer, effective)[group], squeezes[id(block)]
-        for tap, row in zip(block.taps, own << shifts[:, None], strict=True):
+        kernel, (squeezed, shifts) = kernel_view(layer, effective)[group], squeezes[id(block)]
+        for tap, row in zip(block.taps, squeezed << shifts[:, None], strict=True):
             kernel[phases[phase][tap].kernel][block.channel, block.columns] = row
     placement = Placement(layer, chip, input_format, schedule, "pattern", 1, 0, sweep, tuple(tiles), dynamic)
     return placement, effective

@@ -60,8 +60,8 @@ class Array:
         """(rows, columns), made when they are asked for: what is only counted has none in memory."""
         whole = np.zeros(self.size, np.uint8)
         for block, stored in zip(self.blocks, self.stored, strict=True):
-            own = np.asarray(stored)
-            whole[block.row : block.row + own.shape[0], block.column : block.column + own.shape[1]] = own
+            cells = np.asarray(stored)
+            whole[block.row : block.row + cells.shape[0], block.column : block.column + cells.shape[1]] = cells
         return whole
 
     @property
@@ -73,7 +73,7 @@ class Array:
         """Return whether both take the same inputs to the same outputs."""
         if self.slices != other.slices or len(self.blocks) != len(other.blocks):
             return False
-        return all(own.alike(block) for own, block in zip(self.blocks, other.blocks, strict=True))
+        return all(first.alike(block) for first, block in zip(self.blocks, other.blocks, strict=True))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Tile:
     @cached_property
     def readers(self) -> tuple[Array, ...]:
         """What the engines read: the first array of each of `read_together`, ``paired`` where there is another."""
-        return tuple(replace(self.arrays[own[0]], paired=len(own) > 1) for own in self.read_together)
+        return tuple(replace(self.arrays[pair[0]], paired=len(pair) > 1) for pair in self.read_together)
 
     def likeness(self, outputs: int) -> tuple:
         """Return the equivalence key of a tile, in a layer with so many ``outputs``.
@@ -153,7 +153,7 @@ class Tile:
         """
         blocks = [block for array in self.arrays for block in array.blocks]
         neighbours = {tuple(block.outputs.tolist()) for block in blocks}
-        overlap = len({output for own in neighbours for output in own}) < sum(map(len, neighbours))
+        overlap = len({output for ids in neighbours for output in ids}) < sum(map(len, neighbours))
         return overlap or any(block.column % self.ou_cols for block in blocks)
 
 

@@ -66,13 +66,13 @@ def row_sets(layer: Layer, weights: NDArray, taps: list[Tap], sweep: Sweep, grou
     c, m = kernel.shape[2:]
     outputs = group * m + np.arange(m)
     by_phase = taps_by_phase(taps, sweep)
-    values = {phase: np.stack([kernel[tap.kernel] for tap in own]) for phase, own in by_phase.items()}
+    values = {phase: np.stack([kernel[tap.kernel] for tap in tapped]) for phase, tapped in by_phase.items()}
     if sweep.overlap:
         ids = np.concatenate([phase * layer.outputs + outputs for phase in by_phase])
         return [RowSet(((0, 0),), ids, np.concatenate([values[p] for p in by_phase], axis=2), group * c)]
     return [
-        RowSet(tuple(tap.offset for tap in own), phase * layer.outputs + outputs, values[phase], group * c)
-        for phase, own in sorted(by_phase.items())
+        RowSet(tuple(tap.offset for tap in tapped), phase * layer.outputs + outputs, values[phase], group * c)
+        for phase, tapped in sorted(by_phase.items())
     ]
 
 

@@ -58,9 +58,9 @@ class Sweep:
 
 def choose(layer: Layer, schedule: str) -> str:
     """Return the schedule that ``auto`` means, or ``schedule`` itself when the layer can have it."""
-    own = layer.op if layer.op != "conv_transpose" else "red"
-    if schedule == "auto" or schedule == own:
-        return own
+    usual = layer.op if layer.op != "conv_transpose" else "red"
+    if schedule == "auto" or schedule == usual:
+        return usual
     if schedule not in TRANSPOSED:
         raise InputError(f"schedule {schedule!r} is none of auto, {', '.join(TRANSPOSED)}")
     if layer.op != "conv_transpose":

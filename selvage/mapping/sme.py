@@ -127,11 +127,11 @@ def _blocks(
     blocks = []
     for groups in _joined_groups(layer, chip, len(taps)):
         parts = [row_sets(layer, codes, taps, sweep, group) for group in groups]
-        for index, (_, own) in enumerate(phases):
+        for index, (_, phase_taps) in enumerate(phases):
             rows = _diagonal([part[index] for part in parts])
             for block in _column_blocks(rows, chip, parameters):
                 blocks.append(block)
-                _put_back(kernel, block, [tap.kernel for tap in own], groups)
+                _put_back(kernel, block, [tap.kernel for tap in phase_taps], groups)
     if not any(block.arrays for block in blocks):  # a layer has outputs, be its weights all zero
         blocks[0].arrays.append((1, [_Plane(0, 0, np.arange(min(blocks[0].rows.rows, chip.rows)))]))
     return blocks, effective
@@ -160,10 +160,10 @@ def _put_back(kernel: NDArray, block: _ColumnBlock, taps: list[tuple[int, int]],
     c, m = kernel.shape[3:]
     values = block.effective.reshape(len(taps), len(groups) * c, -1)
     group, output = np.divmod(block.rows.outputs % (len(kernel) * m), m)
-    for k, own in enumerate(groups):
-        columns = np.flatnonzero(group == own)
+    for k, member in enumerate(groups):
+        columns = np.flatnonzero(group == member)
         for tap, part in zip(taps, values[:, k * c : (k + 1) * c, columns], strict=True):
-            kernel[own][tap][:, output[columns]] = part
+            kernel[member][tap][:, output[columns]] = part
 
 
 def _column_blocks(rows: RowSet, chip: Chip, parameters: SmeParameters) -> Iterator[_ColumnBlock]:
@@ -171,19 +171,19 @@ def _column_blocks(rows: RowSet, chip: Chip, parameters: SmeParameters) -> Itera
     some = rows.weights.any(axis=(0, 1))
     columns = np.flatnonzero(some) if some.any() else np.zeros(1, np.int64)
     for first in range(0, len(columns), chip.columns):
-        own = rows.chosen(columns[first : first + chip.columns])
-        matrix = own.weights.reshape(own.rows, -1)
+        part = rows.chosen(columns[first : first + chip.columns])
+        matrix = part.weights.reshape(part.rows, -1)
         codes, shifts = squeezed(matrix, chip.weight_bits, parameters.squeeze, truncate=parameters.truncate)
-        natural = own.order(chip.lanes)[0]
+        natural = part.order(chip.lanes)[0]
         order = natural[np.argsort(shifts[natural], kind="stable")] if parameters.sort else natural
         arrays = [
             (polarity, planes)
             for polarity in (1, -1)
             for planes in _side_by_side(
-                _planes(np.maximum(codes * polarity, 0), order, chip, parameters), own, chip, parameters
+                _planes(np.maximum(codes * polarity, 0), order, chip, parameters), part, chip, parameters
             )
         ]
-        yield _ColumnBlock(own, codes, shifts, arrays)
+        yield _ColumnBlock(part, codes, shifts, arrays)
 
 
 def _planes(magnitudes: NDArray, order: Integers, chip: Chip, parameters: SmeParameters) -> list[_Plane]:
@@ -194,9 +194,9 @@ def _planes(magnitudes: NDArray, order: Integers, chip: Chip, parameters: SmePar
     for plane in reversed(range(chip.slices)):
         some = (used[order] >> plane * chip.cell_bits & digit) != 0
         rows = order[some] if parameters.compact else order
-        for chunk, own in enumerate(split_even(len(rows), -(-len(rows) // chip.rows)) if len(rows) else []):
-            if parameters.compact or some[own].any():
-                found.append(_Plane(plane, chunk, rows[own]))
+        for chunk, part in enumerate(split_even(len(rows), -(-len(rows) // chip.rows)) if len(rows) else []):
+            if parameters.compact or some[part].any():
+                found.append(_Plane(plane, chunk, rows[part]))
     return sorted(found, key=lambda plane: (plane.chunk, -plane.plane))
 
 
@@ -208,7 +208,7 @@ def _wide(block: RowSet, chip: Chip) -> int:
 def _side_by_side(planes: list[_Plane], rows: RowSet, chip: Chip, parameters: SmeParameters) -> list[list[_Plane]]:
     """Return planes that share an array: narrow blocks of the same rows, or of any where each has its own list."""
     many = max(1, chip.columns // _wide(rows, chip))
-    chunks = [list(own) for _, own in groupby(planes, key=lambda plane: plane.chunk)]
+    chunks = [list(chunk) for _, chunk in groupby(planes, key=lambda plane: plane.chunk)]
     if _whole_weights(rows, chip, parameters):
         return chunks
     parts = [planes] if parameters.compact else chunks
@@ -232,11 +232,11 @@ def _array(
     whole = _whole_weights(block.rows, chip, parameters)
     array = LogicalArray(slices=whole or 1)
     together = [planes] if not parameters.compact else [[plane] for plane in planes]
-    for index, own in enumerate(together):  # planes on the same rows
-        rows, row = own[0].rows, 0
+    for index, beside in enumerate(together):  # planes on the same rows
+        rows, row = beside[0].rows, 0
         shifts = block.shifts[rows]
         for part in np.split(rows, np.flatnonzero(np.diff(shifts)) + 1) if parameters.sort else [rows]:
-            bits = [0] if whole else [plane.plane * chip.cell_bits for plane in own]
+            bits = [0] if whole else [plane.plane * chip.cell_bits for plane in beside]
             piece = _piece(block, polarity, part, bits, whole, chip, sort=parameters.sort)
             array.put(piece, row, index * _wide(block.rows, chip))
             row += piece.rows
@@ -253,9 +253,9 @@ def _piece(
         cells = (magnitudes[:, :, None] >> np.arange(whole) * chip.cell_bits & digit).reshape(len(rows), -1)
     else:
         cells = np.zeros((len(rows), len(bits) * _wide(block.rows, chip)), np.int64)
-        for band, own in enumerate(bits):
+        for band, low in enumerate(bits):
             first = band * _wide(block.rows, chip)
-            cells[:, first : first + magnitudes.shape[1]] = magnitudes >> own & digit
+            cells[:, first : first + magnitudes.shape[1]] = magnitudes >> low & digit
         cells = cells[:, : (len(bits) - 1) * _wide(block.rows, chip) + magnitudes.shape[1]]
     shift = int(block.shifts[rows[0]]) if sort else 0
     return Piece(
@@ -265,5 +265,5 @@ def _piece(
         outputs=block.rows.outputs,
         cells={polarity: cells.astype(np.uint8)},
         shifts=None if sort else block.shifts[rows],
-        significances=tuple(own + shift for own in bits),
+        significances=tuple(bit + shift for bit in bits),
     )

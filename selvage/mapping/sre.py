@@ -61,17 +61,17 @@ def _arrays(rows: RowSet, chip: Chip, *, keep: bool) -> list[LogicalArray]:
     across = max(1, chip.columns // wide)  # groups that stand side by side
     arrays: dict[tuple[int, int], LogicalArray] = {}
     for number, first in enumerate(range(0, len(columns), each)):
-        own = columns[first : first + each]
-        held = np.flatnonzero(matrix[:, own].any(axis=1))
+        chosen = columns[first : first + each]
+        held = np.flatnonzero(matrix[:, chosen].any(axis=1))
         held = held if len(held) else np.zeros(1, np.int64)
         for chunk, part in enumerate(split_even(len(held), -(-len(held) // chip.rows))):
             array = arrays.setdefault((number // across, chunk), LogicalArray(slices=chip.slices))
-            stored = stored_weights(matrix[np.ix_(held[part], own)], chip, 0)
+            stored = stored_weights(matrix[np.ix_(held[part], chosen)], chip, 0)
             piece = Piece(
                 shelf=(),
                 offsets=offsets[held[part]],
                 channels=channels[held[part]],
-                outputs=rows.outputs[own],
+                outputs=rows.outputs[chosen],
                 cells={sign: slices_of(values, chip) for sign, values in stored.items()},
             )
             array.put(piece, 0, number % across * wide)

@@ -173,9 +173,9 @@ class NetworkPlan:
         for stage in self.stages:
             met = set().union(*(above[source.name] for source in stage.sources))
             above[stage.output.name] = met
-            joined = [own for own in groups if own & met]
-            groups = [own for own in groups if not own & met] + [set().union(*joined)]
-        return tuple(sorted(tuple(sorted(own)) for own in groups if len(own) > 1))
+            joined = [group for group in groups if group & met]
+            groups = [group for group in groups if not group & met] + [set().union(*joined)]
+        return tuple(sorted(tuple(sorted(group)) for group in groups if len(group) > 1))
 
     @staticmethod
     def _held(stage: Stage) -> float:
@@ -222,26 +222,26 @@ def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPl
 
 def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement], taken: set[str]) -> list[Stage]:
     """Return the stages of a node; names of parts are added to the names that are ``taken``."""
-    own = (node.name, tuple(sources), node.output)
+    common = (node.name, tuple(sources), node.output)
     match node:
         case Matrix():
             how = None if node.raw else matrix_requantization(node, sources[0])
-            return [LayerStage(*own, placements[node.name], how)]
+            return [LayerStage(*common, placements[node.name], how)]
         case Pool():
-            return [PoolStage(*own, node, mean_requantization(node, sources[0]) if node.kind == "average" else None)]
+            return [PoolStage(*common, node, mean_requantization(node, sources[0]) if node.kind == "average" else None)]
         case Table():
-            return [TableStage(*own, tuple(node.entries.tolist()))]
+            return [TableStage(*common, tuple(node.entries.tolist()))]
         case Add():
-            return [AddStage(*own, *sum_factors(node, sources))]
+            return [AddStage(*common, *sum_factors(node, sources))]
         case Concat():
             tables = [_table(node, k, source, taken) for k, source in enumerate(sources)]
             before = [stage for stage in tables if isinstance(stage, Stage)]
             sources = [stage.output if isinstance(stage, Stage) else stage for stage in tables]
             return [*before, ConcatStage(node.name, tuple(sources), node.output)]
         case Resize():
-            return [ResizeStage(*own, node.factor)]
+            return [ResizeStage(*common, node.factor)]
         case Reshape():
-            return [ReshapeStage(*own)]
+            return [ReshapeStage(*common)]
     raise TypeError(f"node {node.name!r} is of no known kind")
 
 
@@ -251,7 +251,7 @@ def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Ten
     entries = moved(codes[None, :], source, node.output)[0]
     if (entries == codes).all():
         return source
-    tensor, name = (_free(f"{own}.{k}", taken) for own in (node.output.name, node.name))
+    tensor, name = (_free(f"{stem}.{k}", taken) for stem in (node.output.name, node.name))
     to = replace(node.output, name=tensor, shape=source.shape)
     return TableStage(name, (source,), to, tuple(entries.tolist()), part_of=node.name)
 

@@ -79,9 +79,9 @@ def spliced_range(placement: Placement, array: Array, *, scattered: bool = False
     return _of_pair(array, input_range(placement, array).times(max(per_output.values()) * weight))
 
 
-def _of_pair(array: Array, own: Range) -> Range:
+def _of_pair(array: Array, reach: Range) -> Range:
     """Return what one array reaches, less what the other of a pair does."""
-    return own + -own if array.paired else own
+    return reach + -reach if array.paired else reach
 
 
 def bank_range(placement: Placement, tile: Tile, bank: Bank) -> Range:

@@ -50,15 +50,15 @@ def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
 
     `ModuleTooWide`: one has more bits of inputs than Amaranth counts.
     """
-    for own, part in designs.items():
+    for module, part in designs.items():
         pins = (member for _, member, _ in part.signature.flatten(part) if member.flow is In)
         bits = sum(Shape.cast(member.shape).width for member in pins)
         if bits > MOST_INPUTS:
             raise ModuleTooWide(
-                f"module {own!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
+                f"module {module!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
                 f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
             )
-    return "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs.items())
+    return "\n".join(rtlil.convert(part, name=module, emit_src=False) for module, part in designs.items())
 
 
 def run_yosys(text: str, script: str, name: str) -> str:

@@ -77,7 +77,7 @@ def _short(concatenation: re.Match) -> str:
     if len(parts) <= 2 * TOGETHER:
         return _joined(parts)
     groups = [parts[at : at + TOGETHER] for at in range(0, len(parts), TOGETHER)]
-    return _joined([_joined(own) for own in groups])
+    return _joined([_joined(group) for group in groups])
 
 
 def _joined(parts: list[str]) -> str:
@@ -108,11 +108,11 @@ class _Module:
         for found in DECLARATION.finditer(body):
             kind, signed, bits, name, depth, value = found.groups()
             width = int(bits[2:].split(":")[0]) + 1 if bits else 1
-            own = self.signals.setdefault(_raw(name), _Signal(set(), width, True, None))
-            own.kinds.add(kind)
-            own.plain &= not (signed or depth)
+            signal = self.signals.setdefault(_raw(name), _Signal(set(), width, True, None))
+            signal.kinds.add(kind)
+            signal.plain &= not (signed or depth)
             begins = START.fullmatch(value or "")
-            own.start = int(begins[1], 16) if begins else own.start
+            signal.start = int(begins[1], 16) if begins else signal.start
             self.declarations.append((_raw(name), kind, found[0]))
         body = DECLARATION.sub("", body)
         self.assignments = ASSIGNMENT.findall(body)
@@ -130,8 +130,8 @@ class _Module:
         declared = "".join(line for _, _, line in self.declarations)
         assigned = "".join(f"  assign {left} = {right};\n" for left, right in self.assignments)
         lines = "".join(f"    {_written(name)} <= {value};\n" for name, value in self.registers)
-        for condition, own in self.enabled.items():
-            inner = "".join(f"      {_written(name)} <= {value};\n" for name, value in own)
+        for condition, registers in self.enabled.items():
+            inner = "".join(f"      {_written(name)} <= {value};\n" for name, value in registers)
             lines += f"    if ({condition}) begin\n{inner}    end\n"
         block = f"  always @(posedge clk) begin\n{lines}  end\n" if lines else ""
         return CONCATENATION.sub(_short, f"{self.head}{declared}{assigned}{self.rest}{block}{self.tail}")
@@ -157,11 +157,11 @@ class _Module:
     def _slice(self, text: str) -> _Slice | None:
         """Return the slice that a text names, a signal or bits of it; None where it is neither."""
         found = PART.fullmatch(text) or PART.fullmatch(f"{text} ")
-        own = self.signals.get(_raw(found[1])) if found else None
-        if found is None or own is None or not own.plain:
+        signal = self.signals.get(_raw(found[1])) if found else None
+        if found is None or signal is None or not signal.plain:
             return None
         if found[2] is None:
-            return _Slice(_raw(found[1]), 0, own.width)
+            return _Slice(_raw(found[1]), 0, signal.width)
         low = int(found[3] or found[2])
         return _Slice(_raw(found[1]), low, int(found[2]) - low + 1)
 
@@ -174,9 +174,9 @@ class _Module:
         wholes = self._driven_in_pieces(targets)
         pieces: dict[str, dict[int, str]] = defaultdict(dict)  # by net and lowest bit
         kept = []
-        for (left, right), own in zip(self.assignments, targets, strict=True):
-            parts = [part for part in own if part]
-            if not parts or len(parts) < len(own) or parts[0].name not in wholes:
+        for (left, right), slices in zip(self.assignments, targets, strict=True):
+            parts = [part for part in slices if part]
+            if not parts or len(parts) < len(slices) or parts[0].name not in wholes:
                 kept.append((left, right))
                 continue
             at = total = sum(part.width for part in parts)
@@ -199,10 +199,10 @@ class _Module:
         found: dict[str, set[int]] = defaultdict(set)
         beside: list[set[str]] = []
         out: set[str] = set()
-        for (left, right), own in zip(self.assignments, targets, strict=True):
+        for (left, right), slices in zip(self.assignments, targets, strict=True):
             names = {_raw(part[1]) for part in PART.finditer(left)}
-            parts = [part for part in own if part]
-            if len(parts) < len(own):
+            parts = [part for part in slices if part]
+            if len(parts) < len(slices):
                 out |= names
             elif len(parts) > 1 or parts[0].width < self.signals[parts[0].name].width:
                 for part in parts:
@@ -219,8 +219,8 @@ class _Module:
         """Drop nets that nothing reads, which are what is left of wider ones."""
         counted = Counter(_raw(token) for token in TOKEN.findall(self.head + self.rest))
         reads = [{_raw(token) for token in TOKEN.findall(right)} for _, right in self.assignments]
-        for own in [*reads, *({_raw(token) for token in TOKEN.findall(value)} for _, value in self.registers)]:
-            counted.update(own)
+        for tokens in [*reads, *({_raw(token) for token in TOKEN.findall(value)} for _, value in self.registers)]:
+            counted.update(tokens)
         driver = {_raw(left): index for index, (left, _) in enumerate(self.assignments)}
         idle = [name for name in driver if not counted[name] and self._is_net(name)]
         gone: set[str] = set()
@@ -238,8 +238,8 @@ class _Module:
 
     def _remove(self, names: set[str]) -> None:
         """Remove nets and what drives them."""
-        self.assignments = [own for own in self.assignments if _raw(own[0]) not in names]
-        self.declarations = [own for own in self.declarations if own[0] not in names]
+        self.assignments = [assignment for assignment in self.assignments if _raw(assignment[0]) not in names]
+        self.declarations = [declaration for declaration in self.declarations if declaration[0] not in names]
 
     def _add_side_by_side(self) -> None:
         """Make one function of sums of registers or ports that only stand side by side in a concatenation."""
@@ -248,12 +248,12 @@ class _Module:
         gone: set[str] = set()
         for index, (left, right) in enumerate(self.assignments):
             parts = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
-            places = [own for own in parts if own and counted[own.name] == 1 and own.name in sums]
+            places = [part for part in parts if part and counted[part.name] == 1 and part.name in sums]
             if len(parts) < LANES or len(places) < len(parts):
                 continue
             lanes = [lane for place in places if (lane := self._lane(sums[place.name], place))]
             if len(lanes) == len(places):
-                self.assignments[index] = (left, self._function(sum(own.width for own in places), lanes))
+                self.assignments[index] = (left, self._function(sum(place.width for place in places), lanes))
                 gone |= {place.name for place in places}
         self._remove(gone)
 
@@ -267,17 +267,17 @@ class _Module:
 
     def _operand(self, text: str, width: int) -> _Slice | None:
         """Return the slice that ``text`` names when it is ``width`` bits of an input or a register; else None."""
-        own = self._slice(text.rstrip(" "))
-        if own is None or own.width != width or not self.signals[own.name].kinds & {"input", "reg"}:
+        found = self._slice(text.rstrip(" "))
+        if found is None or found.width != width or not self.signals[found.name].kinds & {"input", "reg"}:
             return None
-        return own
+        return found
 
     def _function(self, width: int, lanes: list[tuple[_Slice, str, _Slice]]) -> str:
         """Declare a function of ``lanes`` and return its call."""
         name = self._fresh("sums")
-        read = dict.fromkeys(own.name for first, _, second in lanes for own in (first, second))
-        local = {own: self._fresh("operand") for own in read}
-        inputs = "".join(f"    input [{self.signals[own].width - 1}:0] {local[own]};\n" for own in read)
+        read = dict.fromkeys(operand.name for first, _, second in lanes for operand in (first, second))
+        local = {operand: self._fresh("operand") for operand in read}
+        inputs = "".join(f"    input [{self.signals[operand].width - 1}:0] {local[operand]};\n" for operand in read)
         parts = ", ".join(
             f"{self._text(first, local)} {sign} {self._text(second, local)}" for first, sign, second in lanes
         )
@@ -325,20 +325,20 @@ class _Module:
                 runs[-1] = ([*runs[-1][0], (name, value)], replace(last, width=last.width + bits.width))
             else:
                 runs.append(([(name, value)], bits))
-        copies = [(own, bits) for own, bits in runs if bits and len(own) > 1]
-        return copies, [entry for own, bits in runs if not bits or len(own) == 1 for entry in own]
+        copies = [(run, bits) for run, bits in runs if bits and len(run) > 1]
+        return copies, [entry for run, bits in runs if not bits or len(run) == 1 for entry in run]
 
     def _vectors(self, registers: list[_Register]) -> list[list[_Register]]:
         """Return groups of registers, as many to a vector as fit."""
         found: list[list[_Register]] = []
         size = VECTOR
-        for own in registers:
-            width = self.signals[own[0]].width
+        for register in registers:
+            width = self.signals[register[0]].width
             size += width
             if size > VECTOR:
                 found.append([])
                 size = width
-            found[-1].append(own)
+            found[-1].append(register)
         return found
 
     def _vector(self, registers: list[_Register], place: dict[str, _Slice]) -> str:
@@ -348,12 +348,12 @@ class _Module:
         """
         at = start = 0
         for name, _ in registers:
-            own = self.signals[name]
-            place[name] = _Slice("", at, own.width)
-            assert own.start is not None, f"register {name} has no value to start with"
-            start |= own.start << at
-            at += own.width
-            own.kinds = own.kinds - {"reg"} | {"wire"}
+            signal = self.signals[name]
+            place[name] = _Slice("", at, signal.width)
+            assert signal.start is not None, f"register {name} has no value to start with"
+            start |= signal.start << at
+            at += signal.width
+            signal.kinds = signal.kinds - {"reg"} | {"wire"}
         vector = self._declare("reg", "state", at, start)
         for name, _ in registers:
             place[name] = replace(place[name], name=vector)
@@ -375,8 +375,8 @@ class _Module:
                 continue
             stays = _raw(choice["yes"]) == name
             condition = choice["condition"]
-            own = (name, choice["no"] if stays else choice["yes"])
-            self.enabled.setdefault(f"! {condition}" if stays else condition, []).append(own)
+            register = (name, choice["no"] if stays else choice["yes"])
+            self.enabled.setdefault(f"! {condition}" if stays else condition, []).append(register)
             if counted[_raw(value)] == 1 and self._is_net(_raw(value)):
                 gone.add(_raw(value))
         self.registers = kept

@@ -60,8 +60,8 @@ def _assigned(path: str) -> dict[tuple[int | None, int | None], str]:
 def _pair(target: ast.expr, value: ast.expr, found: dict[tuple[int | None, int | None], str]) -> None:
     """Add calls in ``value`` by what they are assigned to, side by side where both are tuples."""
     if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
-        for own in zip(target.elts, value.elts, strict=True):
-            _pair(*own, found)
+        for pair in zip(target.elts, value.elts, strict=True):
+            _pair(*pair, found)
     elif isinstance(value, ast.IfExp):
         _pair(target, value.body, found)
         _pair(target, value.orelse, found)
