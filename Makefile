@@ -35,6 +35,7 @@ synth: setup
 lint: setup
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/pyright
 
 setup: icarus $(READY)
 

@@ -22,7 +22,7 @@ def conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> NDArray[np.int64]:
-    """``x`` (N, C, H, W) convolved with ``w`` (M, C/groups, KH, KW): (N, M, OH, OW).
+    """Return the convolution (N, M, OH, OW) of ``x`` (N, C, H, W) with ``w`` (M, C/groups, KH, KW).
 
     Gather: ``y[oy] = sum over ky of W[ky] @ x[stride*oy + ky*dilation - top]``, likewise along the
     width, where ``x`` is zero outside of its map; ``pads`` are top, left, bottom, right, and
@@ -68,7 +68,7 @@ def conv_transpose2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> NDArray[np.int64]:
-    """``x`` (N, C, H, W) and ``w`` (C, M/groups, KH, KW), transposed convolution: (N, M, OH, OW).
+    """Return the transposed convolution (N, M, OH, OW) of ``x`` (N, C, H, W) with ``w`` (C, M/groups, KH, KW).
 
     Scatter: ``y[stride*iy + ky*dilation - top] += x[iy] @ W[ky]``, likewise along the width; what
     falls outside of ``y`` is lost. ``pads`` are top, left, bottom, right and crop the output;
@@ -124,7 +124,7 @@ def _extent(kernel: list[int], dilation: Pair) -> list[int]:
 
 
 def _taps(kernel: list[int], stride: Pair, dilation: Pair, count: list[int]) -> Iterator[Tap]:
-    """Each tap of the kernel, with the ``count`` rows and columns of the larger map that it touches."""
+    """Yield each tap of the kernel, with the ``count`` rows and columns of the larger map that it touches."""
 
     def along(axis: int, tap: int) -> slice:
         first = tap * dilation[axis]

@@ -23,7 +23,7 @@ def check_operand(name: str, operand: Integers, axes: str) -> None:
 
 
 def exact_dtype(x: Integers, w: Integers, terms: int) -> DTypeLike:
-    """The fastest dtype in which sums of up to ``terms`` products of ``x`` and ``w`` are exact.
+    """Return the fastest dtype in which sums of up to ``terms`` products of ``x`` and ``w`` are exact.
 
     OverflowError: such a sum could leave int64.
     """
@@ -36,7 +36,7 @@ def exact_dtype(x: Integers, w: Integers, terms: int) -> DTypeLike:
 
 
 def dense(x: Integers, w: Integers) -> NDArray[np.int64]:
-    """``x`` (N, C) times ``w`` (C, M): (N, M), ``y[n, m] = sum over c of x[n, c] * w[c, m]``.
+    """Return ``y[n, m] = sum over c of x[n, c] * w[c, m]``, (N, M), of ``x`` (N, C) and ``w`` (C, M).
 
     TypeError: an operand is not of integers. ValueError: wrong rank, or the channels differ.
     OverflowError: a sum could leave int64.

@@ -1,10 +1,11 @@
 """What a quantised network computes, in integers."""
 
+import operator
 from collections.abc import Mapping
+from functools import reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from selvage.base.requantization import Requantization
@@ -25,8 +26,11 @@ from selvage.golden.requantize import (
 Maps = Mapping[str, Integers]
 
 
-def run(graph: Graph, inputs: Maps) -> dict[str, NDArray[np.int64]]:
-    """Codes (N, C, H, W) of every tensor, those of ``inputs`` given. ValueError: a shape is not the tensor's."""
+def run(graph: Graph, inputs: Maps) -> dict[str, Integers]:
+    """Return the quantised values (N, C, H, W) of every tensor, of those of ``inputs``.
+
+    ValueError: a shape is not the tensor's.
+    """
     tensors = graph.tensors
     found = {tensor.name: inputs[tensor.name] for tensor in graph.inputs}
     for name, codes in found.items():
@@ -40,7 +44,7 @@ def run(graph: Graph, inputs: Maps) -> dict[str, NDArray[np.int64]]:
 
 
 def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> Integers:
-    """Output codes (N, C, H, W) of one node, of the ``codes`` of its input ``tensors``."""
+    """Return the output (N, C, H, W) of one node, of the ``codes`` of its input ``tensors``."""
     match node:
         case Matrix():
             return of_sums(
@@ -57,7 +61,7 @@ def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> I
             return add(node, tensors, codes)
         case Concat():
             parts = zip(tensors, codes, strict=True)
-            return np.concatenate([moved(own, tensor, node.output) for tensor, own in parts], axis=1)
+            return np.concatenate([moved(values, tensor, node.output) for tensor, values in parts], axis=1)
         case Resize():
             return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
         case Reshape():
@@ -67,14 +71,14 @@ def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> I
 
 
 def of_sums(node: Matrix, source: Tensor, sums: Integers) -> Integers:
-    """Output codes of a layer's sums (N, M, OH, OW), without its bias yet."""
+    """Return the output of a layer, of its sums (N, M, OH, OW) without the bias."""
     if node.raw:
         return sums + (node.bias if node.bias.ndim == 3 else node.bias[:, None, None])
     return requantize(sums, matrix_requantization(node, source))
 
 
 def matrix_requantization(node: Matrix, source: Tensor) -> Requantization:
-    """Of the sums of a layer on crossbars."""
+    """Return the requantisation of the sums of a layer on crossbars."""
     step = steps_of(source.scale, node.output)
     scales, place = np.unique(node.weight_scale.reshape(-1), return_inverse=True)
     ratios = [step * exact(scale) for scale in scales]
@@ -89,7 +93,7 @@ def matrix_requantization(node: Matrix, source: Tensor) -> Requantization:
 
 
 def largest_sum(node: Matrix, source: Tensor) -> int:
-    """The magnitude that no sum of a layer exceeds, bias included."""
+    """Return the magnitude that no sum of a layer exceeds, bias included."""
     low, high = (bound - source.format.zero_point for bound in source.format.raw_range)
     weights = np.abs(node.weights, dtype=np.int64)  # of eight bits too, in which 128 has no place
     outputs = 0 if node.layer.op == "conv" else 1
@@ -98,22 +102,25 @@ def largest_sum(node: Matrix, source: Tensor) -> int:
 
 
 def mean_requantization(node: Pool, source: Tensor) -> Requantization:
-    """Of the sums of a window, whose mean is meant."""
+    """Return the requantisation of the sums of a window, whose mean is meant."""
     area, (low, high) = node.kernel[0] * node.kernel[1], source.format.raw_range
     zero = source.format.zero_point
     ratio = steps_of(source.scale, node.output) / area
     largest = area * max(abs(low - zero), abs(high - zero))
-    own = {"activation": node.activation, "zero_first": node.zero_first}
-    return requantization([ratio], node.output, largest=largest, **own)
+    settings = {"activation": node.activation, "zero_first": node.zero_first}
+    return requantization([ratio], node.output, largest=largest, **settings)
 
 
 def moved(codes: Integers, source: Tensor, to: Tensor) -> Integers:
-    """The same real values as codes of ``to``, in float32 as onnxruntime's QLinearConcat has them."""
+    """Return the same real values in the format of ``to``, in float32 as onnxruntime's QLinearConcat has them."""
     return codes if (source.scale, source.format) == (to.scale, to.format) else quantise(dequantise(codes, source), to)
 
 
 def sum_factors(node: Add, tensors: list[Tensor]) -> tuple[tuple[int, ...], Requantization]:
-    """Factors of the two maps, and what becomes of the sum of their products (itself with the factor 1)."""
+    """Return the factors of the two maps, and the requantisation of the sum of their products.
+
+    The requantisation has the factor 1. ValueError: the activation has a slope below 0.
+    """
     if node.activation.slope != 1:
         raise ValueError(f"node {node.name!r}: a sum of maps has no slope below 0")
     ratios = [steps_of(tensor.scale, node.output) for tensor in tensors]
@@ -125,15 +132,15 @@ def sum_factors(node: Add, tensors: list[Tensor]) -> tuple[tuple[int, ...], Requ
 
 
 def add(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:
-    """The sum of two maps."""
+    """Return the sum of two maps, requantised."""
     factors, r = sum_factors(node, tensors)
     parts = zip(tensors, codes, factors, strict=True)
-    total = sum((own - tensor.format.zero_point) * factor for tensor, own, factor in parts)
-    return finished(total, r)
+    products = [(values - tensor.format.zero_point) * factor for tensor, values, factor in parts]
+    return finished(reduce(operator.add, products), r)
 
 
 def _windows(node: Pool, codes: Integers, outside: int) -> Integers:
-    """Every window, (N, C, OH, OW, KH, KW); ``outside`` of the map one value."""
+    """Return every window, (N, C, OH, OW, KH, KW); ``outside`` is the value of all that is not in the map."""
     top, left, bottom, right = node.pads
     padded = np.pad(codes, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=outside)
     windows = sliding_window_view(padded, node.kernel, axis=(2, 3))

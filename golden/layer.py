@@ -9,7 +9,7 @@ from selvage.golden.dense import Integers, dense
 
 
 def evaluate(layer: Layer, x: Integers, w: Integers) -> NDArray[np.int64]:
-    """Output (N, M, OH, OW) of ``layer`` for ``x`` (N, C, H, W) and ``w`` of ``layer.weight_shape``.
+    """Return the output (N, M, OH, OW) of ``layer`` for ``x`` (N, C, H, W) and ``w`` of ``layer.weight_shape``.
 
     A dense layer's maps are 1x1. TypeError: an operand is not of integers. ValueError: a shape is not
     the layer's. OverflowError: a sum could leave int64.

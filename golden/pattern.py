@@ -14,7 +14,7 @@ Masks = NDArray[np.bool_]
 
 
 def deleted_kernels(weights: NDArray, share: float) -> Masks:
-    """(M, C), true for the ``share`` of kernels, rounded to whole ones, of the least energy.
+    """Return a mask (M, C): true for the ``share`` of kernels, rounded to whole ones, of the least energy.
 
     Of equal kernels those that come first. ValueError: ``weights`` are not (M, C, KH, KW), or ``share``
     is out of range.
@@ -29,7 +29,7 @@ def deleted_kernels(weights: NDArray, share: float) -> Masks:
 
 
 def frequent_patterns(weights: NDArray, kept: Masks, entries: int, count: int) -> Masks:
-    """(k, KH, KW), the ``count`` most frequent masks of the ``entries`` largest magnitudes of a kernel.
+    """Return (k, KH, KW): the ``count`` most frequent masks of the ``entries`` largest magnitudes of a kernel.
 
     Only kernels in ``kept`` (M, C) count; k is smaller when fewer masks occur. Of equally frequent masks
     the one that keeps more energy comes first, then the smaller one, read as a binary number in row-major
@@ -54,7 +54,7 @@ def frequent_patterns(weights: NDArray, kept: Masks, entries: int, count: int) -
 
 
 def project(weights: NDArray, patterns: Masks, deleted: Masks) -> Masks:
-    """(M, C, KH, KW), the weights that stay: of each kernel the one of ``patterns`` with most energy.
+    """Return the mask (M, C, KH, KW) of weights that stay: of each kernel the one of ``patterns`` of most energy.
 
     ``patterns`` are (k, KH, KW); of equally good ones the first. Kernels in ``deleted`` (M, C) keep no
     weight. ValueError: a shape is wrong, or there is no pattern for a kernel that stays.
@@ -72,7 +72,7 @@ def project(weights: NDArray, patterns: Masks, deleted: Masks) -> Masks:
 
 
 def prune(weights: NDArray, patterns: int, kernel_sparsity: float, entries: int = 4) -> tuple[NDArray, Masks]:
-    """Pruned ``weights`` and the mask of those that stay, both (M, C, KH, KW).
+    """Return pruned ``weights`` and the mask of those that stay, both (M, C, KH, KW).
 
     ``kernel_sparsity`` is the share of kernels deleted whole; the others keep one of ``patterns``
     patterns of ``entries`` weights. Kernels of no more than ``entries`` weights, 1x1 for instance, are
@@ -94,7 +94,7 @@ def prune(weights: NDArray, patterns: int, kernel_sparsity: float, entries: int 
 
 
 def _energy(weights: NDArray) -> NDArray[np.float64]:
-    """Squares of the weights, (M, C, KH*KW)."""
+    """Return the squares of the weights, (M, C, KH*KW)."""
     return np.square(weights.astype(np.float64)).reshape(*weights.shape[:2], -1)
 
 

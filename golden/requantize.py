@@ -33,7 +33,7 @@ def requantization(
     activation: Activation = LINEAR,
     zero_first: bool = False,
 ) -> Requantization:
-    """Of sums, one of which is worth ``ratios`` (M,) or (1,) steps of ``to``.
+    """Return the requantisation of sums, one of which is worth ``ratios`` (M,) or (1,) steps of ``to``.
 
     ``largest``: the magnitude that no sum with its bias exceeds. `InputError`: one unit of a sum is worth so many steps
     that no factor holds it.
@@ -56,35 +56,43 @@ def requantization(
 
 
 def _with_slope(ratios: Sequence[Fraction], slope: Fraction) -> list[Fraction]:
-    """Ratios of sums from 0 up and then those of sums below 0.
+    """Return the ratios of sums from 0 up and then those of sums below 0.
 
     Where a ratio is below 0 itself, sums from 0 up have the values that the slope is for.
     """
     steep = [ratio * slope for ratio in ratios]
-    pairs = [(bent, own) if own < 0 else (own, bent) for own, bent in zip(ratios, steep, strict=True)]
-    return [own for own, _ in pairs] + [bent for _, bent in pairs]
+    pairs = [(bent, ratio) if ratio < 0 else (ratio, bent) for ratio, bent in zip(ratios, steep, strict=True)]
+    return [above for above, _ in pairs] + [bent for _, bent in pairs]
 
 
-def exact(value: float | np.floating) -> Fraction:
-    """A scale as the fraction that its binary digits are. ValueError: it is not finite."""
+def exact(value: float | np.floating | NDArray[np.floating]) -> Fraction:
+    """Return a scale as the fraction that its binary digits are.
+
+    ValueError: it is not finite.
+    """
     return Fraction(float(value))
 
 
-def steps_of(source: float | np.floating, to: Tensor) -> Fraction:
-    """How many steps of ``to`` one unit worth ``source`` is. `InputError`: a scale is not positive and finite."""
+def steps_of(source: float | np.floating | NDArray[np.floating], to: Tensor) -> Fraction:
+    """Return how many steps of ``to`` one unit worth ``source`` is.
+
+    `InputError`: a scale is not positive and finite.
+    """
     check_scale(to)
     return exact(source) / exact(np.float32(to.scale))
 
 
 def check_scale(tensor: Tensor) -> None:
-    """`InputError` unless every scale is positive and finite."""
+    """Raise `InputError` unless every scale is positive and finite."""
     for scale in np.atleast_1d(tensor.scale):
         if not (np.isfinite(scale) and scale > 0):
             raise InputError(f"tensor {tensor.name!r} has the scale {scale}, and must have a positive one")
 
 
 def integer_factors(ratios: Sequence[Fraction], largest: int, terms: int = 1) -> tuple[tuple[int, ...], int, int]:
-    """Factors, their common shift and ``tie_bits``: ``ratio = factor / 2**shift`` to half the factor's last place.
+    """Return factors, their common shift and ``tie_bits``.
+
+    ``ratio = factor / 2**shift`` to half the factor's last place.
 
     They are exact, and as small as can be, where all ratios are binary fractions of few bits; otherwise they have as
     many bits as a factor may, and a product of ``largest`` one less. ``terms`` products are added before rounding.
@@ -105,18 +113,18 @@ def integer_factors(ratios: Sequence[Fraction], largest: int, terms: int = 1) ->
     denominators = {ratio.denominator for ratio in ratios}
     if terms > 1:
         denominators = {math.lcm(*denominators)}
-    halved = [own for own in denominators if own % 2 == 0 and own <= 2 * largest**terms]
+    halved = [denominator for denominator in denominators if denominator % 2 == 0 and denominator <= 2 * largest**terms]
     return factors, shift, _tie_bits(halved, off * largest * terms, shift)
 
 
 def _bit_length(value: Fraction) -> int:
-    """The least n for which ``value < 2**n``, below 0 for small ones."""
+    """Return the least n for which ``value < 2**n``; it is below 0 for small values."""
     length = value.numerator.bit_length() - value.denominator.bit_length()
     return length + 1 if value >= Fraction(2) ** length else length
 
 
 def _tie_bits(denominators: Sequence[int], error: Fraction, shift: int) -> int:
-    """Bits of the distance from a half within which products are that half; 0 where that would be wrong.
+    """Return the bits of the distance from a half within which products are that half; 0 where none is safe.
 
     A sum times a ratio is a half only where the ratio's denominator is even, and no more than twice the sum: those
     are the ``denominators``. All other products are at least ``1 / (2 * denominator)`` away from every half.
@@ -127,14 +135,17 @@ def _tie_bits(denominators: Sequence[int], error: Fraction, shift: int) -> int:
 
 
 def code_bounds(to: Tensor, activation: Activation = LINEAR) -> tuple[int, int]:
-    """Smallest and largest code of ``to`` behind an activation."""
+    """Return the smallest and the largest value of ``to`` behind an activation."""
     bounds = to.format.raw_range
     limits = [int(quantise(np.float32(value), to)) for value in (activation.low, activation.high)]
     return max(bounds[0], limits[0]), min(bounds[1], limits[1])
 
 
 def requantize(sums: Integers, r: Requantization) -> Integers:
-    """Codes of ``sums`` (N, M, ...), channel by channel. OverflowError: a product could leave int64."""
+    """Return ``sums`` (N, M, ...) requantised channel by channel.
+
+    OverflowError: a product could leave int64.
+    """
 
     def spread(values: tuple[int, ...]) -> Integers:
         one_a_pixel = len(values) > max(sums.shape[1], 1)
@@ -148,12 +159,15 @@ def requantize(sums: Integers, r: Requantization) -> Integers:
 
 
 def finished(products: Integers, r: Requantization) -> Integers:
-    """Codes of sums times their factors."""
+    """Return the quantised values of sums times their factors."""
     return np.clip(rounded(products, r) + r.zero_point, r.low, r.high)
 
 
 def rounded(products: Integers, r: Requantization) -> Integers:
-    """``products / 2**shift``, halves to the even number, or to the odd one (`Requantization.halves_to_odd`)."""
+    """Return ``products / 2**shift``, rounded to the nearest.
+
+    Halves go to the even number, or to the odd one (`Requantization.halves_to_odd`).
+    """
     if r.shift == 0:
         return products
     if r.shift > 62:
@@ -162,15 +176,18 @@ def rounded(products: Integers, r: Requantization) -> Integers:
     return (products + r.halfway + ((products >> r.shift & 1 ^ r.halves_to_odd) << r.tie_bits)) >> r.shift
 
 
-def quantise(values: NDArray[np.float32], to: Tensor) -> Integers:
-    """Codes of real values, as ONNX's QuantizeLinear: float32, halves to even, saturated."""
+def quantise(values: NDArray[np.float32] | np.float32, to: Tensor) -> Integers:
+    """Return real values quantised as ONNX's QuantizeLinear does: float32, halves to even, saturated."""
     low, high = to.format.raw_range
     codes = np.rint(np.asarray(values, np.float32) / np.float32(to.scale)) + to.format.zero_point
     return np.clip(codes, low, high).astype(np.int64)
 
 
 def nearest(steps: NDArray[np.float64], zero_point: int, zero_first: bool = False) -> NDArray[np.float64]:
-    """Numbers of steps, rounded, with the zero point; what float64 has made of a half is that half."""
+    """Return numbers of steps rounded, with the zero point.
+
+    What float64 has made of a half counts as that half.
+    """
     moved = steps + zero_point if zero_first else steps
     halves = np.rint(moved * 2) / 2
     whole = np.rint(np.where(np.abs(moved - halves) <= HALF_REACH * np.maximum(np.abs(moved), 1), halves, moved))
@@ -178,7 +195,10 @@ def nearest(steps: NDArray[np.float64], zero_point: int, zero_first: bool = Fals
 
 
 def dequantise(codes: Integers, tensor: Tensor) -> NDArray[np.float32]:
-    """Real values of codes, as ONNX's DequantizeLinear: (N, C, H, W), or of any shape where the scale is one."""
+    """Return the real values of ``codes`` as ONNX's DequantizeLinear has them.
+
+    ``codes`` are (N, C, H, W), or of any shape where there is one scale.
+    """
     scale = np.asarray(tensor.scale, np.float32)
     if scale.ndim:
         scale = scale.reshape(1, -1, *(1,) * (codes.ndim - 2))
@@ -186,6 +206,6 @@ def dequantise(codes: Integers, tensor: Tensor) -> NDArray[np.float32]:
 
 
 def all_codes(numbers: InputFormat) -> Integers:
-    """Every code of a format, the smallest first: the index of a `base.graph.Table`."""
+    """Return every value of a format, the smallest first: the index of a `base.graph.Table`."""
     low, high = numbers.raw_range
     return np.arange(low, high + 1)

@@ -11,7 +11,7 @@ Integers = NDArray[np.int64]
 
 
 def codewords(bits: int, significant: int) -> Integers:
-    """Ascending magnitudes of at most ``significant`` consecutive bits from the leading one on.
+    """Return ascending the magnitudes of at most ``significant`` consecutive bits from the leading one on.
 
     ``{0} U {m << k : 1 <= m < 2**significant, 0 <= k <= bits - significant}``: there are
     ``2**(significant - 1) * (bits - significant + 2)`` of them. Raises `ValueError` unless
@@ -24,7 +24,9 @@ def codewords(bits: int, significant: int) -> Integers:
 
 
 def quantise(weights: NDArray, bits: int, significant: int, scale: float | NDArray = 1.0) -> Integers:
-    """The nearest codeword of each weight over ``scale`` (one, or one a channel), with its sign; the same shape.
+    """Return the nearest codeword of each weight over ``scale``, with its sign; the shape is that of ``weights``.
+
+    There is one ``scale``, or one a channel.
 
     Larger magnitudes become the largest codeword; halfway between two is the larger.
     """
@@ -37,13 +39,13 @@ def quantise(weights: NDArray, bits: int, significant: int, scale: float | NDArr
 
 
 def full_scale(weights: NDArray, bits: int, significant: int) -> float:
-    """The scale with which the largest magnitude becomes the largest codeword; 1 for zeros alone."""
+    """Return the scale with which the largest magnitude becomes the largest codeword; 1 for zeros alone."""
     largest = float(np.max(np.abs(weights), initial=0.0))
     return largest / float(codewords(bits, significant)[-1]) if largest else 1.0
 
 
 def row_shifts(codes: Integers, bits: int, squeeze: int) -> Integers:
-    """(rows,) places by which each row of ``codes`` (rows, columns) must move down: ``s_r``.
+    """Return ``s_r`` (rows,): the places by which each row of ``codes`` (rows, columns) must move down.
 
     ``max(0, e_r + 1 - (bits - squeeze))`` with ``e_r`` the leading one of the row's largest magnitude.
     Raises `ValueError` unless ``0 <= squeeze < bits``.
@@ -55,7 +57,7 @@ def row_shifts(codes: Integers, bits: int, squeeze: int) -> Integers:
 
 
 def squeezed(codes: Integers, bits: int, squeeze: int, *, truncate: bool = False) -> tuple[Integers, Integers]:
-    """Rows moved down until the top ``squeeze`` planes are empty: codes (rows, columns), shifts (rows,).
+    """Return codes (rows, columns) and shifts (rows,): rows moved down until the top ``squeeze`` planes are empty.
 
     ``min((|q| + half) >> s_r, 2**(bits - squeeze) - 1)`` with the sign of q; ``half`` is 2**(s_r - 1)
     where a row moves, 0 with ``truncate``. A row's input, shifted up by ``s_r``, makes up for it.
@@ -67,12 +69,12 @@ def squeezed(codes: Integers, bits: int, squeeze: int, *, truncate: bool = False
 
 
 def product(activations: Integers, codes: Integers, shifts: Integers) -> Integers:
-    """(n, columns): ``sum_r (a_r << s_r) * q[r, j]`` of activations (n, rows) and codes (rows, columns)."""
+    """Return ``sum_r (a_r << s_r) * q[r, j]``, (n, columns), of activations (n, rows) and codes (rows, columns)."""
     return (activations << shifts) @ codes
 
 
 def sqnr_db(weights: NDArray, approximated: NDArray) -> float:
-    """Signal over quantisation noise, in dB; infinite where nothing was lost."""
+    """Return signal over quantisation noise in dB; infinite where nothing was lost."""
     noise = float(np.square(weights - approximated, dtype=np.float64).sum())
     signal = float(np.square(weights, dtype=np.float64).sum())
     return float(10 * np.log10(signal / noise)) if noise and signal else float("inf")

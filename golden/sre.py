@@ -11,7 +11,7 @@ Integers = NDArray[np.int64]
 
 
 def encode_rows(rows: Integers, length: int) -> Integers:
-    """Differences of ascending ``rows`` (n,), the first from 0, filled up with zeros to ``length``.
+    """Return the differences of ascending ``rows`` (n,), the first from 0, filled up with zeros to ``length``.
 
     ValueError: rows do not ascend, or are more than ``length``. Row 0 can only be the first.
     """
@@ -21,11 +21,11 @@ def encode_rows(rows: Integers, length: int) -> Integers:
 
 
 def decode_rows(differences: Integers, count: int) -> Integers:
-    """The ``count`` rows that `encode_rows` made ``differences`` of: a prefix sum."""
+    """Return the ``count`` rows of which `encode_rows` made ``differences``: a prefix sum."""
     return np.cumsum(differences[:count])
 
 
 def rounds(bits: NDArray, ou_rows: int) -> list[Integers]:
-    """Rows that each read drives, of one input plane's ``bits`` (rows,): the next ``ou_rows`` that are one."""
+    """Return the rows that each read drives, of one input plane's ``bits`` (rows,): the next ``ou_rows`` ones."""
     ones = np.flatnonzero(bits)
     return [ones[first : first + ou_rows] for first in range(0, len(ones), ou_rows)]

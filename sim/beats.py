@@ -11,15 +11,18 @@ from selvage.mapping.placement import Placement, Tile
 
 
 def drain_to_beat(placement: Placement, tile: Tile, arrays: int) -> int:
-    """Slots asked for to a beat at the output: four registers on the way, and two trees of adders, of the ``arrays``
-    that share outputs and of the lanes that share weights."""
+    """Return the cycles from the request of slots to their beat at the output.
+
+    These are four registers, and two adder trees: over the ``arrays`` that share outputs, and over the lanes that share
+    weights.
+    """
     lanes, slices = placement.chip.ou_cols, tile.slices
     together = lanes if tile.scattered or lanes % slices else slices
     return 4 + (arrays - 1).bit_length() + (together - 1).bit_length()
 
 
 class BeatQueue:
-    """The splice's queue: beats that leave, each ``to_beat`` cycles after its slots were asked for at the earliest.
+    """Model of the splice's queue of beats: each comes ``to_beat`` cycles after its slots' request, at the earliest.
 
     No more slots are asked for than there is room for: ``depth`` beats are under way or wait.
     """
@@ -32,8 +35,10 @@ class BeatQueue:
         self.gaps = [place - before for before, place in zip([-1, *self.leaving], self.leaving, strict=False)]
 
     def step(self, begin: int, free: int) -> int:
-        """Cycle in which the last slots are asked for of a drain that could begin at ``begin``; beats are taken from
-        cycle ``free`` on, one a cycle. Then ``taken`` has when this was."""
+        """Simulate one readout that may start at ``begin`` with a sink ready from ``free``; return its last request.
+
+        The sink takes a beat a cycle. ``taken`` then holds the cycle in which each beat was accepted.
+        """
         first = begin + self.leaving[0] + self.to_beat
         if first >= free and first > self.takes[-1] and begin > self.takes[0] + 1:
             self.taken = [begin + self.to_beat + place for place in self.leaving]
@@ -42,7 +47,10 @@ class BeatQueue:
         return self.one_by_one(begin, lambda index, cycle: max(cycle, free))
 
     def one_by_one(self, begin: int, take: Callable[[int, int], int]) -> int:
-        """`step`, ``take`` saying in which cycle beat ``index`` of the drain is taken that is there in ``cycle``."""
+        """Simulate one readout as `step` does, with a sink that answers beat by beat.
+
+        ``take(index, cycle)`` returns in which cycle beat ``index``, there in ``cycle``, is accepted.
+        """
         end, taken, self.taken = begin - 1, self.takes[-1], []
         for index, gap in enumerate(self.gaps):
             # A beat that was taken makes room from the second cycle after it on.

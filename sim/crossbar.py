@@ -22,11 +22,11 @@ class Crossbar:
         self._known: dict[int, list[int]] = {}
 
     def codes(self, driven: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``driven`` (..., rows) of 0 or 1: codes (..., columns)."""
+        """Return the ADC codes (..., columns) of ``driven`` word lines (..., rows) of 0 or 1."""
         return np.minimum(self._sums(driven), 2**self.chip.adc_bits - 1)
 
     def clips(self, driven: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Where the ADC cuts the sum of a column; as `codes`."""
+        """Return where the ADC cuts the sum of a column; shapes are those of `codes`."""
         return self._sums(driven) > 2**self.chip.adc_bits - 1
 
     def _sums(self, driven: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -34,7 +34,7 @@ class Crossbar:
         return (driven.astype(np.float64) @ self.cells[: driven.shape[-1]].astype(np.float64)).astype(np.int64)
 
     def read(self, wordlines: int, column_group: int) -> int:
-        """Codes of one OU read, lane 0 lowest, ``adc_bits`` each."""
+        """Return the ADC codes of one OU read as bits, lane 0 lowest, ``adc_bits`` each."""
         known = self._known.get(wordlines)
         if known is None:
             known = self._known[wordlines] = self._every_group(wordlines)

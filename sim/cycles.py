@@ -8,6 +8,7 @@ offered. The source always offers, the sink always accepts, the macro answers af
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ CODE_TO_SUM = 4  # codes at the pins to a finished sum
 
 @dataclass(frozen=True)
 class TileCycles:
-    """What the model foretells of one tile."""
+    """What the model predicts of one tile."""
 
     cycles: int  # first word offered to last beat taken
     reads: int  # OU reads of all arrays
@@ -47,18 +48,18 @@ class TileCycles:
 
 
 def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> TileCycles:
-    """Cycles and reads of ``tile`` for activations ``codes`` (N, C, H, W), zero point subtracted."""
+    """Return cycles and reads of ``tile`` for activations ``codes`` (N, C, H, W), zero point subtracted."""
     counts, reads = tile_reads(placement, tile, codes, skip=skip)
     return replace(counts, cycles=Timeline(placement, tile).run(reads, codes.shape[0]))
 
 
 def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> tuple[TileCycles, Integers]:
-    """All counts but the cycles, and of each kind of array (2, kinds, steps) what `group_reads` says."""
+    """Return all counts but the cycles, and what `group_reads` says of each kind of array (2, kinds, steps)."""
     kinds, weights = distinct_arrays(tile)
     every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
     dense = np.stack([group_reads(placement, array, every, skip=False) for array in kinds], axis=1)
     if skip or placement.dynamic:
-        narrow = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
+        narrow: NDArray[Any] = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
         bands = [
             np.stack([group_reads(placement, array, windows, skip=skip) for array in kinds], axis=1)
             for windows in window_bands(placement, tile, narrow)
@@ -79,7 +80,7 @@ def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool 
 
 
 def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = True) -> int:
-    """Cycles that ``tile`` takes at least, whatever the activations: from its plans alone, in no time.
+    """Return the cycles that ``tile`` takes at least, whatever the activations: from its plans alone, at once.
 
     Every step loads, reads and drains in its turn, and the slowest of the three does so one step after the other.
     """
@@ -97,12 +98,12 @@ def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = 
 
 
 def _word_type(bits: int) -> type[np.unsignedinteger]:
-    """The narrowest that holds the low ``bits`` of a number: reads depend on no others."""
+    """Return the narrowest type that holds the low ``bits`` of a number: reads depend on no others."""
     return next(kind for kind in (np.uint8, np.uint16, np.uint32, np.uint64) if np.dtype(kind).itemsize * 8 >= bits)
 
 
 def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:
-    """One array of each kind that differs in its reads, and how many there are of it."""
+    """Return one array of each kind that differs in its reads, and how many there are of each kind."""
     kinds: dict[tuple, list[Array]] = {}
     for array in tile.arrays:
         key = tuple(
@@ -110,20 +111,20 @@ def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:
             for b in array.blocks
         )
         kinds.setdefault(key, []).append(array)
-    return [own[0] for own in kinds.values()], np.array([len(own) for own in kinds.values()])
+    return [arrays[0] for arrays in kinds.values()], np.array([len(arrays) for arrays in kinds.values()])
 
 
 def window_edges(sweep: Sweep, offsets: Offsets, axis: int) -> tuple[Integers, Integers]:
-    """First and last pixel along ``axis`` of the window of each step, not clipped."""
+    """Return first and last pixel along ``axis`` of the window of each step, not clipped."""
     base = np.arange(sweep.steps[axis]) * sweep.stride[axis]
-    own = [offset[axis] for offset in offsets]
-    return (base + min(own)) // sweep.insert[axis], (base + max(own)) // sweep.insert[axis]
+    along = [offset[axis] for offset in offsets]
+    return (base + min(along)) // sweep.insert[axis], (base + max(along)) // sweep.insert[axis]
 
 
 def buffer_lines(sweep: Sweep, offsets: Offsets) -> int:
-    """Lines of the input buffer: the tallest window, and the lines a new row of steps adds to it."""
-    base, own = np.arange(sweep.insert[0]), [offset[0] for offset in offsets]
-    tall = int(((base + max(own)) // sweep.insert[0] - (base + min(own)) // sweep.insert[0]).max()) + 1
+    """Return the lines of the input buffer: the tallest window, and what a new row of steps adds to it."""
+    base, rows = np.arange(sweep.insert[0]), [offset[0] for offset in offsets]
+    tall = int(((base + max(rows)) // sweep.insert[0] - (base + min(rows)) // sweep.insert[0]).max()) + 1
     return min(sweep.size[0], tall + (sweep.stride[0] - 1 if sweep.insert[0] == 1 else 0))
 
 
@@ -151,7 +152,7 @@ class Source:
         self._begin(0)
 
     def _begin(self, cycle: int) -> None:
-        """An image's first word is offered in ``cycle``."""
+        """Begin an image, whose first word is offered in ``cycle``."""
         self.count, self.next, self.allowed = 0, cycle, self.open
         self.later: deque[tuple[int, int]] = deque()  # cycles from which other limits hold
 
@@ -166,13 +167,16 @@ class Source:
                 self.allowed = self.later.popleft()[1]
 
     def _reach(self, need: int) -> int:
-        """Cycle in which word ``need`` is accepted, which is not before `next`."""
+        """Return the cycle in which word ``need`` is accepted, which is not before `next`."""
         while self.count < need:
             self._until(self.later[0][0] if self.allowed < need else self.next + need - self.count, need)
         return self.next - 1
 
     def present(self, step: int, cycle: int) -> int:
-        """First cycle from ``cycle``, the step's first, in which its load may begin, its pixels in the buffer."""
+        """Return the first cycle from ``cycle`` in which a step's load may begin, its pixels in the buffer.
+
+        ``cycle`` is the step's first.
+        """
         self._until(cycle - WORD_TO_LOAD + 1, self.total)
         if self.count == self.total:
             return cycle
@@ -181,7 +185,7 @@ class Source:
         return cycle if need <= self.count else self._reach(need) + WORD_TO_LOAD
 
     def restart(self, cycle: int) -> int:
-        """The image's last load was over before ``cycle``; returns the next image's first cycle."""
+        """End an image whose last load was over before ``cycle``; return the next image's first cycle."""
         self.later.append((cycle + STEP_TO_LIMIT, self.total))
         start = max(cycle + LOAD_TO_END - 1, self._reach(self.total) + 1) + 1
         self._begin(start)
@@ -189,7 +193,7 @@ class Source:
 
 
 class Timeline:
-    """Runs the steps of a tile one after the other; arrays are vectors."""
+    """The steps of a tile one after the other; its arrays are vectors."""
 
     def __init__(self, placement: Placement, tile: Tile) -> None:
         self.placement, self.tile = placement, tile
@@ -198,10 +202,11 @@ class Timeline:
         self.source = Source(placement.sweep, tile.offsets, words_of(tile, placement)[1])
 
     def run(self, reads: Integers, images: int) -> int:
-        """Cycles of a tile whose beats are taken at once; ``reads`` as of `tile_reads`."""
+        """Return the cycles of a tile whose beats are taken at once; ``reads`` are those of `tile_reads`."""
         drains, sweep = self.drains(reads, images), self.placement.sweep
         first = next(drains)
         if not sweep.overlap:
+            last = first
             for _ in range(reads.shape[2]):
                 last = first + self.drain - 1
                 first = drains.send(last)
@@ -215,7 +220,7 @@ class Timeline:
         return sink.out + 1
 
     def drains(self, reads: Integers, images: int) -> Generator[int, int, None]:
-        """Of each step the first cycle in which its drain could begin; is sent the one of its last slot read.
+        """Yield for each step the earliest readout cycle; receive (send) the cycle of the last entry read.
 
         After the last step it yields once more, the cycle after the last drain.
         """
@@ -231,7 +236,7 @@ class Timeline:
         popped = [-1] * len(reads)  # cycle in which the last tag left each queue; empty: it is as the reads were
         drained, drained_last = -(10**9), -(10**9)
         step_start = FIRST_LOAD
-        for step, own in enumerate(np.maximum(reads, 1).T.tolist()):
+        for step, counts in enumerate(np.maximum(reads, 1).T.tolist()):
             at = step % per_image
             if step and at == 0:
                 step_start = self.source.restart(step_start)
@@ -239,7 +244,7 @@ class Timeline:
             arrival = step_start - 1 + LOAD_TO_READ
             ready = max(arrival, drained + DRAIN_TO_READ)
             firsts = [free if free > ready else ready for free in last]
-            now = [first + count for first, count in zip(firsts, own, strict=True)]
+            now = [first + count for first, count in zip(firsts, counts, strict=True)]
             taken = max(
                 first + lead - 1 if lead else max(free, arrival) - 1
                 for first, lead, free in zip(firsts, leads[step], last, strict=True)
@@ -262,10 +267,10 @@ class Timeline:
 
 
 def binding(reads: Integers) -> Integers:
-    """Kinds of ``reads`` (2, kinds, steps) that time can depend on: each once; one alone if no other exceeds it.
+    """Drop array kinds that cannot be critical from ``reads`` (2, kinds, steps).
 
-    An array that never reads less than another, be it in whole or before its last row group, never ends, nor
-    releases, nor completes a step before it.
+    Kept are distinct ones, or only the dominating one. An array that never needs fewer reads than another, be it in
+    whole or before its last row group, never ends, nor releases, nor completes a step before it.
     """
     whole, last = reads
     before = whole - last

@@ -17,5 +17,5 @@ class ReadEnergy:
     cell: float = 4.8 / 72
 
     def of(self, conversions: float, rows: float, cells: float) -> float:
-        """Picojoules of so many conversions, driven rows and cells read."""
+        """Return the picojoules of so many conversions, active rows and cells read."""
         return conversions * self.conversion + rows * self.row + cells * self.cell

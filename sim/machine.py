@@ -12,12 +12,12 @@ Integers = NDArray[np.int64]
 
 
 def step_windows(placement: Placement, tile: Tile, codes: Integers, rows: slice = slice(None)) -> Integers:
-    """Window of each step: (N * steps, pixels * channels) from codes (N, C, H, W); zero outside the map.
+    """Return the window of each step, (N * steps, pixels * channels), of codes (N, C, H, W); zero outside the map.
 
     ``rows`` picks rows of steps.
     """
     sweep = placement.sweep
-    own = codes[:, tile.first_channel : tile.first_channel + tile.channels]
+    maps = codes[:, tile.first_channel : tile.first_channel + tile.channels]
     axes = []
     for axis in range(2):
         base = np.arange(sweep.steps[axis])[rows if axis == 0 else slice(None)] * sweep.stride[axis]
@@ -30,13 +30,13 @@ def step_windows(placement: Placement, tile: Tile, codes: Integers, rows: slice 
     windows = np.zeros((len(tile.offsets), tile.channels, len(codes), len(lines), len(columns)), codes.dtype)
     for pixel, window in enumerate(windows):
         to_rows, to_columns = np.flatnonzero(rows_inside[:, pixel]), np.flatnonzero(columns_inside[:, pixel])
-        picked = own[:, :, lines[to_rows, pixel, None], columns[to_columns, pixel]]
+        picked = maps[:, :, lines[to_rows, pixel, None], columns[to_columns, pixel]]
         window[:, :, to_rows[:, None], to_columns] = picked.swapaxes(0, 1)
     return windows.reshape(len(tile.offsets) * tile.channels, -1).T
 
 
 def window_bands(placement: Placement, tile: Tile, codes: Integers, entries: int = 2**23) -> Iterator[Integers]:
-    """`step_windows` image by image, in bands of step rows of about ``entries`` numbers: in order of steps."""
+    """Yield `step_windows` image by image, in bands of step rows of about ``entries`` numbers, in order of steps."""
     each = placement.sweep.steps[1] * len(tile.offsets) * tile.channels
     band = max(1, entries // each)
     for image in range(len(codes)):
@@ -45,12 +45,12 @@ def window_bands(placement: Placement, tile: Tile, codes: Integers, entries: int
 
 
 def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
-    """OU reads of an array in each step: (steps,)."""
+    """Return the OU reads of an array in each step, (steps,)."""
     return group_reads(placement, array, windows, skip=skip)[0]
 
 
 def group_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
-    """(2, steps): OU reads of an array in each step, and those of the last row group that it reads."""
+    """Return (2, steps): OU reads of an array in each step, and those of the last row group that it reads."""
     bits, each = placement.planes(array), placement.group_rows
     total, last = found = np.zeros((2, len(windows)), np.int64)
     for block in array.blocks:
@@ -81,7 +81,7 @@ def group_reads(placement: Placement, array: Array, windows: Integers, *, skip: 
 
 
 def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> Integers:
-    """(steps,) OUs that hold the driving rows of ``values`` (steps, rows), over all input planes (SRE)."""
+    """Return (steps,): OUs that hold the active rows of ``values`` (steps, rows), over all input planes (SRE)."""
     total = np.zeros(len(values), np.int64)
     for plane in range(planes):
         ones = (values >> plane & 1).sum(axis=1, dtype=np.int64)
@@ -90,7 +90,7 @@ def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> 
 
 
 def array_sums(placement: Placement, array: Array, windows: Integers) -> list[Integers]:
-    """Per block: (steps, weights) sums of an array over its row groups, input planes and slices."""
+    """Return per block the sums (steps, weights) of an array over its row groups, input planes and slices."""
     chip = placement.chip
     crossbar = Crossbar(array.cells, chip)
     scale = 2 ** (np.arange(array.slices) * chip.cell_bits)
@@ -111,7 +111,7 @@ def array_sums(placement: Placement, array: Array, windows: Integers) -> list[In
 
 
 def _whole(block: Block, columns: NDArray[np.uint8], values: Integers) -> Integers:
-    """All reads of a block at once: where no code can clip, sums of codes are sums of products."""
+    """Return all reads of a block at once: where no code can clip, sums of codes are sums of products."""
     cells = columns[block.row : block.row + block.rows]
     # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
     return (values.astype(np.float64) @ cells.astype(np.float64)).astype(np.int64)
@@ -130,21 +130,21 @@ def _read_by_read(
 def _driven_lines(
     block: Block, values: Integers, placement: Placement, planes: int
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each read of a block: the plane, and (steps, rows) the word lines that it drives."""
+    """Yield each read of a block: the plane, and (steps, rows) the word lines that it drives."""
     chip = placement.chip
     for plane in range(planes):
         bits = values >> plane & 1
         # The OU of each driving row: of its place among the rows, or among those that drive.
         place = bits.cumsum(axis=1) - 1 if placement.dynamic else np.arange(block.rows)[None]
         unit = np.where(bits, place // chip.ou_rows, -1)
-        for own in range(-(-block.rows // chip.ou_rows)):
+        for number in range(-(-block.rows // chip.ou_rows)):
             wordlines = np.zeros((len(values), chip.rows), np.int64)
-            wordlines[:, block.row : block.row + block.rows] = unit == own
+            wordlines[:, block.row : block.row + block.rows] = unit == number
             yield plane, wordlines
 
 
 def clipped(placement: Placement, codes: Integers) -> int:
-    """Conversions in which the ADC cuts a sum, of all that the outputs of ``codes`` (N, C, H, W) take."""
+    """Return in how many conversions the ADC cuts a sum, of all for the outputs of ``codes`` (N, C, H, W)."""
     chip, total = placement.chip, 0
     for tile in placement.tiles if chip.adc_bits < chip.lossless_adc_bits else ():
         windows = step_windows(placement, tile, codes)
@@ -159,19 +159,22 @@ def clipped(placement: Placement, codes: Integers) -> int:
 
 
 def _columns(placement: Placement, array: Array, block: Block) -> list[slice]:
-    """Of each band of a block, the columns that hold its weights."""
+    """Return for each band of a block the columns that hold its weights."""
     wide = band_groups(array, block, placement.chip) * placement.chip.ou_cols
     firsts = (block.column + band * wide for band in range(len(block.significances)))
     return [slice(first, first + len(block.outputs) * array.slices) for first in firsts]
 
 
 def run(placement: Placement, codes: Integers) -> Integers:
-    """Outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars."""
-    return sum((tile_outputs(placement, tile, codes) for tile in placement.tiles), start=np.int64(0))
+    """Return outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars."""
+    outputs = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
+    for tile in placement.tiles:
+        outputs += tile_outputs(placement, tile, codes)
+    return outputs
 
 
 def tile_outputs(placement: Placement, tile: Tile, codes: Integers) -> Integers:
-    """One tile's share of the outputs (N, M, OH, OW)."""
+    """Return one tile's share of the outputs (N, M, OH, OW)."""
     y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
     windows = step_windows(placement, tile, codes)
     for array in tile.arrays:
@@ -185,7 +188,7 @@ def scatter(placement: Placement, y: Integers, outputs: Integers, sums: Integers
     sweep, m = placement.sweep, placement.layer.outputs
     maps = sums.reshape(y.shape[0], *sweep.steps, -1)
     for phase in np.unique(outputs // m):
-        own = np.flatnonzero(outputs // m == phase)
+        chosen = np.flatnonzero(outputs // m == phase)
         at = []
         for axis in range(2):
             positions = np.arange(sweep.steps[axis]) * sweep.block[axis] + sweep.phases[phase][axis]
@@ -193,5 +196,5 @@ def scatter(placement: Placement, y: Integers, outputs: Integers, sums: Integers
             inside = np.flatnonzero((positions >= 0) & (positions < sweep.output[axis]))
             at.append((inside, positions[inside]))
         (rows, to_rows), (columns, to_columns) = at
-        part = maps[:, rows[:, None], columns][..., own].transpose(0, 3, 1, 2)
-        y[np.ix_(np.arange(y.shape[0]), outputs[own] % m, to_rows, to_columns)] += part
+        part = maps[:, rows[:, None], columns][..., chosen].transpose(0, 3, 1, 2)
+        y[np.ix_(np.arange(y.shape[0]), outputs[chosen] % m, to_rows, to_columns)] += part

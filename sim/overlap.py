@@ -12,7 +12,7 @@ from selvage.sim.beats import BeatQueue
 
 
 def block_steps(sweep: Sweep) -> Iterator[bool]:
-    """Of the output blocks of an image, as they leave, whether each has a step; others are flushed."""
+    """Yield for the output blocks of an image, as they leave, whether each has a step; others are flushed."""
     rows, columns = sweep.grid
     for row in range(rows):
         yield from (row < sweep.steps[0] and column < sweep.steps[1] for column in range(columns))
@@ -25,14 +25,18 @@ class PlainSink:
         self.queue, self.out = BeatQueue(drain_plan(placement, tile), to_beat), 0
 
     def drain(self, begin: int, free: int) -> int:
-        """Last slot asked for of a drain that could begin at ``begin``; beats that leave are taken from ``free`` on."""
+        """Return the last request of a readout that may start at ``begin``, beats being taken from ``free`` on."""
         last = self.queue.step(begin, free)
         self.out = self.queue.taken[-1]
         return last
 
+    def flush(self, free: int) -> None:
+        """Refuse: without overlap every block has a step."""
+        raise NotImplementedError
+
 
 class OverlapSink(PlainSink):
-    """One with an overlap buffer: a register behind it, which a beat that is final leaves when it is taken."""
+    """A sink with an overlap buffer, and a register behind it, which a final beat leaves when it is taken."""
 
     def __init__(self, placement: Placement, tile: Tile, to_beat: int) -> None:
         super().__init__(placement, tile, to_beat)
@@ -46,6 +50,7 @@ class OverlapSink(PlainSink):
         self.next = lines * sweep.grid[1] * sweep.block[1] * channels  # the clearing after reset
 
     def drain(self, begin: int, free: int) -> int:
+        """Return the last slot's request of a readout, the buffer taking its beats and letting final ones out."""
         if free <= self.next:  # nothing waits behind the buffer
             last = self.queue.step(begin, self.next)
             taken = self.queue.taken
@@ -55,12 +60,12 @@ class OverlapSink(PlainSink):
         return self.queue.one_by_one(begin, lambda index, cycle: self._take(cycle, free, final=self.final[index]))
 
     def flush(self, free: int) -> None:
-        """A block without a step: a beat a cycle."""
+        """Flush a block without a step: a beat a cycle."""
         for _ in range(sum(self.final)):
             self._take(self.next, free, final=True)
 
     def _take(self, cycle: int, free: int, *, final: bool) -> int:
-        """The cycle in which the buffer takes a beat that is there in ``cycle``."""
+        """Return the cycle in which the buffer takes a beat that is there in ``cycle``."""
         taken = max(cycle, self.next)
         self.next = taken + 1
         if final:

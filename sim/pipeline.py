@@ -14,12 +14,15 @@ from selvage.sim.layer import CountedPass
 
 
 def measured_from(images: int) -> int:
-    """The image from whose end on throughput is measured, once the network is full: the first half fills it."""
+    """Return the image from whose end on throughput is measured: the first half of them fills the network."""
     return images // 2 if images > 2 else 0
 
 
 def stage_interval(plan: NetworkPlan, stage: Stage) -> int:
-    """Cycles an image of a stage, of a layer without its tiles: a word a cycle in and out, and what a pool reads."""
+    """Return the cycles an image of a stage, but of a layer's tiles.
+
+    They are a word a cycle in and out, and what a pool reads.
+    """
     sources = [source.numbers // plan.lanes[source.name] for source in stage.sources]
     found = [*sources, stage.output.numbers // plan.lanes[stage.output.name]]
     if isinstance(stage, PoolStage):
@@ -35,8 +38,10 @@ def stage_interval(plan: NetworkPlan, stage: Stage) -> int:
 
 
 def pool_interval(stage: PoolStage, words: int) -> int:
-    """Cycles from one image to the next of a pool that reads ``words`` words a pixel: the windows' loads, one after
-    the other, each when its pixels are there."""
+    """Return the cycles from one image to the next of a pool that reads ``words`` words a pixel.
+
+    The windows' loads follow each other, each when its pixels are there.
+    """
     node, size = stage.node, stage.sources[0].shape[1:]
     output = stage.output.shape[1:]
     sweep = Sweep(size=size, output=output, steps=output, stride=node.stride)
@@ -52,15 +57,17 @@ def pool_interval(stage: PoolStage, words: int) -> int:
 
 
 def layer_interval(counted: CountedPass, words: int) -> float:
-    """Cycles between images of a layer's tiles, the collector reading ``words`` words a step; of a single image as if
-    it came again and again."""
+    """Return the cycles between images of a layer's tiles, the collector reading ``words`` words a step.
+
+    A single image is taken as if it came again and again.
+    """
     ends = counted.ends(words, again=2 if counted.images == 1 else 1)
     first = measured_from(len(ends))
     return (ends[-1] - ends[first]) / (len(ends) - 1 - first)
 
 
 def slowest_stage(plan: NetworkPlan, counted: Mapping[str, CountedPass]) -> tuple[float, str]:
-    """Cycles an image of the stage that takes most, and its name; ``counted`` are the layers, each of a single pass.
+    """Return the cycles an image of the slowest stage, and its name; ``counted`` are the layers, one pass each.
 
     They are those of the images that throughput is measured over.
     """
@@ -75,7 +82,10 @@ def slowest_stage(plan: NetworkPlan, counted: Mapping[str, CountedPass]) -> tupl
 
 
 def _most(counted: CountedPass, words: int) -> float:
-    """No less than `layer_interval`, where that is known at once: a second image takes no longer than the first."""
+    """Return an upper bound of `layer_interval`, where one is known at once.
+
+    A second image takes no longer than the first.
+    """
     if counted.images > 1 or words != counted.words:
         return math.inf
     return max(tile.cycles for tile in counted.tiles)

@@ -1,0 +1,1 @@
+"""Parts that all gateware shares: tables, counters, shared modules, loaded constants."""

@@ -8,7 +8,7 @@ STEPS = 2  # in flight at most: rows and sums have two banks
 
 
 class StepCredits(wiring.Component):
-    """Counts, array by array, steps that were given and not taken yet; all arrays take a step at once.
+    """Credit counters of all arrays: steps that were given and not taken yet; all arrays take a step at once.
 
     It stands beside the one that takes, so that what the arrays say crosses the chip from register to register.
 
@@ -20,12 +20,18 @@ class StepCredits(wiring.Component):
     ready : all, from a register
     """
 
+    given: Signal
+    taken: Signal
+    there: Signal
+    ready: Signal
+
     def __init__(self, arrays: int, init: int) -> None:
         self.init = init
-        ready = Out(1, init=int(init > 0))
+        ready = Out(1, init=int(init > 0))  # pyright: ignore[reportCallIssue]  # stubs lack it
         super().__init__({"given": In(arrays), "taken": In(1), "there": Out(arrays), "ready": ready})
 
     def elaborate(self, platform: object) -> Module:
+        """Build two bits of credit for each array, and whether all have one."""
         m = Module()
         there, kept, left = [], [], []
         for k, given in enumerate(self.given):

@@ -24,8 +24,11 @@ class TableField:
 
 @dataclass(frozen=True)
 class TablePart:
-    """The tables of one stage: ``words`` as the design has them, from address ``base`` on; fields by their own
-    addresses, from 0."""
+    """Tables of one stage.
+
+    Attributes: ``stage``, its name; ``base``, the first address; ``words``, the values that the design starts with;
+    ``fields``, with addresses that count from 0.
+    """
 
     stage: str
     base: int
@@ -34,48 +37,68 @@ class TablePart:
 
 
 def check_constants(constants: str) -> None:
-    """`ValueError` for what is no choice."""
+    """Raise `ValueError` unless ``constants`` is 'fixed' or 'loaded'."""
     if constants not in ("fixed", "loaded"):
         raise ValueError(f"constants must be 'fixed' or 'loaded', not {constants!r}")
 
 
 def table_word(value: int) -> int:
-    """A number of either sign as a word."""
+    """Return a signed number as a word of `TABLE_BITS` bits.
+
+    ValueError: it needs more bits.
+    """
     if not -(2 ** (TABLE_BITS - 1)) <= value < 2 ** (TABLE_BITS - 1):
         raise ValueError(f"a loaded constant must have {TABLE_BITS} bits with its sign, and {value} has more")
     return value % 2**TABLE_BITS
 
 
+class TableInterface(wiring.PureInterface):
+    """Port of loaded tables: members of `table_signature`."""
+
+    write: Signal
+    address: Signal
+    data: Signal
+
+
 def table_signature(words: int) -> wiring.Signature:
-    """Writes to ``words`` words, seen from who writes: one in every cycle in which ``write`` is high."""
+    """Return the signature of writes to ``words`` words, seen from the writer.
+
+    A word is written in every cycle in which ``write`` is high.
+    """
     address = max(1, (words - 1).bit_length())
     return wiring.Signature({"write": Out(1), "address": Out(address), "data": Out(TABLE_BITS)})
 
 
-def split_table(m: Module, table: wiring.PureInterface, sizes: Sequence[int]) -> list[wiring.PureInterface]:
-    """The writes to each of some parts, whose words follow each other, at addresses of their own. No cycle."""
+def split_table(m: Module, table: TableInterface, sizes: Sequence[int]) -> list[TableInterface]:
+    """Return a write port for each part of a table; the parts follow each other and have ``sizes`` words.
+
+    Each part counts its addresses from 0. No cycle.
+    """
     base, parts = 0, []
     for k, size in enumerate(sizes):
-        part = table_signature(size).create(path=(f"part_{k}",))
-        own = table.write
+        part = TableInterface(table_signature(size), path=(f"part_{k}",))
+        write = table.write
         if base:
-            own &= table.address >= base
+            write &= table.address >= base
         if k < len(sizes) - 1:
-            own &= table.address < base + size
-        m.d.comb += [part.write.eq(own), part.address.eq(table.address - base), part.data.eq(table.data)]
+            write &= table.address < base + size
+        m.d.comb += [part.write.eq(write), part.address.eq(table.address - base), part.data.eq(table.data)]
         parts.append(part)
         base += size
     return parts
 
 
 def loaded_registers(
-    m: Module, table: wiring.PureInterface, fields: Mapping[str, tuple[ShapeLike, int]]
+    m: Module, table: TableInterface, fields: Mapping[str, tuple[ShapeLike, int]]
 ) -> dict[str, Signal]:
-    """A register for each field, of its shape and first value, a word each, in order. A reset leaves them alone: a
-    network is held in reset between runs."""
+    """Return a register for each field, by name; each is a word of the table, in order.
+
+    ``fields`` has the shape and the first value of each. A reset leaves them alone, for a network is held in reset
+    between runs.
+    """
     found = {}
     for k, (name, (shape, init)) in enumerate(fields.items()):
-        found[name] = own = Signal(Shape.cast(shape), init=init, reset_less=True, name=name)
+        found[name] = register = Signal(Shape.cast(shape), init=init, reset_less=True, name=name)
         with m.If(table.write & (table.address == k)):
-            m.d.sync += own.eq(table.data)
+            m.d.sync += register.eq(table.data)
     return found

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import wiring
@@ -9,14 +10,19 @@ from amaranth.lib.wiring import In
 
 
 class Shared(wiring.Component):
-    """Stands for ``component``, with its signature; elaborates to an instance of module ``name``."""
+    """An instance of module ``name``, which is emitted once, with the signature of ``component``."""
 
     def __init__(self, component: wiring.Component, name: str) -> None:
         self.component = component
         self.name = name
         super().__init__(component.signature)
 
+    if TYPE_CHECKING:  # the ports are those of the component
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def elaborate(self, platform: object) -> Module:
+        """Build the instance."""
         m = Module()
         ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         for path, member, value in self.signature.flatten(self):
@@ -27,20 +33,20 @@ class Shared(wiring.Component):
 
 
 class Library:
-    """The modules of a design that are emitted once, by their parameters; ``prefix`` begins their names."""
+    """The modules of a design that are emitted once, by their parameters; their names begin with ``prefix``."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
         self.components: dict[str, wiring.Component] = {}
         self._counts: Counter[str] = Counter()
-        self._names: dict[tuple[type, Hashable], str] = {}
+        self._names: dict[Hashable, str] = {}
 
     def instance(self, kind: type, parameters: Hashable, name: str) -> Shared:
-        """A `Shared` of ``kind(parameters)``; the first one of its parameters names the module."""
+        """Return a `Shared` of ``kind(parameters)``; the first one with its parameters names the module."""
         return self.shared((kind, parameters), lambda: kind(parameters), name)
 
     def shared(self, key: Hashable, make: Callable[[], wiring.Component], name: str) -> Shared:
-        """A `Shared` of what ``make`` returned when ``key`` was first seen."""
+        """Return a `Shared` of what ``make`` returned when ``key`` was first seen."""
         if key not in self._names:
             name = f"{self.prefix}{name}"
             self._counts[name] += 1

@@ -8,12 +8,12 @@ LONGEST = 2**15  # bits of a constant: Icarus reads no word of 16 384 digits
 
 
 def bits_for(values: Sequence[int]) -> int:
-    """Unsigned bits that hold every value; at least one."""
+    """Return how many unsigned bits hold every value; at least one."""
     return max(1, max(values).bit_length())
 
 
 def lookup(values: Sequence[int], index: ValueLike, *, width: int | None = None) -> Value:
-    """``values[index]`` as a constant vector and one selection; a constant where all are the same.
+    """Return ``values[index]`` as one selection of a constant vector; a constant where all values are equal.
 
     Values are unsigned (give two's complements as their residue). One wide constant with an indexed
     part select costs a simulator one operation; a ``case`` costs one for each entry.
@@ -25,30 +25,33 @@ def lookup(values: Sequence[int], index: ValueLike, *, width: int | None = None)
     if stride * len(values) > LONGEST and width > 1:
         low = width // 2
         parts = [([v % 2**low for v in values], low), ([v >> low for v in values], width - low)]
-        return Cat(lookup(own, index, width=bits) for own, bits in parts)
+        return Cat(lookup(part, index, width=bits) for part, bits in parts)
     table = sum(value << stride * k for k, value in enumerate(values))
     return Const(table, stride * len(values)).word_select(index, stride)[:width]
 
 
 def signed_lookup(values: Sequence[int], index: ValueLike) -> Value:
-    """`lookup` of values of either sign."""
+    """Return what `lookup` does, of values of either sign."""
     width = max(max(v, -v - 1).bit_length() for v in values) + 1
     return lookup([v % 2**width for v in values], index, width=width).as_signed()
 
 
 def fit(value: Value, width: int) -> Value:
-    """A value as exactly ``width`` bits, its sign extended if it has one."""
+    """Return a value as exactly ``width`` bits; a signed one is extended by its sign."""
     above = max(0, width - len(value))
     return Cat(value, value[-1].replicate(above) if value.shape().signed else Const(0, above))[:width]
 
 
 def lowest_set(bits: Value) -> Value:
-    """One-hot: the lowest bit that is set, or 0. No chain of carries: of few bits a tree is faster."""
+    """Return one-hot the lowest bit that is set, or 0.
+
+    There is no chain of carries: for few bits a tree is faster.
+    """
     return Cat(bits[k] & ~bits[:k].any() if k else bits[0] for k in range(len(bits)))
 
 
 def lowest_index(bits: Value) -> Value:
-    """Index of the lowest bit that is set, found in fours of fours; of some bit when there is none."""
+    """Return the index of the lowest bit that is set, found in fours of fours; undefined where none is set."""
     if len(bits) == 1:
         return Const(0, 1)
     if len(bits) == 2:
@@ -62,8 +65,11 @@ def lowest_index(bits: Value) -> Value:
 
 
 def at_most(count: int, bits: Value) -> Value:
-    """Whether no more than ``count`` bits are set, one or two: the bits of four are counted up to one more, then those
-    of two fours, and so on, so that each count is a table of four bits. ValueError: another ``count``."""
+    """Return whether no more than ``count`` bits are set; ``count`` is 1 or 2.
+
+    The set bits of every four are counted, up to one more than ``count``, then those of two fours, and so on, so that
+    each count is a table of four bits. ValueError: another ``count``.
+    """
     if count not in (1, 2):
         raise ValueError(f"count must be 1 or 2, not {count}")
     most = count + 1
@@ -79,7 +85,7 @@ def at_most(count: int, bits: Value) -> Value:
 
 
 def first_set(m: Module, bits: Value, count: int) -> tuple[Value, Value]:
-    """The lowest ``count`` bits that are set, all of them when there are no more; and whether there are more.
+    """Return a mask of the lowest ``count`` bits that are set, or of all of them, and whether there are more.
 
     How many are set below every four bits comes from a tree of sums, so no path goes through all bits one by one.
     """
@@ -90,30 +96,33 @@ def first_set(m: Module, bits: Value, count: int) -> tuple[Value, Value]:
         room = [before < count - taken if taken < count else Const(0) for taken in range(4)]
         for k, bit in enumerate(four):
             # Which of them it is among the four is a table of those below it.
-            ranks = [own.bit_count() for own in range(2**k)]
+            ranks = [mask.bit_count() for mask in range(2**k)]
             chosen.append(bit & Cat(room[rank] for rank in ranks).bit_select(four[:k], 1))
     return Cat(chosen), below[-1] > count
 
 
 def sums_below(m: Module, terms: Sequence[Value]) -> list[Value]:
-    """Of each term the sum of those before it, and the sum of all: a tree whose depth is the count's logarithm."""
+    """Return for each term the sum of those before it, and at the end the sum of all.
+
+    The adders are a tree, whose depth is the logarithm of the count.
+    """
     if len(terms) == 1:
         return [Const(0, 1), terms[0]]
     half = len(terms) // 2
     low, high = sums_below(m, terms[:half]), sums_below(m, terms[half:])
     # Named, or each sum would write out all sums that it is made of.
-    found = [Signal(len(own + low[-1]), name=f"below_{len(terms)}") for own in high]
-    m.d.comb += [signal.eq(low[-1] + own) for signal, own in zip(found, high, strict=True)]
+    found = [Signal(len(term + low[-1]), name=f"below_{len(terms)}") for term in high]
+    m.d.comb += [signal.eq(low[-1] + term) for signal, term in zip(found, high, strict=True)]
     return [*low[:-1], *found]
 
 
 def levels(count: int) -> int:
-    """Of a tree of ``count`` leaves whose nodes have two branches."""
+    """Return the levels of a binary tree with ``count`` leaves."""
     return (count - 1).bit_length()
 
 
 def total(terms: Sequence[Value]) -> Value:
-    """Sum of one term or more, halves first: a tree, whose sums are no wider than they must be."""
+    """Return the sum of one or more terms as a tree of adders, no sum wider than it must be."""
     if len(terms) <= 1:
         return terms[0]
     half = len(terms) // 2
@@ -121,9 +130,9 @@ def total(terms: Sequence[Value]) -> Value:
 
 
 def adder_tree(m: Module, terms: Sequence[Value], depth: int) -> Value:
-    """Sum of ``terms``, ``depth`` cycles later: a register behind each level of adders."""
+    """Return the sum of ``terms``, ``depth`` cycles later: a register behind each level of adders."""
     for _ in range(depth):
-        sums = [own + other for own, other in zip(terms[::2], terms[1::2], strict=False)]
+        sums = [first + other for first, other in zip(terms[::2], terms[1::2], strict=False)]
         sums += terms[len(sums) * 2 :]
         terms = [Signal(value.shape(), name="partial", reset_less=True) for value in sums]
         m.d.sync += [register.eq(value) for register, value in zip(terms, sums, strict=True)]
@@ -142,7 +151,10 @@ def count_up(m: Module, counter: Signal, limit: int, enable: ValueLike) -> Value
 
 
 def count_ahead(m: Module, name: str, limit: int, enable: ValueLike) -> tuple[Signal, Signal]:
-    """A count 0 .. limit-1 and again, one ahead; and, in a register, whether the count itself is at its last value."""
+    """Build a counter 0 .. ``limit`` - 1 that wraps; return its next value, and whether it is at its last.
+
+    The count itself does not exist: the first signal is one ahead of it, the second is a register.
+    """
     ahead = Signal(range(max(2, limit)), init=1 % limit, name=f"after_{name}")
     last = Signal(init=limit == 1, name=f"{name}_last")
     end = count_up(m, ahead, limit, enable)

@@ -144,7 +144,7 @@ endmodule
 
 
 def macro_parameters(p: EngineParameters, cell_bits: int, latency: int) -> dict[str, int]:
-    """Parameters of `CROSSBAR` for the array of an engine."""
+    """Return the parameters of `CROSSBAR` for the array of an engine."""
     largest = p.ou_rows * (2**cell_bits - 1)
     return {
         "ROWS": p.rows,

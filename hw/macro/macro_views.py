@@ -18,7 +18,7 @@ STUB_WAIVED = ("DECLFILENAME", "UNDRIVEN", "UNUSEDPARAM", "UNUSEDSIGNAL")
 
 @dataclass(frozen=True)
 class Physics:
-    """What no description of a chip holds: micrometres, nanoseconds, picofarads, volts."""
+    """Sizes, times and loads that no chip description holds: micrometres, nanoseconds, picofarads, volts."""
 
     cell_pitch: float = 0.5
     lane_width: float = 20.0  # of an ADC and its sample-and-hold, beside the cells
@@ -44,7 +44,7 @@ class Physics:
 
 @dataclass(frozen=True)
 class Pin:
-    """Of ``width`` bits; 0: a single bit without an index."""
+    """A pin of ``width`` bits; with 0 it is a single bit without an index."""
 
     name: str
     output: bool
@@ -52,12 +52,13 @@ class Pin:
 
     @property
     def bits(self) -> list[str]:
+        """Names of its bits, bit 0 first."""
         return [f"{self.name}[{bit}]" for bit in range(self.width)] if self.width else [self.name]
 
 
 @dataclass(frozen=True)
 class Macro:
-    """One size of crossbar; ``values`` are the parameters of `hw.macro.macro.CROSSBAR` but ``CELLS``.
+    """Crossbar macro of one size; ``values`` are the parameters of `hw.macro.macro.CROSSBAR` but ``CELLS``.
 
     ``programmable``: with a programming port (`hw.macro.programmable.PROGRAMMABLE`), its cells unknown at first.
     """
@@ -69,11 +70,12 @@ class Macro:
 
     @property
     def row_width(self) -> int:
+        """Bits of the cells of one row."""
         return self.values["COLUMNS"] * self.values["CELL_BITS"]
 
     @property
     def row_bits(self) -> int:
-        """Of a row's number at the programming port."""
+        """Bits of a row's number at the programming port."""
         return max(1, (self.values["ROWS"] - 1).bit_length())
 
     @property
@@ -83,15 +85,17 @@ class Macro:
 
     @property
     def request_width(self) -> int:
+        """Bits of a request: word lines and column group."""
         return self.values["ROWS"] + self.values["GROUP_BITS"]
 
     @property
     def codes_width(self) -> int:
+        """Bits of the ADC codes of one read."""
         return self.values["OU_COLS"] * self.values["ADC_BITS"]
 
     @property
     def pins(self) -> list[Pin]:
-        """In the order of the module's ports."""
+        """The pins in the order of the module's ports."""
         return [
             Pin("clk", False),
             Pin("rst", False),
@@ -124,16 +128,16 @@ class Macro:
     @property
     def size(self) -> tuple[float, float]:
         """Width and height in micrometres: cells, drivers and ADCs, and no less than the pins need."""
-        own, values = self.physics, self.values
-        width = values["COLUMNS"] * own.cell_pitch + own.driver_width + own.lane_width
-        height = max(values["ROWS"] * own.cell_pitch, (max(map(len, self.sides)) + 2) * own.pin_pitch)
-        return round(max(width, 8 * own.strap_width), 2), round(max(height, 8 * own.strap_width), 2)
+        physics, values = self.physics, self.values
+        width = values["COLUMNS"] * physics.cell_pitch + physics.driver_width + physics.lane_width
+        height = max(values["ROWS"] * physics.cell_pitch, (max(map(len, self.sides)) + 2) * physics.pin_pitch)
+        return round(max(width, 8 * physics.strap_width), 2), round(max(height, 8 * physics.strap_width), 2)
 
 
 def macros_of(
     engines: list[EngineParameters], cell_bits: int, latency: int, *, programmable: bool = False
 ) -> tuple[list[Macro], list[Macro]]:
-    """The distinct macros of a design, and that of each array."""
+    """Return the distinct macros of a design, and the macro of each array."""
     kinds: dict[tuple, Macro] = {}
     each = []
     for engine in engines:
@@ -141,21 +145,25 @@ def macros_of(
         key = tuple(values.items())
         if key not in kinds:
             name = f"crossbar_{values['ROWS']}x{values['COLUMNS']}" + "_programmable" * programmable
-            same = sum(own.name.startswith(name) for own in kinds.values())
+            same = sum(kind.name.startswith(name) for kind in kinds.values())
             kinds[key] = Macro(f"{name}_kind_{same}" if same else name, values, programmable=programmable)
         each.append(kinds[key])
     return list(kinds.values()), each
 
 
 def view_files(macro: Macro) -> dict[str, bytes]:
-    """All its views, by path."""
+    """Return all views of a macro, by path."""
     texts = {"_stub.v": stub(macro), ".v": model(macro), ".lib": liberty(macro), ".lef": lef(macro)}
     views = {ending: text.encode() for ending, text in texts.items()} | {".gds": gds(macro)}
     return {f"macro/{macro.name}{ending}": content for ending, content in views.items()}
 
 
 def stub(macro: Macro) -> str:
-    """Verilog of the black box; the file of cells is for the model alone, and one text instantiates both."""
+    """Return Verilog of the black box.
+
+    It has the parameter that names the file of cells, though only the model reads it, so that one text instantiates
+    both.
+    """
     ports = ",\n".join(
         f"  {'output' if pin.output else 'input'} wire {f'[{pin.width - 1}:0] ' if pin.width else ''}{pin.name}"
         for pin in macro.pins
@@ -169,23 +177,23 @@ def stub(macro: Macro) -> str:
 
 
 def lint(switch: str, kinds: Sequence[str]) -> str:
-    """Lines that turn kinds of Verilator's warnings ``on`` or ``off``."""
+    """Return lines that turn kinds of Verilator's warnings ``on`` or ``off``."""
     return "".join(f"// verilator lint_{switch} {kind}\n" for kind in kinds)
 
 
 def model(macro: Macro) -> str:
-    """The ideal macro in plain Verilog, its parameters those of this size."""
+    """Return the ideal macro in plain Verilog, with this size as the defaults of its parameters."""
     ideal = f"{macro.name}_ideal" if macro.programmable else macro.name
     text = _sized(CROSSBAR.replace("module crossbar #(", f"module {ideal} #("), macro.values)
     if macro.programmable:
-        own = PROGRAMMABLE.replace("module programmable_crossbar #(", f"module {macro.name} #(")
-        own = own.replace("(crossbar.v)", f"({ideal})").replace("  crossbar #(", f"  {ideal} #(")
-        text += "\n" + _sized(own, {**macro.values, "ROW_BITS": macro.row_bits})
+        wrapper = PROGRAMMABLE.replace("module programmable_crossbar #(", f"module {macro.name} #(")
+        wrapper = wrapper.replace("(crossbar.v)", f"({ideal})").replace("  crossbar #(", f"  {ideal} #(")
+        text += "\n" + _sized(wrapper, {**macro.values, "ROW_BITS": macro.row_bits})
     return f"// verilator lint_off WIDTH\n\n{text}\n// verilator lint_on WIDTH\n"
 
 
 def _sized(text: str, values: Mapping[str, int]) -> str:
-    """With other defaults of its parameters."""
+    """Return the Verilog ``text`` with ``values`` as the defaults of its parameters."""
     lines = []
     for line in text.splitlines(keepends=True):
         words = line.split()
@@ -197,15 +205,15 @@ def _sized(text: str, values: Mapping[str, int]) -> str:
 
 
 def liberty(macro: Macro) -> str:
-    """Timing at the typical corner: setup and hold at each input, from the clock to each output."""
-    own = macro.physics
+    """Return timing at the typical corner: setup and hold of each input, clock to output of each output."""
+    physics = macro.physics
     widths = sorted({pin.width for pin in macro.pins if pin.width})
     types = "".join(
         f"  type (bus_{width}) {{\n    base_type : array;\n    data_type : bit;\n    bit_width : {width};\n"
         f"    bit_from : {width - 1};\n    bit_to : 0;\n    downto : true;\n  }}\n"
         for width in widths
     )
-    pins = "".join(_liberty_pin(pin, own) for pin in macro.pins)
+    pins = "".join(_liberty_pin(pin, physics) for pin in macro.pins)
     area = macro.size[0] * macro.size[1]
     return f"""\
 /* {macro.name}: placeholder timing of the crossbar macro, times in ns, capacitances in pF, area in um2. */
@@ -220,10 +228,10 @@ library ({macro.name}) {{
   capacitive_load_unit (1, pf);
   nom_process : 1.0;
   nom_temperature : 25.0;
-  nom_voltage : {own.voltage:.2f};
+  nom_voltage : {physics.voltage:.2f};
   default_max_transition : 1.5;
-  default_inout_pin_cap : {own.pin_capacitance:.4f};
-  default_input_pin_cap : {own.pin_capacitance:.4f};
+  default_inout_pin_cap : {physics.pin_capacitance:.4f};
+  default_input_pin_cap : {physics.pin_capacitance:.4f};
   default_output_pin_cap : 0.0;
   default_fanout_load : 1.0;
   default_cell_leakage_power : 0.0;
@@ -236,19 +244,19 @@ library ({macro.name}) {{
   input_threshold_pct_rise : 50.0;
   output_threshold_pct_fall : 50.0;
   output_threshold_pct_rise : 50.0;
-  voltage_map ({own.power}, {own.voltage:.2f});
-  voltage_map ({own.ground}, 0.0);
+  voltage_map ({physics.power}, {physics.voltage:.2f});
+  voltage_map ({physics.ground}, 0.0);
   operating_conditions (typical) {{
     process : 1.0;
     temperature : 25.0;
-    voltage : {own.voltage:.2f};
+    voltage : {physics.voltage:.2f};
   }}
   default_operating_conditions : typical;
   lu_table_template (delay) {{
     variable_1 : input_net_transition;
     variable_2 : total_output_net_capacitance;
     index_1 ("0.01, 1.0");
-    index_2 ("0.001, {own.largest_load:.3f}");
+    index_2 ("0.001, {physics.largest_load:.3f}");
   }}
   lu_table_template (constraint) {{
     variable_1 : related_pin_transition;
@@ -262,40 +270,40 @@ library ({macro.name}) {{
     dont_use : true;
     is_macro_cell : true;
     interface_timing : true;
-    pg_pin ({own.power}) {{
+    pg_pin ({physics.power}) {{
       pg_type : primary_power;
-      voltage_name : {own.power};
+      voltage_name : {physics.power};
     }}
-    pg_pin ({own.ground}) {{
+    pg_pin ({physics.ground}) {{
       pg_type : primary_ground;
-      voltage_name : {own.ground};
+      voltage_name : {physics.ground};
     }}
 {pins}  }}
 }}
 """
 
 
-def _liberty_pin(pin: Pin, own: Physics) -> str:
+def _liberty_pin(pin: Pin, physics: Physics) -> str:
     lines = [f"direction : {'output' if pin.output else 'input'};"]
     if pin.width:
         lines.insert(0, f"bus_type : bus_{pin.width};")
     if pin.output:
-        lines.append(f"max_capacitance : {own.largest_load:.4f};")
-        late = own.clock_to_output + own.transition
+        lines.append(f"max_capacitance : {physics.largest_load:.4f};")
+        late = physics.clock_to_output + physics.transition
         tables = {
-            "cell_rise": (own.clock_to_output, late),
-            "cell_fall": (own.clock_to_output, late),
-            "rise_transition": (own.transition, 5 * own.transition),
-            "fall_transition": (own.transition, 5 * own.transition),
+            "cell_rise": (physics.clock_to_output, late),
+            "cell_fall": (physics.clock_to_output, late),
+            "rise_transition": (physics.transition, 5 * physics.transition),
+            "fall_transition": (physics.transition, 5 * physics.transition),
         }
         lines += _arc("rising_edge", "delay", tables)
     else:
-        lines.append(f"capacitance : {own.pin_capacitance:.4f};")
+        lines.append(f"capacitance : {physics.pin_capacitance:.4f};")
         if pin.name == "clk":
             lines.append("clock : true;")
         else:
-            for kind, value in (("setup", own.setup), ("hold", own.hold)):
-                tables = dict.fromkeys(("rise_constraint", "fall_constraint"), (value, value))
+            for kind, value in (("setup", physics.setup), ("hold", physics.hold)):
+                tables = {"rise_constraint": (value, value), "fall_constraint": (value, value)}
                 lines += _arc(f"{kind}_rising", "constraint", tables)
     body = "".join(f"      {line}\n" for line in lines)
     return f"    {'bus' if pin.width else 'pin'} ({pin.name}) {{\n{body}    }}\n"
@@ -310,25 +318,25 @@ def _arc(kind: str, template: str, tables: Mapping[str, tuple[float, float]]) ->
 
 
 def lef(macro: Macro) -> str:
-    """Outline with pins at the left and the right edge, power straps from edge to edge, the rest obstructed."""
-    own, (width, height) = macro.physics, macro.size
+    """Return the outline as LEF: pins at the left and right edge, power straps between edges, the rest obstructed."""
+    physics, (width, height) = macro.physics, macro.size
     outputs = {bit for pin in macro.pins if pin.output for bit in pin.bits}
     left, right = macro.sides
     parts = [
         f'VERSION 5.8 ;\nBUSBITCHARS "[]" ;\nDIVIDERCHAR "/" ;\n\nMACRO {macro.name}\n  CLASS BLOCK ;\n'
         f"  FOREIGN {macro.name} 0 0 ;\n  ORIGIN 0 0 ;\n  SIZE {width:.2f} BY {height:.2f} ;\n  SYMMETRY X Y R90 ;\n"
     ]
-    for bits, edge in ((left, 0.0), (right, width - own.pin_length)):
+    for bits, edge in ((left, 0.0), (right, width - physics.pin_length)):
         for index, bit in enumerate(bits):
-            low = own.pin_pitch * (index + 1)
+            low = physics.pin_pitch * (index + 1)
             use = "CLOCK" if bit == "clk" else "SIGNAL"
-            box = (edge, low, edge + own.pin_length, low + own.pin_width)
-            parts.append(_lef_pin(bit, "OUTPUT" if bit in outputs else "INPUT", use, own.signal_layer, box))
-    for name, use, at in ((own.power, "POWER", width / 4), (own.ground, "GROUND", 3 * width / 4)):
-        low = round(at - own.strap_width / 2, 2)
-        parts.append(_lef_pin(name, "INOUT", use, own.power_layer, (low, 0.0, low + own.strap_width, height)))
-    inner = (own.halo, own.halo, width - own.halo, height - own.halo)
-    layers = [layer for layer in own.layers if layer != own.power_layer]
+            box = (edge, low, edge + physics.pin_length, low + physics.pin_width)
+            parts.append(_lef_pin(bit, "OUTPUT" if bit in outputs else "INPUT", use, physics.signal_layer, box))
+    for name, use, at in ((physics.power, "POWER", width / 4), (physics.ground, "GROUND", 3 * width / 4)):
+        low = round(at - physics.strap_width / 2, 2)
+        parts.append(_lef_pin(name, "INOUT", use, physics.power_layer, (low, 0.0, low + physics.strap_width, height)))
+    inner = (physics.halo, physics.halo, width - physics.halo, height - physics.halo)
+    layers = [layer for layer in physics.layers if layer != physics.power_layer]
     parts.append(
         "  OBS\n" + "".join(f"    LAYER {layer} ;\n      {_rectangle(inner)}\n" for layer in layers) + "  END\n"
     )
@@ -347,7 +355,10 @@ def _rectangle(box: tuple[float, ...]) -> str:
 
 
 def gds(macro: Macro) -> bytes:
-    """The outline alone, on sky130's boundary layer (235/4), for flows that will not start without a layout."""
+    """Return the outline as GDSII, on sky130's boundary layer (235/4).
+
+    It is for flows that will not start without a layout.
+    """
     width, height = (round(1000 * side) for side in macro.size)
     corners = (0, 0, width, 0, width, height, 0, height, 0, 0)
     name = macro.name.encode() + b"\0" * (len(macro.name) % 2)
@@ -375,7 +386,7 @@ def _record(kind: int, content: bytes = b"") -> bytes:
 
 
 def _real(value: float) -> bytes:
-    """GDSII's eight-byte real: a power of 16 and a fraction of 56 bits."""
+    """Return GDSII's eight-byte real: a power of 16 and a fraction of 56 bits."""
     exponent = 64
     while value < 1 / 16:
         value, exponent = value * 16, exponent - 1

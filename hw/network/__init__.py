@@ -1,0 +1,1 @@
+"""Networks: layers of tiles, and the small stages between them."""

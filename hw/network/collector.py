@@ -14,7 +14,7 @@ from selvage.mapping.collect import CollectPlan
 
 @dataclass(frozen=True)
 class CollectorParameters:
-    """Where each tile has each word of a step, and how wide its values are."""
+    """Parameters of a `Collector`: where each tile has each word of a step, and the width of its values."""
 
     plan: CollectPlan
     widths: tuple[int, ...]
@@ -26,17 +26,20 @@ class CollectorParameters:
 
     @property
     def bits(self) -> int:
-        """Of all memories: two steps of every tile."""
+        """Bits of all memories: two steps of every tile."""
         return store_bits(self.plan.beats, self.plan.values, self.widths)
 
 
 def store_bits(beats: Sequence[int], values: Sequence[int], widths: Sequence[int]) -> int:
-    """Of two steps of every tile: its ``beats`` of a step, the ``values`` of each, the width of a value."""
-    return sum((2 << beat_bits(own)) * many * width for own, many, width in zip(beats, values, widths, strict=True))
+    """Return the bits that hold two steps of every tile.
+
+    By tile: ``beats`` of a step, ``values`` of a beat, the width of a value.
+    """
+    return sum((2 << beat_bits(count)) * many * width for count, many, width in zip(beats, values, widths, strict=True))
 
 
 def beat_bits(beats: int) -> int:
-    """Of the number of a beat of a step."""
+    """Return the bits of the number of a beat of a step."""
     return max(1, (beats - 1).bit_length())
 
 
@@ -50,6 +53,13 @@ class StepStore(wiring.Component):
     complete : a step is there
     done : the oldest step has been read
     """
+
+    i: stream.Interface
+    beat: Signal
+    enable: Signal
+    word: data.View
+    complete: Signal
+    done: Signal
 
     def __init__(self, beats: int, layout: data.ArrayLayout) -> None:
         self.beats, self.layout = beats, layout
@@ -66,6 +76,7 @@ class StepStore(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the memory, its write counter, and the count of whole steps in it."""
         m = Module()
         m.submodules.steps = steps = Memory(shape=self.layout.size, depth=2 << self.beat_bits, init=[])
         write, read = steps.write_port(), steps.read_port()
@@ -94,7 +105,7 @@ class StepStore(wiring.Component):
 
 
 class Collector(wiring.Component):
-    """Adds the tiles' shares of each output; words leave in raster order of the step's output block.
+    """Sums of the tiles' shares of each output; words leave in raster order of the step's output block.
 
     A step's first word leaves three cycles after the last beat of it was taken, or follows the word before it: one
     word a cycle, across steps.
@@ -104,6 +115,8 @@ class Collector(wiring.Component):
     i_k : beats of tile k
     o : whole sums
     """
+
+    o: stream.Interface
 
     def __init__(self, parameters: CollectorParameters) -> None:
         self.p = p = parameters
@@ -115,6 +128,7 @@ class Collector(wiring.Component):
         super().__init__({**inputs, "o": Out(stream.Signature(word))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build a `StepStore` for each tile, the counter of words, and the sum of the tiles' words."""
         m = Module()
         plan = self.p.plan
         index = Signal(range(max(2, plan.words)))
@@ -140,13 +154,13 @@ class Collector(wiring.Component):
         ]
         words = [self._word(k, store, late) for k, store in enumerate(stores)]
         with m.If(enable):
-            totals = [total([own[lane] for own in words]) for lane in range(plan.lanes)]
+            totals = [total([word[lane] for word in words]) for lane in range(plan.lanes)]
             m.d.sync += [read.eq(go), late.eq(index), self.o.valid.eq(read)]
-            m.d.sync += self.o.payload.as_value().eq(Cat(fit(own, self.p.sum_width) for own in totals))
+            m.d.sync += self.o.payload.as_value().eq(Cat(fit(value, self.p.sum_width) for value in totals))
         return m
 
     def _word(self, k: int, store: StepStore, index: Value) -> list[Value]:
-        """The share of tile ``k`` in word ``index``, lane by lane."""
+        """Return the share of tile ``k`` in word ``index``, lane by lane."""
         plan, width = self.p.plan, self.p.widths[k]
         sources = plan.sources[k]
         groups = lookup([source[1] if source else 0 for source in sources], index)

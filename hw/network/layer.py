@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.lib.loadable import Constants, table_signature
+from selvage.hw.lib.loadable import Constants, TableInterface, table_signature
 from selvage.hw.lib.shared import Library
 from selvage.hw.network.collector import Collector, CollectorParameters, store_bits
 from selvage.hw.network.maps import Packer, PackerParameters, codes_layout
@@ -37,6 +37,7 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def tiles(self) -> tuple[TileParameters, ...]:
+        """Parameters of each tile; tiles of equal `mapping.placement.Tile.likeness` share their plans."""
         placement, known, found = self.stage.placement, {}, []
         for tile in placement.tiles:
             like = known.get(placement.likeness(tile))
@@ -46,7 +47,9 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def collector(self) -> CollectorParameters:
+        """Parameters of the collector of the tiles."""
         plan = self.stage.leaving.plan(self.leaving)
+        assert plan is not None, f"the tiles of {self.stage.name!r} do not have {self.leaving} channels side by side"
         return CollectorParameters(plan, self.widths)
 
     @cached_property
@@ -56,20 +59,21 @@ class LayerParameters(TablesOfRequantizer):
 
     @property
     def output_bits(self) -> int:
-        """Of one code that leaves."""
+        """Bits of one value that leaves."""
         return self.stage.output.format.raw_bits if self.stage.requantization else self.collector.sum_width
 
     @cached_property
     def requantizer(self) -> RequantizerParameters | None:
+        """Parameters of the requantisation; None where sums leave as they are."""
         if not self.stage.requantization:
             return None
         m = self.stage.placement.layer.outputs
-        own = (self.collector.sum_width, self.leaving, m, self.output_bits, self.constants)
-        return RequantizerParameters(self.stage.requantization, *own)
+        settings = (self.collector.sum_width, self.leaving, m, self.output_bits, self.constants)
+        return RequantizerParameters(self.stage.requantization, *settings)
 
     @cached_property
     def raster(self) -> RasterParameters | None:
-        """None where outputs leave in raster order by themselves."""
+        """Parameters of the raster buffer; None where outputs leave in raster order by themselves."""
         sweep, m = self.stage.placement.sweep, self.stage.placement.layer.outputs
         if sweep.raster:
             return None
@@ -80,22 +84,22 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def packers(self) -> tuple[PackerParameters, ...]:
-        """What the tiles take, each once."""
+        """Parameters of the packers before the tiles, each once."""
         return tuple(dict.fromkeys(self.packer(p) for p in self.tiles))
 
     def packer(self, p: TileParameters) -> PackerParameters:
-        """Of one tile."""
+        """Return the parameters of the packer before one tile."""
         bits, channels = p.buffer.format.raw_bits, self.stage.placement.layer.channels
         return PackerParameters(channels, self.lanes, p.tile.first_channel, p.tile.channels, p.buffer.lanes, bits)
 
     def queue(self, packer: PackerParameters) -> int:
-        """Words that wait before the tiles of ``packer``: the lines of their first row of steps."""
+        """Return how many words wait before the tiles of ``packer``: the lines of their first row of steps."""
         if not self.queued:
             return 0
         return max(p.buffer.depth for p in self.tiles if self.packer(p) == packer)
 
     def ahead(self, p: TileParameters) -> int:
-        """Words that wait before one tile: the lines that other tiles need for a step, and it has no room for yet.
+        """Return how many words wait before one tile: lines that others need for a step and it has no room for yet.
 
         The collector holds a tile a few steps ahead of the others, and these must not lack lines meanwhile.
         """
@@ -109,9 +113,9 @@ class LayerParameters(TablesOfRequantizer):
 
     @property
     def buffer_bits(self) -> int:
-        """Of the input buffers, the queues before them, the step stores and the raster buffer."""
+        """Bits of the input buffers, the queues before them, the step stores and the raster buffer."""
         inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
-        queues = sum(self.queue(own) * own.packed * own.bits for own in self.packers)
+        queues = sum(self.queue(packer) * packer.packed * packer.bits for packer in self.packers)
         queues += sum(self.ahead(p) * p.buffer.lanes * p.buffer.format.raw_bits for p in self.tiles)
         stores = store_bits(*self.stage.leaving.shape, self.widths)
         return inputs + queues + stores + (self.raster.buffer_bits if self.raster else 0)
@@ -122,7 +126,7 @@ def _lowest(p: TileParameters) -> int:
 
 
 class CrossbarLayer(wiring.Component):
-    """Codes in raster order in, codes in raster order out; images follow each other.
+    """A layer on crossbars: quantised values in raster order in and out; images follow each other.
 
     Members
     -------
@@ -133,19 +137,25 @@ class CrossbarLayer(wiring.Component):
     table : writes to the constants of the requantisation, where they are loaded
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    beats: Signal
+    table: TableInterface
+
     def __init__(self, parameters: LayerParameters, library: Library) -> None:
         self.p = p = parameters
         # Tiles of equal structure are one module.
         self.tiles = [
-            library.shared((Tile, own.structure), lambda own=own: Tile(own, library=library), "tile") for own in p.tiles
+            library.shared((Tile, tile.structure), lambda tile=tile: Tile(tile, library=library), "tile")
+            for tile in p.tiles
         ]
-        self.macros = [macro for own in p.tiles for macro in own.macros]
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(self.macros)}
+        self.macros = [macro for tile in p.tiles for macro in tile.macros]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(self.macros)}
         bits = p.tiles[0].buffer.format.raw_bits
         inputs = {"i": In(stream.Signature(codes_layout(bits, p.lanes)))}
         if p.direct:
-            own = [stream.Signature(codes_layout(bits, tile.buffer.lanes)) for tile in p.tiles]
-            inputs = {f"i_{k}": In(signature) for k, signature in enumerate(own)}
+            signatures = [stream.Signature(codes_layout(bits, tile.buffer.lanes)) for tile in p.tiles]
+            inputs = {f"i_{k}": In(signature) for k, signature in enumerate(signatures)}
         super().__init__(
             {
                 **inputs,
@@ -157,13 +167,14 @@ class CrossbarLayer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the tiles to the collector, and it to requantisation and raster buffer where they are needed."""
         m = Module()
         p = self.p
         m.submodules.collector = collector = Collector(p.collector)
         direct = [wiring.flipped(getattr(self, f"i_{k}")) for k in range(len(p.tiles))] if p.direct else None
         words = direct or self._inputs(m)
         crossbar = 0
-        for k, (own, tile) in enumerate(zip(p.tiles, self.tiles, strict=True)):
+        for k, (parameters, tile) in enumerate(zip(p.tiles, self.tiles, strict=True)):
             m.submodules[f"tile_{k}"] = tile
             wiring.connect(m, words[k], tile.i)
             store = getattr(collector, f"i_{k}")
@@ -173,7 +184,7 @@ class CrossbarLayer(wiring.Component):
                 tile.o.ready.eq(store.ready),
                 self.beats[k].eq(tile.o.valid & tile.o.ready),
             ]
-            for index in range(len(own.macros)):
+            for index in range(len(parameters.macros)):
                 pins = getattr(self, f"crossbar_{crossbar}")
                 wiring.connect(m, getattr(tile, f"crossbar_{index}"), wiring.flipped(pins))
                 crossbar += 1
@@ -200,19 +211,19 @@ class CrossbarLayer(wiring.Component):
         return m
 
     def _inputs(self, m: Module) -> list[stream.Interface]:
-        """The stream of each tile: packed once for all that take the same channels."""
+        """Return the stream of each tile, packed once for all tiles that take the same channels."""
         p = self.p
         m.submodules.fork = fork = Fork(self.i.payload.shape(), len(p.packers))
         wiring.connect(m, wiring.flipped(self.i), fork.i)
         packed = {}
-        for k, own in enumerate(p.packers):
+        for k, needs in enumerate(p.packers):
             source = getattr(fork, f"o_{k}")
-            if own.needed:
-                m.submodules[f"packer_{k}"] = packer = Packer(own)
+            if needs.needed:
+                m.submodules[f"packer_{k}"] = packer = Packer(needs)
                 wiring.connect(m, source, packer.i)
                 source = packer.o
-            source = queue(m, f"queue_{k}", source, p.queue(own))
-            readers = [index for index, tile in enumerate(p.tiles) if p.packer(tile) == own]
+            source = queue(m, f"queue_{k}", source, p.queue(needs))
+            readers = [index for index, tile in enumerate(p.tiles) if p.packer(tile) == needs]
             m.submodules[f"tiles_{k}"] = tiles = Fork(source.payload.shape(), len(readers))
             wiring.connect(m, source, tiles.i)
             for n, index in enumerate(readers):
@@ -221,7 +232,7 @@ class CrossbarLayer(wiring.Component):
 
 
 def queue(m: Module, name: str, source: stream.Interface, depth: int) -> stream.Interface:
-    """``source`` behind a queue of ``depth`` words in a memory; itself for 0."""
+    """Return ``source`` behind a queue of ``depth`` words in a memory; itself where ``depth`` is 0."""
     if not depth:
         return source
     layout: data.ArrayLayout = source.payload.shape()

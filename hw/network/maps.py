@@ -12,6 +12,7 @@ from selvage.base.requantization import Requantization
 from selvage.hw.lib.loadable import (
     Constants,
     TableField,
+    TableInterface,
     check_constants,
     loaded_registers,
     table_signature,
@@ -22,19 +23,26 @@ from selvage.hw.network.requantizer import distance_of_ties, loaded_settings, ro
 
 
 def codes_layout(bits: int, lanes: int) -> data.ArrayLayout:
-    """One word of codes as they come: two's complement where they are signed."""
+    """Return the layout of a word of quantised values as they come: two's complement where they are signed."""
     return data.ArrayLayout(bits, lanes)
 
 
 def less_zero_point(code: Value, numbers: InputFormat, zero_point: Value | None = None) -> Value:
-    """A code without its zero point, signed; another one than the format's, where it is given."""
-    own = numbers.zero_point if zero_point is None else zero_point
-    return (code.as_signed() if numbers.raw_signed else code) - own
+    """Return a quantised value less its zero point, signed.
+
+    The zero point is that of ``numbers`` unless one is given.
+    """
+    zero = numbers.zero_point if zero_point is None else zero_point
+    return (code.as_signed() if numbers.raw_signed else code) - zero
 
 
 @dataclass(frozen=True)
 class PackerParameters:
-    """Of a stream of ``channels`` a pixel, ``lanes`` a word, the ``own`` channels from ``first``, ``packed`` a word."""
+    """Parameters of a `Packer`: it takes ``own`` channels from ``first`` on.
+
+    Words have ``lanes`` of a pixel's ``channels`` where they come, and ``packed`` of the channels taken where they
+    leave.
+    """
 
     channels: int
     lanes: int
@@ -50,10 +58,13 @@ class PackerParameters:
 
 
 class Packer(wiring.Component):
-    """Words as a tile takes them: only its channels, as many a word as its input buffer has lanes.
+    """A width converter that gives a tile only its channels, as many a word as its input buffer has lanes.
 
     One narrow word a cycle; a wide word leaves the cycle after its last part came.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, parameters: PackerParameters) -> None:
         self.p = p = parameters
@@ -65,6 +76,7 @@ class Packer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counters of words and parts, and the register of the wide word."""
         m = Module()
         p = self.p
         word = Signal(range(max(2, p.channels // p.lanes)))
@@ -93,7 +105,7 @@ class Packer(wiring.Component):
 
 @dataclass(frozen=True)
 class TableParameters:
-    """A code for each code of ``source``, in order of codes."""
+    """Parameters of a `CodeTable`: an entry for each value of ``source``, the smallest first."""
 
     entries: tuple[int, ...]
     source: InputFormat
@@ -117,14 +129,19 @@ class TableParameters:
 
     @property
     def table_fields(self) -> tuple[TableField, ...]:
+        """Where the loaded words lie."""
         return (TableField("entries", 0, count=len(self.entries)),)
 
 
 class CodeTable(wiring.Component):
-    """Each code becomes its entry: a memory a lane. One cycle, a word a cycle.
+    """A table that replaces each value by its entry: a memory a lane. One cycle, a word a cycle.
 
     Loaded ones are written by ``table``, all lanes at once, a word a cycle.
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    table: TableInterface
 
     def __init__(self, parameters: TableParameters) -> None:
         self.p = p = parameters
@@ -135,6 +152,7 @@ class CodeTable(wiring.Component):
         super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
 
     def elaborate(self, platform: object) -> Module:
+        """Build the memories, and their write ports where they are loaded."""
         m = Module()
         p = self.p
         enable = Signal()
@@ -160,10 +178,10 @@ FACTOR_BITS = 31  # of a loaded factor, which has no sign
 
 @dataclass(frozen=True)
 class AddParameters:
-    """Two maps, each times its factor; the sum's rounding."""
+    """Parameters of `AddMaps`: the factor and the format of each map, and the rounding of the sum."""
 
-    factors: tuple[int, int]
-    sources: tuple[InputFormat, InputFormat]
+    factors: tuple[int, ...]
+    sources: tuple[InputFormat, ...]
     requantization: Requantization
     bits: int
     lanes: int
@@ -176,9 +194,9 @@ class AddParameters:
     def registers(self) -> dict[str, tuple[ShapeLike, int]]:
         """Shape and first value of what is loaded, in the order of its words."""
         found = loaded_settings(self.requantization, self.bits)
-        for k, (factor, own) in enumerate(zip(self.factors, self.sources, strict=True)):
+        for k, (factor, source) in enumerate(zip(self.factors, self.sources, strict=True)):
             found[f"factor_{k}"] = (unsigned(FACTOR_BITS), factor)
-            found[f"zero_point_{k}"] = (signed(own.raw_bits + 1), own.zero_point)
+            found[f"zero_point_{k}"] = (signed(source.raw_bits + 1), source.zero_point)
         return found
 
     @property
@@ -189,6 +207,7 @@ class AddParameters:
 
     @property
     def table_fields(self) -> tuple[TableField, ...]:
+        """Where the loaded words lie."""
         return tuple(TableField(name, k) for k, name in enumerate(self.registers))
 
 
@@ -197,6 +216,11 @@ class AddMaps(wiring.Component):
 
     ``table`` writes loaded factors, zero points and what belongs to their sum, a word a cycle.
     """
+
+    i_0: stream.Interface
+    i_1: stream.Interface
+    o: stream.Interface
+    table: TableInterface
 
     latency = 4
 
@@ -210,6 +234,7 @@ class AddMaps(wiring.Component):
         super().__init__({**inputs, "o": Out(stream.Signature(codes_layout(p.bits, p.lanes))), **table})
 
     def elaborate(self, platform: object) -> Module:
+        """Build products, sums and rounding, a register behind each."""
         m = Module()
         p = self.p
         inputs = [self.i_0, self.i_1]
@@ -241,7 +266,7 @@ class AddMaps(wiring.Component):
 
 @dataclass(frozen=True)
 class ConcatParameters:
-    """Words of a pixel of each map, in order."""
+    """Parameters of `ConcatMaps`: the words of a pixel of each map, in order."""
 
     words: tuple[int, ...]
     bits: int
@@ -249,13 +274,15 @@ class ConcatParameters:
 
 
 class ConcatMaps(wiring.Component):
-    """Pixel by pixel the words of each map, one map after the other. No cycle.
+    """The words of each map, pixel by pixel, one map after the other. No cycle.
 
     Members
     -------
     i_k : words of map k; of a single one ``i``, which passes as it is
     o : words of all
     """
+
+    o: stream.Interface
 
     def __init__(self, parameters: ConcatParameters) -> None:
         self.p = p = parameters
@@ -266,6 +293,7 @@ class ConcatMaps(wiring.Component):
         super().__init__({**inputs, "o": Out(stream.Signature(layout))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counter of words and the selection of a map by it."""
         m = Module()
         p = self.p
         word = Signal(range(max(2, sum(p.words))))

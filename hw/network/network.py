@@ -1,15 +1,17 @@
 """A whole network: its layers and the small stages between them, all at work on successive images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from zlib import crc32
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.base.graph import Tensor
-from selvage.hw.lib.loadable import Constants, TablePart, check_constants, split_table, table_signature
+from selvage.hw.lib.loadable import Constants, TableInterface, TablePart, check_constants, split_table, table_signature
 from selvage.hw.lib.shared import Library
 from selvage.hw.network.layer import CrossbarLayer, LayerParameters, queue
 from selvage.hw.network.maps import (
@@ -37,21 +39,22 @@ from selvage.mapping.stages import (
     TableStage,
 )
 
-COMPONENTS = {
+StageComponent = CrossbarLayer | Pool | CodeTable | AddMaps | ConcatMaps | RasterBuffer
+Loadable = CrossbarLayer | Pool | CodeTable | AddMaps
+COMPONENTS: dict[type, Callable[[Any], StageComponent]] = {
     PoolParameters: Pool,
     TableParameters: CodeTable,
     AddParameters: AddMaps,
     ConcatParameters: ConcatMaps,
     RasterParameters: RasterBuffer,
 }
-StageParameters = (
-    LayerParameters | PoolParameters | TableParameters | AddParameters | ConcatParameters | RasterParameters
-)
+LoadableParameters = LayerParameters | PoolParameters | TableParameters | AddParameters
+StageParameters = LoadableParameters | ConcatParameters | RasterParameters
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkParameters:
-    """A network; ``skip`` leaves out OUs that drive nothing.
+    """Parameters of a `Network`; with ``skip`` OUs without an active row are left out.
 
     ``direct``: of a network of one layer; each tile has an input of its own. ``constants``: factors, biases, tables of
     codes are fixed (constants and ROM), or loaded: what `tables` has is where it begins.
@@ -94,10 +97,10 @@ class NetworkParameters:
         """What is loaded, stage by stage; nothing where constants are fixed."""
         parts, base = [], 0
         for stage in self.plan.stages:
-            own = self.parameters(stage)
-            if words := getattr(own, "table", ()):
-                parts.append(TablePart(stage.name, base, words, own.table_fields))
-                base += len(words)
+            parameters = self.parameters(stage)
+            if isinstance(parameters, LoadableParameters) and parameters.table:
+                parts.append(TablePart(stage.name, base, parameters.table, parameters.table_fields))
+                base += len(parameters.table)
         return tuple(parts)
 
     @property
@@ -111,9 +114,11 @@ class NetworkParameters:
         return crc32(repr([self._structure(stage) for stage in self.plan.stages]).encode())
 
     def _structure(self, stage: Stage) -> tuple:
-        """Of a stage all but its cells and what is loaded. Zero points belong to it where an input buffer subtracts
-        them."""
-        own, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
+        """Return all of a stage but its cells and what is loaded.
+
+        Zero points are among it where an input buffer subtracts them.
+        """
+        parameters, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
         index = {tensor.name: k for k, tensor in enumerate(tensors)}
         subtracts = isinstance(stage, LayerStage) or (isinstance(stage, PoolStage) and stage.node.kind == "average")
         sources = [
@@ -128,10 +133,11 @@ class NetworkParameters:
                 how = (node.kind, node.kernel, node.stride, node.pads)
             case _:
                 how = ()
-        return type(stage).__name__, sources, output, how, getattr(own, "table", ()) and own.table_fields
+        fields = parameters.table_fields if isinstance(parameters, LoadableParameters) and parameters.table else ()
+        return type(stage).__name__, sources, output, how, fields
 
     def bits(self, name: str) -> int:
-        """Of a code of a tensor that leaves its stage."""
+        """Return the bits of a value of tensor ``name`` as it leaves its stage."""
         made = {stage.output.name: stage for stage in self.plan.stages}
         stage = made.get(name)
         if isinstance(stage, LayerStage):
@@ -141,7 +147,7 @@ class NetworkParameters:
         )
 
     def signed(self, tensor: Tensor) -> bool:
-        """Whether a tensor's codes, or the sums that leave in their place, are two's complements."""
+        """Return whether a tensor's values, or the sums that leave in their place, are two's complements."""
         sums = (stage.output.name for stage in self.plan.layers if stage.requantization is None)
         return tensor.format.raw_signed or tensor.name in sums
 
@@ -159,7 +165,7 @@ class NetworkParameters:
         return [(self.bits(tensor.name), self.plan.lanes[tensor.name]) for tensor in self.plan.outputs]
 
     def buffer_bits(self, stage: Stage) -> int:
-        """Of all memories of a stage that hold activations or sums, the queues before it among them."""
+        """Return the bits of all memories of a stage that hold activations or sums, its queues included."""
         queues = sum(
             self.plan.depths[stage.name, k] * self.plan.lanes[source.name] * source.format.raw_bits
             for k, source in enumerate(stage.sources)
@@ -167,7 +173,7 @@ class NetworkParameters:
         return queues + getattr(self.parameters(stage), "buffer_bits", 0)
 
     def parameters(self, stage: Stage) -> StageParameters:
-        """Of the component of one stage."""
+        """Return the parameters of the component of one stage."""
         lanes, output = self.plan.lanes[stage.output.name], stage.output
         shape, bits = stage.sources[0].shape, output.format.raw_bits
         words = tuple(source.shape[0] // lanes for source in stage.sources)
@@ -178,8 +184,8 @@ class NetworkParameters:
             case PoolStage(node=node, requantization=how):
                 sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
                 window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
-                own = {"source": numbers[0], "bits": bits, "requantization": how, "constants": self.constants}
-                return PoolParameters(**window, **sides, **own)
+                rest = {"source": numbers[0], "bits": bits, "requantization": how, "constants": self.constants}
+                return PoolParameters(**window, **sides, **rest)
             case TableStage():
                 return TableParameters(stage.entries, numbers[0], bits, lanes, self.constants)
             case AddStage():
@@ -191,14 +197,18 @@ class NetworkParameters:
                 return RasterParameters(side, (1, 1), (0, 0), side, stage.factor, words[0], lanes, bits)
         raise TypeError(f"stage {stage.name!r} is of no known kind")
 
-    def make(self, stage: Stage, library: Library) -> wiring.Component:
-        """The component of one stage, with ``i`` or ``i_k`` and ``o``."""
-        own = self.parameters(stage)
-        return CrossbarLayer(own, library) if isinstance(own, LayerParameters) else COMPONENTS[type(own)](own)
+    def make(self, stage: Stage, library: Library) -> StageComponent:
+        """Return the component of one stage, with ``i`` or ``i_k`` and ``o``."""
+        parameters = self.parameters(stage)
+        return (
+            CrossbarLayer(parameters, library)
+            if isinstance(parameters, LayerParameters)
+            else COMPONENTS[type(parameters)](parameters)
+        )
 
 
 class Network(wiring.Component):
-    """Codes of images in, codes out, all stages at work at once; images follow each other without a signal.
+    """A whole network, all stages at work at once; images follow each other without a signal between them.
 
     Members
     -------
@@ -210,19 +220,24 @@ class Network(wiring.Component):
     table : writes to what is loaded, where something is; reset or not, but not while an image is inside
     """
 
+    beats: Signal
+    words: Signal
+    table: TableInterface
+
     def __init__(self, parameters: NetworkParameters) -> None:
         self.p = p = parameters
         self.library = Library()
         self.stages = [p.make(stage, self.library) for stage in p.plan.stages]
-        tiles = sum(len(own.tiles) for own in p.layers.values())
+        tiles = sum(len(layer.tiles) for layer in p.layers.values())
         inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}
         outputs = {f"o_{k}": Out(_stream(*word)) for k, word in enumerate(p.outputs)}
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(p.macros)}
         strobes = {"beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
         table = {"table": In(table_signature(len(p.table)))} if p.tables else {}
         super().__init__({**inputs, **outputs, **crossbars, **strobes, **table})
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the stages by forks and queues, and bring the macros' pins out."""
         m = Module()
         plan = self.p.plan
         entering = [] if self.p.direct else plan.inputs
@@ -249,7 +264,7 @@ class Network(wiring.Component):
         return m
 
     def _readers(self, m: Module, name: str) -> list[tuple[stream.Interface, int]]:
-        """Who takes a tensor, and how many words may wait before it."""
+        """Return the streams that take a tensor, each with how many words may wait before it."""
         plan, found = self.p.plan, []
         at = {stage.name: component for stage, component in zip(plan.stages, self.stages, strict=True)}
         for stage, source in plan.readers(name):
@@ -259,16 +274,18 @@ class Network(wiring.Component):
         return [*found, *((getattr(self, f"o_{k}"), 0) for k in leaving)]
 
     def _tables(self, m: Module) -> None:
-        """Each stage's own of the writes."""
+        """Give each stage the writes to its tables."""
         if not self.p.tables:
             return
         at = {stage.name: component for stage, component in zip(self.p.plan.stages, self.stages, strict=True)}
         sizes = [len(part.words) for part in self.p.tables]
         for part, table in zip(self.p.tables, split_table(m, self.table, sizes), strict=True):
-            wiring.connect(m, table, at[part.stage].table)
+            component = at[part.stage]
+            assert isinstance(component, Loadable)
+            wiring.connect(m, table, component.table)
 
     def _macros(self, m: Module) -> None:
-        """Pins of the macros and strobes of the tiles, in order."""
+        """Connect the pins of the macros and the strobes of the tiles, in order."""
         crossbar = tile = 0
         for component in self.stages:
             if not isinstance(component, CrossbarLayer):

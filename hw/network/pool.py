@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from selvage.base.layer import InputFormat
 from selvage.base.requantization import Requantization
-from selvage.hw.lib.loadable import Constants, table_signature
+from selvage.hw.lib.loadable import Constants, TableInterface, table_signature
 from selvage.hw.lib.tables import count_up
 from selvage.hw.network.maps import codes_layout
 from selvage.hw.network.requantizer import Requantizer, RequantizerParameters, TablesOfRequantizer
@@ -23,7 +23,10 @@ READ_TO_WORD = 8  # cycles from a load's last word to its result in the queue, a
 
 @dataclass(frozen=True)
 class PoolParameters(TablesOfRequantizer):
-    """Windows of ``kernel`` pixels on a map of ``size``; the mean is of whole windows, pads counted as zeros."""
+    """Parameters of a `Pool`: windows of ``kernel`` pixels on a map of ``size``.
+
+    A mean is of whole windows, pads counted as zeros.
+    """
 
     kind: Literal["max", "average"]
     kernel: tuple[int, int]
@@ -38,25 +41,30 @@ class PoolParameters(TablesOfRequantizer):
     requantization: Requantization | None  # of a mean
     constants: Constants = "fixed"
 
-    @property
+    @cached_property
     def requantizer(self) -> RequantizerParameters | None:
+        """Parameters of the requantisation of a mean; None of a maximum."""
         if not self.requantization:
             return None
-        own = (self.width, self.lanes, self.channels, self.bits)
-        return RequantizerParameters(self.requantization, *own, self.constants)
+        settings = (self.width, self.lanes, self.channels, self.bits)
+        return RequantizerParameters(self.requantization, *settings, self.constants)
 
     @property
     def words(self) -> int:
-        """Of a pixel."""
+        """Words of a pixel."""
         return self.channels // self.lanes
 
     @property
     def taps(self) -> int:
+        """Pixels of a window."""
         return self.kernel[0] * self.kernel[1]
 
     @cached_property
     def buffer(self) -> BufferParameters:
-        """Word by word all pixels of the window. Outside of the map is the smallest code, or for a mean zero."""
+        """Parameters of the input buffer, which reads word by word all pixels of the window.
+
+        Outside of the map is the smallest value, or for a mean zero.
+        """
         low = self.source.raw_range[0]
         zero = low if self.kind == "max" else self.source.zero_point
         numbers = InputFormat(raw_bits=self.source.raw_bits, raw_signed=self.source.raw_signed, zero_point=zero)
@@ -81,12 +89,19 @@ class PoolParameters(TablesOfRequantizer):
 
     @property
     def buffer_bits(self) -> int:
-        """Of the lines of the map and the queue."""
+        """Bits of the lines of the map and of the queue."""
         return self.lanes * (self.buffer.depth * self.buffer.format.bits + self.queue * self.width)
 
 
 class Pool(wiring.Component):
-    """Each output word takes as many cycles as its window has pixels; the next window loads meanwhile."""
+    """A maximum or mean of each window.
+
+    Each output word takes as many cycles as its window has pixels; the next window loads meanwhile.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    table: TableInterface
 
     def __init__(self, parameters: PoolParameters) -> None:
         self.p = p = parameters
@@ -97,16 +112,18 @@ class Pool(wiring.Component):
         super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
 
     def elaborate(self, platform: object) -> Module:
+        """Connect input buffer, reduction, queue and, for a mean, requantisation."""
         m = Module()
         p = self.p
         m.submodules.input_buffer = buffer = InputBuffer(p.buffer)
         wiring.connect(m, wiring.flipped(self.i), buffer.i)
         reduced, whole = self._reduce(m, buffer)
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(reduced), depth=p.queue)
+        level = queue.level  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
         m.d.comb += [
             queue.w_data.eq(reduced),
             queue.w_en.eq(whole),
-            buffer.hold.eq(queue.level + p.words + READ_TO_WORD > p.queue),
+            buffer.hold.eq(level + p.words + READ_TO_WORD > p.queue),
         ]
         queue_words = self.o
         if p.requantizer:
@@ -123,8 +140,10 @@ class Pool(wiring.Component):
         return m
 
     def _reduce(self, m: Module, buffer: InputBuffer) -> tuple[Value, Value]:
-        """Results of a word's window, and whether they are whole; a word of the window is there a cycle after it is
-        announced."""
+        """Return the results of a word's window, and whether they are whole.
+
+        A word of the window is there a cycle after it is announced.
+        """
         p = self.p
         tap = Signal(range(max(2, p.taps)))
         here, first, last = Signal(), Signal(), Signal()

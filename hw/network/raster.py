@@ -12,7 +12,9 @@ from selvage.hw.lib.tables import count_up
 
 @dataclass(frozen=True)
 class RasterParameters:
-    """A map of ``size`` pixels that comes in ``grid`` blocks of ``block`` pixels, its first at ``crop`` of the first.
+    """Parameters of a map that comes in ``grid`` blocks of ``block`` pixels.
+
+    The map has ``size`` pixels, its first at ``crop`` of the first block.
 
     ``repeat`` is how often each pixel leaves, in rows and in columns.
     """
@@ -43,7 +45,7 @@ class RasterParameters:
 
     @property
     def buffer_bits(self) -> int:
-        """Of the memory."""
+        """Bits of the memory."""
         return self.depth * self.lanes * self.bits
 
 
@@ -54,12 +56,16 @@ class RasterBuffer(wiring.Component):
     leaves two cycles after its last word came, or follows the word before it: one word a cycle.
     """
 
+    i: stream.Interface
+    o: stream.Interface
+
     def __init__(self, parameters: RasterParameters) -> None:
         self.p = p = parameters
         word = data.ArrayLayout(p.bits, p.lanes)
         super().__init__({"i": In(stream.Signature(word)), "o": Out(stream.Signature(word))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the memory and the counters that write blocks and read lines."""
         m = Module()
         p = self.p
         m.submodules.blocks = blocks = Memory(shape=p.bits * p.lanes, depth=p.depth, init=[])
@@ -84,7 +90,7 @@ class RasterBuffer(wiring.Component):
         return m
 
     def _write(self, m: Module, put: Value) -> tuple[Value, Value]:
-        """Whether a row of blocks is whole with this word, and its address."""
+        """Return whether a row of blocks is whole with this word, and the word's address."""
         p = self.p
         across = p.block[1] * p.words
         word = Signal(range(max(2, across)), name="written_word")
@@ -108,7 +114,7 @@ class RasterBuffer(wiring.Component):
         return full, line + base + word + Mux(half, p.half, 0)
 
     def _read(self, m: Module, go: Value, enable: Value) -> tuple[Value, Value]:
-        """Whether a row of blocks has been read with this cycle, and the address."""
+        """Return whether a row of blocks has been read with this cycle, and the address to read."""
         p = self.p
         word = Signal(range(max(2, p.words)), name="read_word")
         again = Signal(range(max(2, p.repeat[1])), name="read_again")
@@ -141,7 +147,7 @@ class RasterBuffer(wiring.Component):
         return done, line + at + word + p.crop[1] * p.words + Mux(half, p.half, 0)
 
     def _inside(self, band: Value, row: Value) -> Value:
-        """Whether line ``band * block + row - crop`` of the output exists."""
+        """Return whether line ``band * block + row - crop`` of the output exists."""
         p = self.p
         first, beyond = p.crop[0], p.crop[0] + p.size[0]
         after = (band > first // p.block[0]) | ((band == first // p.block[0]) & (row >= first % p.block[0]))

@@ -1,5 +1,6 @@
 """Requantisation: sums to codes by a factor and a shift, rounded, saturated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,6 +15,7 @@ from selvage.hw.lib.loadable import (
     TABLE_BITS,
     Constants,
     TableField,
+    TableInterface,
     check_constants,
     loaded_registers,
     split_table,
@@ -27,7 +29,7 @@ LONGEST_SHIFT = 2**SHIFT_BITS - 1
 
 
 def loaded_settings(r: Requantization, bits: int) -> dict[str, tuple[ShapeLike, int]]:
-    """Shape and first value of what all channels have in common, in the order of its words.
+    """Return shape and first value of the settings that all channels share, in the order of their words.
 
     A product has less than 62 bits, so that nothing is left of it behind the longest shift.
     """
@@ -44,7 +46,9 @@ def loaded_settings(r: Requantization, bits: int) -> dict[str, tuple[ShapeLike, 
 
 @dataclass(frozen=True)
 class RequantizerParameters:
-    """``width`` bits of a sum, ``lanes`` sums of a word, ``channels`` of a pixel, ``bits`` of a code.
+    """Parameters of a `Requantizer`.
+
+    ``width`` bits of a sum, ``lanes`` sums of a word, ``channels`` of a pixel, ``bits`` of a quantised value.
 
     ``constants``: loaded, all but the presence of factors below 0 can be changed, and whether channels, or pixels,
     differ.
@@ -64,38 +68,44 @@ class RequantizerParameters:
 
     @property
     def pixels(self) -> int:
-        """Whose biases and factors differ: those of a map that a dense layer makes, else one for all."""
+        """Pixels whose biases and factors differ: all of a map that a dense layer makes, else one."""
         r = self.requantization
         return max(len(r.bias) // self.channels, len(r.factors) // self.channels, 1)
 
     @property
     def words(self) -> int:
-        """Of those pixels."""
+        """Words of those pixels."""
         return self.pixels * self.channels // self.lanes
 
     def entries(self) -> list[list[tuple[int, int, int]]]:
-        """Bias, factor and factor below 0, by word and lane."""
+        """Return bias, factor and factor of sums below 0, by word and lane."""
         r = self.requantization
-        columns = [_by_pixel(own, self.channels, self.pixels) for own in (r.bias, r.factors, r.below or r.factors)]
+        columns = [
+            _by_pixel(column, self.channels, self.pixels) for column in (r.bias, r.factors, r.below or r.factors)
+        ]
         rows = list(zip(*columns, strict=True))
         return [rows[k : k + self.lanes] for k in range(0, len(rows), self.lanes)]
 
     @property
     def bias_bits(self) -> int:
+        """Bits of a bias, as it is stored."""
         return TABLE_BITS if self.constants == "loaded" else self.requantization.bias_bits
 
     @property
     def factor_bits(self) -> int:
+        """Bits of a factor, as it is stored."""
         return TABLE_BITS if self.constants == "loaded" else self.requantization.factor_bits
 
     @cached_property
     def stored(self) -> list[list[tuple[int, ...]]]:
-        """What is loaded: bias, factor and, where it is there, factor below 0, by word and lane; a single one of each
-        where all channels have the same by construction."""
+        """The loaded constants by word and lane: bias, factor and, where it is there, factor below 0.
+
+        There is a single entry where all channels have the same by construction.
+        """
         r, entries = self.requantization, self.entries()
         if len(r.bias) == len(r.factors) == 1:
             entries = [entries[0][:1]]
-        return [[own if r.below else own[:2] for own in word] for word in entries]
+        return [[entry if r.below else entry[:2] for entry in word] for word in entries]
 
     @property
     def step(self) -> int:
@@ -107,22 +117,25 @@ class RequantizerParameters:
         """All words that are loaded: the settings, then entry by entry."""
         if self.constants == "fixed":
             return ()
-        entries = [(*map(table_word, own), 0)[: self.step] for word in self.stored for own in word]
+        entries = [(*map(table_word, entry), 0)[: self.step] for word in self.stored for entry in word]
         settings = loaded_settings(self.requantization, self.bits).values()
-        return (*(table_word(value) for _, value in settings), *(value for own in entries for value in own))
+        return (*(table_word(value) for _, value in settings), *(value for entry in entries for value in entry))
 
     @property
     def table_fields(self) -> tuple[TableField, ...]:
-        """Where they are: entries pixel by pixel, channel by channel."""
+        """Where the loaded words lie: entries pixel by pixel, channel by channel."""
         settings = list(loaded_settings(self.requantization, self.bits))
         count = len(self.stored) * len(self.stored[0])
         names = ("bias", "factor", "below") if self.requantization.below else ("bias", "factor")
-        entries = [TableField(own, len(settings) + k, self.step, count) for k, own in enumerate(names)]
-        return (*(TableField(own, k) for k, own in enumerate(settings)), *entries)
+        entries = [TableField(field, len(settings) + k, self.step, count) for k, field in enumerate(names)]
+        return (*(TableField(field, k) for k, field in enumerate(settings)), *entries)
 
 
 def _by_pixel(values: tuple[int, ...], channels: int, pixels: int) -> list[int]:
-    """Values of all channels, pixel by pixel, of those of all pixels, channel by channel; fewer are of all."""
+    """Return ``values`` pixel by pixel, each with all its channels.
+
+    They come channel by channel; a single value is for all channels, one a channel for all pixels.
+    """
     if len(values) == 1:
         return list(values) * (channels * pixels)
     if len(values) == channels:
@@ -131,9 +144,12 @@ def _by_pixel(values: tuple[int, ...], channels: int, pixels: int) -> list[int]:
 
 
 class TablesOfRequantizer:
-    """Of parameters with a ``requantizer``, or None: its tables are all that they have."""
+    """A base of parameters whose only tables are those of their ``requantizer``, which may be None."""
 
-    requantizer: RequantizerParameters | None
+    @cached_property
+    def requantizer(self) -> RequantizerParameters | None:
+        """Parameters of the requantisation, where there is one."""
+        raise NotImplementedError
 
     @property
     def table(self) -> tuple[int, ...]:
@@ -142,16 +158,23 @@ class TablesOfRequantizer:
 
     @property
     def table_fields(self) -> tuple[TableField, ...]:
+        """Where the loaded words lie."""
         return self.requantizer.table_fields if self.requantizer else ()
 
 
 class Requantizer(wiring.Component):
-    """``clip(round((i + bias) * factor / 2**shift) + zero_point, low, high)``, halves to the even number.
+    """A requantisation: ``clip(round((i + bias) * factor / 2**shift) + zero_point, low, high)``.
+
+    Halves are rounded to the even number.
 
     Five cycles, a word a cycle. Biases and factors of a channel lie in a memory, constants where all
     channels have the same. Loaded ones lie in registers and a memory that ``table`` writes, a word a cycle, there
     in the next; only while no word is inside.
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    table: TableInterface
 
     latency = 5
 
@@ -164,6 +187,7 @@ class Requantizer(wiring.Component):
         super().__init__(members | ({"table": In(table_signature(len(p.table)))} if p.table else {}))
 
     def elaborate(self, platform: object) -> Module:
+        """Build the pipeline: bias, factor, rounding, clipping."""
         m = Module()
         p, r = self.p, self.p.requantization
         enable = Signal()
@@ -194,7 +218,7 @@ class Requantizer(wiring.Component):
         return m
 
     def _constants(self, m: Module, enable: Value) -> list[tuple[Value, Value, Value]]:
-        """Bias and factors of each lane, a cycle after their word is at the input."""
+        """Return bias and factors of each lane, a cycle after their word is at the input."""
         p, r = self.p, self.p.requantization
         each = {"bias": signed(r.bias_bits), "factor": signed(r.factor_bits)}
         layout = data.ArrayLayout(
@@ -226,34 +250,34 @@ class Requantizer(wiring.Component):
         return [(v.bias, v.factor, v.below if r.below else v.factor) for v in (view[k] for k in range(p.lanes))]
 
     def _loaded(self, m: Module, enable: Value) -> tuple[list[tuple[Value, Value, Value]], dict[str, Signal]]:
-        """As `_constants`, of what ``table`` writes; and the settings."""
+        """Return what `_constants` does, of the constants that ``table`` writes; and the settings."""
         p = self.p
         fields = loaded_settings(p.requantization, p.bits)
         words, lanes, count = len(p.stored), len(p.stored[0]), len(p.stored[0][0])
         to_settings, entries = split_table(m, self.table, [len(fields), words * lanes * p.step])
         low = (lanes * p.step - 1).bit_length()
         places = [lane * p.step + k for lane in range(lanes) for k in range(count)]
-        write = Cat(entries.write & (entries.address[:low] == own) for own in places)
+        write = Cat(entries.write & (entries.address[:low] == place) for place in places)
         values = [sum(table_word(v) << TABLE_BITS * k for k, v in enumerate(sum(word, ()))) for word in p.stored]
         if words == 1:
             word = self._register(m, write, entries.data, values[0])
         else:
             word = self._memory(m, enable, write, entries.address[low:], entries.data, values)
         each = [word[k : k + TABLE_BITS].as_signed() for k in range(0, len(word), TABLE_BITS)]
-        found = [(own[0], own[1], own[-1]) for own in (each[k : k + count] for k in range(0, len(each), count))]
+        found = [(entry[0], entry[1], entry[-1]) for entry in (each[k : k + count] for k in range(0, len(each), count))]
         return found * (p.lanes // lanes), loaded_registers(m, to_settings, fields)
 
     @staticmethod
     def _register(m: Module, write: Value, data: Value, init: int) -> Value:
-        """The only word: it does not change while sums come."""
+        """Return the only word of constants, which does not change while sums come."""
         word = Signal(TABLE_BITS * len(write), init=init, reset_less=True, name="constants")
-        for k, own in enumerate(write):
-            with m.If(own):
+        for k, enable in enumerate(write):
+            with m.If(enable):
                 m.d.sync += word.word_select(k, TABLE_BITS).eq(data)
         return word
 
     def _memory(self, m: Module, enable: Value, write: Value, address: Value, data: Value, values: list[int]) -> Value:
-        """The word of the sums that came a cycle ago."""
+        """Return the constants of the sums that came a cycle ago."""
         m.submodules.constants = memory = Memory(shape=TABLE_BITS * len(write), depth=len(values), init=values)
         index = Signal(range(len(values)))
         count_up(m, index, len(values), self.i.valid & self.i.ready)
@@ -269,9 +293,9 @@ class Requantizer(wiring.Component):
 
 
 def round_and_clip(
-    m: Module, enable: Value, products: list[Value], r: Requantization | dict[str, Signal], bits: int
+    m: Module, enable: Value, products: Sequence[Value], r: Requantization | dict[str, Signal], bits: int
 ) -> list[Value]:
-    """Codes of products, two cycles later; ``r`` may be loaded (`loaded_settings`)."""
+    """Return the quantised values of products, two cycles later; ``r`` may be loaded (`loaded_settings`)."""
     if isinstance(r, dict):
         return _loaded_codes(m, enable, products, r, bits)
     codes = []
@@ -296,12 +320,17 @@ def round_and_clip(
 
 
 def distance_of_ties(settings: dict[str, Signal]) -> Value:
-    """What is added to a product before `round_and_clip` by loaded settings: it brings ties to their place bit."""
+    """Return what is added to a product before `round_and_clip` by loaded settings.
+
+    It brings ties to their place bit.
+    """
     return ((1 << settings["tie_bits"]) >> 1)[: LONGEST_SHIFT // 2 + 1]
 
 
-def _loaded_codes(m: Module, enable: Value, products: list[Value], r: dict[str, Signal], bits: int) -> list[Value]:
-    """`round_and_clip` by settings that are signals, of products to which `distance_of_ties` is added.
+def _loaded_codes(m: Module, enable: Value, products: Sequence[Value], r: dict[str, Signal], bits: int) -> list[Value]:
+    """Return what `round_and_clip` does, by settings that are signals.
+
+    `distance_of_ties` has been added to the products.
 
     The product is shifted first, so that the carry of rounding runs through what is left of it, in the second cycle.
     """

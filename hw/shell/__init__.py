@@ -1,0 +1,1 @@
+"""Bus wrappers of a network: registers, loading of cells, runs."""

@@ -7,13 +7,37 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.network.maps import codes_layout
-from selvage.hw.shell.registers import ADDRESS_BITS, bus_signature
+from selvage.hw.shell.registers import ADDRESS_BITS, BusInterface, bus_signature
 
 OKAY, SLVERR = 0, 2
 
 
+class AxiLiteInterface(wiring.PureInterface):
+    """Pins of AXI4-Lite: members of `axi_lite_signature`."""
+
+    awvalid: Signal
+    awready: Signal
+    awaddr: Signal
+    awprot: Signal
+    wvalid: Signal
+    wready: Signal
+    wdata: Signal
+    wstrb: Signal
+    bvalid: Signal
+    bready: Signal
+    bresp: Signal
+    arvalid: Signal
+    arready: Signal
+    araddr: Signal
+    arprot: Signal
+    rvalid: Signal
+    rready: Signal
+    rdata: Signal
+    rresp: Signal
+
+
 def axi_lite_signature() -> wiring.Signature:
-    """AXI4-Lite, seen from the manager."""
+    """Return the signature of AXI4-Lite, seen from the manager."""
     return wiring.Signature(
         {
             "awvalid": Out(1),
@@ -40,16 +64,22 @@ def axi_lite_signature() -> wiring.Signature:
 
 
 class AxiLite(wiring.Component):
-    """AXI4-Lite subordinate. Address and data of a write come in any order; one write and one read wait at most.
+    """An AXI4-Lite subordinate.
+
+    Address and data of a write come in any order; at most one write and one read wait.
 
     A read answers two cycles after its address came, a write two after the later of its parts. A read goes before a
     write, also before one that waits at a register that is not ready. What the registers refuse answers SLVERR.
     """
 
+    axi: AxiLiteInterface
+    bus: BusInterface
+
     def __init__(self) -> None:
         super().__init__({"axi": In(axi_lite_signature()), "bus": Out(bus_signature())})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the registers that hold addresses and data, and the two answers."""
         m = Module()
         axi, bus = self.axi, self.bus
         reads, writes = Signal(), Signal()  # may go to the registers
@@ -98,7 +128,7 @@ class AxiLite(wiring.Component):
 
 @dataclass(frozen=True)
 class FrameParameters:
-    """Words of ``lanes`` codes of ``bits`` bits; ``words`` make an image, which is a frame."""
+    """Words of ``lanes`` values of ``bits`` bits; a frame is an image of ``words`` words."""
 
     bits: int
     lanes: int
@@ -115,17 +145,28 @@ class FrameParameters:
 
     @property
     def data_bits(self) -> int:
-        """Of ``tdata``: whole bytes, the word lowest."""
+        """Bits of ``tdata``: whole bytes, the word lowest."""
         return -(-self.width // 8) * 8
 
 
+class FrameInterface(wiring.PureInterface):
+    """Pins of AXI4-Stream: members of `axi_stream_signature`."""
+
+    tvalid: Signal
+    tready: Signal
+    tdata: Signal
+    tlast: Signal
+
+
 def axi_stream_signature(p: FrameParameters) -> wiring.Signature:
-    """AXI4-Stream, seen from the source."""
+    """Return the signature of AXI4-Stream, seen from the source."""
     return wiring.Signature({"tvalid": Out(1), "tready": In(1), "tdata": Out(p.data_bits), "tlast": Out(1)})
 
 
 class StreamIn(wiring.Component):
-    """Frames of a run in, words out. One cycle, a word a cycle; what has entered is never withdrawn.
+    """The input of frames: frames of a run in, words out.
+
+    One cycle, a word a cycle; what has entered is never withdrawn.
 
     Nothing is taken outside a run, but the rest of a frame of which some was taken in a run that ended early, or that
     had no ``tlast`` where it was due: it is dropped up to its ``tlast``, or to ``forget``. A beat with a wrong
@@ -145,6 +186,22 @@ class StreamIn(wiring.Component):
     early, late : for a cycle, with a beat whose ``tlast`` is wrong
     dropping, dropped : a rest is dropped; for a cycle, with the ``tlast`` that ends it
     """
+
+    axi: FrameInterface
+    o: stream.Interface
+    running: Signal
+    start: Signal
+    forget: Signal
+    hold: Signal
+    endless: Signal
+    limit: Signal
+    images: Signal
+    begun: Signal
+    final: Signal
+    early: Signal
+    late: Signal
+    dropping: Signal
+    dropped: Signal
 
     def __init__(self, parameters: FrameParameters, framed: bool = True) -> None:
         self.p, self.framed = parameters, framed
@@ -170,6 +227,7 @@ class StreamIn(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the place in the frame, the count of images, and the output register."""
         m = Module()
         axi, place = self.axi, Signal(range(max(2, self.p.words)))
         opened, take, wrong = Signal(), Signal(), Signal()
@@ -206,7 +264,9 @@ class StreamIn(wiring.Component):
 
 
 class StreamOut(wiring.Component):
-    """Words in, frames out: ``tlast`` with each image's last word. One cycle, a word a cycle.
+    """The output of frames: words in, frames out, ``tlast`` with each image's last word.
+
+    One cycle, a word a cycle.
 
     What is offered stays until it is taken, or ``forget``, also when the run ends early: then the frame has no
     ``tlast``.
@@ -218,6 +278,13 @@ class StreamOut(wiring.Component):
     forget : the word that is offered is withdrawn, only outside a run
     images : whole images of this run that were taken at the far side
     """
+
+    i: stream.Interface
+    axi: FrameInterface
+    running: Signal
+    start: Signal
+    forget: Signal
+    images: Signal
 
     def __init__(self, parameters: FrameParameters) -> None:
         self.p = p = parameters
@@ -233,6 +300,7 @@ class StreamOut(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the place in the frame, the count of images, and the output register."""
         m = Module()
         axi, place = self.axi, Signal(range(max(2, self.p.words)))
         free, take, final = Signal(), Signal(), Signal()

@@ -1,14 +1,18 @@
 """A shell's registers on Wishbone, its words in registers among them, queued."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from amaranth.hdl import Module, ResetInserter
-from amaranth.lib import fifo, wiring
+from amaranth.lib import fifo, stream, wiring
 
 from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
 from selvage.hw.shell.buses import Bus, flat, join
 from selvage.hw.shell.registers import RegisterFile
 from selvage.hw.shell.run import Run
+
+if TYPE_CHECKING:
+    from selvage.hw.shell.shell import Shell
 from selvage.hw.shell.wishbone import QueueIn, QueueOut, Wishbone, wishbone_signature
 
 
@@ -20,9 +24,11 @@ class WishboneBus(Bus):
     def members(
         self, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters]
     ) -> dict[str, wiring.Member]:
+        """Return the pins of the one port."""
         return flat("wb", wishbone_signature().flip())
 
-    def registers(self, m: Module, shell: wiring.Component) -> wiring.PureInterface:
+    def registers(self, m: Module, shell: "Shell") -> wiring.PureInterface:
+        """Add Wishbone between its pins and the register file."""
         m.submodules.bus = bus = Wishbone()
         join(m, shell, "wb", bus.wishbone)
         return bus.bus
@@ -30,13 +36,14 @@ class WishboneBus(Bus):
     def enter(
         self,
         m: Module,
-        shell: wiring.Component,
+        shell: "Shell",
         k: int,
         frames: StreamIn,
-        target: wiring.PureInterface,
+        target: stream.Interface,
         registers: RegisterFile,
         run: Run,
     ) -> None:
+        """Connect the register and the queue of an input."""
         m.submodules[f"parts_{k}"] = parts = QueueIn(shell.p.inputs[k])
         _queue(m, f"words_{k}", shell.p.queue, frames.o, target, run)
         m.d.comb += [
@@ -55,13 +62,14 @@ class WishboneBus(Bus):
     def leave(
         self,
         m: Module,
-        shell: wiring.Component,
+        shell: "Shell",
         k: int,
         frames: StreamOut,
-        source: wiring.PureInterface,
+        source: stream.Interface,
         registers: RegisterFile,
         run: Run,
     ) -> None:
+        """Connect the register and the queue of an output."""
         _queue(m, f"queue_{k}", shell.p.queue, source, frames.i, run)
         m.submodules[f"parts_out_{k}"] = parts = QueueOut(shell.p.outputs[k])
         wiring.connect(m, frames.axi, parts.axi)
@@ -76,9 +84,7 @@ class WishboneBus(Bus):
         ]
 
 
-def _queue(
-    m: Module, name: str, depth: int, source: wiring.PureInterface, target: wiring.PureInterface, run: Run
-) -> None:
+def _queue(m: Module, name: str, depth: int, source: stream.Interface, target: stream.Interface, run: Run) -> None:
     """Add a queue of words between two streams, empty outside runs."""
     words = fifo.SyncFIFOBuffered(width=len(source.payload.as_value()), depth=depth)
     m.submodules[name] = ResetInserter(~run.running)(words)

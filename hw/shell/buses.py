@@ -5,16 +5,19 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from amaranth.hdl import Module
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
 from selvage.hw import shell as folder
 from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
 from selvage.hw.shell.registers import RegisterFile
 from selvage.hw.shell.run import Run
+
+if TYPE_CHECKING:
+    from selvage.hw.shell.shell import Shell
 
 
 class Bus(ABC):
@@ -31,17 +34,17 @@ class Bus(ABC):
         """Return the pins of the bus by name."""
 
     @abstractmethod
-    def registers(self, m: Module, shell: wiring.Component) -> wiring.PureInterface:
+    def registers(self, m: Module, shell: "Shell") -> wiring.PureInterface:
         """Add the access to registers between the pins of ``shell`` and the interface that is returned."""
 
     @abstractmethod
     def enter(
         self,
         m: Module,
-        shell: wiring.Component,
+        shell: "Shell",
         k: int,
         frames: StreamIn,
-        target: wiring.PureInterface,
+        target: stream.Interface,
         registers: RegisterFile,
         run: Run,
     ) -> None:
@@ -51,10 +54,10 @@ class Bus(ABC):
     def leave(
         self,
         m: Module,
-        shell: wiring.Component,
+        shell: "Shell",
         k: int,
         frames: StreamOut,
-        source: wiring.PureInterface,
+        source: stream.Interface,
         registers: RegisterFile,
         run: Run,
     ) -> None:
@@ -74,12 +77,12 @@ def buses() -> dict[str, Bus]:
     return {kind.name: kind() for kind in sorted(Bus.__subclasses__(), key=lambda kind: kind.name)}
 
 
-def flat(prefix: str, signature: wiring.Signature) -> dict[str, wiring.Member]:
+def flat(prefix: str, signature: wiring.Signature | wiring.FlippedSignature) -> dict[str, wiring.Member]:
     """Return members as pins of their own, named as tools know them."""
     return {f"{prefix}_{name}": member for name, member in signature.members.items()}
 
 
-def join(m: Module, shell: wiring.Component, prefix: str, inner: wiring.PureInterface) -> None:
+def join(m: Module, shell: "Shell", prefix: str, inner: wiring.PureInterface) -> None:
     """Connect the pins ``prefix_x`` of ``shell`` with the members of an interface."""
     for name in inner.signature.members:
         outer, own = getattr(shell, f"{prefix}_{name}"), getattr(inner, name)

@@ -1,8 +1,11 @@
-"""From an image of cells to rows that are written, read back and written again where they differ; from one of tables to
-writes of their words."""
+"""Programming of a design: images of cells and of tables, and the gateware that writes them.
+
+Rows of cells are written, read back, and written again where they differ; words of tables are only written.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
@@ -10,7 +13,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.lib.loadable import table_signature
+from selvage.hw.lib.loadable import TableInterface, table_signature
 from selvage.hw.shell.registers import CODE_BITS, Code
 
 MAGIC = 0x43564C53  # the bytes SLVC
@@ -21,7 +24,7 @@ FAILED = data.StructLayout({"row": 16, "column": 16, "macro": 16, "wanted": 8, "
 
 @dataclass(frozen=True)
 class ProgrammingParameters:
-    """Crossbars of the same sides; ``kept``: failed cells that are kept until the host has seen them.
+    """Crossbars of the same size, and the loads of a design; ``kept`` failed cells are queued for the host.
 
     ``tables``: words that are loaded beside the cells; ``design``: 32 bits that tell which.
     """
@@ -56,18 +59,22 @@ class ProgrammingParameters:
 
     @property
     def header(self) -> tuple[int, ...]:
-        """First words of an image."""
+        """First words of an image of cells."""
         return MAGIC, VERSION << 24 | self.cell_bits << 16 | self.macros, self.rows | self.columns << 16
 
     @property
     def table_header(self) -> tuple[int, ...]:
-        """Likewise, as many, of an image of tables."""
+        """First words of an image of tables, as many as of one of cells."""
         return TABLE_MAGIC, VERSION << 24 | self.tables, self.design
 
 
 def cell_image(p: ProgrammingParameters, macros: Iterable[Iterable[Sequence[int]]]) -> list[int]:
-    """Words of an image: header, of each macro its rows, column 0 lowest, each from a new word on; CRC-32 of the bytes
-    before, of each word the lowest first. Raises ValueError where the levels are not the design's."""
+    """Return the words of an image of cells: header, rows, checksum.
+
+    ``macros`` has the levels of each macro's rows, column 0 first; it is lowest in the first word, and each row begins
+    with a new word. The checksum is the CRC-32 of the bytes before, of each word the lowest first. ValueError: the
+    levels are not the design's.
+    """
     words, count = list(p.header), 0
     for macro in macros:
         rows, count = list(macro), count + 1
@@ -85,8 +92,10 @@ def cell_image(p: ProgrammingParameters, macros: Iterable[Iterable[Sequence[int]
 
 
 def table_image(p: ProgrammingParameters, table: Sequence[int]) -> list[int]:
-    """Words of an image: header, the words of the tables by address, CRC-32 as of `cell_image`. Raises ValueError where
-    there are not as many as the design has."""
+    """Return the words of an image of tables: header, words by address, checksum as of `cell_image`.
+
+    ValueError: there are not as many words as the design has.
+    """
     if len(table) != p.tables:
         raise ValueError(f"there are {p.tables} words of tables, not {len(table)}")
     return _closed([*p.table_header, *table])
@@ -97,17 +106,20 @@ def _closed(words: list[int]) -> list[int]:
 
 
 def image_layout() -> data.StructLayout:
-    """A word on its way to the programmer."""
+    """Return the layout of a word of an image on its way to the programmer."""
     return data.StructLayout({"word": 32, "last": 1})
 
 
 def program_layout(p: ProgrammingParameters) -> data.StructLayout:
-    """A row to write, or to read (``levels`` then mean nothing)."""
+    """Return the layout of a row to write, or to read (``levels`` then mean nothing)."""
     return data.StructLayout({"levels": p.width, "row": max(1, (p.rows - 1).bit_length()), "write": 1})
 
 
 def program_signature(p: ProgrammingParameters) -> wiring.Signature:
-    """Programming port of a macro, seen from the programmer: ``cells`` answers each request that reads, in order."""
+    """Return the signature of a macro's programming port, seen from the programmer.
+
+    ``cells`` answers each request that reads, in order.
+    """
     return wiring.Signature(
         {
             "request": Out(stream.Signature(program_layout(p))),
@@ -117,8 +129,10 @@ def program_signature(p: ProgrammingParameters) -> wiring.Signature:
 
 
 class Programmer(wiring.Component):
-    """Writes an image of cells row by row, verifies each row, and writes it again up to ``retries`` times; or one of
-    tables word by word.
+    """The programmer of cells and tables.
+
+    It writes an image of cells row by row, verifies each row, and writes it again up to ``retries`` times; an image of
+    tables it writes word by word.
 
     A row of W words takes W + 4 cycles and the macro's own when it takes its cells at once, 3 and the macro's own for
     each further attempt, and one for each of its cells when some failed. One request is under way at a time. A word of
@@ -138,6 +152,19 @@ class Programmer(wiring.Component):
     program_k : port of macro k
     table : writes to the tables, where there are some
     """
+
+    begin: Signal
+    abort: Signal
+    image: stream.Interface
+    retries: Signal
+    tolerated: Signal
+    busy: Signal
+    done: Signal
+    code: Signal
+    failed: stream.Interface
+    failed_count: Signal
+    tables: Signal
+    table: TableInterface
 
     def __init__(self, parameters: ProgrammingParameters) -> None:
         self.p = p = parameters
@@ -168,6 +195,7 @@ class Programmer(wiring.Component):
         self.take, self.aborted, self.verdict = Signal(), Signal(), Signal(CODE_BITS)
 
     def elaborate(self, platform: object) -> Module:
+        """Build the state machine, the checksum, the row in hand and the queue of failed cells."""
         m = Module()
         m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(data_width=32).create()
         m.d.comb += [
@@ -182,7 +210,9 @@ class Programmer(wiring.Component):
         with m.FSM() as states:
             m.d.comb += self.busy.eq(~states.ongoing("IDLE"))
             with m.State("IDLE"), m.If(self.begin):
-                m.d.sync += [own.eq(0) for own in (self.aborted, self.verdict, self.macro, self.row, self.word)]
+                m.d.sync += [
+                    register.eq(0) for register in (self.aborted, self.verdict, self.macro, self.row, self.word)
+                ]
                 m.d.sync += self.failed_count.eq(0)
                 if self.p.tables:
                     m.d.sync += [self.of_tables.eq(self.tables), self.entry.eq(0)]
@@ -192,7 +222,8 @@ class Programmer(wiring.Component):
                 self._table(m)
             self._attempts(m, request, taken, answered)
             with m.State("VERDICT"):
-                found = Mux(crc.match_detected, Mux(self.failed_count > self.tolerated, Code.CELLS, 0), Code.CHECKSUM)
+                sound: Any = crc.match_detected  # there are no stubs of amaranth.lib.crc
+                found = Mux(sound, Mux(self.failed_count > self.tolerated, Code.CELLS, 0), Code.CHECKSUM)
                 ended = Mux(self.verdict != 0, self.verdict, found)
                 m.d.comb += self.code.eq(Mux(self.aborted | self.abort, Code.ABORTED, ended))
                 m.d.comb += self.done.eq(1)
@@ -200,7 +231,7 @@ class Programmer(wiring.Component):
         return m
 
     def _ports(self, m: Module) -> tuple[data.View, Signal, Signal]:
-        """What is asked of the present macro, that it took it, and that its cells are there."""
+        """Return the request to the present macro, whether it is taken, and whether cells have come back."""
         request = Signal(data.StructLayout({"valid": 1, "write": 1}))
         taken, ports = Signal(), [getattr(self, f"program_{k}") for k in range(self.p.macros)]
         for k, port in enumerate(ports):
@@ -221,13 +252,13 @@ class Programmer(wiring.Component):
         return request, taken, answered
 
     def _word(self, m: Module) -> None:
-        """A word can be taken in this state; an abort is heeded instead."""
+        """Let a word be taken in this state, unless an abort is pending."""
         m.d.comb += self.image.ready.eq(~self.aborted)
         with m.If(self.aborted):
             m.next = "VERDICT"
 
     def _ends(self, m: Module, code: Code) -> None:
-        """The image is bad; what is left of it is passed over."""
+        """End a bad image with ``code``; what is left of it is passed over."""
         m.d.sync += self.verdict.eq(code)
         with m.If(self.image.payload.last):
             m.next = "VERDICT"
@@ -235,7 +266,7 @@ class Programmer(wiring.Component):
             m.next = "PASS"
 
     def _words(self, m: Module) -> None:
-        """States that take words."""
+        """Build the states that take words."""
         p, payload = self.p, self.image.payload
         with m.State("HEADER"):
             self._word(m)
@@ -282,7 +313,7 @@ class Programmer(wiring.Component):
                 m.next = "VERDICT"
 
     def _table(self, m: Module) -> None:
-        """The state that takes the words of tables: each goes out in the cycle in which it is taken."""
+        """Build the state that takes the words of tables; each goes out in the cycle in which it is taken."""
         m.d.comb += [self.table.address.eq(self.entry), self.table.data.eq(self.image.payload.word)]
         with m.State("TABLE"):
             self._word(m)
@@ -295,7 +326,7 @@ class Programmer(wiring.Component):
                     m.next = "CHECKSUM"
 
     def _attempts(self, m: Module, request: data.View, taken: Signal, answered: Signal) -> None:
-        """States of one row: written, read, compared, its failed cells told."""
+        """Build the states of one row: write, read, compare, tell the failed cells."""
         p = self.p
         for state, write, after in (("WRITE", 1, "READ"), ("READ", 0, "ANSWER")):
             with m.State(state):

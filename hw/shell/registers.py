@@ -3,16 +3,17 @@
 import re
 import tempfile
 from dataclasses import asdict, dataclass
-from enum import IntEnum
+from enum import EnumMeta, IntEnum
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from peakrdl_cheader.exporter import CHeaderExporter
 from peakrdl_html import HTMLExporter
-from systemrdl import RDLCompiler
+from systemrdl.compiler import RDLCompiler
 from systemrdl.node import AddrmapNode, FieldNode, RegNode
 
 SOURCE = Path(__file__).with_suffix(".rdl")
@@ -21,8 +22,10 @@ ADDRESS_BITS = 12  # of a byte's address in a shell: a page of which most is emp
 
 @dataclass(frozen=True)
 class RegisterParameters:
-    """What of the registers depends on the design; ``queues``: data pass through registers; ``loaded``: so
-    are tables, those of a design of this ``structure``."""
+    """What the registers need to know of a design.
+
+    ``queues``: data pass through registers; ``loaded``: so do tables, those of a design of this ``structure``.
+    """
 
     macros: int
     rows: int
@@ -59,6 +62,7 @@ class RegisterParameters:
 
     @cached_property
     def registers(self) -> tuple["Register", ...]:
+        """All registers, in the order of the source."""
         return registers_of(self.model)
 
     @cached_property
@@ -69,7 +73,7 @@ class RegisterParameters:
 
 @dataclass(frozen=True)
 class Field:
-    """``kind``: what the register file has for it, see `RegisterFile`."""
+    """A field of a register; ``kind`` is what the register file has for it, see `RegisterFile`."""
 
     name: str
     low: int
@@ -80,7 +84,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Register:
-    """One register; names of arrays end in ``_k``."""
+    """A register; names of arrays end in ``_k``."""
 
     name: str
     address: int
@@ -114,18 +118,44 @@ def _register(node: RegNode) -> Register:
 
 
 def _values(path: str) -> dict[str, int]:
-    """Members of the enumeration of a field."""
+    """Return the members of the enumeration of a field, by name."""
     field = RegisterParameters(1, 1, 1, 1).model.find_by_path(path)
+    assert field is not None
     return {member.name.upper(): member.value for member in field.get_property("encode")}
 
 
-State = IntEnum("State", _values("STATUS.state"))
-Code = IntEnum("Code", _values("STATUS.code"))
+if TYPE_CHECKING:  # only registers.rdl knows the members
+
+    class _Encoded(EnumMeta):
+        def __getattr__(cls, name: str) -> Any: ...
+
+    class State(IntEnum, metaclass=_Encoded):
+        """States of the shell: values of STATUS.state."""
+
+    class Code(IntEnum, metaclass=_Encoded):
+        """Status codes: values of STATUS.code."""
+
+else:
+    State = IntEnum("State", _values("STATUS.state"))
+    Code = IntEnum("Code", _values("STATUS.code"))
 CODE_BITS = max(Code).bit_length()
 
 
+class BusInterface(wiring.PureInterface):
+    """Pins of the bus: members of `bus_signature`."""
+
+    valid: Signal
+    write: Signal
+    address: Signal
+    data: Signal
+    strobe: Signal
+    ready: Signal
+    answer: Signal
+    error: Signal
+
+
 def bus_signature() -> wiring.Signature:
-    """Access to the registers, one at a time, seen from the bus.
+    """Return the signature of accesses to the registers, one at a time, seen from the bus.
 
     An access happens in the cycle in which ``valid`` and ``ready`` are high; ``answer`` and ``error`` belong to that
     cycle. What is not ready has no effect and may be withdrawn.
@@ -159,12 +189,19 @@ class RegisterFile(wiring.Component):
     r_value : of external registers: what is written (out) or read (in)
     """
 
+    bus: BusInterface
+    code: Signal
+
     def __init__(self, parameters: RegisterParameters) -> None:
         self.p = parameters
         members = {"bus": In(bus_signature()), "code": Out(CODE_BITS)}
         for register in parameters.registers:
             members |= self._members(register)
         super().__init__(members)
+
+    if TYPE_CHECKING:  # the ports are those that registers.rdl asks for
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @staticmethod
     def _members(register: Register) -> dict[str, wiring.Member]:
@@ -175,19 +212,20 @@ class RegisterFile(wiring.Component):
             value = Out(32) if register.writable else In(32)
             return {**found, f"{name}_access": Out(1), f"{name}_ready": In(1), f"{name}_value": value}
         for field in register.fields:
-            own = f"{name}_{field.name}"
+            pin = f"{name}_{field.name}"
             match field.kind:
                 case "setting":
-                    found[own] = Out(field.width, init=field.reset)
+                    found[pin] = Out(field.width, init=field.reset)  # pyright: ignore[reportCallIssue]  # stubs lack it
                 case "command" | "event":
-                    found[own] = Out(field.width)
+                    found[pin] = Out(field.width)
                 case "status":
-                    found[own] = In(field.width)
+                    found[pin] = In(field.width)
             if field.kind == "event":
-                found[f"{own}_set"] = In(field.width)
+                found[f"{pin}_set"] = In(field.width)
         return found
 
     def elaborate(self, platform: object) -> Module:
+        """Build the fields of all registers and the access by address."""
         m = Module()
         bus = self.bus
         go = Signal()  # a write that happens
@@ -231,35 +269,37 @@ class RegisterFile(wiring.Component):
             self._field(m, name, field, go, mask)
 
     def _field(self, m: Module, name: str, field: Field, go: Signal, mask: Value) -> None:
-        """What an access of its register does with a field."""
-        bus, own = self.bus, getattr(self, f"{name}_{field.name}", None)
+        """Build what an access of its register does with a field."""
+        bus = self.bus
+        port: Any = getattr(self, f"{name}_{field.name}", None)  # a constant has no port
         part = slice(field.low, field.low + field.width)
         written, new = mask[part], bus.data[part]
         match field.kind:
             case "constant":
                 m.d.comb += bus.answer[part].eq(field.reset)
             case "command":
-                m.d.comb += own.eq(Mux(bus.valid & bus.write, new & written, 0))
+                m.d.comb += port.eq(Mux(bus.valid & bus.write, new & written, 0))
             case "status":
-                m.d.comb += bus.answer[part].eq(own)
+                m.d.comb += bus.answer[part].eq(port)
             case "setting":
-                m.d.comb += bus.answer[part].eq(own)
+                m.d.comb += bus.answer[part].eq(port)
                 with m.If(go):
-                    m.d.sync += own.eq((new & written) | (own & ~written))
+                    m.d.sync += port.eq((new & written) | (port & ~written))
             case "event":
-                m.d.comb += bus.answer[part].eq(own)
+                m.d.comb += bus.answer[part].eq(port)
                 with m.If(go):
-                    m.d.sync += own.eq((own & ~(new & written)) | getattr(self, f"{name}_{field.name}_set"))
+                    m.d.sync += port.eq((port & ~(new & written)) | getattr(self, f"{name}_{field.name}_set"))
 
 
 def registers_of(model: AddrmapNode) -> tuple["Register", ...]:
-    """Of a compiled source."""
+    """Return the registers of a compiled source."""
     return tuple(_register(node) for node in model.children(unroll=True) if isinstance(node, RegNode))
 
 
 def register_views(p: RegisterParameters) -> dict[str, bytes]:
-    """The C header, the codes as a second one, the HTML pages and the source, by path. The same parameters give the
-    same bytes.
+    """Return the C header, the status codes as a second one, the HTML pages and the source, by path.
+
+    The same parameters give the same bytes.
 
     Of the page's fonts only the form that browsers take is kept; its time stamp and its script from afar are not.
     """
@@ -267,20 +307,23 @@ def register_views(p: RegisterParameters) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         CHeaderExporter().export(p.model, str(where / "selvage.h"), reuse_typedefs=False)
-        HTMLExporter().export(p.model, str(where / "html"), title="selvage registers")
+        title: Any = "selvage registers"  # PeakRDL annotates its keywords as dictionaries
+        HTMLExporter().export(p.model, str(where / "html"), title=title)
         for path in sorted(where.rglob("*")):
             name = path.relative_to(where).as_posix()
             unwanted = "launcher" in name or ("/fonts/" in name and path.suffix != ".woff2")
             if path.is_file() and not unwanted:
                 found[name] = path.read_bytes()
     page = found["html/index.html"]
-    page = page.replace(re.search(rb"BUILD_TS = (\d+)", page)[1], b"0")
+    built = re.search(rb"BUILD_TS = (\d+)", page)
+    assert built, "the page has no time stamp"
+    page = page.replace(built[1], b"0")
     found["html/index.html"] = re.sub(rb"<script async src=\"https:[^<]*</script>\n", b"", page)
     return found
 
 
 def _source(p: RegisterParameters) -> bytes:
-    """The source with the values of this design, so that other tools need not be told them."""
+    """Return the source with the values of this design, so that other tools need not be told them."""
     text = SOURCE.read_text()
     for name, value in asdict(p).items():
         given = str(value).lower() if isinstance(value, bool) else str(value)
@@ -290,8 +333,8 @@ def _source(p: RegisterParameters) -> bytes:
 
 
 def _codes_header() -> bytes:
-    """States and codes as C constants, which the generator of the header leaves out."""
+    """Return states and status codes as C constants, which PeakRDL's header leaves out."""
     lines = ["// Values of the fields of STATUS: generated from registers.rdl", "#pragma once"]
     for kind in (State, Code):
-        lines += [f"#define SELVAGE_{kind.__name__.upper()}_{own.name} {own.value}" for own in kind]
+        lines += [f"#define SELVAGE_{kind.__name__.upper()}_{member.name} {member.value}" for member in kind]
     return "\n".join([*lines, ""]).encode()

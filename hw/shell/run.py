@@ -34,6 +34,44 @@ class Run(wiring.Component):
     cycles, reads : of this run or the last one
     """
 
+    command: Signal
+    refusal: Signal
+    images: Signal
+    settled: Signal
+    begun: Signal
+    empty: Signal
+    dropping: Signal
+    fault: Signal
+    refused: Signal
+    loaded: Signal
+    load_code: Signal
+    last_load: Signal
+    cells_loaded: Signal
+    tables_loaded: Signal
+    flagged: Signal
+    requests: Signal
+    answers: Signal
+    locked: Signal
+    unloadable: Signal
+    limit: Signal
+    endless: Signal
+    hold: Signal
+    start: Signal
+    load: Signal
+    abort_load: Signal
+    next_failed: Signal
+    load_tables: Signal
+    running: Signal
+    aborting: Signal
+    forget: Signal
+    done: Signal
+    error: Signal
+    good: Signal
+    state: Signal
+    code: Signal
+    cycles: Signal
+    reads: Signal
+
     def __init__(self, macros: int, tables: bool = False) -> None:
         self.macros, self.tables = macros, tables
         inputs = {"command": 5 + tables, "images": 32, "settled": 1, "begun": 32, "empty": 1, "dropping": 1}
@@ -48,6 +86,7 @@ class Run(wiring.Component):
         super().__init__(members | {name: Out(width) for name, width in outputs.items()})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the state machine of runs and loads, counters and the error register."""
         m = Module()
         stop, abort = Signal(), Signal()
         self._commands(m, stop, abort)
@@ -81,8 +120,10 @@ class Run(wiring.Component):
         return m
 
     def _images(self, m: Module) -> Value:
-        """What is loaded counts as not loaded from the begin of its next load on, whatever becomes of it. Whether with
-        a load that ends in this cycle everything is."""
+        """Keep which images are loaded; return whether, with a load that ends in this cycle, all are.
+
+        From the begin of its next load on an image counts as not loaded, however that load ends.
+        """
         of_tables = Signal()
         m.d.comb += self.good.eq(self.loaded & (self.load_code == Code.NONE))
         if not self.tables:
@@ -90,15 +131,15 @@ class Run(wiring.Component):
         with m.If(self.load):
             m.d.sync += of_tables.eq(self.load_tables)
         kinds = [(self.cells_loaded, 0), *([(self.tables_loaded, 1)] if self.tables else [])]
-        for flag, own in kinds:
-            with m.If(self.load & (self.load_tables == own)):
+        for flag, kind in kinds:
+            with m.If(self.load & (self.load_tables == kind)):
                 m.d.sync += flag.eq(0)
-            with m.Elif(self.good & (of_tables == own)):
+            with m.Elif(self.good & (of_tables == kind)):
                 m.d.sync += flag.eq(1)
         return self.good & Mux(of_tables, self.cells_loaded, self.tables_loaded)
 
     def _commands(self, m: Module, stop: Signal, abort: Signal) -> None:
-        """Which command is heeded, and why it is not."""
+        """Decide which command is heeded, and the status code of one that is not."""
         at, command = self.state, self.command
         computing = (at == State.RUNNING) | (at == State.STOPPING)
         loading = at == State.LOADING
@@ -126,7 +167,7 @@ class Run(wiring.Component):
         ]
 
     def _counters(self, m: Module) -> Value:
-        """Cycles and reads; whether every read has been answered."""
+        """Count cycles and reads; return whether every read has been answered."""
         asked, came = Signal(self.macros), Signal(self.macros)
         under_way = Signal(32)
         reads, answers = total(list(asked)), total(list(came))

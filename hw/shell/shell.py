@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Value
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from selvage.hw.lib.loadable import TableInterface
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
 from selvage.hw.shell.buses import buses
@@ -21,7 +22,10 @@ NETWORK = "network"  # module of the bare network, which the shell instantiates
 
 @dataclass(frozen=True, eq=False)
 class ShellParameters:
-    """A network and its shell. ``queue``: words that wait at each input and output where data pass registers."""
+    """Parameters of a `Shell`.
+
+    ``queue``: words that wait at each input and output where data pass through registers.
+    """
 
     network: NetworkParameters
     bus: str = "axi"  # of `buses`
@@ -35,16 +39,18 @@ class ShellParameters:
             raise ValueError(f"queue must be at least 2, not {self.queue}")
         if self.network.direct:
             raise ValueError("a shell needs a whole network, not a direct one")
-        sides = {(own.rows, own.columns) for own in self.network.macros}
+        sides = {(macro.rows, macro.columns) for macro in self.network.macros}
         if len(sides) != 1:
             raise ValueError(f"all macros must have the same sides, and there must be one: {sorted(sides)}")
 
     @property
     def cell_bits(self) -> int:
+        """Bits of a cell."""
         return self.network.plan.layers[0].placement.chip.cell_bits
 
     @cached_property
     def programming(self) -> ProgrammingParameters:
+        """Parameters of the programmer."""
         macros = self.network.macros
         sides = (len(macros), macros[0].rows, macros[0].columns, self.cell_bits)
         words = len(self.network.table)
@@ -52,6 +58,7 @@ class ShellParameters:
 
     @cached_property
     def registers(self) -> RegisterParameters:
+        """Parameters of the registers."""
         p = self.programming
         sides = (p.macros, p.rows, p.columns, p.cell_bits)
         counts = (len(self.network.inputs), len(self.network.outputs))
@@ -65,18 +72,29 @@ class ShellParameters:
 
     @cached_property
     def outputs(self) -> tuple[FrameParameters, ...]:
+        """Frames of each output: an image."""
         tensors = zip(self.network.plan.outputs, self.network.outputs, strict=True)
         return tuple(FrameParameters(bits, lanes, tensor.numbers // lanes) for tensor, (bits, lanes) in tensors)
 
 
+class NetworkPins(wiring.PureInterface):
+    """Ports of a `Network` that are not numbered; the numbered ones are looked up by name."""
+
+    table: TableInterface
+
+
 class Contained(wiring.Component):
     """An instance of module ``name`` with the ports of ``component``, and a reset of its own."""
+
+    pins: NetworkPins
+    reset: Signal
 
     def __init__(self, component: wiring.Component, name: str) -> None:
         self.name, self.inner = name, component.signature
         super().__init__({"pins": Out(component.signature), "reset": In(1)})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the instance."""
         m = Module()
         ports = {"i_clk": ClockSignal(), "i_rst": self.reset}
         for path, member, value in self.inner.flatten(self.pins):
@@ -98,6 +116,8 @@ class Shell(wiring.Component):
     crossbar_k, program_k : of macro k; the latter is idle in runs, the former outside them
     """
 
+    interrupt_request: Signal
+
     def __init__(self, parameters: ShellParameters) -> None:
         self.p = p = parameters
         self.network = Network(p.network)
@@ -112,6 +132,7 @@ class Shell(wiring.Component):
         super().__init__({**members, "interrupt_request": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the network with bus, registers, programmer, runs, inputs and outputs."""
         m = Module()
         p = self.p
         m.submodules.registers = registers = RegisterFile(p.registers)
@@ -126,13 +147,13 @@ class Shell(wiring.Component):
         entering = [self._input(m, k, network.pins, registers, run) for k in range(len(p.inputs))]
         leaving = [self._output(m, k, network.pins, registers, run) for k in range(len(p.outputs))]
         self._status(m, registers, run, programmer, entering)
-        early, late = (Cat(getattr(own, name) for own in entering).any() for name in ("early", "late"))
+        early, late = (Cat(getattr(frames, name) for frames in entering).any() for name in ("early", "late"))
         m.d.comb += [
-            run.settled.eq(~run.endless & Cat(own.images == run.limit for own in (*entering, *leaving)).all()),
-            run.begun.eq(_choose([own.begun for own in entering], lambda a, b: a > b)),
-            run.empty.eq(~Cat(own.axi.tvalid for own in leaving).any()),
+            run.settled.eq(~run.endless & Cat(frames.images == run.limit for frames in (*entering, *leaving)).all()),
+            run.begun.eq(_choose([frames.begun for frames in entering], lambda a, b: a > b)),
+            run.empty.eq(~Cat(frames.axi.tvalid for frames in leaving).any()),
             run.fault.eq(Mux(early, Code.EARLY_LAST, Mux(late, Code.LATE_LAST, Code.NONE))),
-            registers.images_done_count.eq(_choose([own.images for own in leaving], lambda a, b: a < b)),
+            registers.images_done_count.eq(_choose([frames.images for frames in leaving], lambda a, b: a < b)),
         ]
         return m
 
@@ -142,11 +163,11 @@ class Shell(wiring.Component):
         r = registers
         commands = ["start", "stop", "abort", "load", "next_failed"]
         commands += ["load_tables"] if self.p.programming.tables else []
-        raised = {"done": run.done, "error": run.error, "loaded": run.good}
+        raised: dict[str, Value] = {"done": run.done, "error": run.error, "loaded": run.good}
         if self.bus.framed:
-            raised["dropped"] = Cat(own.dropped for own in entering).any()
+            raised["dropped"] = Cat(frames.dropped for frames in entering).any()
             m.d.comb += [
-                run.dropping.eq(Cat(own.dropping for own in entering).any()),
+                run.dropping.eq(Cat(frames.dropping for frames in entering).any()),
                 r.status_dropping.eq(run.dropping),
             ]
         m.d.comb += [
@@ -195,8 +216,8 @@ class Shell(wiring.Component):
         for k in range(self.p.programming.macros):
             wiring.connect(m, getattr(programmer, f"program_{k}"), wiring.flipped(getattr(self, f"program_{k}")))
 
-    def _tables(self, m: Module, pins: wiring.PureInterface, run: Run, programmer: Programmer) -> None:
-        """Writes to what the network loads, through a register: they spread over all of it."""
+    def _tables(self, m: Module, pins: NetworkPins, run: Run, programmer: Programmer) -> None:
+        """Pass writes to tables on to the network through a register, for they spread over all of it."""
         if not self.p.programming.tables:
             return
         m.d.comb += programmer.tables.eq(run.load_tables)
@@ -206,8 +227,11 @@ class Shell(wiring.Component):
             pins.table.data.eq(programmer.table.data),
         ]
 
-    def _macros(self, m: Module, pins: wiring.PureInterface, run: Run) -> None:
-        """Requests only in runs; outside them codes of reads that were under way are passed over."""
+    def _macros(self, m: Module, pins: NetworkPins, run: Run) -> None:
+        """Let requests to the macros out only in runs.
+
+        Codes of reads that were under way when a run ended are dropped.
+        """
         requests, answers = [], []
         for k in range(len(self.p.network.macros)):
             inner, outer = getattr(pins, f"crossbar_{k}"), getattr(self, f"crossbar_{k}")
@@ -223,14 +247,14 @@ class Shell(wiring.Component):
             answers.append(outer.codes.valid & outer.codes.ready)
         m.d.comb += [run.requests.eq(Cat(requests)), run.answers.eq(Cat(answers))]
 
-    def _input(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamIn:
+    def _input(self, m: Module, k: int, pins: NetworkPins, registers: RegisterFile, run: Run) -> StreamIn:
         m.submodules[f"input_{k}"] = frames = StreamIn(self.p.inputs[k], framed=self.bus.framed)
         names = ("running", "start", "forget", "hold", "endless", "limit")
         m.d.comb += [getattr(frames, name).eq(getattr(run, name)) for name in names]
         self.bus.enter(m, self, k, frames, getattr(pins, f"i_{k}"), registers, run)
         return frames
 
-    def _output(self, m: Module, k: int, pins: wiring.PureInterface, registers: RegisterFile, run: Run) -> StreamOut:
+    def _output(self, m: Module, k: int, pins: NetworkPins, registers: RegisterFile, run: Run) -> StreamOut:
         m.submodules[f"output_{k}"] = frames = StreamOut(self.p.outputs[k])
         m.d.comb += [frames.running.eq(run.running), frames.start.eq(run.start)]
         self.bus.leave(m, self, k, frames, getattr(pins, f"o_{k}"), registers, run)
@@ -238,8 +262,8 @@ class Shell(wiring.Component):
 
 
 def _choose(values: list[Value], better: Callable[[Value, Value], Value]) -> Value:
-    """The best of some numbers."""
+    """Return the value that is ``better`` than all others."""
     best, *rest = values
-    for own in rest:
-        best = Mux(better(own, best), own, best)
+    for value in rest:
+        best = Mux(better(value, best), value, best)
     return best

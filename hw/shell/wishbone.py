@@ -4,12 +4,26 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.shell.axi import FrameParameters, axi_stream_signature
-from selvage.hw.shell.registers import ADDRESS_BITS, CODE_BITS, Code, bus_signature
+from selvage.hw.shell.axi import FrameInterface, FrameParameters, axi_stream_signature
+from selvage.hw.shell.registers import ADDRESS_BITS, CODE_BITS, BusInterface, Code, bus_signature
+
+
+class WishboneInterface(wiring.PureInterface):
+    """Pins of Wishbone: members of `wishbone_signature`."""
+
+    cyc: Signal
+    stb: Signal
+    we: Signal
+    adr: Signal
+    sel: Signal
+    dat_w: Signal
+    dat_r: Signal
+    ack: Signal
+    err: Signal
 
 
 def wishbone_signature() -> wiring.Signature:
-    """Wishbone B4, classic cycles, 32 bits, byte addresses; seen from the manager."""
+    """Return the signature of Wishbone B4, seen from the manager: classic cycles, 32 bits, byte addresses."""
     return wiring.Signature(
         {
             "cyc": Out(1),
@@ -32,10 +46,14 @@ class Wishbone(wiring.Component):
     acknowledge, and the host reads STATUS.code.
     """
 
+    wishbone: WishboneInterface
+    bus: BusInterface
+
     def __init__(self) -> None:
         super().__init__({"wishbone": In(wishbone_signature()), "bus": Out(bus_signature())})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the answer, a cycle after the strobe."""
         m = Module()
         wishbone, bus = self.wishbone, self.bus
         done = Signal()
@@ -54,7 +72,7 @@ class Wishbone(wiring.Component):
 
 
 def parts_of(p: FrameParameters) -> int:
-    """Registers of 32 bits of a word."""
+    """Return how many registers of 32 bits a word takes."""
     return -(-p.data_bits // 32)
 
 
@@ -69,6 +87,12 @@ class QueueIn(wiring.Component):
     axi : words, of which nothing waits here; ``tlast`` is low
     """
 
+    access: Signal
+    value: Signal
+    refusal: Signal
+    running: Signal
+    axi: FrameInterface
+
     def __init__(self, parameters: FrameParameters) -> None:
         self.p = parameters
         super().__init__(
@@ -82,6 +106,7 @@ class QueueIn(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the count of parts and the parts in hand."""
         m = Module()
         count, width = parts_of(self.p), self.p.data_bits
         part, kept, final = Signal(range(max(2, count))), Signal(32 * (count - 1)), Signal()
@@ -115,6 +140,12 @@ class QueueOut(wiring.Component):
     forget : parts that were read of a word mean nothing any more
     """
 
+    axi: FrameInterface
+    access: Signal
+    value: Signal
+    refusal: Signal
+    forget: Signal
+
     def __init__(self, parameters: FrameParameters) -> None:
         self.p = parameters
         super().__init__(
@@ -128,6 +159,7 @@ class QueueOut(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the count of parts and their selection."""
         m = Module()
         count, word = parts_of(self.p), self.axi.tdata
         part = Signal(range(max(2, count)))

@@ -1,0 +1,1 @@
+"""Tiles: arrays that share an input buffer, and their periphery."""

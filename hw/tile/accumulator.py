@@ -11,17 +11,20 @@ from selvage.hw.tile.streams import Queue, tag_layout
 
 
 def sums_layout(p: AccumulatorParameters) -> data.ArrayLayout:
-    """A slot's sums: one a lane, then the reference when there is one."""
+    """Return the layout of an entry: a sum for each lane, then that of the reference where there is one."""
     return data.ArrayLayout(signed(p.width), p.lanes + bool(p.driven_bits))
 
 
 def codes_layout(p: AccumulatorParameters) -> data.ArrayLayout:
-    """Codes of one read; of a pair those of its first array, then those that are taken off them."""
+    """Return the layout of the ADC codes of one read.
+
+    Of a differential pair: codes of the P array, then codes of the N array, which are subtracted.
+    """
     return data.ArrayLayout(p.code_bits, p.lanes * (1 + p.paired))
 
 
 class Accumulator(wiring.Component):
-    """Adds the codes of one array, shifted by their input plane, for this step while the last drains.
+    """The accumulator of one array: adds its ADC codes, shifted by bit-plane, while the last step is read out.
 
     One memory word holds a slot's sums of all lanes, so any order of columns is free of conflicts. A
     code is in its sum four cycles after it is accepted; one read a cycle. The first code of a slot in
@@ -39,6 +42,13 @@ class Accumulator(wiring.Component):
     ended : the step's last code will be in its sum in the next cycle
     """
 
+    tag: stream.Interface
+    codes: stream.Interface
+    go: Signal
+    sums: data.View
+    freed: Signal
+    ended: Signal
+
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.p = p = parameters
         self.tag_layout = tag = tag_layout(p.positions, p.planes, p.driven_bits)
@@ -54,6 +64,7 @@ class Accumulator(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the tag register, the shifter and the sums."""
         m = Module()
         p = self.p
         taken = Signal()
@@ -78,7 +89,7 @@ class Accumulator(wiring.Component):
         return m
 
     def _tags(self, m: Module, taken: Value) -> tuple[Signal, data.View]:
-        """The oldest tag, in a register: whether there is one, and it."""
+        """Return whether there is a tag, and the oldest one, in a register."""
         m.submodules.tags = tags = Queue(self.tag_layout, self.p.latency + 2)
         wiring.connect(m, wiring.flipped(self.tag), tags.i)
         there, tag = Signal(), Signal(self.tag_layout, reset_less=True)
@@ -87,28 +98,30 @@ class Accumulator(wiring.Component):
             m.d.sync += [there.eq(tags.o.valid), tag.eq(tags.o.payload)]
         return there, tag
 
-    def _shifted(self, m: Module, codes: list[Value], plane: Value) -> Signal:
-        """Codes at their input plane, two cycles later; the top plane of signed inputs subtracts."""
+    def _shifted(self, m: Module, codes: list[Value], plane: Value) -> data.View:
+        """Return the codes at their input plane, two cycles later; the top plane of signed inputs subtracts."""
         p = self.p
         late = Signal.like(plane)
         m.d.sync += late.eq(plane)
         subtracts = (plane == p.planes - 1) if p.signed else Const(0)
         if p.paired:
-            values = [self._difference(*own, subtracts) for own in zip(codes[: p.lanes], codes[p.lanes :], strict=True)]
+            values = [
+                self._difference(*pair, subtracts) for pair in zip(codes[: p.lanes], codes[p.lanes :], strict=True)
+            ]
         else:
             values = [Mux(subtracts, -code, code) if p.signed else code for code in codes]
         moved = []
         for k, value in enumerate(values):
-            own = Signal(value.shape(), name=f"late_{k}", reset_less=True)
-            m.d.sync += own.eq(value)
-            moved.append(fit(own << late, p.width))
+            registered = Signal(value.shape(), name=f"late_{k}", reset_less=True)
+            m.d.sync += registered.eq(value)
+            moved.append(fit(registered << late, p.width))
         shifted = Signal(sums_layout(p), reset_less=True)
         # Vectors are assigned whole: driven piece by piece, Icarus resolves them bit by bit.
         m.d.sync += shifted.as_value().eq(Cat(moved))
         return shifted
 
     def _difference(self, first: Value, second: Value, turned: Value) -> Value:
-        """Of two codes, the other way round when ``turned``."""
+        """Return the difference of two codes, negated when ``turned``."""
         if self.p.signed:
             first, second = Mux(turned, second, first), Mux(turned, first, second)
         return (first - second)[: self.p.code_bits + 1].as_signed()
@@ -116,7 +129,10 @@ class Accumulator(wiring.Component):
     def _sum(
         self, m: Module, shifted: data.View, tag: data.View, following: data.View, adds: Value, bank: Value
     ) -> list[Value]:
-        """The memories' sums; of scattered lanes each group of them its own. ``following`` is the next cycle's tag."""
+        """Return the sums that the memories show; each group of scattered lanes has its own memories.
+
+        ``following`` is the next cycle's tag.
+        """
         p = self.p
         m.submodules.drained = drained = SlotCounter(p)
         m.d.comb += [drained.go.eq(self.go), self.freed.eq(drained.freed)]
@@ -126,9 +142,9 @@ class Accumulator(wiring.Component):
             m.submodules[f"sums_{index}"] = sums = SlotSums(p, len(lanes))
             slot, used, mark = tag.slot[: p.slot_bits], Const(1), Signal(p.slots, name=f"mark_{index}")
             if p.addresses:
-                table = [own[lanes[0]] for own in p.addresses]
-                slot = lookup([own or 0 for own in table], tag.slot, width=p.slot_bits)
-                used = lookup([int(own is not None) for own in table], tag.slot)
+                table = [slots[lanes[0]] for slots in p.addresses]
+                slot = lookup([slot or 0 for slot in table], tag.slot, width=p.slot_bits)
+                used = lookup([int(slot is not None) for slot in table], tag.slot)
                 m.d.comb += mark.eq(1 << slot)
             else:
                 m.d.sync += mark.eq(1 << following.slot)
@@ -146,10 +162,10 @@ class Accumulator(wiring.Component):
         return found
 
     def _together(self) -> list[range]:
-        """Neighbouring lanes whose slots are always the same: they share a memory."""
+        """Return the runs of neighbouring lanes whose slots are always the same: they share a memory."""
         p = self.p
         starts = [
-            lane for lane in range(p.lanes) if lane == 0 or any(own[lane] != own[lane - 1] for own in p.addresses)
+            lane for lane in range(p.lanes) if lane == 0 or any(slots[lane] != slots[lane - 1] for slots in p.addresses)
         ]
         return [range(first, last) for first, last in zip(starts, [*starts[1:], p.lanes], strict=True)]
 
@@ -170,6 +186,16 @@ class SlotSums(wiring.Component):
     sums : a cycle later
     """
 
+    add: Signal
+    add_slot: Signal
+    add_mark: Signal
+    add_bank: Signal
+    values: Signal
+    go: Signal
+    next_slot: Signal
+    next_bank: Signal
+    sums: Signal
+
     def __init__(self, parameters: AccumulatorParameters, lanes: int) -> None:
         self.p, self.lanes = parameters, lanes
         bits = lanes * parameters.width
@@ -188,6 +214,7 @@ class SlotSums(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the two memories, the adder and the valid bits."""
         m = Module()
         p, bits, width = self.p, self.lanes * self.p.width, self.p.width
         place, there = Cat(self.add_slot, self.add_bank), Signal(p.slot_bits + 1)
@@ -220,8 +247,10 @@ class SlotSums(wiring.Component):
         return m
 
     def _bank(self, m: Module, bank: int, there: Value, adds: Value, after: Value) -> Value:
-        """One memory: what it holds at the slot that is added to, or else at the splice's; ``after`` is written at
-        ``there`` a cycle after it was read."""
+        """Return what one memory holds at the entry that is added to, or else at the one that the splice reads.
+
+        ``after`` is written at ``there`` a cycle after it was read.
+        """
         p = self.p
         m.submodules[f"sums_{bank}"] = memory = Memory(shape=len(after), depth=2**p.slot_bits, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
@@ -235,8 +264,9 @@ class SlotSums(wiring.Component):
         return read.data
 
     def _touched(self, m: Module, read: Value) -> tuple[Value, Value]:
-        """Whether the slot that is added to, and the one that is read of bank ``read``, has been added to in its step;
-        all others hold sums of older steps, which count as nothing.
+        """Return whether the entry written, and the one read of bank ``read``, were already written in this step.
+
+        Others are stale and read as 0.
 
         Of each bank a bit for each beat, which leaves a cycle after the beat does: the next one is always among the
         lowest three, and when all have left, none is set.
@@ -244,8 +274,8 @@ class SlotSums(wiring.Component):
         p, added, following = self.p, [], []
         for bank in range(2):
             touched = Signal(len(p.beats), name=f"touched_{bank}")
-            own = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
-            marks = Cat(Const(0) if slot is None else own[slot] for slot in p.beats)
+            mark = Mux(self.add & (self.add_bank == bank), self.add_mark, 0)
+            marks = Cat(Const(0) if slot is None else mark[slot] for slot in p.beats)
             # `go` has come far: its bit leaves a cycle later. Until then nothing is added to a bank that is read.
             goes, leaves = self.go & (read == bank), Signal(name=f"leaves_{bank}")
             m.d.sync += [leaves.eq(goes), touched.eq(Mux(leaves, touched[1:], touched | marks))]
@@ -272,12 +302,18 @@ class SlotCounter(wiring.Component):
     freed : the other bank's last slot was read in the cycle before
     """
 
+    go: Signal
+    next_slot: Signal
+    next_bank: Signal
+    freed: Signal
+
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.slots = [slot or 0 for slot in parameters.beats]
         slot = Out(parameters.slot_bits)
         super().__init__({"go": In(1), "next_slot": slot, "next_bank": Out(1), "freed": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counter of beats and the table of their slots."""
         m = Module()
         following, last = count_ahead(m, "beat", len(self.slots), self.go)
         slot = Signal.like(self.next_slot, init=self.slots[0])

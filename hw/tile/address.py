@@ -12,12 +12,12 @@ BEGIN_TO_WORD = 3  # cycles from a step's first to its first address
 
 
 def word_layout(p: BufferParameters) -> data.StructLayout:
-    """A word to be read: its address, whether it is inside the map, its cycle of the plan, last of the step."""
+    """Return the layout of a word to be read: address, whether inside the map, cycle of the plan, last of the step."""
     return data.StructLayout({"address": p.address_bits, "inside": 1, "index": p.index_bits, "last": 1})
 
 
 class AddressGenerator(wiring.Component):
-    """Walks the cycles of the load plan of each step: counters and tables, no divider.
+    """The address generator: walks the load plan of each step with counters and tables, no divider.
 
     A step is taken in the first cycle of its plan; one address a cycle, each three cycles after its cycle of the
     plan. ``inside`` is low where the window reaches outside the map or meets an inserted zero: such a word is not
@@ -29,11 +29,16 @@ class AddressGenerator(wiring.Component):
     valid, word : see `word_layout`; cannot be stalled
     """
 
+    i: stream.Interface
+    valid: Signal
+    word: data.View
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
         super().__init__({"i": In(stream.Signature(step_layout(p))), "valid": Out(1), "word": Out(word_layout(p))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counter of the plan's cycles and the pipeline of the address."""
         m = Module()
         p = self.p
         ahead = Signal(p.index_bits)
@@ -57,7 +62,7 @@ class AddressGenerator(wiring.Component):
         return m
 
     def _address(self, m: Module, ahead: Value, step: data.View) -> None:
-        """Tables of the plan's cycle, then the terms of the address, then their sum: a register behind each."""
+        """Build the pipeline: tables of the plan's cycle, terms of the address, their sum; a register behind each."""
         p = self.p
         row, row_carry, row_real = self._position(m, 0, ahead, step.row, step.row_remainder)
         column, column_carry, column_real = self._position(m, 1, ahead, step.column, step.column_remainder)
@@ -81,7 +86,7 @@ class AddressGenerator(wiring.Component):
         ]
 
     def _line(self, m: Module, base: Value, at: Value) -> Value:
-        """Line ``at`` lines below line ``base`` of the ring: of few lines a table, which has no chain of carries."""
+        """Return the line ``at`` lines below line ``base`` of the ring: of few lines a table, without a carry chain."""
         rows = self.p.rows
         found = Signal(range(max(2, rows)))
         if rows <= 16:
@@ -93,7 +98,7 @@ class AddressGenerator(wiring.Component):
         return found
 
     def _table(self, m: Module, name: str, values: list[int], ahead: Value) -> Signal:
-        """``values`` of the plan's cycle, in a register."""
+        """Return the value of the plan's cycle, in a register."""
         found = signed_lookup(values, ahead) if min(values) < 0 else lookup(values, ahead)
         entry = Signal(found.shape(), name=name)
         m.d.sync += entry.eq(found)
@@ -102,7 +107,7 @@ class AddressGenerator(wiring.Component):
     def _position(
         self, m: Module, axis: int, ahead: Value, quotient: Value, remainder: Value
     ) -> tuple[Signal, Value, Value]:
-        """Pixel along an axis (a cycle later), the carry of its quotient, and whether it is no inserted zero."""
+        """Return pixel (next cycle), quotient carry, and whether the position is a real pixel, no inserted zero."""
         insert = self.p.sweep.insert[axis]
         name = ("row", "column")[axis]
         offsets = [divmod(read[axis], insert) for read in self.p.reads]

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out
 
 from selvage.base.layer import InputFormat
@@ -10,11 +10,11 @@ from selvage.hw.lib.tables import count_ahead, count_up
 from selvage.hw.tile.address import AddressGenerator
 from selvage.hw.tile.parameters import BufferParameters
 from selvage.hw.tile.steps import StepGenerator, first_limit, position_layout, step_layout
-from selvage.hw.tile.streams import Relay, load_signature
+from selvage.hw.tile.streams import LoadInterface, Relay, load_signature
 
 
 class Writer(wiring.Component):
-    """Where the next word of the input stream belongs, and whether it may be written yet.
+    """The place of the next word of the input stream in the buffer, and whether it may be written yet.
 
     Members
     -------
@@ -25,12 +25,21 @@ class Writer(wiring.Component):
     started, finished : a word, or the whole, of the image is in the buffer; ``restart`` begins the next image
     """
 
+    put: Signal
+    may_put: Signal
+    address: Signal
+    position: data.View
+    limit: data.View
+    started: Signal
+    finished: Signal
+    restart: Signal
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = parameters
         super().__init__(
             {
                 "put": In(1),
-                "may_put": Out(1, init=1),
+                "may_put": Out(1, init=1),  # pyright: ignore[reportCallIssue]  # stubs lack it
                 "address": Out(parameters.address_bits),
                 "position": Out(position_layout(parameters)),
                 "limit": In(position_layout(parameters)),
@@ -41,6 +50,7 @@ class Writer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counters of words and pixels, and the comparison with the limit."""
         m = Module()
         p = self.p
         height, width = p.sweep.size
@@ -69,7 +79,7 @@ class Writer(wiring.Component):
 
 
 class Gate(wiring.Component):
-    """Lets a step begin when its pixels are in the buffer, at the earliest two cycles after the last of them came.
+    """The start interlock: a step begins when its pixels are there, at the earliest two cycles after the last came.
 
     A window that lies outside the map needs no pixel, but no step begins before a word of its image has come.
 
@@ -83,8 +93,19 @@ class Gate(wiring.Component):
     finished : nothing of the image is read any more; ``restart`` begins the next image
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    position: data.View
+    started: Signal
+    written: Signal
+    hold: Signal
+    limit: data.View
+    finished: Signal
+    restart: Signal
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
+        first = first_limit(p)
         super().__init__(
             {
                 "i": In(stream.Signature(step_layout(p))),
@@ -93,13 +114,14 @@ class Gate(wiring.Component):
                 "started": In(1),
                 "written": In(1),
                 "hold": In(1),
-                "limit": Out(position_layout(p), init=first_limit(p)),
+                "limit": Out(position_layout(p), init=first),  # pyright: ignore[reportCallIssue]  # stubs lack it
                 "finished": Out(1),
                 "restart": In(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the register of the waiting step and the comparison with what is written."""
         m = Module()
         here = Signal(step_layout(self.p))
         there = Signal()
@@ -127,7 +149,7 @@ class Gate(wiring.Component):
         return step.outside | self.written | (self.position.as_value() > step.need.as_value())
 
     def _late(self, m: Module, here: data.View, there: Value, over: Value) -> None:
-        """The limit, and the end of the image, on their way past the words that are still being read."""
+        """Delay the limit and the end of the image until the words still being read have passed."""
         height = self.p.sweep.size[0]
         start = self.limit.shape().const(first_limit(self.p))
         early = Signal(position_layout(self.p), init=first_limit(self.p))
@@ -143,7 +165,7 @@ class Gate(wiring.Component):
 
 
 class InputBuffer(wiring.Component):
-    """Takes each activation once, in raster order, and loads every step's window from it.
+    """The input buffer: takes each activation once, in raster order, and loads every step's window from it.
 
     A word is ``lanes`` channels of one pixel; a pixel is ``words`` words, channels in order, the last
     word filled up with anything. Zero points are subtracted on entry. One word in and one word out a
@@ -159,6 +181,12 @@ class InputBuffer(wiring.Component):
     begins : a step's load begins
     """
 
+    i: stream.Interface
+    load: LoadInterface
+    index: Signal
+    hold: Signal
+    begins: Signal
+
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
         super().__init__(
@@ -172,6 +200,7 @@ class InputBuffer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect step generator, gate, address generator, writer and the memory of lines."""
         m = Module()
         p = self.p
         m.submodules.steps = steps = StepGenerator(p)
@@ -208,8 +237,11 @@ class InputBuffer(wiring.Component):
         self._read(m, address, read)
         return m
 
-    def _read(self, m: Module, address: AddressGenerator, read: object) -> None:
-        """Words leave through a register, with a bit for each lane that is not zero: engines far away share both."""
+    def _read(self, m: Module, address: AddressGenerator, read: ReadPort) -> None:
+        """Send words out through a register, with a bit for each lane that is not zero.
+
+        Engines far away share both.
+        """
         p, inside = self.p, Signal()
         words = [Mux(inside, read.data.word_select(lane, p.format.bits), 0) for lane in range(p.lanes)]
         m.d.comb += [
@@ -227,7 +259,7 @@ class InputBuffer(wiring.Component):
 
 
 def _codes(word: data.View, numbers: InputFormat) -> Value:
-    """Codes of a word of raw activations: zero point subtracted, so that zero is code 0."""
+    """Return a word of raw activations less the zero point, so that zero is code 0."""
     if not numbers.zero_point:
         return word.as_value()
     raw = [word[lane].as_signed() if numbers.raw_signed else word[lane] for lane in range(len(word))]

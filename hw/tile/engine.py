@@ -7,17 +7,26 @@ from amaranth.lib.wiring import In, Out
 from selvage.hw.lib.tables import at_most, fit, lookup, lowest_index, lowest_set
 from selvage.hw.tile.parameters import EngineParameters
 from selvage.hw.tile.rows import RowRegisters
-from selvage.hw.tile.streams import Relay, load_signature, move_layout, request_layout, second_register, tag_layout
+from selvage.hw.tile.streams import (
+    LoadInterface,
+    Relay,
+    RequestInterface,
+    load_signature,
+    move_layout,
+    request_layout,
+    second_register,
+    tag_layout,
+)
 from selvage.hw.tile.walker import Walker, first_plane, group_layout
 
 
 def pick_layout(p: EngineParameters) -> data.StructLayout:
-    """A row group that is to be read; of which bank; last of its step; the step has none."""
+    """Return the layout of a picked row group: its number, its bank, last of its step, the step has none."""
     return data.StructLayout({"group": p.group_bits, "bank": 1, "last": 1, "none": 1})
 
 
 class Lookahead(wiring.Component):
-    """Picks the next row group with something to drive while others are walked.
+    """The next-group arbiter: picks the next row group with an active row while others are walked.
 
     One group a cycle, registered, across the border between two steps. A step with nothing to drive
     yields one item with ``none`` set.
@@ -28,6 +37,12 @@ class Lookahead(wiring.Component):
     pending, loaded, taken : of the `RowRegisters`
     left : a group is not picked yet
     """
+
+    o: stream.Interface
+    pending: Signal
+    loaded: Signal
+    taken: Signal
+    left: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
@@ -42,6 +57,7 @@ class Lookahead(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the register of pending groups and the choice of the lowest."""
         m = Module()
         rest = Signal(len(self.p.groups))  # the group to be picked, and those behind it
         busy = Signal()
@@ -70,7 +86,7 @@ class Lookahead(wiring.Component):
 
 
 class GroupReader(wiring.Component):
-    """Reads a row group's values, moves them up by their rows' shifts, and finds the planes in which a row drives.
+    """Reader of a row group: shifts its values by their rows' shifts and finds the planes with an active row.
 
     Three cycles, one group a cycle: read, planes, the first of them.
 
@@ -81,6 +97,13 @@ class GroupReader(wiring.Component):
     group, bank, values : of the `RowRegisters`
     left : a group is on its way
     """
+
+    i: stream.Interface
+    o: stream.Interface
+    group: Signal
+    bank: Signal
+    values: Signal
+    left: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
@@ -96,6 +119,7 @@ class GroupReader(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the three stages of the pipeline."""
         m = Module()
         p, i, o = self.p, self.i, self.o
         item = Signal(group_layout(p).size, reset_less=True)
@@ -114,7 +138,7 @@ class GroupReader(wiring.Component):
             o.payload.as_value().eq(out),
         ]
         plane, others, only = first_plane(formed.some)
-        columns = lookup([own.column_groups - 1 for own in p.groups], formed.pick.group)
+        columns = lookup([group.column_groups - 1 for group in p.groups], formed.pick.group)
         fields = (
             plane,
             others,
@@ -127,12 +151,14 @@ class GroupReader(wiring.Component):
         widths = [field.width for _, field in group_layout(p)][1:]
         with m.If(moves):
             m.d.sync += valid.eq(there)
-            m.d.sync += item.eq(Cat(formed.planes, *(fit(own, w) for own, w in zip(fields, widths, strict=True))))
+            m.d.sync += item.eq(Cat(formed.planes, *(fit(field, w) for field, w in zip(fields, widths, strict=True))))
         return m
 
     def _planes(self, m: Module, moves: Value) -> tuple[Signal, data.View, Value]:
-        """A group's planes, and in which of them a row drives, in a register; and whether all places but the last will
-        be taken in the next cycle."""
+        """Return a group's planes in a register, and whether all places but the last will be taken next.
+
+        The register is a valid bit and a view: the planes, in which of them a row drives, and the group.
+        """
         p, o = self.p, self.o
         layout = data.StructLayout(
             {"planes": p.group_rows * p.planes, "some": p.planes, "pick": pick_layout(p)},
@@ -153,7 +179,7 @@ class GroupReader(wiring.Component):
         return valid, formed, fills
 
     def _read(self, m: Module) -> tuple[Signal, list[Value], data.View]:
-        """A group's codes in a register, row by row."""
+        """Return a group in a register: whether there is one, its values row by row, and what it was picked as."""
         p, layout = self.p, pick_layout(self.p)
         codes = p.group_rows * p.input_bits
         word = Signal(codes + layout.size, reset_less=True)
@@ -164,14 +190,14 @@ class GroupReader(wiring.Component):
         return there, rows, data.View(layout, word[codes:])
 
     def _shifted(self, codes: list[Value], group: Value) -> list[Value]:
-        """Each row's code, moved up by the row's shift: its input enters that many planes later."""
+        """Return each row's value moved up by the row's shift: its input enters that many planes later."""
         p = self.p
         if p.planes == p.input_bits:
             return codes
         found = []
         for row, code in enumerate(codes):
             code = code.as_signed() if p.signed else code
-            shifts = [own.shifts[row] if row < own.count else 0 for own in p.groups]
+            shifts = [group.shifts[row] if row < group.count else 0 for group in p.groups]
             chosen: Value = fit(code.shift_left(shifts[0]), p.planes)
             for amount in sorted(set(shifts) - {shifts[0]}):
                 here = lookup([int(s == amount) for s in shifts], group)
@@ -196,6 +222,14 @@ class ArrayEngine(wiring.Component):
     left : an OU read of a loaded step is left
     """
 
+    load: LoadInterface
+    move: data.View
+    releases: Signal
+    crossbar: RequestInterface
+    tag: stream.Interface
+    left: Signal
+    drained: Signal
+
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
         super().__init__(
@@ -211,6 +245,7 @@ class ArrayEngine(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect row registers, arbiter, group reader and walker."""
         m = Module()
         m.submodules.rows = rows = RowRegisters(self.p)
         m.submodules.lookahead = ahead = Lookahead(self.p)

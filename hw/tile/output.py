@@ -12,16 +12,19 @@ from selvage.mapping.drain import leaving_outputs
 
 
 def output_layout(p: TileParameters) -> data.StructLayout:
-    """Raw accumulators of one beat, which of them exist, and whether the image ends with it."""
+    """Return the layout of a beat that leaves: raw sums, which of them exist, whether the image ends with it."""
     return data.StructLayout({**beat_layout(p).members, "last": 1})
 
 
 class OutputStage(wiring.Component):
-    """Counts steps and drops outputs that lie outside the output map. No cycle, one beat a cycle.
+    """The output stage: counts steps and drops outputs outside of the output map. No cycle, one beat a cycle.
 
     Output blocks leave in order of the steps; within a step the beats of the drain plan. With overlap
     the input are the beats of `OverlapAdd`, which are whole blocks already.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
@@ -33,6 +36,7 @@ class OutputStage(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counters of beats and steps, and the comparison with the borders of the map."""
         m = Module()
         p, sweep = self.p, self.p.placement.sweep
         beats = output_beats(p)
@@ -64,7 +68,7 @@ class OutputStage(wiring.Component):
         return sweep.phases[(output or 0) // self.p.placement.layer.outputs]
 
     def _inside(self, phases: list[int], axis: int, at: Value, beat: Value) -> Value:
-        """Whether row or column ``at * block + phase - crop`` of the output exists."""
+        """Return whether row or column ``at * block + phase - crop`` of the output exists."""
         sweep = self.p.placement.sweep
         block, crop, size = sweep.block[axis], sweep.crop[axis], sweep.output[axis]
         low = [max(0, -(-(crop - phase) // block)) for phase in phases]
@@ -76,12 +80,12 @@ class OutputStage(wiring.Component):
 
 
 def output_beats(p: TileParameters) -> list[list[int | None]]:
-    """Output ids of the beats that leave the tile in one step; with overlap, in one output block."""
+    """Return the output ids of the beats that leave the tile in a step; with overlap, in an output block."""
     return leaving_outputs(p.placement, p.tile, p.drain)
 
 
 class OverlapAdd(wiring.Component):
-    """Adds what neighbouring steps give to the same output pixel (padding-free schedule).
+    """Sums of what neighbouring steps give to the same output pixel (padding-free schedule).
 
     Lines of output pixels are kept in a ring, all banks in one word. Each beat of a step is added to
     its pixel: read, add, write, one beat a cycle. After a step its own output block is final: those
@@ -89,6 +93,9 @@ class OverlapAdd(wiring.Component):
     of a row or of the map are flushed with beats of its own. After a reset the memory is cleared, one
     word a cycle, before the first beat.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
@@ -116,6 +123,7 @@ class OverlapAdd(wiring.Component):
         return sum(self.final)
 
     def elaborate(self, platform: object) -> Module:
+        """Build the ring of lines and its read, add and write."""
         m = Module()
         layout = self.i.payload["values"].shape()
         m.submodules.ring = ring = Memory(shape=layout.size, depth=self.depth, init=[])
@@ -135,7 +143,7 @@ class OverlapAdd(wiring.Component):
             self.o.payload.keep.eq(-1),
         ]
         total = data.View(layout, read.data)
-        sums = [old + new for old, new in zip(total, added, strict=True)]
+        sums = [total[k] + added[k] for k in range(len(total))]
         m.d.comb += [out.eq(s) for out, s in zip(self.o.payload["values"], sums, strict=True)]
         with m.If(enable):
             m.d.sync += busy.eq(move)
@@ -157,7 +165,7 @@ class OverlapAdd(wiring.Component):
         return m
 
     def _clear(self, m: Module) -> tuple[Signal, Signal]:
-        """The address that is cleared after a reset, and whether all are."""
+        """Return the address that is cleared after a reset, and whether all are."""
         clear = Signal(range(max(2, self.depth)))
         cleared = Signal()
         with m.If(~cleared):
@@ -165,7 +173,7 @@ class OverlapAdd(wiring.Component):
         return clear, cleared
 
     def _walk(self, m: Module, move: Value, free: Value) -> dict[str, Value]:
-        """Counters over blocks and beats: address and fate of the next beat, and whether it is taken."""
+        """Build counters over blocks and beats; return address and fate of the next beat, by name."""
         sweep, block = self.p.placement.sweep, self.p.placement.sweep.block
         beats = len(self.positions)
         column = Signal(range(max(2, self.grid[1])))

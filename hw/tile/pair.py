@@ -5,11 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.tile.parameters import EngineParameters
-from selvage.hw.tile.streams import Fork, crossbar_signature, request_layout
+from selvage.hw.tile.streams import CrossbarInterface, Fork, crossbar_signature, request_layout
 
 
 class Pair(wiring.Component):
-    """Gives each request to both macros and joins their codes, whenever each is ready. No cycle, a read a cycle.
+    """The join of a differential pair: requests go to both macros, their codes come back side by side.
+
+    Each macro may be ready when it likes. No cycle, a read a cycle.
 
     A weight's magnitude stands in one of two arrays, the other holds zero there, so both take the same inputs to the
     same outputs, and one engine and one accumulator serve for both.
@@ -20,6 +22,11 @@ class Pair(wiring.Component):
     crossbar_0, crossbar_1 : pins of the macros
     codes : of macro 0, then those of macro 1
     """
+
+    request: stream.Interface
+    crossbar_0: CrossbarInterface
+    crossbar_1: CrossbarInterface
+    codes: stream.Interface
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
@@ -34,6 +41,7 @@ class Pair(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the fork of requests and the registers of codes that come first."""
         m = Module()
         macros = (self.crossbar_0, self.crossbar_1)
         m.submodules.fork = fork = Fork(request_layout(self.p), 2)

@@ -1,5 +1,6 @@
 """Parameters of the components, all derived from a placement: shapes and tables, no cell contents."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -30,8 +31,8 @@ class BufferParameters:
         if not self.reads:
             raise ValueError("reads must not be empty: a step loads at least one word")
 
-    def edge(self, axis: int, pick: object) -> tuple[int, int]:
-        """Smallest (``pick=min``) or largest offset along ``axis``, as (quotient, remainder) of the insert."""
+    def edge(self, axis: int, pick: Callable[..., int]) -> tuple[int, int]:
+        """Return the smallest (``pick=min``) or largest offset along ``axis``, as (quotient, remainder) by insert."""
         return divmod(pick(read[axis] for read in self.reads), self.sweep.insert[axis])
 
     @cached_property
@@ -54,10 +55,12 @@ class BufferParameters:
 
     @property
     def address_bits(self) -> int:
+        """Bits of the address of a word."""
         return max(1, (self.depth - 1).bit_length())
 
     @property
     def index_bits(self) -> int:
+        """Bits of the number of a cycle of the load plan."""
         return max(1, (len(self.reads) - 1).bit_length())
 
 
@@ -85,19 +88,22 @@ class EngineParameters:
 
     @property
     def slots_used(self) -> int:
+        """Slots of the array's sums that its reads name."""
         return max(slot + group.column_groups for slot, group in zip(self.slots, self.groups, strict=True))
 
     @property
     def column_groups(self) -> int:
-        """Of the whole array."""
+        """Column groups of the whole array."""
         return -(-self.columns // self.ou_cols)
 
     @property
     def column_group_bits(self) -> int:
+        """Bits of the number of a column group."""
         return max(1, (self.column_groups - 1).bit_length())
 
     @property
     def group_bits(self) -> int:
+        """Bits of the number of a row group."""
         return max(1, (len(self.groups) - 1).bit_length())
 
 
@@ -119,11 +125,12 @@ class AccumulatorParameters:
 
     @property
     def slot_bits(self) -> int:
+        """Bits of the number of a slot."""
         return max(1, (self.slots - 1).bit_length())
 
     @property
     def positions(self) -> int:
-        """That a read's tag may name: slots, or column groups of blocks whose lanes have slots of their own."""
+        """How many positions a read's tag may name: slots, or column groups of blocks of scattered outputs."""
         return len(self.addresses) or self.slots
 
 
@@ -140,18 +147,22 @@ class TileParameters:
 
     @property
     def chip(self) -> Chip:
+        """The chip of the placement."""
         return self.placement.chip
 
     @cached_property
     def load(self) -> LoadPlan:
+        """The load plan of a step."""
         return self.like.load if self.like else load_plan(self.placement, self.tile)
 
     @cached_property
     def drain(self) -> DrainPlan:
+        """The drain plan of a step."""
         return drain_plan(self.placement, self.tile)
 
     @cached_property
     def buffer(self) -> BufferParameters:
+        """Parameters of the input buffer."""
         if self.like:
             return self.like.buffer
         reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in self.load.reads)
@@ -181,16 +192,19 @@ class TileParameters:
 
     @cached_property
     def output_width(self) -> int:
+        """Bits of an output of the tile."""
         return self.like.output_width if self.like else output_range(self.placement, self.tile, self.drain).width
 
     @property
     def driven_bits(self) -> int:
+        """Bits of the count of active rows of a read; 0 without offset encoding."""
         return self.chip.ou_rows.bit_length() if self.placement.weight_offset else 0
 
     @cached_property
     def engines(self) -> tuple[EngineParameters, ...]:
+        """Parameters of each engine, in order of readers."""
         chip, found = self.chip, []
-        rotations = {move.rotation for own in self.load.moves for move in own if move}
+        rotations = {move.rotation for moves in self.load.moves for move in moves if move}
         for array, slots in zip(self.tile.readers, self.drain.slots, strict=True):
             groups = row_groups(array, self.placement)
             found.append(
@@ -218,14 +232,17 @@ class TileParameters:
 
     @cached_property
     def macros(self) -> tuple[EngineParameters, ...]:
-        """Of each array, the engine that reads it."""
-        return tuple(engine for engine, own in zip(self.engines, self.tile.read_together, strict=True) for _ in own)
+        """The engine that reads each array, by array."""
+        return tuple(
+            engine for engine, arrays in zip(self.engines, self.tile.read_together, strict=True) for _ in arrays
+        )
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorParameters, ...]:
+        """Parameters of each accumulator, in order of readers."""
         chip, numbers, found, beats = self.chip, self.placement.format, [], self._beats()
         addresses = self.drain.addresses or ((),) * len(self.tile.readers)
-        for array, slots, order, own in zip(self.tile.readers, self.drain.counts, beats, addresses, strict=True):
+        for array, slots, order, lanes in zip(self.tile.readers, self.drain.counts, beats, addresses, strict=True):
             ranges = [slot_range(self.placement, array, scattered=self.tile.scattered)]
             if self.placement.weight_offset:
                 ranges.append(slot_range(self.placement, array, reference=True))
@@ -237,7 +254,7 @@ class TileParameters:
                     width=max(r.width for r in ranges),
                     slots=slots,
                     beats=order,
-                    addresses=own,
+                    addresses=lanes,
                     planes=self.placement.planes(array),
                     signed=numbers.signed,
                     driven_bits=self.driven_bits,
@@ -247,7 +264,7 @@ class TileParameters:
         return tuple(found)
 
     def _beats(self) -> list[tuple[int | None, ...]]:
-        """Of each reader the slot of every beat of a drain."""
+        """Return for each reader the slot of every beat of a drain."""
         found: dict[int, tuple[int | None, ...]] = {}
         for bank in self.drain.banks:
             for k, array in enumerate(bank.arrays):

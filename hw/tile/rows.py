@@ -2,16 +2,16 @@
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import Component, In, Out
 
 from selvage.hw.lib.tables import lookup
 from selvage.hw.tile.parameters import EngineParameters
-from selvage.hw.tile.streams import load_signature, move_layout
+from selvage.hw.tile.streams import LoadInterface, load_signature, move_layout
 
 
 class RowRegisters(Component):
-    """A word for each row group, in two banks, and for the last step loaded which groups have something to drive.
+    """The row registers: a word for each row group, in two banks, and which groups have an active row.
 
     A word of the window is in its rows two cycles after it came; its group's ``pending`` bit says a cycle later that
     one of its values is not zero (with ``skip`` off: always).
@@ -22,6 +22,15 @@ class RowRegisters(Component):
     pending, loaded : row groups of a step that is loaded and not ``taken``
     group, bank : of which ``values`` are shown, combinational
     """
+
+    load: LoadInterface
+    move: data.View
+    pending: Signal
+    loaded: Signal
+    taken: Signal
+    group: Signal
+    bank: Signal
+    values: Signal
 
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
@@ -39,6 +48,7 @@ class RowRegisters(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the memory of rows, its writes and the pending bits."""
         m = Module()
         p = self.p
         m.submodules.rows = rows = Memory(shape=p.group_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
@@ -59,7 +69,7 @@ class RowRegisters(Component):
             m.d.sync += self.loaded.eq(0)
         return m
 
-    def _write(self, m: Module, write: object) -> tuple[Value, Value]:
+    def _write(self, m: Module, write: WritePort) -> tuple[Value, Value]:
         """Bring a word's lanes to their rows; returns the groups to mark and the end of the load, a cycle later."""
         p = self.p
         move, late = Signal(move_layout(p)), Signal(move_layout(p))
@@ -89,8 +99,11 @@ class RowRegisters(Component):
         return marks & nonzero[1].replicate(groups), last[2]
 
     def _placed(self, m: Module, move: data.View, late: data.View) -> Value:
-        """The word's lanes at their rows, a cycle later: a selector for each row, or a logarithmic rotator with the
-        stages that the load plan uses, half of them before the register; ``late`` is ``move`` in that cycle."""
+        """Return the word's lanes at their rows, a cycle later; ``late`` is ``move`` in that cycle.
+
+        Each row has a selector, or there is a logarithmic rotator with the stages that the load plan uses, half of them
+        before the register.
+        """
         p, bits = self.p, self.p.input_bits
         half = Signal(p.lanes * bits, reset_less=True)
         if p.gather:

@@ -1,5 +1,7 @@
 """The splice: what the arrays of a bank hold of a weight, added up to whole outputs."""
 
+from collections.abc import Callable, Sequence
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,38 +11,41 @@ from selvage.hw.lib.tables import adder_tree, count_up, levels, lookup
 from selvage.hw.tile.accumulator import sums_layout
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.streams import Queue
-from selvage.mapping.drain import Bank, DrainPlan
+from selvage.mapping.drain import Bank, DrainBeat, DrainPlan
 
 
 def beat_layout(p: TileParameters) -> data.StructLayout:
-    """One beat of all banks: bank by bank its whole weights' outputs, and which of them exist."""
+    """Return the layout of a beat of all banks: bank by bank the outputs of its whole weights, and which exist."""
     values = len(p.drain.banks) * p.weights
     return data.StructLayout({"values": data.ArrayLayout(signed(p.output_width), values), "keep": values})
 
 
 def splice_latency(p: TileParameters) -> int:
-    """Cycles from the one in which a beat's slots are asked for to its outputs."""
+    """Return the cycles from the one in which a beat's slots are asked for to its outputs."""
     return 3 + levels(arrays_deep(p)) + levels(lanes_deep(p))
 
 
 def arrays_deep(p: TileParameters) -> int:
-    """Most arrays that add up in one output."""
+    """Return the most arrays that add up in one output."""
     return max(len(bank.arrays) for bank in p.drain.banks)
 
 
 def lanes_deep(p: TileParameters) -> int:
-    """Lanes that add up in one output: those of its slices, or all where slices begin on any lane."""
+    """Return how many lanes add up in one output: its slices, or all where slices begin on any lane."""
     slices, lanes = p.tile.slices, p.chip.ou_cols
     return lanes if p.tile.scattered or lanes % slices else slices
 
 
 def queue_depth(p: TileParameters) -> int:
-    """Beats on their way and in the queue: enough that one leaves each cycle. That one has left counts a cycle late."""
+    """Return the queue depth for full throughput.
+
+    It is the latency of the pipeline plus 3, as a freed entry is seen one cycle later.
+    """
     return splice_latency(p) + 3
 
 
 def beats_layout(p: TileParameters) -> data.ArrayLayout:
-    """Numbers of the beats in a pipeline of `splice_latency` stages."""
+    """Return the layout of the numbers of the beats in a pipeline of `splice_latency` stages."""
     return data.ArrayLayout(max(1, (p.drain.length - 1).bit_length()), splice_latency(p))
 
 
@@ -58,6 +63,10 @@ class BankSum(wiring.Component):
     values : outputs; complete at the last beat of a weight
     """
 
+    beats: data.View
+    adds: Signal
+    values: data.View
+
     def __init__(self, parameters: TileParameters, bank: Bank) -> None:
         self.p, self.bank = parameters, bank
         self.length = parameters.drain.length
@@ -72,12 +81,13 @@ class BankSum(wiring.Component):
             }
         )
 
-    def _table(self, pick: object, default: int = 0) -> list[int]:
-        """``pick(beat)`` for every beat of the drain; ``default`` where this bank is done."""
+    def _table(self, pick: Callable[[DrainBeat], int], default: int = 0) -> list[int]:
+        """Return ``pick(beat)`` for every beat of the drain; ``default`` where this bank is done."""
         values = [pick(beat) for beat in self.bank.beats]
         return values + [default] * (self.length - len(values))
 
     def elaborate(self, platform: object) -> Module:
+        """Build the two adder trees, the rotation of lanes between them, and the sum over slots."""
         m = Module()
         p = self.p
         over_arrays, over_lanes = self.depth
@@ -93,18 +103,22 @@ class BankSum(wiring.Component):
             reference = Mux(starts, kept * p.placement.weight_offset, 0)
         whole = all(beat.first and beat.last for beat in self.bank.beats)
         first = Const(1) if whole else lookup(self._table(lambda b: int(b.first), 1), end)
-        for weight, value in enumerate(self.values):
+        for weight in range(p.weights):
+            value = self.values[weight]
             before = -reference if whole else Mux(first, 0, value) - reference
             total = before + self._spliced(m, turned, weight)
             m.d.sync += value.eq(total if whole else Mux(self.adds, total, value))
         return m
 
     def _significances(self, k: int) -> list[int]:
-        """Of array ``k`` of the bank, beat by beat."""
+        """Return the significance of array ``k`` of the bank, beat by beat."""
         return self._table(lambda b: b.significances[k] or 0)
 
     def _over_arrays(self, m: Module, lane: int) -> Value:
-        """Sum of one lane over the bank's arrays, by polarity; where one has no part in the beat, its sum is 0."""
+        """Return the sum of one lane over the bank's arrays, by polarity.
+
+        Where an array has no part in the beat, its sum is 0.
+        """
         parts = []
         for k, index in enumerate(self.bank.arrays):
             sums = getattr(self, f"sums_{k}")
@@ -112,8 +126,8 @@ class BankSum(wiring.Component):
             parts.append(part if self.p.tile.readers[index].polarity > 0 else -part)
         return adder_tree(m, parts, self.depth[0])
 
-    def _turn(self, m: Module, lanes: list[Value], beat: Value) -> list[Value]:
-        """Lanes in order of columns: turned where a weight does not begin on lane 0."""
+    def _turn(self, m: Module, lanes: Sequence[Value], beat: Value) -> Sequence[Value]:
+        """Return the lanes in order of columns, rotated where a weight does not begin on lane 0."""
         amounts = sorted(set(self._table(lambda b: b.rotation)))
         if amounts == [0]:
             return lanes
@@ -126,14 +140,14 @@ class BankSum(wiring.Component):
         return turned
 
     def _at_significance(self, part: Value, k: int) -> Value:
-        """A sum of array ``k`` where its plane stands in a weight; no logic where that never changes."""
-        own = {b.significances[k] for b in self.bank.beats} - {None}
-        if len(own) == 1:
-            return part.shift_left(own.pop())
+        """Return a sum of array ``k`` at its plane's place in a weight; no logic where that never changes."""
+        significances = {significance for b in self.bank.beats if (significance := b.significances[k]) is not None}
+        if len(significances) == 1:
+            return part.shift_left(significances.pop())
         return part << lookup(self._significances(k), self.beats[2])
 
-    def _spliced(self, m: Module, lanes: list[Value], weight: int) -> Value:
-        """Sum over the slices of a weight that lie in one slot; of a part of them, where they do not fit.
+    def _spliced(self, m: Module, lanes: Sequence[Value], weight: int) -> Value:
+        """Return the sum over the slices of a weight in one slot; of a part of them, where they do not fit.
 
         Scattered, every lane has a share of the output, at the slice that the lane always holds.
         """
@@ -143,8 +157,8 @@ class BankSum(wiring.Component):
             parts = [lane.shift_left(k % slices * bits) for k, lane in enumerate(lanes)]
             return adder_tree(m, parts, over_lanes)
         if p.chip.ou_cols % slices == 0:
-            own = lanes[weight * slices : (weight + 1) * slices]
-            return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(own)], over_lanes)
+            weight_lanes = lanes[weight * slices : (weight + 1) * slices]
+            return adder_tree(m, [lane.shift_left(k * bits) for k, lane in enumerate(weight_lanes)], over_lanes)
         columns = lookup(self._table(lambda b: b.columns), self.beats[2 + over_arrays])
         shifts = self._table(lambda b: b.slice * bits)
         parts = [Mux(columns > k, lane, 0).shift_left(k * bits) for k, lane in enumerate(lanes)]
@@ -152,7 +166,7 @@ class BankSum(wiring.Component):
 
 
 class Splice(wiring.Component):
-    """Drains the accumulators of a tile, all banks side by side, once every array has finished a step.
+    """The shift-and-add of a tile, all banks side by side: drains the accumulators when every array ended a step.
 
     Its beats enter a queue `splice_latency` cycles after their slots were asked for and are at the output a cycle
     later; one a cycle, across steps. A slot is asked for when its beat is sure to find room in the queue, so nothing
@@ -166,13 +180,18 @@ class Splice(wiring.Component):
     o : whole outputs in the order of the drain plan
     """
 
+    ended: Signal
+    go: Signal
+    o: stream.Interface
+
     def __init__(self, parameters: TileParameters) -> None:
         self.p = p = parameters
-        sums = {f"sums_{k}": In(sums_layout(own)) for k, own in enumerate(p.accumulators)}
+        sums = {f"sums_{k}": In(sums_layout(accumulator)) for k, accumulator in enumerate(p.accumulators)}
         pulses = {"ended": In(len(p.accumulators)), "go": Out(len(p.accumulators))}
         super().__init__({**sums, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counter of beats, the banks' sums and the queue behind them."""
         m = Module()
         p, length, latency = self.p, self.p.drain.length, splice_latency(self.p)
         m.submodules.steps = steps = StepCredits(len(p.accumulators), 0)
@@ -204,8 +223,10 @@ class Splice(wiring.Component):
         return m
 
     def _keep_room(self, m: Module, room: Signal, asked: Value) -> None:
-        """``room`` for the beat that would be asked for: of those that leave, fewer are on their way than the queue
-        holds."""
+        """Keep whether the queue has ``room`` for the beat asked for next.
+
+        There is room while fewer of the beats that leave are on their way than the queue holds.
+        """
         depth = queue_depth(self.p)
         count, left = Signal(range(depth + 1)), Signal(range(depth + 1))
         gone = Signal()  # the reader's answer may come from afar
@@ -213,7 +234,10 @@ class Splice(wiring.Component):
         m.d.sync += [gone.eq(self.o.valid & self.o.ready), count.eq(left), room.eq(left != depth)]
 
     def _banks(self, m: Module, beats: data.View, last: Value, sums: Value) -> tuple[Value, Value]:
-        """Outputs of all banks, and which of them beat ``last`` has; ``sums``: a beat's are at the last adders."""
+        """Return the outputs of all banks, and which of them beat ``last`` has.
+
+        ``sums``: a beat's sums are at the last adders.
+        """
         p, length, values = self.p, self.p.drain.length, []
         keep = []
         for index, bank in enumerate(p.drain.banks):
@@ -228,5 +252,5 @@ class Splice(wiring.Component):
 
 
 def _leaving(plan: DrainPlan) -> list[int]:
-    """Beats in which some bank completes a weight."""
+    """Return by beat whether some bank completes a weight in it."""
     return [int(any(bank.beats[k].last for bank in plan.banks if k < len(bank.beats))) for k in range(plan.length)]

@@ -13,21 +13,24 @@ Pick = Callable[..., int]
 
 
 def position_layout(p: BufferParameters) -> data.StructLayout:
-    """A place in the image, column first, so that the whole compares as raster order does."""
+    """Return the layout of a place in the image: column first, so that values compare in raster order."""
     most = [_Axis(p, axis).reach for axis in range(2)]
     return data.StructLayout({"column": most[1].bit_length(), "row": (most[0] + p.rows).bit_length()})
 
 
 def step_layout(p: BufferParameters) -> data.StructLayout:
-    """A step: its base along both axes, also as line of the ring and word of the line; the pixels it needs, and what
-    may be written while it is the oldest."""
+    """Return the layout of a step: its base along both axes, the pixels it needs, and what it leaves free.
+
+    A base is also a line of the ring and a word of the line. The limit is what may be written while the step is the
+    oldest.
+    """
     axes = {}
     for axis, name in enumerate(("row", "column")):
-        own = _Axis(p, axis)
+        geometry = _Axis(p, axis)
         axes |= {
-            name: signed(own.width),
-            f"{name}_remainder": own.remainder_bits,
-            f"{name}_base": range(max(2, own.places)),
+            name: signed(geometry.width),
+            f"{name}_remainder": geometry.remainder_bits,
+            f"{name}_base": range(max(2, geometry.places)),
         }
     return data.StructLayout(
         {
@@ -56,7 +59,7 @@ class _Axis:
         self.places = p.rows if axis == 0 else (self.steps * self.stride + 1) * p.words
 
     def offset(self, pick: Pick) -> int:
-        """Smallest or largest offset of the window, in positions."""
+        """Return the smallest or largest offset of the window, in positions."""
         return pick(read[self.axis] for read in self.p.reads)
 
     @property
@@ -75,7 +78,7 @@ class _Counters:
         self.base = self._base(carries)
 
     def position(self, name: str, offset: int) -> tuple[Signal, Signal, Value]:
-        """Base + ``offset`` as quotient and remainder of the insert, and whether the next step raises the quotient."""
+        """Return base + ``offset`` as quotient and remainder of the insert, and whether the next step carries."""
         m, axis = self.m, self.axis
         quotient, remainder = divmod(offset, axis.insert)
         value = Signal(signed(axis.width), init=quotient, name=f"{axis.name}{name}_quotient")
@@ -91,16 +94,16 @@ class _Counters:
         return value, rest, carries
 
     def edge(self, name: str, pick: Pick) -> Signal:
-        """Pixel of the window's first or last position, not clipped."""
+        """Return the pixel of the window's first or last position, not clipped."""
         return self.position(f"_{name}", self.axis.offset(pick))[0]
 
     def beyond(self, name: str, pick: Pick) -> Signal:
-        """`edge`, counted from the first pixel behind the map."""
+        """Return `edge`, counted from the first pixel behind the map."""
         axis = self.axis
         return self.position(f"_{name}", axis.offset(pick) - axis.size * axis.insert)[0]
 
     def _base(self, carries: Value) -> Signal:
-        """Where the quotient's pixel stands: its line of the ring, or its first word in the line."""
+        """Return where the quotient's pixel stands: its line of the ring, or its first word in the line."""
         m, axis = self.m, self.axis
         base = Signal(range(max(2, axis.places)), name=f"{axis.name}_base")
         if axis.axis == 0:
@@ -115,16 +118,21 @@ class _Counters:
 
 
 class StepGenerator(wiring.Component):
-    """The steps of an image, and again those of the next, without an end. One a cycle, the first after a cycle.
+    """The steps of an image, and then those of the next, without an end.
+
+    One a cycle, the first after a cycle.
 
     It runs ahead of the loads, so what a step needs is in registers long before the step may begin.
     """
+
+    o: stream.Interface
 
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = parameters
         super().__init__({"o": Out(stream.Signature(step_layout(parameters)))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the counters of both axes and the register of the step."""
         m = Module()
         o, p = self.o, self.p
         move = Signal()
@@ -133,34 +141,38 @@ class StepGenerator(wiring.Component):
         y = _Counters(m, _Axis(p, 0), row_end)
         m.d.comb += [move.eq(~o.valid | o.ready), row_end.eq(move & x.last)]
         m.d.sync += o.valid.eq(1)
-        own = o.payload
+        payload = o.payload
         with m.If(move):
             for name, axis in (("row", y), ("column", x)):
                 m.d.sync += [
-                    own[name].eq(axis.quotient),
-                    own[f"{name}_remainder"].eq(axis.remainder),
-                    own[f"{name}_base"].eq(axis.base),
+                    payload[name].eq(axis.quotient),
+                    payload[f"{name}_remainder"].eq(axis.remainder),
+                    payload[f"{name}_base"].eq(axis.base),
                 ]
-            m.d.sync += own.last.eq(x.last & y.last)
+            m.d.sync += payload.last.eq(x.last & y.last)
             self._needs(m, y, x)
             self._leaves(m, y, x)
         return m
 
     def _needs(self, m: Module, y: _Counters, x: _Counters) -> None:
-        """The window's last pixel inside the map; whether none is inside."""
+        """Set the window's last pixel inside the map, and whether none is inside."""
         outside: Value = Const(0)
-        for counters, own in ((y, self.o.payload.need.row), (x, self.o.payload.need.column)):
+        for counters, last_pixel in ((y, self.o.payload.need.row), (x, self.o.payload.need.column)):
             size = counters.axis.size
             last = counters.edge("last", max)
             # Comparisons with 0 and the map's size are signs of registers that count from there.
             first_beyond = counters.beyond("first_beyond", min)
             outside = outside | last[-1] | ~first_beyond[-1]
-            m.d.sync += own.eq(Mux(counters.beyond("last_beyond", max)[-1], last, size - 1))
+            m.d.sync += last_pixel.eq(Mux(counters.beyond("last_beyond", max)[-1], last, size - 1))
         m.d.sync += self.o.payload.outside.eq(outside)
 
     def _leaves(self, m: Module, y: _Counters, x: _Counters) -> None:
-        """A pixel may be written over the one ``rows`` lines above it when that is above the window; where the next
-        row of steps starts lower, also when it is left of it in its first line. Limits beyond the map do no harm."""
+        """Set the limit: the first entry of the line buffer that may not be overwritten yet.
+
+        An entry may be overwritten once its old pixel, ``rows`` lines above the new one, lies above the window; if the
+        next row of steps starts lower, also once it lies left of the window in its first line. Limits beyond the map do
+        no harm.
+        """
         p, limit, axis = self.p, self.o.payload.limit, y.axis
         top, _, lower = y.position("_top", axis.offset(min))
         free = y.position("_free", axis.offset(min) + p.rows * axis.insert)[0]
@@ -173,7 +185,7 @@ class StepGenerator(wiring.Component):
 
 
 def first_limit(p: BufferParameters) -> dict[str, int]:
-    """``limit`` of an image's first step."""
+    """Return the ``limit`` of an image's first step."""
     y, left = _Axis(p, 0), max(_Axis(p, 1).offset(min) // p.sweep.insert[1], 0)
     first, following = y.offset(min) // y.insert, (y.offset(min) + y.move) // y.insert
     return {"row": max(first, 0) + p.rows, "column": left if following > max(first, 0) else 0}

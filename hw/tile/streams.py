@@ -9,8 +9,17 @@ from selvage.hw.tile.parameters import EngineParameters
 from selvage.mapping.load import LoadMove
 
 
+class LoadInterface(wiring.PureInterface):
+    """Words of the window: members of `load_signature`."""
+
+    valid: Signal
+    last: Signal
+    data: data.View
+    nonzero: Signal
+
+
 def load_signature(lanes: int, bits: int) -> wiring.Signature:
-    """Words on their way to every array: broadcast, never stalled.
+    """Return the signature of words on their way to every array: broadcast, never stalled.
 
     ``valid`` and ``last`` (of the step; only with ``valid``) come one cycle before their ``data`` and the lanes that
     are not zero.
@@ -21,14 +30,17 @@ def load_signature(lanes: int, bits: int) -> wiring.Signature:
 
 
 def move_layout(p: EngineParameters) -> data.StructLayout:
-    """What an array does with a word (`mapping.load.LoadMove`), one cycle before the word; the lanes that it takes."""
+    """Return the layout of what an array does with a word (`mapping.load.LoadMove`), and the lanes it takes.
+
+    It comes one cycle before the word.
+    """
     lane = max(1, (p.lanes - 1).bit_length())
     source = {"lanes": data.ArrayLayout(lane, p.group_rows)} if p.gather else {"rotation": lane}
     return data.StructLayout({"group": p.group_bits, **source, "rows": p.group_rows, "takes": p.lanes})
 
 
 def move_value(p: EngineParameters, move: LoadMove | None) -> int:
-    """A move of the load plan as bits."""
+    """Return a move of the load plan as bits of `move_layout`."""
     if move is None:
         return 0
     layout = move_layout(p)
@@ -40,18 +52,34 @@ def move_value(p: EngineParameters, move: LoadMove | None) -> int:
 
 
 def request_layout(p: EngineParameters) -> data.StructLayout:
-    """One OU read: the input bit on each word line, and the columns to convert."""
+    """Return the layout of an OU read: the input bit of each word line, and the columns to convert."""
     return data.StructLayout({"wordlines": p.rows, "column_group": p.column_group_bits})
 
 
+class RequestInterface(wiring.PureInterface):
+    """Pins of an engine to its macro: only the requests."""
+
+    request: stream.Interface
+
+
+class CrossbarInterface(wiring.PureInterface):
+    """Pins of the crossbar macro: members of `crossbar_signature`."""
+
+    request: stream.Interface
+    codes: stream.Interface
+
+
 def crossbar_signature(p: EngineParameters) -> wiring.Signature:
-    """Pins of the crossbar macro, seen from the tile: codes come back in order, whenever they like."""
+    """Return the signature of the macro's pins, seen from the tile; codes come in order, after any time."""
     codes = data.ArrayLayout(p.adc_bits, p.ou_cols)
     return wiring.Signature({"request": Out(stream.Signature(request_layout(p))), "codes": In(stream.Signature(codes))})
 
 
 def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayout:
-    """What the accumulator must know of a read: where its codes go, their plane, how many rows drive."""
+    """Return the layout of what the accumulator must know of a read.
+
+    It says where the ADC codes go, their input plane, and how many rows are active.
+    """
     return data.StructLayout(
         {
             "slot": max(1, (slots - 1).bit_length()),
@@ -64,11 +92,11 @@ def tag_layout(slots: int, input_bits: int, driven_bits: int) -> data.StructLayo
 
 
 def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tuple[Signal, Signal, Signal]:
-    """What comes out of the registers ``word``, kept in others when it is not taken at once.
+    """Add a skid register behind ``word``; return (advance, occupied, output).
 
-    Returns whether ``valid`` and ``word`` may be loaded anew, which is known from registers however late ``ready``
-    comes, and stays until they are; whether a word is kept, which then is the next to leave; the word that leaves, when
-    one is valid or kept. No cycle.
+    ``valid`` and ``word`` may be loaded when ``advance`` is high; it comes from registers, does not depend
+    combinationally on ``ready``, and stays until they are. ``occupied``: a word is kept, and is the next to leave.
+    ``output``: the word that leaves, when one is valid or kept. No cycle.
     """
     spare = Signal(len(word), reset_less=True, name="spare")
     waits = Signal(name="waits")
@@ -82,12 +110,19 @@ def second_register(m: Module, valid: Signal, word: Signal, ready: Value) -> tup
 
 
 class Relay(wiring.Component):
-    """Two words of a stream, in registers: what is said to either side comes from a register. A cycle, one a cycle."""
+    """A two-entry skid buffer: valid, ready and payload are all registered.
+
+    Latency 1 cycle, one word a cycle.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, layout: ShapeLike) -> None:
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the two registers of words."""
         m = Module()
         i, o = self.i, self.o
         word, spare = (Signal(len(i.payload.as_value()), reset_less=True, name=name) for name in ("word", "spare"))
@@ -102,7 +137,9 @@ class Relay(wiring.Component):
 
 
 class Fork(wiring.Component):
-    """One stream to ``count`` readers, each of which takes a word when it can. No cycle."""
+    """A fork of one stream to ``count`` readers, each of which takes a word when it can. No cycle."""
+
+    i: stream.Interface
 
     def __init__(self, layout: ShapeLike, count: int) -> None:
         self.count = count
@@ -110,6 +147,7 @@ class Fork(wiring.Component):
         super().__init__({"i": In(stream.Signature(layout)), **outputs})
 
     def elaborate(self, platform: object) -> Module:
+        """Build a bit for each reader that has taken the word."""
         m = Module()
         outputs = [getattr(self, f"o_{k}") for k in range(self.count)]
         has = Signal(self.count)  # the word in hand already
@@ -124,17 +162,21 @@ class Fork(wiring.Component):
 
 
 class Queue(wiring.Component):
-    """Words of a stream, at most ``depth``, each a cycle later at the earliest; one a cycle.
+    """A queue of at most ``depth`` words of a stream, each a cycle later at the earliest; one a cycle.
 
     Whether there is room, and whether there is a word, comes from registers. ``counted``: who gives the words knows
     that there is room.
     """
+
+    i: stream.Interface
+    o: stream.Interface
 
     def __init__(self, layout: ShapeLike, depth: int, *, counted: bool = False) -> None:
         self.depth, self.counted = depth, counted
         super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
 
     def elaborate(self, platform: object) -> Module:
+        """Build the memory, its two counters and the count of words."""
         m = Module()
         i, o = self.i, self.o
         m.submodules.words = words = Memory(shape=len(i.payload.as_value()), depth=self.depth, init=[])

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.credits import STEPS, StepCredits
-from selvage.hw.lib.shared import Library
+from selvage.hw.lib.shared import Library, Shared
 from selvage.hw.lib.tables import lookup, total
 from selvage.hw.tile.accumulator import Accumulator
 from selvage.hw.tile.buffer import InputBuffer
@@ -21,7 +21,7 @@ COUNTER_BITS = 48
 
 
 class Tile(wiring.Component):
-    """Activations in, raw accumulators out.
+    """A tile: activations in, raw accumulators out.
 
     Streams words of activations (`hw.tile.buffer.InputBuffer`) into the arrays' engines and beats of sums
     (`hw.tile.output.output_layout`) out; images follow each other without a signal between them.
@@ -38,24 +38,35 @@ class Tile(wiring.Component):
         cycles in which some array has an OU left to read; cycles in which some array reads one
     """
 
+    i: stream.Interface
+    o: stream.Interface
+    fetched: Signal
+    reads: Signal
+    conversions: Signal
+    pending: Signal
+    issued: Signal
+
     def __init__(self, parameters: TileParameters, *, prefix: str = "", library: Library | None = None) -> None:
         self.p = p = parameters
         self.library = library or Library(prefix)
         self.buffer = self.library.instance(InputBuffer, p.buffer, "input_buffer")
-        self.engines = [self.library.instance(ArrayEngine, own, "array_engine") for own in p.engines]
-        self.accumulators = [self.library.instance(Accumulator, own, "accumulator") for own in p.accumulators]
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(own)) for k, own in enumerate(p.macros)}
-        counters = dict.fromkeys(("fetched", "reads", "conversions", "pending", "issued"), Out(COUNTER_BITS))
+        self.engines = [self.library.instance(ArrayEngine, engine, "array_engine") for engine in p.engines]
+        self.accumulators = [
+            self.library.instance(Accumulator, accumulator, "accumulator") for accumulator in p.accumulators
+        ]
+        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(p.macros)}
+        counters = ("fetched", "reads", "conversions", "pending", "issued")
         super().__init__(
             {
                 "i": In(stream.Signature(data.ArrayLayout(p.buffer.format.raw_bits, p.buffer.lanes))),
                 "o": Out(stream.Signature(output_layout(p))),
                 **crossbars,
-                **(counters if p.counters else {}),
+                **{name: Out(COUNTER_BITS) for name in counters if p.counters},
             }
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect input buffer, engines, accumulators, splice and output stage."""
         m = Module()
         m.submodules.input_buffer = buffer = self.buffer
         m.submodules.splice = splice = Splice(self.p)
@@ -82,10 +93,8 @@ class Tile(wiring.Component):
             self._count(m)
         return m
 
-    def _array(
-        self, m: Module, k: int, engine: wiring.Component, accumulator: wiring.Component, splice: Splice
-    ) -> None:
-        """Everything of reader ``k``."""
+    def _array(self, m: Module, k: int, engine: Shared, accumulator: Shared, splice: Splice) -> None:
+        """Connect engine, macros and accumulator of reader ``k``."""
         wiring.connect(m, engine.tag, accumulator.tag)
         crossbars = [getattr(self, f"crossbar_{index}") for index in self.p.tile.read_together[k]]
         if len(crossbars) == 1:
@@ -109,10 +118,10 @@ class Tile(wiring.Component):
         ]
 
     def _move(self, k: int) -> Value:
-        """The load plan's move of reader ``k`` in the buffer's next cycle."""
-        own = self.p.engines[k]
-        moves = [move_value(own, move) for move in self.p.load.moves[k]]
-        return lookup(moves, self.buffer.index, width=move_layout(own).size)
+        """Return the load plan's move of reader ``k`` in the buffer's next cycle."""
+        engine = self.p.engines[k]
+        moves = [move_value(engine, move) for move in self.p.load.moves[k]]
+        return lookup(moves, self.buffer.index, width=move_layout(engine).size)
 
     def _count(self, m: Module) -> None:
         requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.p.macros))]
@@ -120,10 +129,10 @@ class Tile(wiring.Component):
         # A tag and its request are one read; the tag names the block's column group.
         converted = []
         used = lanes_used(self.p.placement, self.p.tile, self.p.drain)
-        for engine, lanes, own in zip(self.engines, used, self.p.tile.read_together, strict=True):
+        for engine, lanes, pair in zip(self.engines, used, self.p.tile.read_together, strict=True):
             tag = engine.tag
             real = tag.valid & tag.ready & ~tag.payload.none
-            converted.append(Mux(real, lookup([len(own) * count for count in lanes], tag.payload.slot), 0))
+            converted.append(Mux(real, lookup([len(pair) * count for count in lanes], tag.payload.slot), 0))
         left = Cat(engine.left for engine in self.engines)
         m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
         m.d.sync += [

@@ -10,30 +10,28 @@ from selvage.hw.tile.streams import Relay, request_layout, tag_layout
 
 
 def group_layout(p: EngineParameters) -> data.StructLayout:
-    """A row group on its way to the walker: its input planes, one after the other; of those in which a row drives the
-    first, the others, whether there are none; its number; its last column group; last of its step; the step has no
-    reads."""
+    """Return the layout of a row group on its way to the walker."""
     return data.StructLayout(
         {
-            "planes": p.group_rows * p.planes,
-            "plane": range(max(2, p.planes)),
-            "rest": p.planes,
-            "only": 1,
+            "planes": p.group_rows * p.planes,  # input bit-planes, one after the other
+            "plane": range(max(2, p.planes)),  # lowest plane with an active row
+            "rest": p.planes,  # mask of the other planes with one
+            "only": 1,  # there are no others
             "group": p.group_bits,
-            "column_last": range(max(2, max(g.column_groups for g in p.groups))),
-            "last": 1,
-            "none": 1,
+            "column_last": range(max(2, max(g.column_groups for g in p.groups))),  # number of the last column group
+            "last": 1,  # of its step
+            "none": 1,  # the step has no reads
         }
     )
 
 
 def first_plane(planes: Value) -> tuple[Value, Value, Value]:
-    """Of the planes in which a row drives the first, the others, and whether there are none."""
+    """Return the first of the planes with an active row, the others, and whether there are no others."""
     return lowest_index(planes), planes & ~lowest_set(planes), at_most(1, planes)
 
 
 class ReadCounter(wiring.Component):
-    """The reads of a row group: its column groups, the last one first, in each input plane in which some row drives.
+    """The reads of a row group: column groups, the last one first, in each input plane with an active row.
 
     All that is said of the present read is in registers, so that leaving out a plane costs no cycle.
 
@@ -47,6 +45,19 @@ class ReadCounter(wiring.Component):
     ends : it is the plane's last column group
     final : and no other plane is left
     """
+
+    first: Signal
+    others: Signal
+    only: Signal
+    column_last: Signal
+    none: Signal
+    step: Signal
+    load: Signal
+    again: Signal
+    plane: Signal
+    column: Signal
+    ends: Signal
+    final: Signal
 
     def __init__(self, p: EngineParameters) -> None:
         self.planes = p.planes
@@ -69,6 +80,7 @@ class ReadCounter(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the registers of the present read."""
         m = Module()
         rest = Signal(self.planes)
         last = Signal()  # no plane is left behind the present one
@@ -93,7 +105,7 @@ class ReadCounter(wiring.Component):
 
 
 class Walker(wiring.Component):
-    """Walks input planes and column groups of a row group: one OU read a cycle.
+    """The walker of input planes and column groups of a row group: one OU read a cycle.
 
     Planes in which no row drives are left out (with ``skip``). With ``dynamic`` a plane is read in OUs of
     the rows that drive, from the lowest on, be they adjacent or not. A step may begin only when the
@@ -109,6 +121,13 @@ class Walker(wiring.Component):
     drained : a step's sums have left the accumulators
     """
 
+    i: stream.Interface
+    request: stream.Interface
+    tag: stream.Interface
+    left: Signal
+    releases: Signal
+    drained: Signal
+
     def __init__(self, parameters: EngineParameters) -> None:
         self.p = p = parameters
         super().__init__(
@@ -123,6 +142,7 @@ class Walker(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the register of the row group, the choice of the next read, and its tag and request."""
         m = Module()
         p, tag = self.p, self.tag
         m.submodules.reads = reads = ReadCounter(p)
@@ -158,7 +178,7 @@ class Walker(wiring.Component):
         return m
 
     def _admit(self, m: Module, free: Signal, fire: Value, over: Value) -> None:
-        """Whether the next read may leave: its step has begun, or the accumulators have a bank for it."""
+        """Keep whether the next read may leave: its step has begun, or the accumulators have a bank for it."""
         begun, begun_next = Signal(2), Signal(2)
         fresh, fresh_next = Signal(init=1), Signal()
         m.d.comb += [
@@ -168,14 +188,17 @@ class Walker(wiring.Component):
         m.d.sync += [begun.eq(begun_next), fresh.eq(fresh_next), free.eq(~fresh_next | (begun_next != 2))]
 
     def _standing(self, item: data.View, plane: Value) -> Value:
-        """Rows that drive in a plane. A stride of a power of two is a part select, others a shifter."""
+        """Return the active rows of a plane.
+
+        A stride of a power of two is a part select, others a shifter.
+        """
         rows = self.p.group_rows
         gap = (1 << (rows - 1).bit_length()) - rows
         words = [Cat(item.planes.word_select(k, rows), Const(0, gap)) for k in range(self.p.planes)]
         return Cat(words).word_select(plane, rows + gap)[:rows]
 
     def _form(self, m: Module, standing: Value, driven: Value, more: Value, step: Value) -> None:
-        """The rows of the next OU: all of the group, or with ``dynamic`` the next that drive in this plane."""
+        """Form the rows of the next OU: all of the group, or with ``dynamic`` the next active ones of this plane."""
         p = self.p
         if not p.dynamic or p.group_rows <= p.ou_rows:
             m.d.comb += driven.eq(standing)
@@ -199,8 +222,10 @@ class Walker(wiring.Component):
         )
 
     def _drive(self, m: Module, item: data.View, column: Value, driven: Value, fire: Value) -> Value:
-        """The decided read in a register, then on its word lines in the request's. Returns whether there is room for
-        the next: the macro's answer may have far to go, and goes no further."""
+        """Put the decided read in a register, then on its word lines; return whether there is room for the next.
+
+        The macro's answer may have far to go, and goes no further than this register.
+        """
         p, request = self.p, self.request
         layout = data.StructLayout({"rows": p.group_rows, "group": p.group_bits, "column": p.column_group_bits})
         m.submodules.decided = decided = Relay(layout)
@@ -221,14 +246,14 @@ class Walker(wiring.Component):
         return decided.i.ready
 
     def _spread(self, driven: Value, group: Value) -> Value:
-        """The OU's rows on the array's word lines, those of its group.
+        """Return the OU's rows on the array's word lines, those of its group.
 
         Groups on different word lines make one vector; groups of blocks that stand on the same ones
         (beside each other) are ORed.
         """
         layers: list[list[tuple[int, int, int]]] = []
         for index, rows in sorted(enumerate(self.p.groups), key=lambda pair: pair[1].row):
-            layer = next((own for own in layers if own[-1][0] + own[-1][1] <= rows.row), None)
+            layer = next((lines for lines in layers if lines[-1][0] + lines[-1][1] <= rows.row), None)
             if layer is None:
                 layers.append(layer := [])
             layer.append((rows.row, rows.count, index))

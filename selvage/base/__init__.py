@@ -1,0 +1,1 @@
+"""Descriptions and their limits: chips, layers, networks, formats, files; everything builds on them."""

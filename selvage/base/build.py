@@ -9,5 +9,5 @@ ROOT = Path("build")
 
 
 def build_folder(name: str) -> Path:
-    """Folder ``name`` of what is built, in the one that the environment names or in ``build``."""
+    """Return folder ``name`` of what is built, in the one that the environment names or in ``build``."""
     return Path(os.environ.get(VARIABLE) or ROOT) / name

@@ -100,7 +100,7 @@ class Chip(BaseModel):
 
 
 def one_sentence(error: ValidationError, what: str) -> str:
-    """The first complaint of pydantic as a sentence that names key, value and rule."""
+    """Return pydantic's first complaint as a sentence that names key, value and rule."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -112,7 +112,7 @@ def one_sentence(error: ValidationError, what: str) -> str:
 
 
 def read_toml(path: Path, what: str) -> dict:
-    """Contents of a TOML file, or an `InputError` that says why not."""
+    """Return the contents of a TOML file; `InputError`: why they cannot be read."""
     content = read_regular(path, f"{what} {path}", TEXT)
     try:
         return tomllib.loads(content.decode())
@@ -126,12 +126,12 @@ def read_toml(path: Path, what: str) -> dict:
 
 
 def ready_chips() -> list[str]:
-    """Names of the chips in ``chips/``."""
+    """Return the names of the chips in ``chips/``."""
     return sorted(path.stem for path in CHIPS.glob("*.toml"))
 
 
 def load_chip(name: str) -> Chip:
-    """The ready chip ``name``, or the chip that the TOML file ``name`` describes."""
+    """Return the ready chip ``name``, or the chip that the TOML file ``name`` describes."""
     path = CHIPS / f"{name}.toml"
     if name not in ready_chips():
         path = Path(name)

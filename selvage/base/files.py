@@ -58,7 +58,7 @@ def alone_in(out: Path) -> Iterator[None]:
 
     `InputError`: it cannot be written, or another run holds it.
     """
-    made = [own for own in (out, *out.parents) if not own.exists()]
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -69,13 +69,13 @@ def alone_in(out: Path) -> Iterator[None]:
                 raise InputError(f"output {out} cannot be written: {error.strerror}") from None
             yield
     finally:
-        for own in made:
+        for folder in made:
             with contextlib.suppress(OSError):  # something is in it
-                own.rmdir()
+                folder.rmdir()
 
 
 def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
-    """All of them, each whole, after all have been made; what is there with the same bytes is left alone.
+    """Write all files, each whole, after all have been made; what is there with the same bytes is left alone.
 
     ``files.txt`` lists them and is written last: without it a folder is not whole. Files of an earlier run that this
     one has not are removed, and what a killed run left; others are not touched. Until the end ``files.txt.begun`` lists
@@ -89,8 +89,8 @@ def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
     listing.unlink(missing_ok=True)
     write_changed(contents, out)
     for path in stale:
-        for own in (out / path, part_of(out / path)):
-            own.unlink(missing_ok=True)
+        for place in (out / path, part_of(out / path)):
+            place.unlink(missing_ok=True)
         _remove_empty((out / path).parent, out)
     names = [*contents, LISTING]
     write_changed({LISTING: lines(sorted(names)).encode()}, out)
@@ -99,19 +99,19 @@ def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
 
 
 def _remove_empty(folder: Path, out: Path) -> None:
-    """A folder below ``out`` in which nothing is left, and those above it."""
+    """Remove a folder below ``out`` in which nothing is left, and those above it."""
     while folder != out and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
 
 
 def lines(texts: Iterable[str]) -> str:
-    """Each with its end."""
+    """Return the lines, each with its end, as one text."""
     return "".join(f"{text}\n" for text in texts)
 
 
 def _earlier(listing: Path) -> list[str]:
-    """Files of the folder that a listing was written with."""
+    """Return the files of the folder that a listing was written with."""
     try:
         found = listing.read_text().splitlines()
     except (OSError, ValueError):
@@ -120,23 +120,25 @@ def _earlier(listing: Path) -> list[str]:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether ``path`` is a device, a pipe or a socket: a file that takes its name would be no heir of it."""
+    """Return whether ``path`` is a device, a pipe or a socket, which no file may replace."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def check_places(names: Iterable[str], out: Path) -> None:
-    """`InputError` where a file cannot be: a folder in ``out`` has its name, or a file that of its folder."""
+    """Raise `InputError` where a file cannot be: a folder in ``out`` has its name, or a file that of its folder."""
     for path in (out / name for name in names):
         if path.is_dir():
             raise InputError(f"output {path} is a directory")
-        above = next(own for own in path.parents if own.exists())
+        above = next(folder for folder in path.parents if folder.exists())
         if not above.is_dir():
             raise InputError(f"output {path} cannot be written: {above} is not a directory")
 
 
 def write_changed(contents: Mapping[str, bytes], out: Path) -> list[Path]:
-    """Write files by their path in ``out``, each whole; what is there with the same bytes is left alone. `InputError`
-    before the first is written as far as that can be told (`check_places`)."""
+    """Write files by their path in ``out``, each whole; what is there with the same bytes is left alone.
+
+    `InputError` before the first is written as far as that can be told (`check_places`).
+    """
     check_places(contents, out)
     for name, content in contents.items():
         if _holds(out / name, content):
@@ -154,14 +156,14 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def npy_bytes(array: NDArray[np.int64]) -> bytes:
-    """The .npy file of an array."""
+    """Return the .npy file of an array."""
     buffer = BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def check_writable(path: Path | None) -> None:
-    """`InputError` before any work is done, when ``path`` cannot become a file."""
+    """Raise `InputError` before any work is done, when ``path`` cannot become a file."""
     if path is None:
         return
     if path.is_dir():
@@ -171,7 +173,7 @@ def check_writable(path: Path | None) -> None:
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """`InputError` when no file can be made in ``folder``, or in the nearest one above it that is there."""
+    """Raise `InputError` when no file can be made in ``folder``, or in the nearest one above that is there."""
     while not folder.exists():
         folder = folder.parent
     try:

@@ -28,13 +28,13 @@ class Tensor:
 
     @property
     def numbers(self) -> int:
-        """Of one image."""
+        """Numbers of one image."""
         return self.shape[0] * self.shape[1] * self.shape[2]
 
 
 @dataclass(frozen=True)
 class Activation:
-    """Of a real value: times ``slope`` below 0, then no less than ``low`` and no more than ``high``."""
+    """A function of a real value: times ``slope`` below 0, then no less than ``low`` and no more than ``high``."""
 
     slope: float = 1.0
     low: float = -float("inf")
@@ -80,9 +80,11 @@ class Matrix(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pool(Node):
-    """The largest or the mean of each window; ``pads`` (top, left, bottom, right) take no part in a
-    maximum and are zeros in a mean. ``zero_first``: halves of a mean, which alone has an
-    ``activation``, as `Requantization` has them."""
+    """The largest or the mean of each window.
+
+    ``pads`` (top, left, bottom, right) take no part in a maximum and are zeros in a mean. ``zero_first``: halves of a
+    mean, which alone has an ``activation``, as `Requantization` has them.
+    """
 
     kind: Literal["max", "average"]
     kernel: tuple[int, int]
@@ -102,8 +104,10 @@ class Table(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Add(Node):
-    """The sum of two maps of one shape, their real values added before the activation. ``zero_first``: halves as
-    `Requantization` has them."""
+    """The sum of two maps of one shape, their real values added before the activation.
+
+    ``zero_first``: halves as `Requantization` has them.
+    """
 
     activation: Activation = LINEAR
     zero_first: bool = False
@@ -162,11 +166,11 @@ class Graph:
         return tuple(node for node in self.nodes if isinstance(node, Matrix))
 
     def readers(self, name: str) -> list[Node]:
-        """Nodes that read a tensor, one twice where it does so twice."""
+        """Return the nodes that read a tensor, one twice where it does so twice."""
         return [node for node in self.nodes for source in node.inputs if source == name]
 
     def only(self, node: Node) -> Self:
-        """A network of this one node."""
+        """Return a network of this one node."""
         tensors = self.tensors
         inputs = tuple(tensors[name] for name in dict.fromkeys(node.inputs))
         return replace(self, name=node.name, inputs=inputs, nodes=(node,), outputs=(node.output.name,))

@@ -58,7 +58,8 @@ class Layer(BaseModel):
     @property
     def extent(self) -> tuple[int, int]:
         """Rows and columns that the dilated kernel spans."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        (height, width), (down, across) = self.kernel, self.dilation
+        return (height - 1) * down + 1, (width - 1) * across + 1
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -75,7 +76,7 @@ class Layer(BaseModel):
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Of ONNX's weight tensor: M, C/g, KH, KW; C, M/g, KH, KW transposed; C, M dense."""
+        """Shape of ONNX's weight tensor: M, C/g, KH, KW; C, M/g, KH, KW transposed; C, M dense."""
         if self.op == "dense":
             return self.channels, self.outputs
         if self.op == "conv_transpose":
@@ -98,6 +99,7 @@ class InputFormat:
 
     @property
     def raw_range(self) -> tuple[int, int]:
+        """Smallest and largest raw value."""
         if self.raw_signed:
             return -(2 ** (self.raw_bits - 1)), 2 ** (self.raw_bits - 1) - 1
         return 0, 2**self.raw_bits - 1

@@ -31,7 +31,7 @@ class Limit:
         return self.most * _FACTOR.get()
 
     def check(self, count: int, what: str, verb: str = "has") -> None:
-        """`InputError` when ``count`` is too much for ``what``."""
+        """Raise `InputError` when ``count`` is too much for ``what``."""
         if count > self.now:
             factor = -(-count // self.most)
             way_out = f" (selvage --limits {factor} accepts it)" if factor <= LARGEST_FACTOR else ""
@@ -75,7 +75,7 @@ def raised(factor: int) -> Iterator[None]:
 
 
 def check_layer(layer: Layer, what: str) -> None:
-    """`InputError` when weights, input or output of ``layer`` are beyond what is accepted."""
+    """Raise `InputError` when weights, input or output of ``layer`` are beyond what is accepted."""
     STORED.check(prod(layer.weight_shape), what, "takes weights of")
     MAP.check(layer.channels * layer.height * layer.width, what, "reads a map of")
     if layer.op == "conv_transpose":

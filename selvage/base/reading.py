@@ -18,7 +18,10 @@ KINDS = {
 
 
 def open_regular(path: str | Path, what: str) -> BinaryIO:
-    """The file ``path``, open for reading. `InputError`: it cannot be read, or is none that holds bytes."""
+    """Open the file ``path`` for reading.
+
+    `InputError`: it cannot be read, or is none that holds bytes.
+    """
     if "\0" in str(path):
         raise InputError(f"{what} cannot be read: no file's name has a zero byte")
     try:
@@ -43,12 +46,15 @@ def _check_kind(mode: int, what: str) -> None:
 
 
 def size_of(file: BinaryIO) -> int:
-    """Bytes of an open file."""
+    """Return the bytes of an open file."""
     return os.fstat(file.fileno()).st_size
 
 
 def read_regular(path: str | Path, what: str, limit: Limit) -> bytes:
-    """All bytes of the file ``path``. `InputError`: as `open_regular`, or there are more than ``limit`` allows."""
+    """Return all bytes of the file ``path``.
+
+    `InputError`: as `open_regular`, or there are more than ``limit`` allows.
+    """
     with open_regular(path, what) as file:
         size = size_of(file)
         limit.check(size, what)
@@ -62,7 +68,7 @@ def read_regular(path: str | Path, what: str, limit: Limit) -> bytes:
 
 
 def beside(folder: Path, name: str, what: str) -> Path:
-    """The file ``name`` that a file in ``folder`` asks for: inside that folder, and no link on the way to it.
+    """Return the file ``name`` that a file in ``folder`` asks for: inside that folder, and no link on the way.
 
     One rule for a layer's weights and for a model's external data: who opens a file of a stranger's reads nothing
     but what came with it. `InputError`: the name leads elsewhere.

@@ -57,10 +57,10 @@ class Requantization:
 
     @property
     def factor_bits(self) -> int:
-        """Of a signed factor."""
+        """Bits of a signed factor."""
         return max(max(f, -f - 1).bit_length() for f in (*self.factors, *self.below)) + 1
 
     @property
     def bias_bits(self) -> int:
-        """Of a signed bias."""
+        """Bits of a signed bias."""
         return max(max(b, -b - 1).bit_length() for b in self.bias) + 1

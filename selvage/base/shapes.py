@@ -13,12 +13,14 @@ SHAPES = Path(__file__).parents[1] / "shapes"
 
 
 def ready_networks() -> list[str]:
-    """Names of the tables in ``shapes/``."""
+    """Return the names of the tables in ``shapes/``."""
     return sorted(path.stem for path in SHAPES.glob("*.csv"))
 
 
 def load_network(name: str) -> list[Layer]:
-    """Layers of the network ``name``, in order. A line that begins with # names the source.
+    """Return the layers of the network ``name``, in order.
+
+    A line that begins with # names the source.
 
     Columns: name, op, channels, outputs, height, width (of the input), kernel, stride, pad,
     output_padding, groups; square kernels, the same pad on all sides. `InputError`: no such table.
@@ -37,4 +39,4 @@ def _layer(row: dict[str, str]) -> Layer:
     numbers = {key: int(value) for key, value in row.items() if key not in ("name", "op")}
     pairs = {key: (numbers.pop(key),) * 2 for key in ("kernel", "stride", "output_padding")}
     pads = (numbers.pop("pad"),) * 4
-    return Layer(name=row["name"], op=row["op"], pads=pads, **pairs, **numbers)
+    return Layer.model_validate({"name": row["name"], "op": row["op"], "pads": pads, **pairs, **numbers})

@@ -11,7 +11,7 @@ UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def visible(text: str) -> str:
-    """``text`` with every control character, line ends too, as an escape such as ``\\x1b``."""
+    r"""Return ``text`` with every control character, line ends too, as an escape such as ``\x1b``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -21,8 +21,11 @@ def visible(text: str) -> str:
 
 
 def value(content: object) -> str:
-    """``repr`` of what a file holds, shortened. An integer that is too long is told by its bits, a container by its
-    kind, for their text can be as long as the file, or as deep as it is nested."""
+    """Return ``repr`` of what a file holds, shortened.
+
+    An integer that is too long is told by its bits, a container by its kind, for their text can be as long as the file,
+    or as deep as it is nested.
+    """
     if isinstance(content, list | tuple | dict):
         items = content if isinstance(content, list | tuple) else ()
         if (
@@ -30,7 +33,7 @@ def value(content: object) -> str:
             and len(items) <= 8
             and all(isinstance(item, str | int | float | None) for item in items)
         ):
-            return shortened(f"[{', '.join(map(value, items))}]" if isinstance(content, list) else _tuple(items))
+            return shortened(f"[{', '.join(map(value, items))}]" if isinstance(content, list) else _tuple(tuple(items)))
         return f"a {'table' if isinstance(content, dict) else 'list'} of {len(content):,}"
     if isinstance(content, int) and content.bit_length() > WIDEST:
         return f"an integer of {content.bit_length():,} bits"
@@ -42,10 +45,10 @@ def _tuple(items: tuple) -> str:
 
 
 def shortened(text: str) -> str:
-    """``text``, its middle left out when it is long."""
+    """Return ``text``, its middle left out when it is long."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
 
 
 def number(count: int) -> str:
-    """A count as a person reads it."""
+    """Return a count as a person reads it."""
     return f"{count:,}" if count.bit_length() <= WIDEST else f"2**{count.bit_length() - 1} and more"

@@ -27,11 +27,11 @@ def held(lock: Path, *, wait: bool = True) -> Iterator[None]:
 
     Its folder is made. `TimeoutError`: another holds it, and ``wait`` is off. `OSError`: it cannot be made.
     """
-    own = FileLock(lock, timeout=-1 if wait else 0)
+    held_lock = FileLock(lock, timeout=-1 if wait else 0)
     for last in (False,) * 99 + (True,):
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            own.acquire()
+            held_lock.acquire()
             break
         except FileNotFoundError:  # whoever left the folder last has just removed it
             if last:
@@ -41,24 +41,26 @@ def held(lock: Path, *, wait: bool = True) -> Iterator[None]:
     finally:
         # Those who wait for the file see that it is gone and make another.
         lock.unlink(missing_ok=True)
-        own.release()
+        held_lock.release()
 
 
 @contextlib.contextmanager
 def working(place: Path, name: str = "", *, what: str = "folder", keep: bool = False) -> Iterator[Path]:
-    """A new and empty folder in ``place``, gone at the end unless it has been renamed; ``name`` is for one at a time.
+    """Yield a new and empty folder in ``place``, gone at the end unless it has been renamed.
+
+    ``name`` is for one at a time.
 
     With ``keep``, a folder whose work raises an exception stays, for its logs. Folders in ``place`` whose processes
     were killed are removed first. `InputError`, which calls the place ``what``: it cannot be written, be it before the
     work or, when that failed, after it.
     """
-    own = place / f"{name or secrets.token_hex(4)}.lock"
-    folder = own.with_suffix("")
+    lock = place / f"{name or secrets.token_hex(4)}.lock"
+    folder = lock.with_suffix("")
     with contextlib.ExitStack() as stack:
         try:
             _sweep(place)
             stack.callback(_remove_empty, place)
-            stack.enter_context(held(own))
+            stack.enter_context(held(lock))
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
         except OSError as error:
@@ -82,7 +84,7 @@ def working(place: Path, name: str = "", *, what: str = "folder", keep: bool = F
 
 
 def obstacle(folder: Path) -> str:
-    """Why nothing can be written to ``folder``; empty where it can."""
+    """Return why nothing can be written to ``folder``; empty where it can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(ROOM))
@@ -120,7 +122,7 @@ def _check_own(place: Path) -> None:
 
 @contextlib.contextmanager
 def temporary() -> Iterator[None]:
-    """Temporary files of this process, its libraries and the tools that it calls in one folder, which goes with them.
+    """Keep temporary files of this process, its libraries and its tools in one folder, which goes with them.
 
     Where none can be made, or somebody else has made it, they are where they always are.
     """
@@ -142,7 +144,7 @@ def temporary() -> Iterator[None]:
 
 @contextlib.contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable, for the processes that are started meanwhile."""
+    """Set an environment variable for the processes that are started meanwhile."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -155,8 +157,10 @@ def variable(name: str, value: str) -> Iterator[None]:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is written before it is renamed to ``path``: the same name each time, so that the next run takes
-    away what a killed one left."""
+    """Return where a file is written before it is renamed to ``path``.
+
+    The name is the same each time, so that the next run takes away what a killed one left.
+    """
     return path.with_name(f".{path.name}.part")
 
 

@@ -26,28 +26,28 @@ class CollectPlan:
 
     @property
     def words(self) -> int:
-        """Of one step."""
+        """Words of one step."""
         return len(self.sources[0])
 
 
 @dataclass(frozen=True, eq=False)
 class Leaving:
-    """The beats of all tiles of a placement."""
+    """The beats that leave all tiles of a placement."""
 
     placement: Placement
 
     @cached_property
     def beats(self) -> list[Integers]:
-        """By tile (beats, values of a beat): the output id of each value, -1 where there is none."""
+        """The output id of each value by tile, (beats, values of a beat), -1 where there is none."""
         placement, found, known = self.placement, [], {}
         for tile in placement.tiles:
             first = int(tile.arrays[0].blocks[0].outputs[0])
             kind = placement.likeness(tile)
             if kind not in known:
                 ids = leaving_outputs(placement, tile, drain_plan(placement, tile))
-                known[kind] = first, np.array([[-1 if o is None else o for o in own] for own in ids])
-            other, own = known[kind]
-            found.append(np.where(own < 0, -1, own + first - other))
+                known[kind] = first, np.array([[-1 if o is None else o for o in beat] for beat in ids])
+            other, outputs = known[kind]
+            found.append(np.where(outputs < 0, -1, outputs + first - other))
         return found
 
     @cached_property
@@ -76,12 +76,14 @@ class Leaving:
         return min(WIDEST, self.lanes)
 
     def words(self, lanes: int) -> int:
-        """Of a step, with so many channels each."""
+        """Return the words of a step, with ``lanes`` channels each."""
         return len(self.order) // lanes
 
     def places(self, lanes: int) -> list[Integers] | None:
-        """By tile, of each word of a step the place of its first value among those of all beats, -1 where the tile
-        does not have it. None: some tile does not have so many channels side by side."""
+        """Return by tile, for each word of a step, the place of its first value among those of all beats.
+
+        It is -1 where the tile does not have the word. None: some tile does not have so many channels side by side.
+        """
         if self.placement.layer.outputs % lanes or lanes & lanes - 1:
             return None
         words, found = self.order.reshape(-1, lanes), []
@@ -89,9 +91,9 @@ class Leaving:
             at = np.full(len(self.placement.sweep.phases) * self.placement.layer.outputs, -1)
             places = np.arange(beats.size)[beats.ravel() >= 0]
             at[beats.ravel()[places]] = places
-            own = at[words]
-            first = own[:, :1]
-            if (own != np.where(first < 0, -1, first + np.arange(lanes))).any():
+            ids = at[words]
+            first = ids[:, :1]
+            if (ids != np.where(first < 0, -1, first + np.arange(lanes))).any():
                 return None
             if ((first % beats.shape[1] % lanes != 0) & (first >= 0)).any():
                 return None
@@ -99,17 +101,17 @@ class Leaving:
         return found
 
     def plan(self, lanes: int) -> CollectPlan | None:
-        """With so many channels a word; None where some tile does not have them side by side."""
+        """Return the plan with ``lanes`` channels a word; None where some tile lacks them side by side."""
         if (places := self.places(lanes)) is None:
             return None
         sources = []
         for beats, first in zip(self.beats, places, strict=True):
             beat, value = np.divmod(first, beats.shape[1])
             pairs = zip(first.tolist(), beat.tolist(), (value // lanes).tolist(), strict=True)
-            sources.append(tuple(None if place < 0 else (own, group) for place, own, group in pairs))
+            sources.append(tuple(None if place < 0 else (beat, group) for place, beat, group in pairs))
         return CollectPlan(lanes, tuple(sources), *self.shape)
 
     @property
     def shape(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Beats of a step by tile, and values of each."""
-        return tuple(len(own) for own in self.beats), tuple(own.shape[1] for own in self.beats)
+        return tuple(len(beats) for beats in self.beats), tuple(beats.shape[1] for beats in self.beats)

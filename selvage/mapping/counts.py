@@ -18,6 +18,7 @@ class StaticCounts:
 
     @classmethod
     def of(cls, placement: Placement) -> "StaticCounts":
+        """Count what one read of every OU of ``placement`` takes."""
         chip = placement.chip
         reads = conversions = driven = cells = 0
         for tile in placement.tiles:
@@ -34,13 +35,13 @@ class StaticCounts:
 
 
 def table_bits(layer: Layer) -> tuple[int, int]:
-    """Of a kernel's output id; of a pattern block's mask, channel and number of kernels."""
+    """Return the bits of a kernel's output id, and of a pattern block's mask, channel and number of kernels."""
     channel, output = (max(1, (count - 1).bit_length()) for count in (layer.channels, layer.outputs))
     return output, layer.kernel[0] * layer.kernel[1] + channel + output + 1
 
 
 def positive_blocks(placement: Placement) -> Iterator[Block]:
-    """Blocks of the arrays of polarity +1, which those of polarity -1 share their tables with."""
+    """Yield the blocks of the arrays of polarity +1, which those of polarity -1 share their tables with."""
     for tile in placement.tiles:
         for array in tile.arrays:
             if array.polarity > 0:

@@ -46,7 +46,7 @@ def dense_kinds(
     fold: int = 1,
     dynamic: bool = False,
 ) -> tuple[Placement, list[int]]:
-    """The tiles of `place_dense` that differ in more than which channels of the output they hold, empty cells.
+    """Return the tiles of `place_dense` that differ in more than which output channels they hold, without cells.
 
     For counting without weights: a `Placement` with one tile of each kind, and of every tile of the whole, in order,
     which of them it is. Tiles of a kind have the same structure, window and rows, so the same reads and cycles.
@@ -66,7 +66,7 @@ def _placed(
     *,
     alike: bool,
 ) -> tuple[Placement, list[int]]:
-    """The placement; with ``alike`` one tile for all that are alike. Beside it which of them each of the tiles is."""
+    """Return the placement, and which of its tiles each tile is; with ``alike`` one tile for all equal ones."""
     schedule = choose(layer, schedule)
     sweep = sweep_of(layer, schedule)
     _check_fold(fold, schedule, len(sweep.phases), chip)
@@ -96,7 +96,7 @@ def _placed(
 
 
 def _likeness(part: _Part, outputs: int) -> tuple:
-    """What the tiles of a part have of its output ids: phases, and which channels are the same or follow."""
+    """Return what the tiles of a part have of its output ids: phases, and which channels are equal or follow."""
     ids = np.concatenate([rows.outputs[columns] for rows, columns in part])
     rank = np.unique(ids % outputs, return_inverse=True)[1]
     return tuple(len(columns) for _, columns in part), (ids // outputs).tobytes(), rank.tobytes()
@@ -112,19 +112,19 @@ def _check_fold(fold: int, schedule: str, phases: int, chip: Chip) -> None:
 
 
 def _fits_one_array(layer: Layer, taps: list[Tap], schedule: str, chip: Chip) -> bool:
-    """Whether all rows and columns of one group fit an array, so that groups can share it."""
+    """Return whether all rows and columns of one group fit an array, so that groups can share it."""
     rows = (1 if schedule == "padding-free" else len(taps)) * (layer.channels // layer.groups)
     columns = (len(taps) if schedule == "padding-free" else 1) * (layer.outputs // layer.groups)
     return rows <= chip.rows and columns <= chip.columns // chip.slices
 
 
 def _chunks(rows: RowSet, chip: Chip, fold: int) -> int:
-    """Arrays that the rows need, one above the other."""
+    """Return the arrays that the rows need, one above the other."""
     return -(-rows.rows // (chip.rows // fold))
 
 
 def _column_parts(rows: list[RowSet], chip: Chip, overlap: int) -> Iterator[_Part]:
-    """The columns that the same tiles hold: as many blocks as fit beside all rows, at least one.
+    """Return the columns that the same tiles hold: as many blocks as fit beside all rows, at least one.
 
     ``overlap`` is the number of taps whose columns stand side by side (padding-free), or 0.
     """
@@ -142,7 +142,7 @@ def _column_parts(rows: list[RowSet], chip: Chip, overlap: int) -> Iterator[_Par
 
 
 def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator[_Part]:
-    """Padding-free: ``each`` blocks of at most ``width`` columns; a block holds channels with all taps.
+    """Return ``each`` blocks of at most ``width`` columns for padding-free: a block's channels have all taps.
 
     Where a block cannot hold all taps of a channel, a channel takes several blocks. Columns stay in
     order of taps.
@@ -150,7 +150,7 @@ def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator
     channels = len(rows.outputs) // taps
     index = np.arange(len(rows.outputs)).reshape(taps, channels)
     many = max(1, width // taps)
-    blocks = [index[:, own].ravel() for own in split_even(channels, -(-channels // many))]
+    blocks = [index[:, part].ravel() for part in split_even(channels, -(-channels // many))]
     if taps > width:
         blocks = [part for block in blocks for part in np.array_split(block, -(-taps // width))]
     for first in range(0, len(blocks), each):
@@ -158,7 +158,7 @@ def _parts_by_output(rows: RowSet, taps: int, each: int, width: int) -> Iterator
 
 
 def _pieces(part: list[RowSet], chip: Chip, fold: int, offset: int) -> list[Piece]:
-    """Rows cut to the height of an array, columns to its width, both evenly."""
+    """Return rows cut to the height of an array and columns to its width, both evenly."""
     pieces, signs = [], (1, -1)[: chip.polarities]
     for order, rows in enumerate(part):
         n = len(rows.outputs)
@@ -168,22 +168,22 @@ def _pieces(part: list[RowSet], chip: Chip, fold: int, offset: int) -> list[Piec
         matrix = narrow.reshape(-1, n)[by_word]
         width = chip.columns // chip.slices
         for column, chosen in enumerate(split_even(n, -(-n // width))):
-            for chunk, own in enumerate(split_even(rows.rows, _chunks(rows, chip, fold))):
-                word = (int(channel[own[0]]) - rows.first) // chip.lanes
+            for chunk, in_chunk in enumerate(split_even(rows.rows, _chunks(rows, chip, fold))):
+                word = (int(channel[in_chunk[0]]) - rows.first) // chip.lanes
                 pieces.append(
                     Piece(
                         shelf=(rows.first, word, column, order // fold, chunk),
-                        offsets=offsets[own],
-                        channels=channel[own],
+                        offsets=offsets[in_chunk],
+                        channels=channel[in_chunk],
                         outputs=rows.outputs[chosen],
-                        cells={sign: DenseCells(matrix, own, chosen, sign, offset, chip) for sign in signs},
+                        cells={sign: DenseCells(matrix, in_chunk, chosen, sign, offset, chip) for sign in signs},
                     )
                 )
     return pieces
 
 
 def dense_crossbars(layer: Layer, chip: Chip, *, bits: int, cell_bits: int = 1, polarities: int = 2) -> int:
-    """Arrays of ``chip``'s size that a layer with weights of ``bits`` takes when all of them are stored.
+    """Return how many arrays of ``chip`` a layer takes when all its weights, of ``bits``, are stored.
 
     ``polarities * ceil(C*K*K / rows) * ceil(M * slices / columns)``; groups whose rows fit an array
     share one along its diagonal. What is compared with, in any precision: `place_dense` makes the
@@ -201,5 +201,6 @@ class Dense(Scheme):
     name, order, every_schedule = "dense", 0, True
 
     def place(self, request: Request) -> tuple[Placement, Integers]:
+        """Return the dense placement, and the weights as they are."""
         keys = {"input_format": request.input_format, "schedule": request.schedule, "dynamic": request.dynamic}
         return place_dense(request.layer, request.weights, request.chip, **keys), request.weights

@@ -39,6 +39,8 @@ class DrainBeat:
 
 @dataclass(frozen=True)
 class Bank:
+    """Arrays that share an adder tree (a reduction group), and the beats of their readout."""
+
     arrays: tuple[int, ...]
     beats: tuple[DrainBeat, ...]
 
@@ -72,24 +74,27 @@ class _Segment:
 
 
 def weights_per_beat(placement: Placement, tile: Tile) -> int:
-    """Weights that one beat of a bank yields: several only where slots hold whole ones, and where the
-    outputs need not go one by one to different pixels (overlap)."""
+    """Return how many weights one beat of a bank yields.
+
+    There are several only where slots hold whole ones, and where the outputs need not go one by one to different pixels
+    (overlap).
+    """
     many, rest = divmod(placement.chip.ou_cols, tile.slices)
     return many if rest == 0 and not placement.sweep.overlap and not tile.scattered else 1
 
 
 def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
-    """Slots, banks and beats of a tile."""
+    """Return slots, banks and beats of a tile's readout."""
     if tile.scattered:
         return _scattered_plan(placement, tile)
     slots, counts = [], []
     segments: dict[tuple[int, ...], _Segment] = {}
     for index, array in enumerate(tile.readers):
-        own, count = _slots(array, placement)
+        firsts, count = _slots(array, placement)
         per_band = {slot_key(block): band_groups(array, block, placement.chip) for block in array.blocks}
-        slots.append(tuple(own[slot_key(block)] for block in array.blocks))
+        slots.append(tuple(firsts[slot_key(block)] for block in array.blocks))
         counts.append(count)
-        for key, first in own.items():
+        for key, first in firsts.items():
             segment = segments.setdefault(key[1], _Segment(key[1], {}))
             bands = [(significance, first + band * per_band[key]) for band, significance in enumerate(key[2])]
             segment.slots.setdefault(index, []).extend(bands)
@@ -99,7 +104,7 @@ def drain_plan(placement: Placement, tile: Tile) -> DrainPlan:
 
 
 def _scattered_plan(placement: Placement, tile: Tile) -> DrainPlan:
-    """Every output is a segment of its own; each lane of an array adds to any of them."""
+    """Return the plan of a scattered tile: each lane of an array adds to any output, a segment of its own."""
     segments: dict[int, _Segment] = {}
     slots, counts, addresses = [], [], []
     for index, array in enumerate(tile.readers):
@@ -121,12 +126,12 @@ def _scattered_plan(placement: Placement, tile: Tile) -> DrainPlan:
 
 
 def drain_cycles(placement: Placement, tile: Tile) -> int:
-    """``drain_plan(placement, tile).length``."""
+    """Return ``drain_plan(placement, tile).length``."""
     return drain_shape(placement, tile)[0]
 
 
 def drain_shape(placement: Placement, tile: Tile) -> tuple[int, int]:
-    """Cycles of a drain, and most arrays that share a bank; of a scattered tile without the plan."""
+    """Return the cycles of a drain, and the most arrays that share a bank; of a scattered tile without the plan."""
     if not tile.scattered:
         plan = drain_plan(placement, tile)
         return plan.length, max(len(bank.arrays) for bank in plan.banks)
@@ -148,9 +153,9 @@ def drain_shape(placement: Placement, tile: Tile) -> tuple[int, int]:
 
 
 def lanes_used(placement: Placement, tile: Tile, plan: DrainPlan) -> tuple[tuple[int, ...], ...]:
-    """Of each reader, by the slot or position that a read names: lanes that hold the block's columns."""
+    """Return for each reader how many lanes hold columns of a block, by the slot or position that a read names."""
     if plan.addresses:
-        return tuple(tuple(sum(slot is not None for slot in own) for own in table) for table in plan.addresses)
+        return tuple(tuple(sum(slot is not None for slot in lanes) for lanes in table) for table in plan.addresses)
     found, chip = [], placement.chip
     for array, slots, count in zip(tile.readers, plan.slots, plan.counts, strict=True):
         lanes = [0] * count
@@ -163,7 +168,7 @@ def lanes_used(placement: Placement, tile: Tile, plan: DrainPlan) -> tuple[tuple
 
 
 def _lanes(array: Array, block: Block, local: dict[tuple[int, int], int], chip: Chip) -> list[tuple[int | None, ...]]:
-    """Addresses of a block's positions."""
+    """Return the addresses of a block's positions."""
     start, columns = block.column % chip.ou_cols, len(block.outputs) * array.slices
     slots = [local[block.significances[0], int(output)] for output in block.outputs]
     lanes: list[int | None] = [None] * start + [slots[k // array.slices] for k in range(columns)]
@@ -172,12 +177,12 @@ def _lanes(array: Array, block: Block, local: dict[tuple[int, int], int], chip: 
 
 
 def slot_key(block: Block) -> SlotKey:
-    """Blocks of an array with the same key add in the same slots."""
+    """Return a key: blocks of an array with equal keys add in the same slots."""
     return block.column, tuple(block.outputs.tolist()), block.significances
 
 
 def _slots(array: Array, placement: Placement) -> tuple[dict[SlotKey, int], int]:
-    """First slot of each key of an array, and the number of its slots."""
+    """Return the first slot of each key of an array, and the number of its slots."""
     slots: dict[SlotKey, int] = {}
     used = 0
     for block in array.blocks:
@@ -188,7 +193,7 @@ def _slots(array: Array, placement: Placement) -> tuple[dict[SlotKey, int], int]
 
 
 def _connected(segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]]:
-    """Segments that share an array must share a bank: an array is read at one slot a cycle."""
+    """Return segments joined to banks: those that share an array, which is read at one slot a cycle."""
     groups: list[tuple[set[int], list[_Segment]]] = []
     for segment in segments.values():
         arrays, members = set(segment.slots), [segment]
@@ -204,7 +209,7 @@ def _connected(segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]
 
 
 def _overlap_groups(placement: Placement, segments: dict[tuple[int, ...], _Segment]) -> list[list[_Segment]]:
-    """Banks that feed the same pixels in the same order, for one overlap buffer; else a single bank.
+    """Return banks that feed the same pixels in the same order, for one overlap buffer; else a single bank.
 
     Positions of the output block that no tap feeds are appended: they have to leave all the same.
     """
@@ -236,10 +241,10 @@ def _bank(segments: list[_Segment], placement: Placement, tile: Tile) -> Bank:
 
 
 def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement, tile: Tile) -> list[DrainBeat]:
-    """No beat crosses a slot. Of several bands of an array the more significant come first."""
+    """Return the beats of segments; none crosses a slot, and more significant bands of an array come first."""
     chip, slices = placement.chip, tile.slices
-    rounds = max((len(own) for own in segment.slots.values()), default=1)
-    sources = {array: sorted(own, reverse=True) for array, own in segment.slots.items()}
+    rounds = max((len(slots) for slots in segment.slots.values()), default=1)
+    sources = {array: sorted(bands, reverse=True) for array, bands in segment.slots.items()}
     beats, weight = [], 0
     while weight < len(segment.outputs):
         column = weight * slices
@@ -274,7 +279,7 @@ def _beats(segment: _Segment, arrays: tuple[int, ...], placement: Placement, til
 
 
 def beat_outputs(placement: Placement, tile: Tile, plan: DrainPlan) -> list[list[int | None]]:
-    """Per beat that leaves the tile: the output id of each value, bank by bank, None where it is empty.
+    """Return for each beat that leaves the tile the output id of each value, bank by bank, None where it is empty.
 
     Beats in which no bank completes a weight do not leave.
     """
@@ -291,13 +296,15 @@ def beat_outputs(placement: Placement, tile: Tile, plan: DrainPlan) -> list[list
 
 
 def leaving_outputs(placement: Placement, tile: Tile, plan: DrainPlan) -> list[list[int | None]]:
-    """`beat_outputs` of a step; with overlap of an output block, whose beats leave once its sums are whole."""
+    """Return `beat_outputs` of a step, or with overlap of an output block, whose beats leave when sums are whole."""
     beats, sweep = beat_outputs(placement, tile, plan), placement.sweep
     if not sweep.overlap:
         return beats
 
     def final(ids: list[int | None]) -> bool:
-        y, x = sweep.phases[ids[0] // placement.layer.outputs]
+        first = ids[0]
+        assert first is not None, "with overlap every beat that leaves has a first output"
+        y, x = sweep.phases[first // placement.layer.outputs]
         return y < sweep.block[0] and x < sweep.block[1]
 
     return [ids for ids in beats if final(ids)]

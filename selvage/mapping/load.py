@@ -46,7 +46,7 @@ class LoadPlan:
 
 
 def load_plan(placement: Placement, tile: Tile) -> LoadPlan:
-    """The shortest plan that reads every needed word once; it gathers where that is `SHORTER`."""
+    """Return the shortest plan that reads every needed word once; it gathers where that is `SHORTER`."""
     turning = _plan(placement, tile, gather=False)
     if len(turning.reads) < SHORTER * len(set(turning.reads)):  # gathering reads each word once at least
         return turning
@@ -55,7 +55,7 @@ def load_plan(placement: Placement, tile: Tile) -> LoadPlan:
 
 
 def load_cycles(placement: Placement, tile: Tile) -> int:
-    """``len(load_plan(placement, tile).reads)``, without the moves."""
+    """Return ``len(load_plan(placement, tile).reads)``, without the moves."""
     lanes, words = words_of(tile, placement)
     turning, gathering = (np.zeros(len(tile.offsets) * words, np.int64) for _ in range(2))
     distinct = {tuple((block.row, block.window.tobytes()) for block in array.blocks): array for array in tile.readers}
@@ -70,7 +70,7 @@ def load_cycles(placement: Placement, tile: Tile) -> int:
 
 
 def words_of(tile: Tile, placement: Placement) -> tuple[int, int]:
-    """Activations of a word, and words of a pixel: as few as hold the tile's channels, and no wider than need be."""
+    """Return activations of a word, and words of a pixel: as few as hold the tile's channels, no wider than need be."""
     words = -(-tile.channels // placement.chip.lanes)
     return -(-tile.channels // words), words
 
@@ -87,18 +87,18 @@ def _plan(placement: Placement, tile: Tile, *, gather: bool) -> LoadPlan:
     reads: list[tuple[int, int]] = []
     moves: list[list[LoadMove | None]] = [[] for _ in per_array]
     for word in sorted(set().union(*distinct.values())):
-        cycles = max(len(own.get(word, ())) for own in distinct.values())
+        cycles = max(len(waiting.get(word, ())) for waiting in distinct.values())
         reads += [word] * cycles
-        for target, own in zip(moves, per_array, strict=True):
-            chosen = own.get(word, [])
+        for target, waiting in zip(moves, per_array, strict=True):
+            chosen = waiting.get(word, [])
             target += [*chosen, *[None] * (cycles - len(chosen))]
-    return LoadPlan(lanes, words, tuple(reads), tuple(tuple(own) for own in moves), gather)
+    return LoadPlan(lanes, words, tuple(reads), tuple(tuple(reader) for reader in moves), gather)
 
 
 def _moves(
     array: Array, channels: int, lanes: int, group_rows: int, *, gather: bool
 ) -> dict[tuple[int, int], list[LoadMove]]:
-    """Per (pixel, word): the moves that bring it to the array's rows."""
+    """Return for each (pixel, word) the moves that bring it to the array's rows."""
     table = _table(array, channels, lanes, group_rows)
     if gather:
         table[:, 3] = 0
@@ -106,15 +106,15 @@ def _moves(
     for *key, place, lane in table.tolist():
         rows.setdefault(tuple(key), {})[place] = lane
     moves: dict[tuple[int, int], list[LoadMove]] = {}
-    for (pixel, word, index, rotation), own in sorted(rows.items(), key=lambda item: item[0]):
-        mask = sum(1 << place for place in own)
-        chosen = tuple(own.get(place, 0) for place in range(group_rows)) if gather else ()
+    for (pixel, word, index, rotation), placed in sorted(rows.items(), key=lambda item: item[0]):
+        mask = sum(1 << place for place in placed)
+        chosen = tuple(placed.get(place, 0) for place in range(group_rows)) if gather else ()
         moves.setdefault((pixel, word), []).append(LoadMove(index, rotation, mask, chosen))
     return moves
 
 
 def _table(array: Array, channels: int, lanes: int, group_rows: int) -> NDArray[np.int64]:
-    """Of each row: pixel, word, row group of the array, rotation, place in the group, lane."""
+    """Return for each row: pixel, word, row group of the array, rotation, place in the group, lane."""
     table, group = [], 0
     for block in array.blocks:
         row = np.arange(block.rows)

@@ -13,7 +13,7 @@ from selvage.mapping.placement import Array, Block, Integers, Tile
 
 @lru_cache
 def split_even(count: int, parts: int) -> tuple[NDArray[np.int64], ...]:
-    """``range(count)`` in ``parts`` runs that differ by at most one: the busiest array has least to do."""
+    """Return ``range(count)`` in ``parts`` runs that differ by at most one: the busiest array has least to do."""
     return tuple(np.array_split(np.arange(count), parts))
 
 
@@ -31,10 +31,12 @@ class Piece:
 
     @property
     def rows(self) -> int:
+        """Rows of the block."""
         return len(self.offsets)
 
     @property
     def columns(self) -> int:
+        """Columns of the block."""
         return next(iter(self.cells.values())).shape[1]
 
 
@@ -47,15 +49,17 @@ class LogicalArray:
     slices: int = 1
 
     def put(self, piece: Piece, row: int, column: int) -> None:
+        """Place a piece with its first row and column at ``row`` and ``column``."""
         self.pieces.append(piece)
         self.corners.append((row, column))
 
     @property
     def polarities(self) -> list[int]:
+        """Polarities of the pieces, +1 first."""
         return sorted({polarity for piece in self.pieces for polarity in piece.cells}, reverse=True)
 
     def bind(self, pixels: list[Integers], first: int, channels: int, chip: Chip) -> list[Array]:
-        """The arrays of each polarity, their rows bound to a tile's window; ``pixels`` of each piece's rows."""
+        """Return the array of each polarity, its rows bound to a tile's window; ``pixels`` are of each piece's rows."""
         blocks = []
         for piece, pixel, (row, column) in zip(self.pieces, pixels, self.corners, strict=True):
             shifts = np.zeros(piece.rows, np.int64) if piece.shifts is None else piece.shifts
@@ -64,13 +68,13 @@ class LogicalArray:
         return [self._array(polarity, blocks, chip) for polarity in self.polarities]
 
     def _array(self, polarity: int, blocks: list[Block], chip: Chip) -> Array:
-        own = [(piece, block) for piece, block in zip(self.pieces, blocks, strict=True) if polarity in piece.cells]
-        stored = tuple(piece.cells[polarity] for piece, _ in own)
-        return Array(tuple(block for _, block in own), polarity, stored, (chip.rows, chip.columns), self.slices)
+        held = [(piece, block) for piece, block in zip(self.pieces, blocks, strict=True) if polarity in piece.cells]
+        stored = tuple(piece.cells[polarity] for piece, _ in held)
+        return Array(tuple(block for _, block in held), polarity, stored, (chip.rows, chip.columns), self.slices)
 
 
 def check_signs_apart(mapping: str, chip: Chip, schedule: str, *, why: str = "") -> None:
-    """`InputError` where a mapping that leaves zero cells out cannot be: offset encoding, padding-free."""
+    """Raise `InputError` where zero cells cannot be left out: with offset encoding, or padding-free."""
     if chip.encoding != "differential":
         raise InputError(
             f"mapping {mapping} needs encoding = 'differential', and chip {chip.name} has {chip.encoding!r}{why}"
@@ -80,7 +84,7 @@ def check_signs_apart(mapping: str, chip: Chip, schedule: str, *, why: str = "")
 
 
 def weight_offset(weights: Integers, chip: Chip) -> int:
-    """What is added to every weight of a layer before it is stored: 0 unless the encoding is offset.
+    """Return what is added to every weight of a layer before it is stored: 0 unless the encoding is offset.
 
     ``2**(weight_bits - 1)`` where that serves, else what brings the smallest weight to 0. Raises
     `InputError` when largest less smallest weight needs more than ``weight_bits``, or a weight does
@@ -104,14 +108,14 @@ def weight_offset(weights: Integers, chip: Chip) -> int:
 
 
 def stored_weights(weights: Integers, chip: Chip, offset: int) -> dict[int, Integers]:
-    """By polarity what the array stores: magnitudes (P, N), or one offset value."""
+    """Return by polarity what the array stores: magnitudes (P, N), or one offset value."""
     if chip.polarities == 2:
         return {1: np.maximum(weights, 0), -1: np.maximum(-weights, 0)}
     return {1: weights + offset}
 
 
 def slices_of(values: Integers, chip: Chip) -> NDArray[np.uint8]:
-    """(rows, n) values not below 0 as (rows, n * slices) cells, least significant slice first."""
+    """Return cells (rows, n * slices) of values (rows, n) not below 0, least significant slice first."""
     shifts = np.arange(chip.slices) * chip.cell_bits
     digits = (values[:, :, None] >> shifts) & (2**chip.cell_bits - 1)
     return digits.reshape(values.shape[0], -1).astype(np.uint8)
@@ -130,11 +134,12 @@ class DenseCells:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
         return len(self.rows), len(self.columns) * self.chip.slices
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
-        own = self.matrix[np.ix_(self.rows, self.columns)].astype(np.int64)
-        stored = stored_weights(own, self.chip, self.offset)[self.polarity]
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
+        weights = self.matrix[np.ix_(self.rows, self.columns)].astype(np.int64)
+        stored = stored_weights(weights, self.chip, self.offset)[self.polarity]
         return slices_of(stored, self.chip).astype(dtype or np.uint8)
 
 
@@ -163,7 +168,7 @@ def pack_arrays(pieces: list[Piece], chip: Chip, *, share: bool) -> list[Logical
 
 
 def cut_tiles(groups: list[list[LogicalArray]], chip: Chip) -> list[Tile]:
-    """Arrays in order, as many to a tile as it holds, their rows bound to the tile's window.
+    """Return tiles of arrays in order, as many as a tile holds, their rows bound to the tile's window.
 
     A group stays together where a tile can hold it; a logical array always does. Arrays of a tile have
     the same ``slices``.
@@ -179,7 +184,7 @@ def cut_tiles(groups: list[list[LogicalArray]], chip: Chip) -> list[Tile]:
                 room = chip.arrays_per_tile
             tiles[-1].append(array)
             room -= len(array.polarities)
-    return [_tile(own, chip) for own in tiles]
+    return [_tile(arrays, chip) for arrays in tiles]
 
 
 def _tile(arrays: list[LogicalArray], chip: Chip) -> Tile:

@@ -46,7 +46,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class PatternCounts:
-    """Of one layer, for one step and one input plane, one polarity where nothing else is said."""
+    """Counts of one layer, for one step and one input plane, of one polarity where nothing else is said."""
 
     reads: int
     conversions: int
@@ -59,19 +59,22 @@ class PatternCounts:
     def of(
         cls, layer: Layer, blocks: list[PatternBlock], places: list[Placed], slices: int, chip: Chip
     ) -> "PatternCounts":
-        """From an actual placement of ``blocks``."""
+        """Return the counts of an actual placement of ``blocks``."""
         reads = conversions = cells = driven = 0
         for place in places:
             columns, height = len(place.columns) * slices, len(place.block.taps)
-            own = -(-columns // chip.ou_cols) * -(-height // chip.ou_rows)
-            reads, conversions = reads + own, conversions + columns * -(-height // chip.ou_rows)
+            units = -(-columns // chip.ou_cols) * -(-height // chip.ou_rows)
+            reads, conversions = reads + units, conversions + columns * -(-height // chip.ou_rows)
             cells, driven = cells + columns * height, driven + -(-columns // chip.ou_cols) * height
         arrays = 1 + max((place.array for place in places), default=-1)
         return cls(reads, conversions, cells, driven, arrays, index_bits(layer, blocks))
 
 
 def index_bits(layer: Layer, blocks: list[PatternBlock]) -> int:
-    """Storage of the tables: an output id for each kernel; mask, channel and number of kernels for each block."""
+    """Return the bits of the tables.
+
+    They are an output id for each kernel; mask, channel and number of kernels for each block.
+    """
     output, each = table_bits(layer)
     return sum(len(block.columns) * output + each for block in blocks)
 
@@ -103,7 +106,7 @@ def place_pattern(
 
 
 def check_pattern(chip: Chip, schedule: str, *, slices: int) -> None:
-    """`InputError` when patterns cannot be mapped so: ``slices`` cells of a weight side by side."""
+    """Raise `InputError` when patterns cannot be mapped with ``slices`` cells of a weight side by side."""
     check_signs_apart("pattern", chip, schedule)
     if chip.ou_cols % slices:
         raise InputError(
@@ -119,12 +122,15 @@ def _piece(rows: RowSet, place: Placed, chip: Chip) -> Piece:
         offsets=np.array(rows.taps)[block.taps],
         channels=np.full(len(block.taps), rows.first + block.channel),
         outputs=rows.outputs[place.columns],
-        cells={sign: slices_of(own, chip) for sign, own in stored_weights(values, chip, 0).items()},
+        cells={sign: slices_of(magnitudes, chip) for sign, magnitudes in stored_weights(values, chip, 0).items()},
     )
 
 
 def pattern_blocks(sets: list[RowSet], chip: Chip) -> list[PatternBlock]:
-    """Blocks of all row sets: by channel, then pattern. A layer of zeros has one block: it has outputs."""
+    """Return blocks of all row sets: by channel, then pattern.
+
+    A layer of zeros has one block, for it has outputs.
+    """
     blocks = []
     for index, rows in enumerate(sets):
         masks = rows.weights != 0
@@ -143,7 +149,7 @@ def pattern_blocks(sets: list[RowSet], chip: Chip) -> list[PatternBlock]:
 
 
 def _covered(masks: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Integers]:
-    """Patterns (u, t) of masks (t, c, n), and the number of each kernel's (c, n).
+    """Return patterns (u, t) of masks (t, c, n), and the number of each kernel's pattern (c, n).
 
     A weight that was kept may be zero all the same: a rarer mask joins the most frequent one that
     contains it. Empty masks stay what they are.
@@ -154,29 +160,29 @@ def _covered(masks: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Integers]:
     _, first, number, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     patterns = masks.transpose(1, 2, 0).reshape(c * n, t)[first]
     target = np.arange(len(patterns))
-    for own, mask in enumerate(patterns):
-        holds = np.flatnonzero((patterns[:, mask].all(axis=1)) & (counts > counts[own])) if mask.any() else []
+    for index, mask in enumerate(patterns):
+        holds = np.flatnonzero((patterns[:, mask].all(axis=1)) & (counts > counts[index])) if mask.any() else []
         if len(holds):
-            target[own] = holds[np.argmax(counts[holds])]
+            target[index] = holds[np.argmax(counts[holds])]
     while (target[target] != target).any():
         target = target[target]
     return patterns, target[number.ravel()].reshape(c, n)
 
 
 def shelves(blocks: list[PatternBlock], slices: int, chip: Chip) -> Iterator[Placed]:
-    """A place for every block: whole OUs first, then what is left of each beside others of its height."""
+    """Return a place for every block: whole OUs first, then what is left of each beside others of its height."""
     per_group, groups = chip.ou_cols // slices, chip.columns // chip.ou_cols
     by_height: dict[int, list[PatternBlock]] = {}
     for block in blocks:
         by_height.setdefault(len(block.taps), []).append(block)
     array, shelf, height, group = 0, 0, 0, groups  # the next free column group of the present shelf
-    for own in sorted(by_height, reverse=True):
-        for unit in _units(by_height[own], slices, per_group):
+    for high in sorted(by_height, reverse=True):
+        for unit in _units(by_height[high], slices, per_group):
             columns = 0
             while columns < unit.groups:
                 if group == groups:
-                    shelf, height, group = shelf + height, own, 0
-                    if shelf + own > chip.rows:
+                    shelf, height, group = shelf + height, high, 0
+                    if shelf + high > chip.rows:
                         array, shelf = array + 1, 0
                 many = min(unit.groups - columns, groups - group)
                 for block, chosen, lane in unit.parts:
@@ -194,7 +200,7 @@ class _Unit:
 
 
 def _units(blocks: list[PatternBlock], slices: int, per_group: int) -> Iterator[_Unit]:
-    """Of blocks of one height."""
+    """Return the units of blocks of one height."""
     left: dict[int, list[tuple[PatternBlock, Integers]]] = {}
     for block in blocks:
         whole = len(block.columns) // per_group * per_group

@@ -38,7 +38,7 @@ def place_pattern_planes(
     codes = quantise(weights, chip.weight_bits, parameters.significant_bits)
     sweep, taps = sweep_of(layer, schedule), taps_of(layer, schedule)
     groups = [row_sets(layer, codes, taps, sweep, group) for group in range(layer.groups)]
-    sets = [rows for own in groups for rows in own]
+    sets = [rows for group in groups for rows in group]
     blocks = pattern_blocks(sets, chip)
     squeezes = {id(block): _squeezed(sets[block.rows], block, chip, parameters) for block in blocks}
     arrays: list[LogicalArray] = []
@@ -49,18 +49,18 @@ def place_pattern_planes(
         arrays = _plane(sets, blocks[:1], squeezes, 1, 0, chip, keep=True)
     tiles = cut_tiles([[array] for array in arrays], chip)
     effective = np.zeros_like(codes)
-    phases = [own for _, own in sorted(taps_by_phase(taps, sweep).items())]
+    phases = [members for _, members in sorted(taps_by_phase(taps, sweep).items())]
     for block in blocks:
         group, phase = divmod(block.rows, len(phases))
-        kernel, (own, shifts) = kernel_view(layer, effective)[group], squeezes[id(block)]
-        for tap, row in zip(block.taps, own << shifts[:, None], strict=True):
+        kernel, (squeezed, shifts) = kernel_view(layer, effective)[group], squeezes[id(block)]
+        for tap, row in zip(block.taps, squeezed << shifts[:, None], strict=True):
             kernel[phases[phase][tap].kernel][block.channel, block.columns] = row
     placement = Placement(layer, chip, input_format, schedule, "pattern", 1, 0, sweep, tuple(tiles), dynamic)
     return placement, effective
 
 
 def _squeezed(rows: RowSet, block: PatternBlock, chip: Chip, parameters: SmeParameters) -> tuple[NDArray, Integers]:
-    """Codes (h, n) and shifts (h,) of a block."""
+    """Return codes (h, n) and shifts (h,) of a block."""
     matrix = rows.weights[block.taps[:, None], block.channel, block.columns]
     return squeezed(matrix, chip.weight_bits, parameters.squeeze, truncate=parameters.truncate)
 
@@ -75,7 +75,7 @@ def _plane(
     *,
     keep: bool = False,
 ) -> list[LogicalArray]:
-    """Arrays of the blocks that hold something in a plane; with ``keep`` of all."""
+    """Return the arrays of the blocks that hold something in a plane; with ``keep`` of all blocks."""
     bits = plane * chip.cell_bits
     digits = {
         id(block): np.maximum(squeezes[id(block)][0] * polarity, 0) >> bits & 2**chip.cell_bits - 1 for block in blocks
@@ -103,6 +103,7 @@ class Pattern(Scheme):
     name, order, sparse, planes = "pattern", 1, True, True
 
     def place(self, request: Request) -> tuple[Placement, Integers]:
+        """Return the placement by patterns, or of planes by patterns with the weights that they stand for."""
         keys = {"input_format": request.input_format, "schedule": request.schedule, "dynamic": request.dynamic}
         if request.sme is None:
             return place_pattern(request.layer, request.weights, request.chip, **keys), request.weights
@@ -112,6 +113,9 @@ class Pattern(Scheme):
         return placement, effective.astype(np.int64)
 
     def index_bits(self, placement: Placement) -> int:
-        """An output id for each kernel; mask, channel and number of kernels for each block. P and N share them."""
+        """Count an output id for each kernel, and mask, channel and number of kernels for each block.
+
+        P and N arrays share them.
+        """
         output, mask = table_bits(placement.layer)
         return sum(len(block.outputs) * output + mask for block in positive_blocks(placement))

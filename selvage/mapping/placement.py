@@ -34,10 +34,11 @@ class Block:
 
     @property
     def rows(self) -> int:
+        """Rows of the block."""
         return len(self.window)
 
     def alike(self, other: "Block") -> bool:
-        """Whether both stand in the same place, for the same inputs and outputs."""
+        """Return whether both stand in the same place, for the same inputs and outputs."""
         same = (self.row, self.column, self.significances) == (other.row, other.column, other.significances)
         lists = ((self.window, other.window), (self.shifts, other.shifts), (self.outputs, other.outputs))
         return same and all(a is b or np.array_equal(a, b) for a, b in lists)
@@ -59,8 +60,8 @@ class Array:
         """(rows, columns), made when they are asked for: what is only counted has none in memory."""
         whole = np.zeros(self.size, np.uint8)
         for block, stored in zip(self.blocks, self.stored, strict=True):
-            own = np.asarray(stored)
-            whole[block.row : block.row + own.shape[0], block.column : block.column + own.shape[1]] = own
+            cells = np.asarray(stored)
+            whole[block.row : block.row + cells.shape[0], block.column : block.column + cells.shape[1]] = cells
         return whole
 
     @property
@@ -69,10 +70,10 @@ class Array:
         return max(int(block.shifts.max()) for block in self.blocks)
 
     def alike(self, other: "Array") -> bool:
-        """Whether both take the same inputs to the same outputs."""
+        """Return whether both take the same inputs to the same outputs."""
         if self.slices != other.slices or len(self.blocks) != len(other.blocks):
             return False
-        return all(own.alike(block) for own, block in zip(self.blocks, other.blocks, strict=True))
+        return all(first.alike(block) for first, block in zip(self.blocks, other.blocks, strict=True))
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Tile:
 
     @property
     def slices(self) -> int:
-        """Of all its arrays."""
+        """Slices of a weight, the same in all its arrays."""
         return self.arrays[0].slices
 
     @cached_property
@@ -120,11 +121,13 @@ class Tile:
     @cached_property
     def readers(self) -> tuple[Array, ...]:
         """What the engines read: the first array of each of `read_together`, ``paired`` where there is another."""
-        return tuple(replace(self.arrays[own[0]], paired=len(own) > 1) for own in self.read_together)
+        return tuple(replace(self.arrays[pair[0]], paired=len(pair) > 1) for pair in self.read_together)
 
     def likeness(self, outputs: int) -> tuple:
-        """Of a layer with so many ``outputs``: tiles with the same one differ in their cells, their first channel and
-        which channels of the output they hold alone."""
+        """Return the equivalence key of a tile, in a layer with so many ``outputs``.
+
+        Tiles of equal keys differ only in their cells, their first channel and which channels of the output they hold.
+        """
         if outputs not in self._likeness:
             first, digest = self.arrays[0].blocks[0].outputs[0], blake2b(digest_size=16)
             for array in self.arrays:
@@ -144,11 +147,13 @@ class Tile:
 
     @cached_property
     def scattered(self) -> bool:
-        """Whether sums meet by output, not by column: an output stands in blocks beside different others, or a
-        block does not begin on lane 0."""
+        """Whether sums meet by output, not by column (indexed accumulation).
+
+        Then an output stands in blocks beside different others, or a block does not begin on lane 0.
+        """
         blocks = [block for array in self.arrays for block in array.blocks]
         neighbours = {tuple(block.outputs.tolist()) for block in blocks}
-        overlap = len({output for own in neighbours for output in own}) < sum(map(len, neighbours))
+        overlap = len({output for ids in neighbours for output in ids}) < sum(map(len, neighbours))
         return overlap or any(block.column % self.ou_cols for block in blocks)
 
 
@@ -185,26 +190,27 @@ class Placement:
         return in_passes(self.tiles, self.chip)
 
     def likeness(self, tile: Tile) -> tuple:
-        """`Tile.likeness` of one of its tiles."""
+        """Return `Tile.likeness` of one of its tiles."""
         return tile.likeness(self.layer.outputs)
 
     def planes(self, array: Array) -> int:
-        """Input planes of a read of ``array``: the bits of a code, shifted."""
+        """Return the input planes of a read of ``array``: the bits of a value, shifted."""
         return self.format.bits + array.shift
 
     @property
     def crossbars(self) -> int:
+        """Arrays of all tiles."""
         return sum(len(tile.arrays) for tile in self.tiles)
 
 
 def in_passes(tiles: Sequence[Any], chip: Chip) -> list[tuple[Any, ...]]:
-    """``tiles`` of a layer, or one thing of each, in order, as many at a time as ``chip`` has."""
+    """Return ``tiles`` of a layer, or one thing of each, in order, as many at a time as ``chip`` has."""
     each = chip.tiles or len(tiles)
     return [tuple(tiles[first : first + each]) for first in range(0, len(tiles), each)]
 
 
 def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
-    """The array's row groups in the order they are walked: block by block, ``group_rows`` rows each."""
+    """Return the array's row groups in the order they are walked: block by block, ``group_rows`` rows each."""
     chip, groups, each = placement.chip, [], placement.group_rows
     for index, block in enumerate(array.blocks):
         columns = column_groups(array, block, chip)
@@ -223,17 +229,17 @@ def row_groups(array: Array, placement: Placement) -> tuple[RowGroup, ...]:
 
 
 def band_groups(array: Array, block: Block, chip: Chip) -> int:
-    """Column groups of one band."""
+    """Return the column groups of one band."""
     return -(-len(block.outputs) * array.slices // chip.ou_cols)
 
 
 def column_groups(array: Array, block: Block, chip: Chip) -> int:
-    """Column groups of all bands."""
+    """Return the column groups of all bands."""
     return len(block.significances) * band_groups(array, block, chip)
 
 
 def first_rows(placement: Placement, tile: Tile, rows: int) -> Placement:
-    """The first ``rows`` rows of steps alone, on the input rows that ``tile`` needs for them."""
+    """Return the first ``rows`` rows of steps alone, on the input rows that ``tile`` needs for them."""
     sweep = placement.sweep
     reach = (rows - 1) * sweep.stride[0] + max(offset[0] for offset in tile.offsets)
     height = min(sweep.size[0], reach // sweep.insert[0] + 1)

@@ -26,14 +26,15 @@ class RowSet:
 
     @property
     def rows(self) -> int:
+        """Rows of the set."""
         return len(self.taps) * self.weights.shape[1]
 
     def chosen(self, columns: Integers) -> "RowSet":
-        """Some of the columns."""
+        """Return the set with some of its columns."""
         return RowSet(self.taps, self.outputs[columns], self.weights[:, :, columns], self.first)
 
     def order(self, lanes: int) -> tuple[Integers, Integers, Integers]:
-        """Rows by channel word, then tap, then channel: positions in (t * c), pixel offsets, channels.
+        """Return rows by channel word, then tap, then channel: positions in (t * c), pixel offsets, channels.
 
         So neighbouring arrays, and a tile, need few channels of many pixels, in whole words.
         """
@@ -43,14 +44,14 @@ class RowSet:
 
 @lru_cache
 def _by_word(taps: int, channels: int, lanes: int) -> tuple[Integers, Integers, Integers]:
-    """Positions of rows in the order of `RowSet.order`, their taps and channels: groups have the same ones."""
+    """Return positions of rows in the order of `RowSet.order`, their taps and channels, the same for all groups."""
     channel, tap = np.tile(np.arange(channels), taps), np.repeat(np.arange(taps), channels)
     by_word = np.lexsort((channel, tap, channel // lanes))
     return by_word, tap[by_word], channel[by_word]
 
 
 def kernel_view(layer: Layer, weights: NDArray) -> NDArray:
-    """Weights as (groups, KH, KW, C per group, M per group), without a copy."""
+    """Return weights as (groups, KH, KW, C per group, M per group), without a copy."""
     c, m, g = layer.channels // layer.groups, layer.outputs // layer.groups, layer.groups
     if layer.op == "dense":
         return weights.reshape(1, 1, 1, c, m)
@@ -60,23 +61,23 @@ def kernel_view(layer: Layer, weights: NDArray) -> NDArray:
 
 
 def row_sets(layer: Layer, weights: NDArray, taps: list[Tap], sweep: Sweep, group: int) -> list[RowSet]:
-    """Of one group of channels: a set of rows per phase; padding-free, one for all its taps."""
+    """Return the row sets of one group of channels: one a phase; padding-free, one for all its taps."""
     kernel = kernel_view(layer, weights)[group]
     c, m = kernel.shape[2:]
     outputs = group * m + np.arange(m)
     by_phase = taps_by_phase(taps, sweep)
-    values = {phase: np.stack([kernel[tap.kernel] for tap in own]) for phase, own in by_phase.items()}
+    values = {phase: np.stack([kernel[tap.kernel] for tap in tapped]) for phase, tapped in by_phase.items()}
     if sweep.overlap:
         ids = np.concatenate([phase * layer.outputs + outputs for phase in by_phase])
         return [RowSet(((0, 0),), ids, np.concatenate([values[p] for p in by_phase], axis=2), group * c)]
     return [
-        RowSet(tuple(tap.offset for tap in own), phase * layer.outputs + outputs, values[phase], group * c)
-        for phase, own in sorted(by_phase.items())
+        RowSet(tuple(tap.offset for tap in tapped), phase * layer.outputs + outputs, values[phase], group * c)
+        for phase, tapped in sorted(by_phase.items())
     ]
 
 
 def taps_by_phase(taps: list[Tap], sweep: Sweep) -> dict[int, list[Tap]]:
-    """Taps of each phase, in order."""
+    """Return the taps of each phase, in order."""
     by_phase: dict[int, list[Tap]] = {}
     for tap in taps:
         by_phase.setdefault(sweep.phases.index(tap.phase), []).append(tap)

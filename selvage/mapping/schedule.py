@@ -57,10 +57,10 @@ class Sweep:
 
 
 def choose(layer: Layer, schedule: str) -> str:
-    """The schedule that ``auto`` means, or ``schedule`` itself when the layer can have it."""
-    own = layer.op if layer.op != "conv_transpose" else "red"
-    if schedule == "auto" or schedule == own:
-        return own
+    """Return the schedule that ``auto`` means, or ``schedule`` itself when the layer can have it."""
+    usual = layer.op if layer.op != "conv_transpose" else "red"
+    if schedule == "auto" or schedule == usual:
+        return usual
     if schedule not in TRANSPOSED:
         raise InputError(f"schedule {schedule!r} is none of auto, {', '.join(TRANSPOSED)}")
     if layer.op != "conv_transpose":
@@ -73,7 +73,7 @@ def _pairs(count: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def taps_of(layer: Layer, schedule: str) -> list[Tap]:
-    """All taps in kernel order."""
+    """Return all taps in kernel order."""
     stride, dilation, pads = layer.stride, layer.dilation, layer.pads[:2]
     taps = []
     for kernel in _pairs(layer.kernel):
@@ -93,7 +93,7 @@ def taps_of(layer: Layer, schedule: str) -> list[Tap]:
 
 
 def sweep_of(layer: Layer, schedule: str) -> Sweep:
-    """The counters of ``layer`` under ``schedule``."""
+    """Return the counters of ``layer`` under ``schedule``."""
     size, output = (layer.height, layer.width), layer.output_size
     if schedule in ("conv", "dense"):
         return Sweep(size=size, output=output, steps=output, stride=layer.stride)

@@ -25,7 +25,7 @@ LEAST_GAIN = 0.05  # of the arrays: less is not worth other weights
 
 
 def worth(planes: int, dense: int) -> bool:
-    """Whether `auto` takes planes: they change weights, so they must save some arrays for it."""
+    """Return whether `auto` takes planes: they change weights, so they must save some arrays for it."""
     return planes <= (1 - LEAST_GAIN) * dense
 
 
@@ -85,7 +85,7 @@ def place_sme(
 def sme_crossbars(
     layer: Layer, codes: NDArray, chip: Chip, parameters: SmeParameters, schedule: str = "auto"
 ) -> tuple[int, NDArray]:
-    """Arrays that `place_sme` would take for quantised ``codes``, without their cells; effective weights."""
+    """Return the arrays that `place_sme` would take for quantised ``codes``, without cells; effective weights."""
     blocks, effective = _blocks(layer, codes, chip, choose(layer, schedule), parameters)
     return sum(len(block.arrays) for block in blocks), effective
 
@@ -93,31 +93,31 @@ def sme_crossbars(
 def _blocks(
     layer: Layer, codes: NDArray, chip: Chip, schedule: str, parameters: SmeParameters
 ) -> tuple[list[_ColumnBlock], NDArray]:
-    """All column blocks, and the weights that they stand for."""
+    """Return all column blocks, and the weights that they stand for."""
     taps, sweep, effective = taps_of(layer, schedule), sweep_of(layer, schedule), np.zeros_like(codes)
     kernel, phases = kernel_view(layer, effective), sorted(taps_by_phase(taps, sweep).items())
     blocks = []
     for groups in _joined_groups(layer, chip, len(taps)):
         parts = [row_sets(layer, codes, taps, sweep, group) for group in groups]
-        for index, (_, own) in enumerate(phases):
+        for index, (_, phase_taps) in enumerate(phases):
             rows = _diagonal([part[index] for part in parts])
             for block in _column_blocks(rows, chip, parameters):
                 blocks.append(block)
-                _put_back(kernel, block, [tap.kernel for tap in own], groups)
+                _put_back(kernel, block, [tap.kernel for tap in phase_taps], groups)
     if not any(block.arrays for block in blocks):  # a layer has outputs, be its weights all zero
         blocks[0].arrays.append((1, [_Plane(0, 0, np.arange(min(blocks[0].rows.rows, chip.rows)))]))
     return blocks, effective
 
 
 def _joined_groups(layer: Layer, chip: Chip, taps: int) -> list[range]:
-    """Groups of channels that share an array along its diagonal."""
+    """Return groups of channels that share an array along its diagonal."""
     rows, columns = taps * layer.channels // layer.groups, layer.outputs // layer.groups
     many = max(1, min(chip.rows // rows, chip.columns // columns))
     return [range(first, min(first + many, layer.groups)) for first in range(0, layer.groups, many)]
 
 
 def _diagonal(parts: list[RowSet]) -> RowSet:
-    """Row sets of neighbouring groups as one, zeros between them."""
+    """Return the row sets of neighbouring groups as one, zeros between them."""
     if len(parts) == 1:
         return parts[0]
     t, c, n = parts[0].weights.shape
@@ -128,59 +128,59 @@ def _diagonal(parts: list[RowSet]) -> RowSet:
 
 
 def _put_back(kernel: NDArray, block: _ColumnBlock, taps: list[tuple[int, int]], groups: range) -> None:
-    """A block's effective weights to their places in ``kernel`` (`mapping.rows.kernel_view`)."""
+    """Put a block's effective weights to their places in ``kernel`` (`mapping.rows.kernel_view`)."""
     c, m = kernel.shape[3:]
     values = block.effective.reshape(len(taps), len(groups) * c, -1)
     group, output = np.divmod(block.rows.outputs % (len(kernel) * m), m)
-    for k, own in enumerate(groups):
-        columns = np.flatnonzero(group == own)
+    for k, member in enumerate(groups):
+        columns = np.flatnonzero(group == member)
         for tap, part in zip(taps, values[:, k * c : (k + 1) * c, columns], strict=True):
-            kernel[own][tap][:, output[columns]] = part
+            kernel[member][tap][:, output[columns]] = part
 
 
 def _column_blocks(rows: RowSet, chip: Chip, parameters: SmeParameters) -> Iterator[_ColumnBlock]:
-    """A row set cut to the width of an array, columns of zeros left out, each part squeezed."""
+    """Return a row set cut to the width of an array, columns of zeros left out, each part squeezed."""
     some = rows.weights.any(axis=(0, 1))
     columns = np.flatnonzero(some) if some.any() else np.zeros(1, np.int64)
     for first in range(0, len(columns), chip.columns):
-        own = rows.chosen(columns[first : first + chip.columns])
-        matrix = own.weights.reshape(own.rows, -1)
+        part = rows.chosen(columns[first : first + chip.columns])
+        matrix = part.weights.reshape(part.rows, -1)
         codes, shifts = squeezed(matrix, chip.weight_bits, parameters.squeeze, truncate=parameters.truncate)
-        natural = own.order(chip.lanes)[0]
+        natural = part.order(chip.lanes)[0]
         order = natural[np.argsort(shifts[natural], kind="stable")] if parameters.sort else natural
         arrays = [
             (polarity, planes)
             for polarity in (1, -1)
             for planes in _side_by_side(
-                _planes(np.maximum(codes * polarity, 0), order, chip, parameters), own, chip, parameters
+                _planes(np.maximum(codes * polarity, 0), order, chip, parameters), part, chip, parameters
             )
         ]
-        yield _ColumnBlock(own, codes, shifts, arrays)
+        yield _ColumnBlock(part, codes, shifts, arrays)
 
 
 def _planes(magnitudes: NDArray, order: Integers, chip: Chip, parameters: SmeParameters) -> list[_Plane]:
-    """Planes of one polarity that hold something, chunk of rows by chunk, the most significant first."""
+    """Return planes of one polarity that hold something, chunk of rows by chunk, the most significant first."""
     used = np.bitwise_or.reduce(magnitudes, axis=1)
     digit = 2**chip.cell_bits - 1
     found = []
     for plane in reversed(range(chip.slices)):
         some = (used[order] >> plane * chip.cell_bits & digit) != 0
         rows = order[some] if parameters.compact else order
-        for chunk, own in enumerate(split_even(len(rows), -(-len(rows) // chip.rows)) if len(rows) else []):
-            if parameters.compact or some[own].any():
-                found.append(_Plane(plane, chunk, rows[own]))
+        for chunk, part in enumerate(split_even(len(rows), -(-len(rows) // chip.rows)) if len(rows) else []):
+            if parameters.compact or some[part].any():
+                found.append(_Plane(plane, chunk, rows[part]))
     return sorted(found, key=lambda plane: (plane.chunk, -plane.plane))
 
 
 def _wide(block: RowSet, chip: Chip) -> int:
-    """Columns of a band."""
+    """Return the columns of a band."""
     return -(-len(block.outputs) // chip.ou_cols) * chip.ou_cols
 
 
 def _side_by_side(planes: list[_Plane], rows: RowSet, chip: Chip, parameters: SmeParameters) -> list[list[_Plane]]:
-    """Planes that share an array: narrow blocks of the same rows, or of any where each has its own list."""
+    """Return planes that share an array: narrow blocks of the same rows, or of any where each has its own list."""
     many = max(1, chip.columns // _wide(rows, chip))
-    chunks = [list(own) for _, own in groupby(planes, key=lambda plane: plane.chunk)]
+    chunks = [list(chunk) for _, chunk in groupby(planes, key=lambda plane: plane.chunk)]
     if _whole_weights(rows, chip, parameters):
         return chunks
     parts = [planes] if parameters.compact else chunks
@@ -188,7 +188,7 @@ def _side_by_side(planes: list[_Plane], rows: RowSet, chip: Chip, parameters: Sm
 
 
 def _whole_weights(rows: RowSet, chip: Chip, parameters: SmeParameters) -> int:
-    """Slices of a weight where a column block is so narrow that one OU reads several planes; else 0.
+    """Return the slices of a weight where a column block is so narrow that an OU reads several planes; else 0.
 
     Fewer columns than an OU has: a band for each plane would leave lanes idle.
     """
@@ -200,15 +200,15 @@ def _whole_weights(rows: RowSet, chip: Chip, parameters: SmeParameters) -> int:
 def _array(
     block: _ColumnBlock, polarity: int, planes: list[_Plane], chip: Chip, parameters: SmeParameters
 ) -> LogicalArray:
-    """The array of some planes; rows of one shift in a block of their own when sorted."""
+    """Return the array of some planes; rows of one shift in a block of their own when sorted."""
     whole = _whole_weights(block.rows, chip, parameters)
     array = LogicalArray(slices=whole or 1)
     together = [planes] if not parameters.compact else [[plane] for plane in planes]
-    for index, own in enumerate(together):  # planes on the same rows
-        rows, row = own[0].rows, 0
+    for index, beside in enumerate(together):  # planes on the same rows
+        rows, row = beside[0].rows, 0
         shifts = block.shifts[rows]
         for part in np.split(rows, np.flatnonzero(np.diff(shifts)) + 1) if parameters.sort else [rows]:
-            bits = [0] if whole else [plane.plane * chip.cell_bits for plane in own]
+            bits = [0] if whole else [plane.plane * chip.cell_bits for plane in beside]
             piece = _piece(block, polarity, part, bits, whole, chip, sort=parameters.sort)
             array.put(piece, row, index * _wide(block.rows, chip))
             row += piece.rows
@@ -218,16 +218,16 @@ def _array(
 def _piece(
     block: _ColumnBlock, polarity: int, rows: Integers, bits: list[int], whole: int, chip: Chip, *, sort: bool
 ) -> Piece:
-    """Some rows of a column block: a band for each plane that begins at ``bits``, or ``whole`` slices."""
+    """Return some rows of a column block: a band for each plane that begins at ``bits``, or ``whole`` slices."""
     tap, channel = np.divmod(rows, block.rows.weights.shape[1])
     magnitudes, digit = np.maximum(block.codes[rows] * polarity, 0), 2**chip.cell_bits - 1
     if whole:
         cells = (magnitudes[:, :, None] >> np.arange(whole) * chip.cell_bits & digit).reshape(len(rows), -1)
     else:
         cells = np.zeros((len(rows), len(bits) * _wide(block.rows, chip)), np.int64)
-        for band, own in enumerate(bits):
+        for band, low in enumerate(bits):
             first = band * _wide(block.rows, chip)
-            cells[:, first : first + magnitudes.shape[1]] = magnitudes >> own & digit
+            cells[:, first : first + magnitudes.shape[1]] = magnitudes >> low & digit
         cells = cells[:, : (len(bits) - 1) * _wide(block.rows, chip) + magnitudes.shape[1]]
     shift = int(block.shifts[rows[0]]) if sort else 0
     return Piece(
@@ -237,7 +237,7 @@ def _piece(
         outputs=block.rows.outputs,
         cells={polarity: cells.astype(np.uint8)},
         shifts=None if sort else block.shifts[rows],
-        significances=tuple(own + shift for own in bits),
+        significances=tuple(bit + shift for bit in bits),
     )
 
 
@@ -247,9 +247,11 @@ class Sme(Scheme):
     name, order, exact, planes = "sme", 3, False, True
 
     def check(self, chip: Chip, sme: SmeParameters | None) -> None:
+        """Raise `InputError` for planes that the chip cannot have."""
         (sme or SmeParameters()).check(chip)
 
     def place(self, request: Request) -> tuple[Placement, Integers]:
+        """Return the placement by planes, and the weights that they stand for."""
         placement, effective = place_sme(
             request.layer,
             request.weights,

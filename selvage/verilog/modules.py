@@ -68,25 +68,25 @@ def convert_modules(
     notes: Mapping[str, str] | None = None,
     prefix: str = "",
 ) -> list[ModuleFile]:
-    """``component`` as module ``name`` with all that it instantiates, modules before those that use them.
+    """Return ``component`` as module ``name`` with all that it instantiates, modules before those that use them.
 
     ``notes`` say what a place in the hierarchy (``network.stage_0``) is; ``prefix`` begins all names but ``name``.
     """
     components = {**(shared or {}), name: component}
     text = _keep(to_rtlil(components))
     text = rewrite(run_yosys(text, SCRIPT, name))
-    modules = {own.raw: own for own in map(parse_module, MODULE.finditer(text))}
-    for own in modules.values():
-        _untangle(own, modules)
+    modules = {module.raw: module for module in map(parse_module, MODULE.finditer(text))}
+    for module in modules.values():
+        _untangle(module, modules)
     order = _children_first(modules, name)
     for raw in reversed(order):
         _tell_ports(modules[raw], modules)
-    inner = Names(instance for own in modules.values() for _, instance in own.instances if is_plain(instance))
-    for own in modules.values():
-        own.names = _signal_names(own, inner)
+    inner = Names(instance for module in modules.values() for _, instance in module.instances if is_plain(instance))
+    for module in modules.values():
+        module.names = _signal_names(module, inner)
     tops = Names([name])
-    plain = plain_names((f"{prefix}{own}" for own in order if own != name), tops)
-    called = {own: plain.get(f"{prefix}{own}", name) for own in order}
+    plain = plain_names((f"{prefix}{raw}" for raw in order if raw != name), tops)
+    called = {raw: plain.get(f"{prefix}{raw}", name) for raw in order}
     seen: dict[str, str] = {}  # name by text
     texts, origins = {}, {}
     for raw in order:
@@ -99,17 +99,17 @@ def convert_modules(
         origins.setdefault(called[raw], []).append(raw)
     return [
         ModuleFile(
-            own,
-            _header(own, sorted(origins[own], key=natural), components, notes or {}, generator)
-            + f"module {own} {text}endmodule\n\n// verilator lint_on WIDTH\n",
-            tuple(sorted(origins[own], key=natural)),
+            raw,
+            _header(raw, sorted(origins[raw], key=natural), components, notes or {}, generator)
+            + f"module {raw} {text}endmodule\n\n// verilator lint_on WIDTH\n",
+            tuple(sorted(origins[raw], key=natural)),
         )
-        for own, text in texts.items()
+        for raw, text in texts.items()
     ]
 
 
 def _keep(text: str) -> str:
-    """All modules keep their hierarchy but those which are but a place for a shared one (`hw.lib.shared.Shared`)."""
+    """Keep the hierarchy of all modules but those that only hold a shared one (`hw.lib.shared.Shared`)."""
     found = []
     for part in re.split(r"(?<=\nend\n)", text):
         stands_in = re.search(r"^  cell \S+ \\shared$", part, re.MULTILINE)
@@ -120,7 +120,7 @@ def _keep(text: str) -> str:
 
 
 def _untangle(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None:
-    """Where bits of a wire are copies of other bits of it, a second wire takes what is driven: no loop.
+    """Give what is driven a second wire where bits of a wire are copies of its other bits: no loop.
 
     Of copies that follow from copies the last ones come first, and the others are those of the second wire.
     """
@@ -131,23 +131,23 @@ def _untangle(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None
 
 
 def _copied(module: ParsedModule) -> dict[str, set[int]]:
-    """By wire, bits that follow from others of it; those that follow from such bits, where there are any."""
+    """Return by wire bits that follow from others of it; those that follow from such bits, where there are any."""
     found: dict[str, list[tuple[set[int], set[int]]]] = {}  # of each assignment bits that are set, and read
     for left, right in ASSIGNMENT.findall(module.body):
         for name in _own_copies(left, right):
             found.setdefault(name, []).append((_bits(name, left), _bits(name, right)))
     copied = {}
-    for name, own in found.items():
-        every = set().union(*(bits for bits, _ in own))
-        last = [bits for bits, read in own if read & every]
-        copied[name] = set().union(*last) if 0 < len(last) < len(own) else every
+    for name, copies in found.items():
+        every = set().union(*(bits for bits, _ in copies))
+        last = [bits for bits, read in copies if read & every]
+        copied[name] = set().union(*last) if 0 < len(last) < len(copies) else every
     return copied
 
 
 def _bits(name: str, text: str) -> set[int]:
-    """Of a wire, in one side of an assignment."""
+    """Return the bits of a wire in one side of an assignment."""
     parts = [found for found in TARGET.finditer(text) if raw_name(found[1]) == name]
-    return {bit for own in parts for bit in range(int(own[3] or own[2]), int(own[2]) + 1)}
+    return {bit for part in parts for bit in range(int(part[3] or part[2]), int(part[2]) + 1)}
 
 
 def _second_wires(
@@ -156,7 +156,7 @@ def _second_wires(
     copied: Mapping[str, set[int]],
     elsewhere: Mapping[str, set[int]],
 ) -> None:
-    """A second wire for each of ``copied``, with what is driven, of which these bits are copies."""
+    """Return a second wire for each of ``copied``, with what is driven, of which these bits are copies."""
 
     def given(text: str, names: Iterable[str]) -> str:
         return TOKEN.sub(
@@ -174,9 +174,9 @@ def _second_wires(
                 line = f"{port}({given(rest, copied)}"
         elif assignment:
             left, right = assignment.groups()
-            own = _own_copies(left, right)
-            stays = {name for name in own if _bits(name, left) <= copied[name]}
-            line = f"  assign {given(left, set(copied) - stays)} = {given(right, own)};\n"
+            copies = _own_copies(left, right)
+            stays = {name for name in copies if _bits(name, left) <= copied[name]}
+            line = f"  assign {given(left, set(copied) - stays)} = {given(right, copies)};\n"
         child = None if line == "  );\n" else child
         lines.append(line)
     for name, bits in copied.items():
@@ -189,12 +189,12 @@ def _second_wires(
 
 
 def _own_copies(left: str, right: str) -> set[str]:
-    """Wires of which an assignment sets some bits and reads others."""
+    """Return the wires of which an assignment sets some bits and reads others."""
     return {raw_name(token) for token in TOKEN.findall(left)} & {raw_name(token) for token in TOKEN.findall(right)}
 
 
 def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """First and last of those that follow each other."""
+    """Return first and last of those that follow each other."""
     found: list[tuple[int, int]] = []
     for number in sorted(numbers):
         if found and found[-1][1] == number - 1:
@@ -205,20 +205,23 @@ def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _signal_names(module: ParsedModule, inner: Names) -> dict[str, str]:
-    """Of signals and instances. What is no port has no instance's name: it would hide it from what stands below."""
-    ports = [own.name for own in module.signals.values() if own.direction]
+    """Return names of signals and instances.
+
+    What is no port has no instance's name: it would hide it from what stands below.
+    """
+    ports = [signal.name for signal in module.signals.values() if signal.direction]
     names = Names()
-    found = plain_names((own for own in ports if own not in module.meanings), names)
-    found |= {own: names.take(module.meanings[own]) for own in ports if own in module.meanings}
+    found = plain_names((port for port in ports if port not in module.meanings), names)
+    found |= {port: names.take(module.meanings[port]) for port in ports if port in module.meanings}
     names.taken |= inner.taken
-    found |= plain_names((own for own in module.signals if own not in found), names)
-    names.taken -= inner.taken - {own.lower() for own in found.values()} - KEYWORDS
+    found |= plain_names((signal for signal in module.signals if signal not in found), names)
+    names.taken -= inner.taken - {plain.lower() for plain in found.values()} - KEYWORDS
     instances = plain_names((instance.removesuffix(".shared") for _, instance in module.instances), names)
-    return found | {f"{own} ": plain for own, plain in instances.items()}
+    return found | {f"{instance} ": plain for instance, plain in instances.items()}
 
 
 def _tell_ports(module: ParsedModule, modules: Mapping[str, ParsedModule]) -> None:
-    """What the nameless ports of the modules below carry: the signal of this one, or its part, that they are joined to.
+    """Name the nameless ports of the modules below after the signal, or its part, that they are joined to.
 
     Amaranth passes a part of a signal to where it is read by a port of its own, with a number for a name.
     """
@@ -249,26 +252,29 @@ def _children_first(modules: Mapping[str, ParsedModule], top: str) -> list[str]:
 
 
 def _render(module: ParsedModule, modules: Mapping[str, ParsedModule], called: Mapping[str, str]) -> str:
-    """All but the module's name."""
+    """Return the text of a module without its name."""
     child: ParsedModule | None = None
     lines = []
     for line in _contents(module).splitlines(keepends=True):
         instance = INSTANCE.match(line)
         if instance:
             child = modules[raw_name(instance[1])]
-            own = module.names[f"{raw_name(instance[2]).removesuffix('.shared')} "]
-            lines.append(f"  {called[child.raw]} {own} (\n")
+            plain = module.names[f"{raw_name(instance[2]).removesuffix('.shared')} "]
+            lines.append(f"  {called[child.raw]} {plain} (\n")
             continue
         lines.append(TOKEN.sub(partial(_renamed, module=module, child=child), line))
         if line == "  );\n":
             child = None
-    ports = [f"  {own.direction} {own.kind}{_spaced(own.width)} {module.names[own.name]}" for own in module.ports]
-    rest = [own for own in module.signals.values() if not own.direction]
-    rest.sort(key=lambda own: (own.kind == "reg", bool(own.depth), natural(module.names[own.name])))
-    declared = [f"  {own.kind}{_spaced(own.width)} {module.names[own.name]}{_spaced(own.depth)};\n" for own in rest]
-    starts = [own for own in module.signals.values() if own.initial is not None]
-    starts.sort(key=lambda own: natural(module.names[own.name]))
-    begin = [f"    {module.names[own.name]} = {own.initial};\n" for own in starts]
+    ports = [f"  {port.direction} {port.kind}{_spaced(port.width)} {module.names[port.name]}" for port in module.ports]
+    rest = [signal for signal in module.signals.values() if not signal.direction]
+    rest.sort(key=lambda signal: (signal.kind == "reg", bool(signal.depth), natural(module.names[signal.name])))
+    declared = [
+        f"  {signal.kind}{_spaced(signal.width)} {module.names[signal.name]}{_spaced(signal.depth)};\n"
+        for signal in rest
+    ]
+    starts = [signal for signal in module.signals.values() if signal.initial is not None]
+    starts.sort(key=lambda signal: natural(module.names[signal.name]))
+    begin = [f"    {module.names[signal.name]} = {signal.initial};\n" for signal in starts]
     initial = ["  initial begin\n", *begin, "  end\n"] if begin else []
     return "(\n" + ",\n".join(ports) + "\n);\n" + "".join([*declared, *initial, *lines])
 
@@ -277,15 +283,16 @@ def _spaced(text: str) -> str:
     return f" {text}" if text else ""
 
 
-def _renamed(match: re.Match, module: ParsedModule, child: ParsedModule | None) -> str:
-    token = match[0]
+def _renamed(match: re.Match[str], module: ParsedModule, child: ParsedModule | None) -> str:
+    token: str = match[0]
     if token[0] == ".":
+        assert child is not None, "a connection stands in an instance"
         return f".{child.names[raw_name(token[1:])]}"
     return token if token in KEYWORDS else module.names.get(raw_name(token), token)
 
 
 def _contents(module: ParsedModule) -> str:
-    """The body; a memory that starts with the same word everywhere is filled in a loop, and no cases overlap."""
+    """Return the body; a memory that starts with one word everywhere is filled in a loop, and no cases overlap."""
     names = Names(module.names.values())
 
     def loop(found: re.Match) -> str:
@@ -316,7 +323,7 @@ def _header(
     notes: Mapping[str, str],
     generator: str,
 ) -> str:
-    """What the module is, its parameters, its generator; no date, no path."""
+    """Return what the module is, its parameters, its generator; no date, no path."""
     lines = []
     for origin in origins[:3]:
         note = notes.get(origin) or _purpose(components.get(origin)) or _place(origin)
@@ -331,7 +338,7 @@ def _header(
 
 
 def _purpose(component: wiring.Component | None) -> str:
-    """First sentence of what the component says of itself."""
+    """Return the first sentence of what the component says of itself."""
     text = " ".join((type(component).__doc__ or "").split("\n\n")[0].split()) if component else ""
     return text if len(text) < 110 else text.split(". ")[0].removesuffix(".") + "."
 
@@ -342,9 +349,9 @@ def _place(origin: str) -> str:
 
 
 def _parameters(component: wiring.Component | None) -> list[str]:
-    """Numbers and switches among a component's parameters."""
-    own = getattr(component, "p", None)
-    if own is None or not hasattr(own, "__dataclass_fields__"):
+    """Return the numbers and switches among a component's parameters."""
+    parameters = getattr(component, "p", None)
+    if parameters is None or not hasattr(parameters, "__dataclass_fields__"):
         return []
-    found = {entry.name: getattr(own, entry.name) for entry in fields(own)}
+    found = {entry.name: getattr(parameters, entry.name) for entry in fields(parameters)}
     return [f"{key} = {int(value)}" for key, value in found.items() if isinstance(value, int)]

@@ -25,7 +25,7 @@ KEYWORDS = frozenset(
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Sorts ``a_2`` before ``a_10``."""
+    """Return a key that sorts ``a_2`` before ``a_10``."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -36,7 +36,7 @@ class Names:
         self.taken = {name.lower() for name in taken} | KEYWORDS
 
     def take(self, name: str) -> str:
-        """``name``, or with a number where it is taken."""
+        """Return ``name``, or with a number where it is taken."""
         # `a$5` is Yosys' or Amaranth's way to tell several `a` apart; what they number is no part of this module.
         plain = re.sub(r"[^A-Za-z0-9_]+", "_", re.sub(r"(?<=.)(\$\d+)+", "", name)).strip("_") or "signal"
         plain = f"n_{plain}" if plain[0].isdigit() else plain
@@ -49,12 +49,12 @@ class Names:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name may stand as it is: legal in Verilog and SystemVerilog without escapes."""
+    """Return whether a name may stand as it is: legal in Verilog and SystemVerilog without escapes."""
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None and name not in KEYWORDS
 
 
 def plain_names(raw: Iterable[str], names: Names) -> dict[str, str]:
-    """By raw name; those that are plain already keep theirs."""
+    """Return plain names by raw name; those that are plain already keep theirs."""
     found, rest = {}, []
     for name in raw:
         if is_plain(name) and name.lower() not in names.taken:

@@ -17,32 +17,32 @@ _RAISE = object()  # when there is no name
 
 
 def install() -> None:
-    """For all designs that are made from now on."""
+    """Name signals so in all designs that are made from now on."""
     tracer.get_var_name = get_var_name
 
 
 def get_var_name(depth: int = 2, default: object = _RAISE) -> object:
-    """The name that what is called ``depth`` frames above is assigned to; ``default`` where it is to none.
+    """Return the name that what is called ``depth`` frames above is assigned to.
 
-    NameNotFound: neither.
+    It is ``default`` where there is no name; NameNotFound: neither.
     """
     frame = sys._getframe(depth)
     name = _assigned(frame.f_code.co_filename).get(_end_of_call(frame.f_code, frame.f_lasti), default)
     if name is _RAISE:
-        raise tracer.NameNotFound
+        raise tracer.NameNotFound  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
     return name
 
 
 @functools.cache
 def _end_of_call(code: CodeType, instruction: int) -> tuple[int | None, int | None]:
-    """Line and column behind a call's parenthesis, which no two calls share."""
+    """Return line and column behind a call's parenthesis, which no two calls share."""
     _, line, _, column = next(itertools.islice(code.co_positions(), instruction // 2, None))
     return line, column
 
 
 @functools.cache
 def _assigned(path: str) -> dict[tuple[int | None, int | None], str]:
-    """By the end of a call in a file, the variable or attribute that it is assigned to. Of no file: none."""
+    """Return by the end of a call in a file the variable or attribute that it is assigned to; of no file none."""
     try:
         with open(path, encoding="utf-8") as file:
             tree = ast.parse(file.read())
@@ -58,10 +58,10 @@ def _assigned(path: str) -> dict[tuple[int | None, int | None], str]:
 
 
 def _pair(target: ast.expr, value: ast.expr, found: dict[tuple[int | None, int | None], str]) -> None:
-    """Calls in ``value`` by what they are assigned to, side by side where both are tuples."""
+    """Add calls in ``value`` by what they are assigned to, side by side where both are tuples."""
     if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
-        for own in zip(target.elts, value.elts, strict=True):
-            _pair(*own, found)
+        for pair in zip(target.elts, value.elts, strict=True):
+            _pair(*pair, found)
     elif isinstance(value, ast.IfExp):
         _pair(target, value.body, found)
         _pair(target, value.orelse, found)
