@@ -69,7 +69,7 @@ def heavy() -> SmallNetwork:
 
 def tall() -> SmallNetwork:
     """Tiles of one layer that hold different rows of the kernel: none may starve the others of lines."""
-    n = SmallNetwork.on("tiny", 9, images=3)
+    n = SmallNetwork.on("tiny", 9, images=2)
     return n.leaves(
         n.layer(n.layer(n.input(4, 6, 6), 2, kernel=(5, 5), pads=(2, 2, 2, 2)), 2, kernel=(5, 5), pads=(2, 2, 2, 2))
     )
@@ -116,7 +116,7 @@ NETWORKS: dict[str, Callable[[], SmallNetwork]] = {
 }
 
 
-NODES = ("straight", "residual", "generator", "wide", "heavy", "autoencoder")
+NODES = ("straight", "generator", "heavy")  # of which layers, pools, tables, and tiles whose sums add
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -193,7 +193,6 @@ BOUNDS: dict[str, tuple[Callable[[], SmallNetwork], str, float]] = {  # what set
     "shared": (shared, "concat_14", 1.0),  # a word a cycle through a join
     "ways": (ways, "layer_1", 0.8),
     "straight": (straight, "layer_0", 1.0),
-    "wide": (wide, "layer_3", 1.0),
 }
 
 
