@@ -19,8 +19,8 @@ from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.golden.layer import evaluate
 from selvage.mapping.dense import place_dense
+from tb.models.bundles import files_of, small
 from tb.models.small_networks import SmallNetwork
-from tb.test_bundle.test_verilog_bundle import files_of, small
 
 Integers = NDArray[np.int64]
 

@@ -15,7 +15,6 @@ from selvage.base.chip import load_chip
 from selvage.base.files import write_files
 from selvage.base.layer import InputFormat, Layer
 from selvage.bundle.verilog_bundle import (
-    bundle_files,
     expected_codes,
     layer_graph,
     write_layer_bundle,
@@ -32,26 +31,12 @@ from selvage.verilog.convert import convert
 from selvage.verilog.modules import convert_modules
 from selvage.verilog.names import Names, is_plain
 from tb.benches.linters import lint, lists, names, run_selftest, slang, verilator
-from tb.models.small_networks import LEAKY, RELU, SmallNetwork
+from tb.models.bundles import files_of, last_line, run, small
+from tb.models.small_networks import SmallNetwork
 
 ROOT = Path(__file__).parents[2]
 needs_yosys = pytest.mark.skipif(shutil.which("yosys") is None, reason="yosys is not installed")
 needs_sta = pytest.mark.skipif(shutil.which("sta") is None, reason="opensta is not installed")
-
-
-def small() -> SmallNetwork:
-    """Two layers, a join with a queue, a table, two outputs, one of them raw sums."""
-    n = SmallNetwork.on("tiny", 11)
-    x = n.input(3, 4, 3)
-    a = n.layer(x, 3, kernel=(2, 2), pads=(1, 1, 0, 0), activation=LEAKY)
-    return n.leaves(n.add(a, n.table(x), RELU), n.layer(n.pool(a, "max", (2, 2)), 2, raw=True))
-
-
-def files_of(network: SmallNetwork) -> dict[str, bytes]:
-    graph, plan = network.graph, network.plan
-    inputs = [network.codes[tensor.name] for tensor in graph.inputs]
-    expected = expected_codes(graph, plan, inputs)
-    return bundle_files(NetworkParameters(plan), inputs, [expected[name] for name in graph.outputs])
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +44,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("bundle")
     write_files(files_of(small()), where)
     return where
-
-
-def run(command: list[str], where: Path) -> str:
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def last_line(where: Path, listed: str, *plusargs: str) -> str:
-    """Of what a file list's bench says, compiled without a word and run without a warning."""
-    assert run(["iverilog", "-g2005", "-Wall", "-f", listed, "-o", "t"], where) == ""
-    said = run(["vvp", "t", *plusargs], where).strip().split("\n")
-    assert not any("WARNING" in line for line in said), said[0]
-    return said[-1]
 
 
 @needs_yosys
@@ -172,7 +143,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tb.test_bundle.test_verilog_bundle import files_of, small
+from tb.models.bundles import files_of, small
 from selvage.base.files import write_files
 write_files(files_of(small()), Path({out!r}))
 """

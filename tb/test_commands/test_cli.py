@@ -12,8 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-ROOT = Path(__file__).parents[2]
-SMALL = ROOT / "examples" / "layer" / "small.toml"
+from tb.models.command_files import CHIP, ROOT, SMALL
 
 
 def selvage(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -96,14 +95,6 @@ def test_waves(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     names = {path.name for path in (tmp_path / "waves").iterdir()}
     assert {"small_tile0.fst", "small_tile0.gtkw", "engine_states.txt"} <= names
-
-
-CHIP = """rows = 16
-columns = 16
-ou_rows = 4
-ou_cols = 4
-adc_bits = 3
-"""
 
 
 @pytest.mark.parametrize(

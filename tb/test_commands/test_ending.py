@@ -23,8 +23,8 @@ from selvage.commands.exits import ending, leave
 from selvage.commands.results import check_outputs_apart
 from selvage.commands.streams import json_alone, progress, show, warn
 from selvage.commands.tables import table_of
+from tb.models.command_files import CHIP, SMALL
 from tb.models.onnx_models import numbers, onnx_model
-from tb.test_commands.test_cli import CHIP, SMALL
 
 Called = Callable[..., tuple[int, str, str]]
 HOSTILE = "[/a][red]\x1b[2J\x1b]0;title\x07\x9b1m\u202e\r\n\u2028end"

@@ -21,7 +21,7 @@ from selvage.compiler.model_file import (
     read_input,
 )
 from tb.models.onnx_models import numbers, runtime, save, write
-from tb.test_frontend.test_model_file import refused, run
+from tb.models.single_layers import refused, run
 
 
 def chip(**changes: Any) -> Chip:

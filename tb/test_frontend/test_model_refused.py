@@ -19,7 +19,7 @@ from tb.models.onnx_models import (
     with_constant,
     write,
 )
-from tb.test_frontend.test_model_file import check, refused, refused_model
+from tb.models.single_layers import check, refused, refused_model
 
 # Integer operators
 

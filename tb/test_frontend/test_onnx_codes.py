@@ -12,7 +12,7 @@ from bench.onnx_models import Build, outputs, saved
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix, Pool, Table
 from selvage.frontend.onnx.graph import load_graph
-from tb.test_frontend.test_onnx_graph import UNIT, S, agreeing, codes, entered, inputs_of, kinds, whole
+from tb.models.onnx_graphs import UNIT, S, agreeing, codes, entered, inputs_of, kinds, whole
 
 Between = Callable[[Build, str], str]  # codes of codes
 

@@ -15,9 +15,9 @@ from selvage.base.graph import Concat, Matrix, Reshape, Resize
 from selvage.compiler.model_file import load_model
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.golden.graph import run
+from tb.models.onnx_graphs import UNIT, S, agreeing, codes, entered, inputs_of, kinds, whole
+from tb.models.onnx_hosts import as_written, convolved
 from tb.models.onnx_models import numbers, reference, runtime, write
-from tb.test_frontend.test_onnx_graph import UNIT, S, agreeing, codes, entered, inputs_of, kinds, whole
-from tb.test_frontend.test_onnx_host import as_written, convolved
 
 UINT8 = TensorProto.UINT8
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from bench.onnx_models import Build, saved
 from selvage.base.errors import InputError
 from selvage.frontend.onnx.graph import Imported, load_graph
-from tb.test_frontend.test_onnx_graph import UNIT, S, codes, entered, layer, normalised
+from tb.models.onnx_graphs import UNIT, S, codes, entered, layer, normalised
 
 Broken = Callable[[Build], object]
 

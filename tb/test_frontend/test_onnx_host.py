@@ -4,38 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from bench.onnx_models import Build, saved
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix
 from selvage.frontend.onnx.graph import Imported, load_graph
-from tb.test_frontend.test_onnx_graph import S, codes, entered, inputs_of, kinds, whole
+from tb.models.onnx_graphs import S, codes, entered, inputs_of, kinds, whole
+from tb.models.onnx_hosts import as_written, convolved
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
-def convolved(build: Build, x: str, name: str = "layer", outputs: int = 3) -> str:
-    """A quantised layer's result; weights of seven bits, which no kernel of onnxruntime saturates."""
-    return build.through(build.add("Conv", x, build.weights(codes((outputs, 3, 1, 1)) // 2, 0.0173), name=name), S, 99)
-
-
 def numbers(build: Build, *shape: int) -> str:
     return build.constant(np.random.default_rng(5).normal(0, 1, shape), np.float32)
-
-
-def as_written(model: ModelProto, feeds: dict[str, NDArray]) -> dict[str, NDArray]:
-    """What onnxruntime makes without optimisation.
-
-    With it, it quantises weights that the model leaves in float, where codes stand before and behind the layer.
-    """
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    run = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip([value.name for value in run.get_outputs()], run.run(None, feeds), strict=True))
 
 
 def equal(build: Build, directory: Path) -> Imported:

@@ -1,6 +1,5 @@
 """Pruning of ONNX files: masks as the golden model makes them, results as of weights masked by hand."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from selvage.base.errors import InputError
 from selvage.frontend.prune import PrunedNode, prune_file
 from selvage.golden.pattern import prune
 from tb.models.onnx_models import numbers
 from tb.models.prune_models import Constants, conv, dequantised, network
+from tb.models.pruned import refused
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -65,17 +64,6 @@ def check(
     assert np.array_equal(evaluator(found, x), evaluator(expected, x))
     assert not np.array_equal(evaluator(found, x), evaluator(model, x))
     return pruned
-
-
-def refused(message: str, path: Path, model: ModelProto | bytes, **changes: Any) -> None:
-    """A one-line `InputError` that holds ``message``, and no file more than before."""
-    file, out = path / "in.onnx", path / "new" / "out.onnx"
-    file.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-    before = sorted(path.rglob("*"))
-    with pytest.raises(InputError, match=re.escape(message)) as caught:
-        prune_file(str(file), out, **dict(patterns=3, kernel_sparsity=0.25) | changes)
-    assert "\n" not in str(caught.value)
-    assert sorted(path.rglob("*")) == before
 
 
 # What is pruned

@@ -10,7 +10,7 @@ from selvage.base.errors import InputError
 from selvage.frontend.prune import prune_file
 from tb.models.onnx_models import numbers
 from tb.models.prune_models import conv, dequantised, network
-from tb.test_frontend.test_prune import refused
+from tb.models.pruned import refused
 
 PARAMETERS = [
     (dict(patterns=0), "node 'n': patterns = 0 must be at least 1"),

@@ -17,8 +17,8 @@ from selvage.hw.shell.programming import table_image
 from selvage.hw.shell.shell import ShellParameters
 from selvage.mapping.stages import plan_network
 from tb.benches.bench_run import run_bench
+from tb.models.shells import fields, sources_of, words_of
 from tb.models.small_networks import LEAKY, SmallNetwork
-from tb.test_hw.test_shell import fields, sources_of, words_of
 
 
 def small_network() -> SmallNetwork:

@@ -38,8 +38,8 @@ from selvage.sim.machine import run as run_crossbars
 from selvage.verilog.convert import convert
 from tb.benches.components import Case, simulate
 from tb.models import planted
+from tb.models.component_cases import CASES
 from tb.models.small_networks import RELU, SmallNetwork
-from tb.test_hw.test_components import CASES
 
 Called = Callable[..., tuple[int, dict, str]]
 LAYER = """name = "small"
