@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In
 
 from selvage.verilog.emission import rewrite
 from selvage.verilog.errors import ModuleTooWide
+from selvage.verilog.tracing import traced
 
 # `proc` turns processes into muxes. Amaranth's own script keeps them as `always @*`, which Icarus
 # never runs while no input changes: the outputs of an idle FSM read X (amaranth#1629). `-purge` leaves out names of
@@ -57,7 +58,7 @@ def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
                 f"module {module!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
                 f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
             )
-    with _no_collection():
+    with _no_collection(), traced():
         return "\n".join(rtlil.convert(part, name=module, emit_src=False) for module, part in designs.items())
 
 

@@ -6,9 +6,11 @@ tree does not differ.
 """
 
 import ast
+import contextlib
 import functools
 import itertools
 import sys
+from collections.abc import Iterator
 from types import CodeType
 
 from amaranth import tracer
@@ -16,9 +18,15 @@ from amaranth import tracer
 _RAISE = object()  # when there is no name
 
 
-def install() -> None:
-    """Name signals so in all designs that are made from now on."""
+@contextlib.contextmanager
+def traced() -> Iterator[None]:
+    """Name the signals so that are made within, and no others: Amaranth's own way is there again behind it."""
+    before = tracer.get_var_name
     tracer.get_var_name = get_var_name
+    try:
+        yield
+    finally:
+        tracer.get_var_name = before
 
 
 def get_var_name(depth: int = 2, default: object = _RAISE) -> object:

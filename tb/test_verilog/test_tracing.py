@@ -1,10 +1,12 @@
 """Signals' names: whatever the statement, and none without a name in a whole tile."""
 
+import importlib
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth import tracer
 
 from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
@@ -12,7 +14,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.tile import Tile
 from selvage.mapping.dense import place_dense
 from selvage.verilog.convert import convert
-from selvage.verilog.tracing import get_var_name
+from selvage.verilog.tracing import get_var_name, traced
 
 CALLS = {
     "a = made()": ["a"],
@@ -54,3 +56,13 @@ def test_every_signal_of_a_tile_has_a_name() -> None:
     tile = Tile(TileParameters(placement, placement.tiles[0]))
     text = convert(tile, "tile", tile.library.components)
     assert not re.findall(r"^  (?:wire|reg) .*?\\?\$(?:signal|signature)\S*", text, re.MULTILINE)
+
+
+def test_amaranth_is_left_as_it_is() -> None:
+    """Importing the gateware and converting it change no name of anybody else's design."""
+    before = tracer.get_var_name
+    importlib.import_module("selvage.hw.tile.tile")
+    assert tracer.get_var_name is before
+    with traced():
+        assert tracer.get_var_name is get_var_name
+    assert tracer.get_var_name is before and before is not get_var_name
