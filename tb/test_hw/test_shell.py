@@ -75,7 +75,7 @@ def test_register_parameters_refuse(name: str, value: int) -> None:
 
 def test_shell_refuses() -> None:
     network = small_network()
-    with pytest.raises(ValueError, match="'axi' or 'wishbone'"):
+    with pytest.raises(ValueError, match="bus must be one of axi, wishbone, not 'apb'"):
         ShellParameters(NetworkParameters(network.plan), bus="apb")
     with pytest.raises(ValueError, match="direct"):
         ShellParameters(NetworkParameters(network.plan, direct=True))
