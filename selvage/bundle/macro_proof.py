@@ -9,7 +9,7 @@ import selvage.sim.crossbar
 from selvage.base.chip import Chip
 from selvage.hw.macro.macro_views import Macro
 from selvage.rtlsim.job import pack_words
-from selvage.rtlsim.plain import hex_lines
+from selvage.rtlsim.words import hex_lines
 from selvage.sim.crossbar import Crossbar
 
 READS = 500

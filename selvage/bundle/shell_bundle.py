@@ -26,7 +26,7 @@ from selvage.hw.shell.programming import cell_image, table_image
 from selvage.hw.shell.registers import register_views
 from selvage.hw.shell.shell import Shell, ShellParameters
 from selvage.rtlsim.foreseen import image_cycles
-from selvage.rtlsim.plain import hex_lines, raster_words
+from selvage.rtlsim.words import hex_lines, raster_words
 from selvage.verilog.modules import convert_modules
 
 

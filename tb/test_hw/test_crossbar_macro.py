@@ -11,7 +11,7 @@ import pytest
 from selvage.base.chip import Chip
 from selvage.hw.macro.macro import CROSSBAR, macro_parameters
 from selvage.rtlsim.job import pack_words
-from selvage.rtlsim.plain import hex_lines
+from selvage.rtlsim.words import hex_lines
 from selvage.sim.crossbar import Crossbar
 
 CYCLES = 1500
