@@ -71,7 +71,7 @@ def network_on(chip: str, seed: int) -> dict[str, bytes]:
 
 def layer_files(compiled: Compiled, *, skip: bool) -> dict[str, bytes]:
     """Of a single layer."""
-    graph, codes = layer_graph(compiled)
+    graph, codes = layer_graph(compiled.placement, compiled.weights), compiled.maps
     plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
     expected = expected_codes(graph, plan, [codes])
     return bundle_files(NetworkParameters(plan, skip=skip, direct=True), [codes], [expected[graph.outputs[0]]])

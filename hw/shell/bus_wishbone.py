@@ -10,10 +10,10 @@ from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
 from selvage.hw.shell.buses import Bus, flat, join
 from selvage.hw.shell.registers import RegisterFile
 from selvage.hw.shell.run import Run
+from selvage.hw.shell.wishbone import QueueIn, QueueOut, Wishbone, wishbone_signature
 
 if TYPE_CHECKING:
     from selvage.hw.shell.shell import Shell
-from selvage.hw.shell.wishbone import QueueIn, QueueOut, Wishbone, wishbone_signature
 
 
 class WishboneBus(Bus):

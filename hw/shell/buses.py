@@ -1,16 +1,14 @@
 """The buses that a shell can stand behind: each is one class in this folder, found without being listed anywhere."""
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
+from selvage.base.registry import instances
 from selvage.hw import shell as folder
 from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
 from selvage.hw.shell.registers import RegisterFile
@@ -64,17 +62,9 @@ class Bus(ABC):
         """Connect output ``k``, as `enter`."""
 
 
-@cache
-def _load() -> None:
-    for module in pkgutil.iter_modules(folder.__path__):
-        if module.name not in ("shell", "buses"):
-            importlib.import_module(f"{folder.__name__}.{module.name}")
-
-
 def buses() -> dict[str, Bus]:
     """Return all buses by name."""
-    _load()
-    return {kind.name: kind() for kind in sorted(Bus.__subclasses__(), key=lambda kind: kind.name)}
+    return {bus.name: bus for bus in sorted(instances(Bus, folder), key=lambda bus: bus.name)}
 
 
 def flat(prefix: str, signature: wiring.Signature | wiring.FlippedSignature) -> dict[str, wiring.Member]:

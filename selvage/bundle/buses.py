@@ -1,13 +1,11 @@
 """What a bundle says and does for a bus: each is one class in this room, found without being listed anywhere."""
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
 from typing import ClassVar
 
 from selvage import bundle as room
+from selvage.base.registry import instances
 from selvage.hw.shell.axi import FrameParameters
 
 REFUSED = """\
@@ -55,14 +53,6 @@ class BusFiles(ABC):
         return ""
 
 
-@cache
-def _load() -> None:
-    for module in pkgutil.iter_modules(room.__path__):
-        if module.name.startswith("bus_"):
-            importlib.import_module(f"{room.__name__}.{module.name}")
-
-
 def bus_files() -> dict[str, BusFiles]:
     """Return those of all buses by name."""
-    _load()
-    return {kind.name: kind() for kind in sorted(BusFiles.__subclasses__(), key=lambda kind: kind.name)}
+    return {files.name: files for files in sorted(instances(BusFiles, room), key=lambda files: files.name)}

@@ -26,6 +26,7 @@ from selvage.compiler.parts import Part, node_parts
 from selvage.golden.graph import evaluate_node, of_sums
 from selvage.hw.macro.macro_views import Macro, macros_of, view_files
 from selvage.hw.network.network import Network, NetworkParameters
+from selvage.mapping.placement import Placement
 from selvage.mapping.stages import NetworkPlan, plan_network
 from selvage.rtlsim.foreseen import image_cycles
 from selvage.rtlsim.plain import cell_lines, entering_words, words_of_image
@@ -61,10 +62,10 @@ def write_layer_bundle(
     compiled: Compiled, skip: bool, out: Path, more: Mapping[str, bytes] | None = None
 ) -> list[Path]:
     """The bundle of a single layer, as a network of one node whose sums leave, and ``more``, to ``out``."""
-    graph, codes = layer_graph(compiled)
+    graph = layer_graph(compiled.placement, compiled.weights)
     plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
     p = NetworkParameters(plan, skip=skip, direct=True)
-    inputs = selftest_images(graph, [codes])
+    inputs = selftest_images(graph, [compiled.maps])
     expected = expected_codes(graph, plan, inputs)
     contents = dict(more or {}) | bundle_files(p, inputs, [expected[name] for name in graph.outputs])
     contents["placement.json"] = _layer_placement_json(compiled)
@@ -73,29 +74,28 @@ def write_layer_bundle(
 
 def layer_network(compiled: Compiled) -> CompiledNetwork:
     """A single layer as a compiled network (`layer_graph`), for what takes one: a shell."""
-    graph, codes = layer_graph(compiled)
+    graph = layer_graph(compiled.placement, compiled.weights)
     (node,), (source,) = graph.nodes, graph.inputs
     placements = {node.name: compiled.placement}
-    return CompiledNetwork(None, graph, compiled.placement.chip, placements, {}, {source.name: codes})
+    return CompiledNetwork(None, graph, compiled.placement.chip, placements, {}, {source.name: compiled.maps})
 
 
-def layer_graph(compiled: Compiled) -> tuple[Graph, Integers]:
-    """A single layer as a network of one node, its sums raw and without its bias, and the codes that enter it."""
-    layer, placement = compiled.placement.layer, compiled.placement
-    maps, scale = compiled.maps, np.ones(layer.outputs, np.float32)
-    source = Tensor("x", tuple(maps.shape[1:]), 1.0, placement.format)
+def layer_graph(placement: Placement, weights: Integers) -> Graph:
+    """A single layer as a network of one node, its sums raw and without its bias."""
+    layer, scale = placement.layer, np.ones(placement.layer.outputs, np.float32)
+    source = Tensor("x", (layer.channels, layer.height, layer.width), 1.0, placement.format)
     sums = Tensor("y", (layer.outputs, *layer.output_size), scale, InputFormat(raw_bits=32, raw_signed=True))
     node = Matrix(
         name=layer.name,
         inputs=("x",),
         output=sums,
         layer=layer,
-        weights=compiled.weights,
+        weights=weights,
         bias=np.zeros(layer.outputs, np.int64),
         weight_scale=scale,
         raw=True,
     )
-    return Graph("layer", (source,), (node,), ("y",)), maps
+    return Graph("layer", (source,), (node,), ("y",))
 
 
 def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) -> dict[str, Integers]:

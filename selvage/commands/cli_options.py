@@ -112,7 +112,8 @@ class Asked:
 
     def options(self, **others: Any) -> "Options":
         """What they say, with ``others`` of the fields of `Options`. `InputError`: one is no value of its option."""
-        from selvage.compiler.options import Options, shape_of, sme_of, switch
+        from selvage.compiler.options import Options, sme_of, switch
+        from selvage.frontend.options import shape_of
 
         return Options(
             schedule=self.schedule,

@@ -1,12 +1,12 @@
 """`selvage model shapes:NAME`: known networks by their shapes alone."""
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from selvage.base.chip import load_chip
 from selvage.base.errors import InputError
 from selvage.base.shapes import load_network
+from selvage.commands.cli_options import AskedOfShapes
 from selvage.commands.streams import progress, show
 from selvage.commands.tables import cycle_table, network_table, table_of
 from selvage.compiler.options import Options
@@ -16,17 +16,8 @@ from selvage.compiler.shapes import PREFIX, Synthetic, check_network, count_cycl
 from selvage.mapping.sme import SmeParameters
 
 
-@dataclass(frozen=True)
-class ShapesOptions:
-    """What is for ``shapes:NAME`` alone."""
-
-    weights: str = "laplace"
-    sparsity: float = 0.0
-    zeros: float = 0.5
-    patterns: int = 10
-    kernel_sparsity: float = 0.44
-    weights_per_kernel: float = 3.5
-    cells_per_weight: int = 1
+class ShapesOptions(AskedOfShapes):
+    """What is for ``shapes:NAME`` alone, and what is counted with it."""
 
     def synthetic(self, seed: int) -> Synthetic:
         """The weights that planes are counted with."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
-from selvage.frontend.options import shape_of as shape_of
 from selvage.mapping.schemes import schemes
 from selvage.mapping.sme_parameters import SmeParameters
 

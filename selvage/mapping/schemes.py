@@ -1,10 +1,7 @@
 """The mapping schemes by name: each is one class in this room, found without being listed anywhere."""
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +11,7 @@ from selvage import mapping as room
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
+from selvage.base.registry import instances
 from selvage.mapping.placement import Placement
 from selvage.mapping.sme_parameters import SmeParameters
 
@@ -62,18 +60,10 @@ class Scheme(ABC):
         return 0
 
 
-@cache
-def _load() -> None:
-    """Import every module of the room, which defines its schemes."""
-    for module in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{module.name}")
-
-
 def schemes() -> dict[str, Scheme]:
     """Return all schemes by name, in the order in which ``auto`` tries them."""
-    _load()
-    found = sorted(Scheme.__subclasses__(), key=lambda kind: (kind.order, kind.name))
-    return {kind.name: kind() for kind in found}
+    found = sorted(instances(Scheme, room), key=lambda scheme: (scheme.order, scheme.name))
+    return {scheme.name: scheme for scheme in found}
 
 
 def scheme(name: str) -> Scheme:

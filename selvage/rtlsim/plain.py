@@ -102,8 +102,7 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
     the other, or in which nothing moves for much longer than the slowest takes, hangs. Raises `SimulationError`, which
     names the log, and `RtlError`.
     """
-    images, bounds = len(inputs[0]), bound_of_stages(p)
-    most = {"limit": most_cycles(sum(bounds) * images), "patience": most_cycles(max(bounds))}
+    images = len(inputs[0])
     command = [*built.command, f"+images={images}"]
     with work_folder(built.where.parent) as run:
         for k, raw in enumerate(entering_words(p, inputs)):
@@ -112,6 +111,8 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
             (run / f"cells_{k}.hex").write_text(text)
         call(command, run, run / "log.txt")
         if _odd(run):
+            bounds = bound_of_stages(p)
+            most = {"limit": most_cycles(sum(bounds) * images), "patience": most_cycles(max(bounds))}
             look_again(run, [*command, "+watch"], stream_names(p), lambda cycle: _why(cycle, **most))
         return _read(p, run, images)
 

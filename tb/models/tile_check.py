@@ -3,8 +3,8 @@
 import numpy as np
 
 from selvage.base.chip import Chip, load_chip
-from selvage.base.graph import Graph, Matrix, Tensor
 from selvage.base.layer import InputFormat, Layer
+from selvage.bundle.verilog_bundle import layer_graph
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.hw.tile.parameters import TileParameters
@@ -52,7 +52,7 @@ def check(
         _check_tiles(placement, weights, x, skip=skip, every=every, **how)
         return
     layer, codes = placement.layer, x - placement.format.zero_point
-    graph = single(placement, weights)
+    graph = layer_graph(placement, weights)
     plan = plan_network(graph, {graph.nodes[0].name: placement})
     p = NetworkParameters(plan, skip=skip, direct=True)
     found = run_network(p, build_network(p), [x])
@@ -61,24 +61,6 @@ def check(
     alone = [tile_cycles(placement, tile, codes, skip=skip) for tile in placement.tiles]
     assert sum(found.reads) == sum(own.reads for own in alone)
     assert found.tiles == [own.cycles for own in layer_cycles(placement, placement.tiles, codes, words, skip=skip)]
-
-
-def single(placement: Placement, weights: np.ndarray) -> Graph:
-    """A network of one layer whose sums leave."""
-    layer, scale = placement.layer, np.ones(placement.layer.outputs, np.float32)
-    source = Tensor("x", (layer.channels, layer.height, layer.width), 1.0, placement.format)
-    sums = Tensor("y", (layer.outputs, *layer.output_size), scale, InputFormat(raw_bits=32, raw_signed=True))
-    node = Matrix(
-        name="layer",
-        inputs=("x",),
-        output=sums,
-        layer=layer,
-        weights=weights,
-        bias=np.zeros(layer.outputs, np.int64),
-        weight_scale=scale,
-        raw=True,
-    )
-    return Graph("layer", (source,), (node,), ("y",))
 
 
 def _check_tiles(

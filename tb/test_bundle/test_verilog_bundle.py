@@ -286,7 +286,7 @@ def test_layer(changes: dict[str, int], tmp_path: Path) -> None:
     paths = write_layer_bundle(compiled, True, tmp_path)
     assert all(path.is_file() for path in paths)
     assert last_line(tmp_path, "selftest.f") == "PASS"
-    graph, codes = layer_graph(compiled)
+    graph, codes = layer_graph(compiled.placement, compiled.weights), compiled.maps
     expected = expected_codes(graph, plan_network(graph, {"layer": compiled.placement}), [codes])["y"]
     truth = expected_codes(graph, plan_network(graph, {"layer": layer_of("tiny").placement}), [codes])["y"]
     assert np.array_equal(expected, truth) == ("adc_bits" not in changes)
@@ -326,7 +326,7 @@ def test_size() -> None:
         weights = np.random.default_rng(1).integers(-255, 256, layer.weight_shape)
         numbers = InputFormat(raw_bits=8, raw_signed=False)
         placement = place_dense(layer, weights, chip, input_format=numbers)
-        graph, _ = layer_graph(Compiled(None, placement, np.zeros((1, 30, 1, 1), np.int64), weights, placement))
+        graph = layer_graph(placement, weights)
         network = Network(NetworkParameters(plan_network(graph, {"layer": placement}), direct=True))
         files = convert_modules(network, "network", network.library.components, generator="selvage")
         lines.append(sum(own.text.count("\n") for own in files))
