@@ -1,8 +1,9 @@
-"""Verilog of a component and of the modules it shares."""
+"""Verilog of a component and of the modules it shares: Amaranth's RTLIL, its nets and registers put right, written."""
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
 from amaranth.hdl import Shape
@@ -11,6 +12,9 @@ from amaranth.lib.wiring import In
 
 from selvage.verilog.emission import rewrite
 from selvage.verilog.errors import ModuleTooWide
+from selvage.verilog.nets import drive_whole, drop_unread
+from selvage.verilog.registers import pack_registers, take_resets
+from selvage.verilog.rtlil import NetlistModule, dump, parse
 from selvage.verilog.tracing import traced
 from selvage.verilog.yosys import run_yosys
 
@@ -25,21 +29,50 @@ opt_merge
 opt_clean -purge
 attrmap -remove generator -remove top
 attrmap -modattr -remove generator -remove top
-write_verilog -noattr
+write_rtlil
 """
 
 
 MOST_INPUTS = 2**16 - 8  # of a module; clock and reset are two more
 
 
-def convert(component: wiring.Component, name: str, shared: Mapping[str, wiring.Component] | None = None) -> str:
-    """Return Verilog of ``component`` as module ``name``, after the modules ``shared`` that it instantiates.
+def convert(
+    component: wiring.Component,
+    name: str,
+    shared: Mapping[str, wiring.Component] | None = None,
+    *,
+    counts: Counter[str] | None = None,
+) -> str:
+    """Return Verilog of ``component`` as module ``name``, after the modules ``shared``, for our own simulation.
 
-    Member ``a.b`` becomes port ``a__b``. No member may be ``always_valid`` or ``always_ready``: a
-    constant cannot be a port (amaranth#1574).
+    Narrow registers are parts of vectors, which Icarus runs faster; `verilog.modules` writes what is delivered.
+    Member ``a.b`` becomes port ``a__b``. No member may be ``always_valid`` or ``always_ready``: a constant cannot be
+    a port (amaranth#1574). ``counts`` gains how often each step found something to do.
     """
-    designs = [*(shared or {}).items(), (name, component)]
-    return rewrite(run_yosys(to_rtlil(dict(designs)), SCRIPT, name))
+    counts = Counter() if counts is None else counts
+    modules = netlist(to_rtlil({**(shared or {}), name: component}), SCRIPT, name)
+    put_right(modules, counts)
+    for module in modules.values():
+        counts["registers packed"] += pack_registers(module)
+    return "".join(rewrite(write_verilog(modules.values(), name), counts).values())
+
+
+def netlist(text: str, script: str, name: str) -> dict[str, NetlistModule]:
+    """Return the modules that ``script`` leaves of the RTLIL ``text``, by their names in RTLIL."""
+    return {module.name: module for module in parse(run_yosys(text, script, name))}
+
+
+def put_right(modules: Mapping[str, NetlistModule], counts: Counter[str]) -> None:
+    """Drive nets whole and without loops (`verilog.nets`) in all modules, and tell resets from what is stored."""
+    for module in modules.values():
+        counts["nets driven whole"] += drive_whole(module, modules)
+        counts["unread nets dropped"] += drop_unread(module)
+        counts["resets"] += take_resets(module)
+
+
+def write_verilog(modules: Iterable[NetlistModule], name: str) -> str:
+    """Return Yosys' Verilog of modules."""
+    return run_yosys(dump(modules), "write_verilog -noattr", name)
 
 
 def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:

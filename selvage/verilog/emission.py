@@ -1,34 +1,72 @@
-"""Yosys' Verilog rewritten so that a simulator that follows events has little to do. The cells stay the same.
+"""Yosys' Verilog as people read it and as simulators that follow events want it. The cells stay the same.
 
-Icarus resolves a net that is driven in pieces bit by bit, with strengths: nets are driven whole. It evaluates an
-expression at each change of each operand: sums side by side are one function, which runs when all have changed. It
-takes up each register in each cycle, changed or not: narrow registers share a vector, and all of a module one block;
-the enables of parts of a word are looked at only when there is one.
+Icarus evaluates an expression at each change of each operand: sums side by side are one function, which runs when all
+have changed. It takes up each register in each cycle, changed or not: those of a clock share a block, and wide ones
+that mostly keep their value stand behind their enables; the enables of parts of a word are looked at only when there
+is one. What is done to nets and registers is done before there is Verilog (`verilog.nets`, `verilog.registers`).
 """
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from itertools import groupby
 
-from selvage.verilog.module_text import ASSIGNMENT, DECLARATION, NAME, TOKEN
+from selvage.verilog.names import KEYWORDS, Names, natural
 
-REGISTER = re.compile(rf"^  always @\(posedge clk\)\n    ({NAME}) *<= (.*);\n", re.MULTILINE)
-PART = re.compile(rf"({NAME}) ?(?:\[(\d+)(?::(\d+))?\])?")
-SUM = re.compile(rf"({PART.pattern}) ([-+]) ({PART.pattern})")
-CHOICE = re.compile(rf"(?P<condition>{PART.pattern}) \? (?P<yes>.+) : (?P<no>.+)")
-WRITES = re.compile(  # to parts of a word
+NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
+# A number, text and system names are tokens so that nothing in them is taken for a name.
+TOKEN = re.compile(rf'"[^"\n]*"|\d*\'s?[bdho][0-9a-fxz_]+|\$[a-z]\w*|\.?{NAME}')
+MODULE = re.compile(rf"^module ({NAME}) ?\(([^)]*)\);\n(.*?)^endmodule\n", re.MULTILINE | re.DOTALL)
+_DECLARATION = re.compile(
+    rf"^  (input|output|inout|wire|reg)( signed)?(?: (\[[^\]]*\]))? ({NAME})(?: ?(\[[^\]]*\]))?(?: = ([^;]+))?;\n",
+    re.MULTILINE,
+)
+_ASSIGNMENT = re.compile(r"^  assign (.*?) = (.*);\n", re.MULTILINE)
+_REGISTER = re.compile(
+    rf"^  always @\((posedge|negedge) ({NAME})\)\n"
+    rf"(?:    if \((?P<reset>{NAME})\) {NAME} *<= (?P<start>.*);\n    else|   ) ({NAME}) *<= (.*);\n",
+    re.MULTILINE,
+)
+_PART = re.compile(rf"({NAME}) ?(?:\[(\d+)(?::(\d+))?\])?")
+_SUM = re.compile(rf"({_PART.pattern}) ([-+]) ({_PART.pattern})")
+_CHOICE = re.compile(rf"(?P<condition>{_PART.pattern}) \? (?P<yes>.+) : (?P<no>.+)")
+_WRITES = re.compile(  # to parts of a word
     rf"    if \(({NAME}) ?\[\d+\]\)\n      .*;\n(?:    if \(\1 ?\[\d+\]\)\n      .*;\n){{3,}}"
 )
-START = re.compile(r"\d+'h([0-9a-f]+)")
-NARROW = 40  # bits of a register that is worth a place in a vector
-VECTOR = 64  # bits that Icarus keeps without allocating memory
+_CASES = re.compile(  # of which each looks at one bit
+    r"    casez \(s\)[^\n]*\n((?:      \d+'b[?1]+:\n        \S+ = [^;]+;\n)+)"
+    r"      default:\n        (\S+) = a;\n    endcase\n"
+)
+_CONTENTS = re.compile(r"  initial begin\n((?:    \S+ ?\[\d+\] = [^;]+;\n)+)  end\n")
+_CONCATENATION = re.compile(r"\{ ([^{}(),]+(?:, [^{}(),]+)+) \}")  # of plain parts
 LANES = 4  # sums side by side that are worth a function
 PARTS = 16  # of a word, at most, whose enables are looked at together
-CONCATENATION = re.compile(r"\{ ([^{}(),]+(?:, [^{}(),]+)+) \}")  # of plain parts
 AGAIN = 3  # times that are worth a number
 TOGETHER = 32  # parts of a concatenation: of as many more of them, each part would copy all before it
+
+
+@dataclass
+class Signal:
+    """A signal as it is declared."""
+
+    direction: str = ""  # input, output, inout, or nothing
+    kind: str = "wire"  # or reg
+    bits: str = ""  # as [high:0]
+    depth: str = ""  # of a memory
+    initial: str = ""
+    comment: str = ""
+
+    @property
+    def width(self) -> int:
+        """Number of bits."""
+        return int(self.bits[1:].split(":")[0]) + 1 if self.bits else 1
+
+
+@dataclass(frozen=True)
+class _Register:
+    name: str
+    value: str
+    start: str  # what a reset gives it; empty without one
 
 
 @dataclass(frozen=True)
@@ -37,34 +75,263 @@ class _Slice:
     low: int
     width: int
 
-
-_Register = tuple[str, str]  # name, what it takes
-_Copy = tuple[list[_Register], _Slice]
-
-
-@dataclass
-class _Signal:
-    kinds: set[str]  # input, output, wire, reg
-    width: int
-    plain: bool  # neither signed nor a memory
-    start: int | None  # of a register
+    def __str__(self) -> str:
+        bits = f"{self.low}" if self.width == 1 else f"{self.low + self.width - 1}:{self.low}"
+        return f"{_written(self.name)}[{bits}]"
 
 
-def rewrite(text: str) -> str:
-    """Rewrite all modules of a text."""
-    parts = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
-    return "".join(_Module(part).text() if "\nendmodule" in part else part for part in parts)
-
-
-def _raw(name: str) -> str:
-    return name.rstrip(" ")
+def raw_name(name: str) -> str:
+    """Return a name of a Verilog text without its escape."""
+    return name.removeprefix("\\").rstrip(" ")
 
 
 def _written(name: str) -> str:
-    return f"{name} " if name[0] == "\\" else name
+    return name if re.fullmatch(r"[A-Za-z_][\w$]*", name) and name not in KEYWORDS else f"\\{name} "
 
 
-def _short(concatenation: re.Match) -> str:
+def rewrite(text: str, counts: Counter[str]) -> dict[str, str]:
+    """Return the modules of a text, rewritten, by name; ``counts`` gains how often each step found something to do."""
+    modules = [VerilogModule(found, counts) for found in MODULE.finditer(text)]
+    return {module.name: module.text() for module in modules}
+
+
+class VerilogModule:
+    """A module of Yosys' text: its signals, assignments and registers, and apart from them the rest of it."""
+
+    def __init__(self, found: re.Match[str], counts: Counter[str]) -> None:
+        self.name, body = raw_name(found[1]), found[3]
+        self.counts = counts
+        self.signals: dict[str, Signal] = {name: Signal() for name in map(raw_name, _listed(found[2]))}
+        self.taken = Names(raw_name(token) for token in TOKEN.findall(found[0]))
+        for declared in _DECLARATION.finditer(body):
+            self._declare(declared)
+        body = _DECLARATION.sub("", body)
+        self.assignments = [(raw_name(left), right) for left, right in _ASSIGNMENT.findall(body)]
+        body = _ASSIGNMENT.sub("", body)
+        self.clocks: dict[tuple[str, str], dict[str, list[_Register]]] = {}  # by edge and clock, and by reset
+        for edge, clock, reset, start, name, value in _REGISTER.findall(body):
+            of_reset = self.clocks.setdefault((edge, clock), {}).setdefault(reset, [])
+            of_reset.append(_Register(raw_name(name), value, start))
+        self.rest = _REGISTER.sub("", body)
+        self._one_word_memories()
+        self._name_registers()
+
+    def _declare(self, declared: re.Match[str]) -> None:
+        kind, _, bits, name, depth, initial = declared.groups()
+        signal = self.signals.setdefault(raw_name(name), Signal())
+        if kind in ("wire", "reg"):
+            signal.kind, signal.depth, signal.initial = kind, depth or "", initial or ""
+        else:
+            signal.direction = kind
+        signal.bits = bits or ""
+
+    def text(self) -> str:
+        """Return the module's text, written anew."""
+        self._add_side_by_side()
+        blocks = "".join(self._block(*clock, registers) for clock, registers in self.clocks.items())
+        for step, pattern, change in (
+            ("writes asked once", _WRITES, _asked_once),
+            ("memories filled", _CONTENTS, self._filled),
+            ("cases chained", _CASES, _chosen),
+        ):
+            self.rest, found = pattern.subn(change, self.rest)
+            self.counts[step] += found
+        assigned = "".join(f"  assign {_written(left)} = {right};\n" for left, right in self.assignments)
+        body, found = _CONCATENATION.subn(_short, f"{assigned}{self.rest}{blocks}")
+        self.counts["concatenations shortened"] += found
+        return f"module {_written(self.name)} {self._ports()}{self._declared()}{body}endmodule\n"
+
+    def _ports(self) -> str:
+        ports = [
+            f"  {signal.direction} {_spaced(signal.kind, signal.bits, _written(name))}"
+            for name, signal in self.signals.items()
+            if signal.direction
+        ]
+        return "(\n" + ",\n".join(ports) + "\n);\n"
+
+    def _declared(self) -> str:
+        rest = [(name, signal) for name, signal in self.signals.items() if not signal.direction]
+        rest.sort(key=lambda found: (found[1].kind == "reg", bool(found[1].depth), natural(found[0])))
+        lines = [
+            f"  {_spaced(signal.kind, signal.bits, _written(name), signal.depth)};{signal.comment}\n"
+            for name, signal in rest
+        ]
+        starts = sorted((name for name, signal in self.signals.items() if signal.initial), key=natural)
+        begin = [f"    {_written(name)} = {self.signals[name].initial};\n" for name in starts]
+        return "".join([*lines, *(["  initial begin\n", *begin, "  end\n"] if begin else [])])
+
+    def _one_word_memories(self) -> None:
+        """Make a register of a memory of one word."""
+        for name, signal in self.signals.items():
+            if signal.depth == "[0:0]":
+                signal.depth = ""
+                element = rf"(?<![\w$.\\]){re.escape(_written(name))} ?\[(?:0|1'h0)\]"
+                self.rest = re.sub(element, lambda _, name=name: _written(name), self.rest)
+                self.assignments = [
+                    (left, re.sub(element, lambda _, name=name: _written(name), right))
+                    for left, right in self.assignments
+                ]
+
+    def _name_registers(self) -> None:
+        """Give registers that only Yosys numbers, those behind memories, the name of the wire that they drive."""
+        for left, right in list(self.assignments):
+            register, wire = self.signals.get(right), self.signals.get(left)
+            if register is None or wire is None or register.kind != "reg" or not re.fullmatch(r"_\d+_", right):
+                continue
+            wire.kind, wire.initial = "reg", register.initial
+            del self.signals[right]
+            self.assignments.remove((left, right))
+            self.rest = re.sub(rf"\b{right}", lambda _, left=left: _written(left), self.rest)
+            self.assignments = [
+                (to, re.sub(rf"\b{right}", lambda _, left=left: _written(left), of)) for to, of in self.assignments
+            ]
+            self.counts["registers named"] += 1
+
+    def _slice(self, text: str) -> _Slice | None:
+        """Return the slice that a text names, a signal or bits of it; None where it is neither."""
+        found = _PART.fullmatch(text) or _PART.fullmatch(f"{text} ")
+        signal = self.signals.get(raw_name(found[1])) if found else None
+        if found is None or signal is None or signal.depth:
+            return None
+        if found[2] is None:
+            return _Slice(raw_name(found[1]), 0, signal.width)
+        low = int(found[3] or found[2])
+        return _Slice(raw_name(found[1]), low, int(found[2]) - low + 1)
+
+    def _reads(self) -> Counter[str]:
+        """Return how often each name stands where it may be read."""
+        texts = [self.rest, *(right for _, right in self.assignments)]
+        texts += [f"{found.value} " for of in self.clocks.values() for registers in of.values() for found in registers]
+        return Counter(raw_name(token) for text in texts for token in TOKEN.findall(text))
+
+    def _drop(self, names: set[str]) -> None:
+        """Drop wires and what drives them."""
+        self.assignments = [(left, right) for left, right in self.assignments if left not in names]
+        for name in names:
+            del self.signals[name]
+
+    def _is_net(self, name: str) -> bool:
+        return name in self.signals and self.signals[name].kind == "wire" and not self.signals[name].direction
+
+    def _add_side_by_side(self) -> None:
+        """Make one function of sums of registers or ports that only stand side by side in a concatenation."""
+        counted = self._reads()
+        sums = {left: right for left, right in self.assignments if _SUM.fullmatch(right)}
+        gone: set[str] = set()
+        for index, (left, right) in enumerate(self.assignments):
+            parts = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
+            places = [part for part in parts if part and counted[part.name] == 1 and part.name in sums]
+            if len(parts) < LANES or len(places) < len(parts):
+                continue
+            lanes = [lane for place in places if (lane := self._lane(sums[place.name], place))]
+            if len(lanes) == len(places):
+                self.assignments[index] = (left, self._function(sum(place.width for place in places), lanes))
+                gone |= {place.name for place in places}
+                self.counts["sums side by side"] += 1
+        self._drop(gone)
+
+    def _lane(self, text: str, place: _Slice) -> tuple[_Slice, str, _Slice] | None:
+        """Return operands and sign of a sum whose lowest bits are at ``place``; None where it is no such sum."""
+        found = _SUM.fullmatch(text)
+        if found is None or place.low:
+            return None
+        first, second = self._operand(found[1], place.width), self._operand(found[6], place.width)
+        return (first, found[5], second) if first and second else None
+
+    def _operand(self, text: str, width: int) -> _Slice | None:
+        """Return the slice that ``text`` names when it is ``width`` bits of an input or a register; else None."""
+        found = self._slice(text.rstrip(" "))
+        if found is None or found.width != width:
+            return None
+        signal = self.signals[found.name]
+        return found if signal.direction == "input" or signal.kind == "reg" else None
+
+    def _function(self, width: int, lanes: list[tuple[_Slice, str, _Slice]]) -> str:
+        """Declare a function of ``lanes`` and return its call."""
+        name = self.taken.take("sums")
+        read = dict.fromkeys(operand.name for first, _, second in lanes for operand in (first, second))
+        local = {operand: self.taken.take("operand") for operand in read}
+        inputs = "".join(f"    input {_spaced(self.signals[operand].bits, local[operand])};\n" for operand in read)
+
+        def written(part: _Slice) -> str:
+            whole = part.width == self.signals[part.name].width
+            return local[part.name] if whole else str(_Slice(local[part.name], part.low, part.width))
+
+        parts = ", ".join(f"{written(first)} {sign} {written(second)}" for first, sign, second in lanes)
+        self.rest = (
+            f"  function [{width - 1}:0] {name};\n{inputs}    {name} = {{ {parts} }};\n  endfunction\n{self.rest}"
+        )
+        return f"{name}({', '.join(map(_written, read))})"
+
+    def _block(self, edge: str, clock: str, registers: dict[str, list[_Register]]) -> str:
+        """Return one block of all registers of a clock, by their reset."""
+        lines = []
+        for reset, found in registers.items():
+            if not reset:
+                lines += self._stored(found)
+                continue
+            starts = [f"      {_written(register.name)} <= {register.start};\n" for register in found]
+            stored = [f"  {line}" for line in self._stored(found)]
+            lines += [f"    if ({reset}) begin\n", *starts, "    end else begin\n", *stored, "    end\n"]
+        self.counts["registers in one block"] += sum(map(len, registers.values())) > 1
+        return f"  always @({edge} {clock}) begin\n{''.join(lines)}  end\n"
+
+    def _stored(self, registers: list[_Register]) -> list[str]:
+        """Return what registers store, those that mostly keep their value behind their enables."""
+        counted = self._reads()
+        choices = {left: _CHOICE.fullmatch(right) for left, right in self.assignments}
+        lines: list[str] = []
+        enabled: dict[str, list[str]] = {}
+        gone: set[str] = set()
+        for register in registers:
+            choice = choices.get(raw_name(register.value))
+            if not choice or register.name not in map(raw_name, choice.group("yes", "no")):
+                lines.append(f"    {_written(register.name)} <= {register.value};\n")
+                continue
+            stays = raw_name(choice["yes"]) == register.name
+            condition = f"! {choice['condition']}" if stays else choice["condition"]
+            value = choice["no"] if stays else choice["yes"]
+            enabled.setdefault(condition, []).append(f"      {_written(register.name)} <= {value};\n")
+            if counted[raw_name(register.value)] == 1 and self._is_net(raw_name(register.value)):
+                gone.add(raw_name(register.value))
+        self._drop(gone)
+        self.counts["enables"] += len(enabled)
+        for condition, found in enabled.items():
+            lines += [f"    if ({condition}) begin\n", *found, "    end\n"]
+        return lines
+
+    def _filled(self, found: re.Match[str]) -> str:
+        """Fill a memory that starts with one word everywhere in a loop."""
+        lines = [line.strip() for line in found[1].splitlines()]
+        values = {line.split(" = ")[1] for line in lines}
+        if len(lines) < 4 or len(values) > 1:
+            return found[0]
+        memory = lines[0][: lines[0].rindex("[")]
+        block, index = self.taken.take(f"fill_{raw_name(memory)}"), self.taken.take("entry")
+        return (
+            f"  initial begin : {block}\n    integer {index};\n"
+            f"    for ({index} = 0; {index} < {len(lines)}; {index} = {index} + 1)\n"
+            f"      {memory}[{index}] = {values.pop()}\n  end\n"
+        )
+
+
+def _listed(text: str) -> list[str]:
+    """Return the names of a list of ports."""
+    return re.findall(NAME, f"{text} ")
+
+
+def _spaced(*words: str) -> str:
+    return " ".join(word for word in words if word)
+
+
+def _chosen(found: re.Match[str]) -> str:
+    """Write cases that each look at one bit as a chain of choices: no cases overlap."""
+    values = re.findall(r" = ([^;]+);", found[1])
+    chain = "".join(f"s[{bit}] ? {value} : " for bit, value in enumerate(values))
+    return f"    {found[2]} = {chain}a;\n"
+
+
+def _short(concatenation: re.Match[str]) -> str:
     """Shorten a concatenation.
 
     A part many times over is written once. Of many parts groups are made: Icarus copies what it has so far at each
@@ -85,7 +352,7 @@ def _joined(parts: list[str]) -> str:
     return f"{{ {', '.join(parts)} }}" if len(parts) > 1 else parts[0]
 
 
-def _asked_once(writes: re.Match) -> str:
+def _asked_once(writes: re.Match[str]) -> str:
     """Put writes to parts of a word in one condition that asks whether there are any.
 
     Not of many parts, which would take Yosys half an hour to read.
@@ -93,307 +360,3 @@ def _asked_once(writes: re.Match) -> str:
     if writes[0].count("<=") > PARTS:
         return writes[0]
     return f"    if (| {writes[1]}) begin\n{re.sub('^', '  ', writes[0], flags=re.MULTILINE).rstrip(' ')}    end\n"
-
-
-class _Module:
-    """A module, its signals, assignments and registers apart from the rest of it."""
-
-    def __init__(self, text: str) -> None:
-        start = text.index(");\n") + 3
-        self.head, (body, self.tail) = text[:start], re.split(r"(?=^endmodule)", text[start:], flags=re.MULTILINE)
-        self.names = {_raw(token) for token in TOKEN.findall(text)}
-        self.numbers: Counter[str] = Counter()  # of new names, by base
-        self.signals: dict[str, _Signal] = {}
-        self.declarations: list[tuple[str, str, str]] = []  # name, kind, text
-        for found in DECLARATION.finditer(body):
-            kind, signed, bits, name, depth, value = found.groups()
-            width = int(bits[2:].split(":")[0]) + 1 if bits else 1
-            signal = self.signals.setdefault(_raw(name), _Signal(set(), width, True, None))
-            signal.kinds.add(kind)
-            signal.plain &= not (signed or depth)
-            begins = START.fullmatch(value or "")
-            signal.start = int(begins[1], 16) if begins else signal.start
-            self.declarations.append((_raw(name), kind, found[0]))
-        body = DECLARATION.sub("", body)
-        self.assignments = ASSIGNMENT.findall(body)
-        body = ASSIGNMENT.sub("", body)
-        self.registers = [(_raw(name), value) for name, value in REGISTER.findall(body)]
-        self.rest = WRITES.sub(_asked_once, REGISTER.sub("", body))
-        self.enabled: dict[str, list[_Register]] = {}  # by condition, registers that keep their value without it
-
-    def text(self) -> str:
-        self._drive_whole()
-        self._drop_unread()
-        self._add_side_by_side()
-        self._share_vectors()
-        self._enable_wide()
-        declared = "".join(line for _, _, line in self.declarations)
-        assigned = "".join(f"  assign {left} = {right};\n" for left, right in self.assignments)
-        lines = "".join(f"    {_written(name)} <= {value};\n" for name, value in self.registers)
-        for condition, registers in self.enabled.items():
-            inner = "".join(f"      {_written(name)} <= {value};\n" for name, value in registers)
-            lines += f"    if ({condition}) begin\n{inner}    end\n"
-        block = f"  always @(posedge clk) begin\n{lines}  end\n" if lines else ""
-        return CONCATENATION.sub(_short, f"{self.head}{declared}{assigned}{self.rest}{block}{self.tail}")
-
-    def _fresh(self, base: str) -> str:
-        """Return a new name: ``base`` and a number."""
-        name = f"{base}_{self.numbers[base]}"
-        while name in self.names:
-            self.numbers[base] += 1
-            name = f"{base}_{self.numbers[base]}"
-        self.names.add(name)
-        return name
-
-    def _declare(self, kind: str, base: str, width: int, start: int | None = None) -> str:
-        """Declare a new signal and return its name."""
-        name = self._fresh(base)
-        self.signals[name] = _Signal({kind}, width, True, start)
-        value = "" if start is None else f" = {width}'h{start:x}"
-        bits = f" [{width - 1}:0]" if width > 1 else ""
-        self.declarations.append((name, kind, f"  {kind}{bits} {name}{value};\n"))
-        return name
-
-    def _slice(self, text: str) -> _Slice | None:
-        """Return the slice that a text names, a signal or bits of it; None where it is neither."""
-        found = PART.fullmatch(text) or PART.fullmatch(f"{text} ")
-        signal = self.signals.get(_raw(found[1])) if found else None
-        if found is None or signal is None or not signal.plain:
-            return None
-        if found[2] is None:
-            return _Slice(_raw(found[1]), 0, signal.width)
-        low = int(found[3] or found[2])
-        return _Slice(_raw(found[1]), low, int(found[2]) - low + 1)
-
-    def _targets(self, left: str) -> list[_Slice | None]:
-        return [self._slice(part[0].rstrip(" ")) for part in PART.finditer(left)]
-
-    def _drive_whole(self) -> None:
-        """Drive each net whose pieces are assigned one by one by a concatenation of nets."""
-        targets = [self._targets(left) for left, _ in self.assignments]
-        wholes = self._driven_in_pieces(targets)
-        pieces: dict[str, dict[int, str]] = defaultdict(dict)  # by net and lowest bit
-        kept = []
-        for (left, right), slices in zip(self.assignments, targets, strict=True):
-            parts = [part for part in slices if part]
-            if not parts or len(parts) < len(slices) or parts[0].name not in wholes:
-                kept.append((left, right))
-                continue
-            at = total = sum(part.width for part in parts)
-            single = len(parts) == 1 and (self._slice(right) or START.fullmatch(right))
-            source = right if single else self._declare("wire", "piece", total)
-            if not single:
-                kept.append((source, right))
-            for part in parts:
-                at -= part.width
-                pieces[part.name][part.low] = source if single else self._text(_Slice(source, at, part.width))
-        for name, found in pieces.items():
-            kept.append((_written(name), _joined([found[low] for low in sorted(found, reverse=True)])))
-        self.assignments = kept
-
-    def _driven_in_pieces(self, targets: list[list[_Slice | None]]) -> set[str]:
-        """Return the nets whose every bit is driven by part-select assigns.
-
-        They do not depend on themselves, and share an assignment only with such nets.
-        """
-        found: dict[str, set[int]] = defaultdict(set)
-        beside: list[set[str]] = []
-        out: set[str] = set()
-        for (left, right), slices in zip(self.assignments, targets, strict=True):
-            names = {_raw(part[1]) for part in PART.finditer(left)}
-            parts = [part for part in slices if part]
-            if len(parts) < len(slices):
-                out |= names
-            elif len(parts) > 1 or parts[0].width < self.signals[parts[0].name].width:
-                for part in parts:
-                    found[part.name] |= set(range(part.low, part.low + part.width))
-                beside.append(names)
-                if names & {_raw(token) for token in TOKEN.findall(right)}:
-                    out |= names
-        out |= {name for name, bits in found.items() if len(bits) < self.signals[name].width}
-        while more := [names for names in beside if names & out and names - out]:
-            out.update(*more)
-        return set(found) - out
-
-    def _drop_unread(self) -> None:
-        """Drop nets that nothing reads, which are what is left of wider ones."""
-        counted = Counter(_raw(token) for token in TOKEN.findall(self.head + self.rest))
-        reads = [{_raw(token) for token in TOKEN.findall(right)} for _, right in self.assignments]
-        for tokens in [*reads, *({_raw(token) for token in TOKEN.findall(value)} for _, value in self.registers)]:
-            counted.update(tokens)
-        driver = {_raw(left): index for index, (left, _) in enumerate(self.assignments)}
-        idle = [name for name in driver if not counted[name] and self._is_net(name)]
-        gone: set[str] = set()
-        while idle:
-            name = idle.pop()
-            gone.add(name)
-            for read in reads[driver[name]]:
-                counted[read] -= 1
-                if not counted[read] and read in driver and self._is_net(read):
-                    idle.append(read)
-        self._remove(gone)
-
-    def _is_net(self, name: str) -> bool:
-        return name in self.signals and self.signals[name].kinds == {"wire"}
-
-    def _remove(self, names: set[str]) -> None:
-        """Remove nets and what drives them."""
-        self.assignments = [assignment for assignment in self.assignments if _raw(assignment[0]) not in names]
-        self.declarations = [declaration for declaration in self.declarations if declaration[0] not in names]
-
-    def _add_side_by_side(self) -> None:
-        """Make one function of sums of registers or ports that only stand side by side in a concatenation."""
-        counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
-        sums = {_raw(left): right for left, right in self.assignments if SUM.fullmatch(right)}
-        gone: set[str] = set()
-        for index, (left, right) in enumerate(self.assignments):
-            parts = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
-            places = [part for part in parts if part and counted[part.name] == 1 and part.name in sums]
-            if len(parts) < LANES or len(places) < len(parts):
-                continue
-            lanes = [lane for place in places if (lane := self._lane(sums[place.name], place))]
-            if len(lanes) == len(places):
-                self.assignments[index] = (left, self._function(sum(place.width for place in places), lanes))
-                gone |= {place.name for place in places}
-        self._remove(gone)
-
-    def _lane(self, text: str, place: _Slice) -> tuple[_Slice, str, _Slice] | None:
-        """Return operands and sign of a sum whose lowest bits are at ``place``; None where it is no such sum."""
-        found = SUM.fullmatch(text)
-        if found is None or place.low:
-            return None
-        first, second = self._operand(found[1], place.width), self._operand(found[6], place.width)
-        return (first, found[5], second) if first and second else None
-
-    def _operand(self, text: str, width: int) -> _Slice | None:
-        """Return the slice that ``text`` names when it is ``width`` bits of an input or a register; else None."""
-        found = self._slice(text.rstrip(" "))
-        if found is None or found.width != width or not self.signals[found.name].kinds & {"input", "reg"}:
-            return None
-        return found
-
-    def _function(self, width: int, lanes: list[tuple[_Slice, str, _Slice]]) -> str:
-        """Declare a function of ``lanes`` and return its call."""
-        name = self._fresh("sums")
-        read = dict.fromkeys(operand.name for first, _, second in lanes for operand in (first, second))
-        local = {operand: self._fresh("operand") for operand in read}
-        inputs = "".join(f"    input [{self.signals[operand].width - 1}:0] {local[operand]};\n" for operand in read)
-        parts = ", ".join(
-            f"{self._text(first, local)} {sign} {self._text(second, local)}" for first, sign, second in lanes
-        )
-        self.rest = (
-            f"  function [{width - 1}:0] {name};\n{inputs}    {name} = {{ {parts} }};\n  endfunction\n{self.rest}"
-        )
-        return f"{name}({', '.join(map(_written, read))})"
-
-    def _share_vectors(self) -> None:
-        """Make narrow registers names of parts of vectors."""
-        counted = Counter(name for name, _ in self.registers)
-        narrow, wide = [], []
-        for name, value in self.registers:
-            own = self.signals.get(name)
-            fits = own and own.plain and own.start is not None and own.width <= NARROW and counted[name] == 1
-            (narrow if fits else wide).append((name, value))
-        place: dict[str, _Slice] = {}  # by register
-        self.registers = wide
-        while narrow:
-            copies, narrow = self._copies(narrow, place)
-            if not copies:
-                break
-            for own, bits in copies:
-                self.registers.append((self._vector(own, place), self._text(bits)))
-        for own in self._vectors(narrow):
-            if len(own) == 1:
-                self.registers += own
-                continue
-            vector = self._vector(own, place)
-            following = self._declare("wire", "next", self.signals[vector].width)
-            self.assignments.append((following, _joined([value for _, value in reversed(own)])))
-            self.registers.append((vector, following))
-        self.assignments += [(_written(name), self._text(part)) for name, part in place.items()]
-
-    def _copies(self, registers: list[_Register], place: dict[str, _Slice]) -> tuple[list[_Copy], list[_Register]]:
-        """Return registers that take neighbouring bits of one net, which need no concatenation, and the others."""
-        runs: list[tuple[list[_Register], _Slice | None]] = []
-        for name, value in registers:
-            bits = self._slice(value)
-            if bits and bits.name in place:
-                within = place[bits.name]
-                bits = replace(bits, name=within.name, low=within.low + bits.low)
-            last = runs[-1][1] if runs else None
-            if bits and last and bits.name == last.name and bits.low == last.low + last.width:
-                runs[-1] = ([*runs[-1][0], (name, value)], replace(last, width=last.width + bits.width))
-            else:
-                runs.append(([(name, value)], bits))
-        copies = [(run, bits) for run, bits in runs if bits and len(run) > 1]
-        return copies, [entry for run, bits in runs if not bits or len(run) == 1 for entry in run]
-
-    def _vectors(self, registers: list[_Register]) -> list[list[_Register]]:
-        """Return groups of registers, as many to a vector as fit."""
-        found: list[list[_Register]] = []
-        size = VECTOR
-        for register in registers:
-            width = self.signals[register[0]].width
-            size += width
-            if size > VECTOR:
-                found.append([])
-                size = width
-            found[-1].append(register)
-        return found
-
-    def _vector(self, registers: list[_Register], place: dict[str, _Slice]) -> str:
-        """Merge ``registers`` into one vector register, the first lowest; return its name.
-
-        Each is a wire from now on that aliases its slice.
-        """
-        at = start = 0
-        for name, _ in registers:
-            signal = self.signals[name]
-            place[name] = _Slice("", at, signal.width)
-            assert signal.start is not None, f"register {name} has no value to start with"
-            start |= signal.start << at
-            at += signal.width
-            signal.kinds = signal.kinds - {"reg"} | {"wire"}
-        vector = self._declare("reg", "state", at, start)
-        for name, _ in registers:
-            place[name] = replace(place[name], name=vector)
-        gone = {name for name, _ in registers}
-        for index, (name, kind, line) in enumerate(self.declarations):
-            if name in gone and kind == "reg":
-                self.declarations[index] = (name, "wire", re.sub(" = [^;]*;", ";", line.replace("  reg", "  wire", 1)))
-        return vector
-
-    def _enable_wide(self) -> None:
-        """Move wide registers that mostly keep their value behind their enables, where they cost nothing meanwhile."""
-        counted = Counter(_raw(token) for text in self._texts() for token in TOKEN.findall(text))
-        choices = {_raw(left): CHOICE.fullmatch(right) for left, right in self.assignments}
-        kept, gone = [], set()
-        for name, value in self.registers:
-            choice = choices.get(_raw(value))
-            if not choice or name not in map(_raw, choice.group("yes", "no")):
-                kept.append((name, value))
-                continue
-            stays = _raw(choice["yes"]) == name
-            condition = choice["condition"]
-            register = (name, choice["no"] if stays else choice["yes"])
-            self.enabled.setdefault(f"! {condition}" if stays else condition, []).append(register)
-            if counted[_raw(value)] == 1 and self._is_net(_raw(value)):
-                gone.add(_raw(value))
-        self.registers = kept
-        self._remove(gone)
-
-    def _texts(self) -> list[str]:
-        """Return all texts in which a net may be read."""
-        return [
-            self.rest,
-            *(right for _, right in self.assignments),
-            *(value for _, value in self.registers),
-        ]
-
-    def _text(self, part: _Slice, names: Mapping[str, str] | None = None) -> str:
-        """Return the shortest text of a slice; signals by other ``names``."""
-        name = _written((names or {}).get(part.name, part.name))
-        if part.width == self.signals[part.name].width:
-            return name
-        bits = f"{part.low}" if part.width == 1 else f"{part.low + part.width - 1}:{part.low}"
-        return f"{name}[{bits}]"

@@ -13,23 +13,24 @@ from selvage.hw.tile.tile import Tile
 from selvage.mapping.dense import place_dense
 from selvage.rtlsim.waves import TILE, write_save_file
 from selvage.verilog.convert import convert
-from selvage.verilog.emission import DECLARATION, NAME
+from selvage.verilog.emission import NAME
 
 LAYER = Layer(op="conv", channels=5, outputs=4, height=6, width=7, kernel=(3, 2), stride=(2, 1))
 INSTANCE = re.compile(rf"^  ({NAME}) +({NAME}) \($", re.MULTILINE)
+SIGNAL = re.compile(
+    rf"^  (?:(?:input|output) )?(?:wire|reg)(?: \[(\d+):0\])? ({NAME})(?: ?\[[^\]]*\])?[;,]?$", re.MULTILINE
+)
 
 
 def signals(text: str) -> dict[str, int]:
     """Widths of all signals below module ``tile``, by path."""
-    found = re.findall(rf"^module ({NAME}) ?\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
     bodies = re.split(r"^module ", text, flags=re.MULTILINE)[1:]
-    modules = {name.strip(): body for name, body in zip(found, bodies, strict=True)}
+    modules = {body.split(" ", 1)[0]: body for body in bodies}
     widths: dict[str, int] = {}
 
     def walk(module: str, path: str) -> None:
-        for _, _, bits, name, depth, _ in DECLARATION.findall(modules[module]):
-            if not depth:
-                widths[f"{path}{name.strip()}"] = int(bits[2:].split(":")[0]) + 1 if bits else 1
+        for high, name in SIGNAL.findall(modules[module]):
+            widths[f"{path}{name.strip()}"] = int(high or 0) + 1
         for of, name in INSTANCE.findall(modules[module]):
             walk(of.strip(), f"{path}{name.strip()}.")
 

@@ -1,0 +1,182 @@
+"""The rewriting of the netlist: nothing of a design changes, foreign cells pass through, each step finds something."""
+
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import ClockSignal, Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from selvage.base.chip import load_chip
+from selvage.base.layer import InputFormat, Layer
+from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.tile import Tile
+from selvage.mapping.dense import place_dense
+from selvage.verilog.convert import convert
+from selvage.verilog.modules import convert_modules, delivered_rtlil, rewritten
+from selvage.verilog.plain import Renaming
+from tb.models.equivalence import unproven
+
+STEPS = {
+    "nets driven whole",
+    "unread nets dropped",
+    "resets",
+    "equal modules",
+    "writes asked once",
+    "memories filled",
+    "cases chained",
+    "concatenations shortened",
+    "sums side by side",
+    "registers in one block",
+    "enables",
+    "registers named",
+}
+Rewritten = tuple[str, Renaming, dict[str, str], Counter[str]]
+
+
+@pytest.fixture(scope="module")
+def tile() -> Rewritten:
+    """The RTLIL of a tile, the names in its Verilog, its Verilog by module, and how often each step did something."""
+    return _rewritten(_tile())
+
+
+def _tile() -> Tile:
+    layer = Layer(op="conv", channels=3, outputs=4, height=5, width=6, kernel=(3, 2), stride=(2, 1))
+    weights = np.random.default_rng(1).integers(-3, 4, layer.weight_shape)
+    chip = load_chip("tiny").model_copy(update={"arrays_per_tile": 4})
+    placed = place_dense(layer, weights, chip, input_format=InputFormat(raw_bits=4, raw_signed=True))
+    return Tile(TileParameters(placed, placed.tiles[0]))
+
+
+def _rewritten(tile: Tile) -> Rewritten:
+    before = delivered_rtlil({**tile.library.components, "tile": tile}, "tile")
+    counts: Counter[str] = Counter()
+    return before, *rewritten(before, "tile", "", counts), counts
+
+
+def test_each_module_of_a_tile_is_proved(tile: Rewritten, tmp_path: Path) -> None:
+    before, names, texts, _ = tile
+    assert len(names.modules) > len(texts) > 20
+    assert unproven(before, names, texts, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [(r" \+ 1'h1;", " - 1'h1;", "unproven"), (r"(\w+ = \d+'h)0;", r"\g<1>1;", "registers start differently")],
+)
+def test_a_fault_is_found(right: str, wrong: str, told: str, tile: Rewritten, tmp_path: Path) -> None:
+    """In the first module that counts: one of its sums, and one of its registers' starts."""
+    before, names, texts, _ = tile
+    raw, plain = next((raw, plain) for raw, plain in names.modules.items() if re.search(right, texts[plain]))
+    only = Renaming({raw: plain}, names.wires, names.cells)
+    found = unproven(before, only, {plain: re.sub(right, wrong, texts[plain], count=1)}, tmp_path)
+    assert told in found[raw]
+
+
+def test_registers_keep_their_names(tile: Rewritten) -> None:
+    """No register is a part of a vector, and none has but a number."""
+    registers = {name for text in tile[2].values() for name in re.findall(r"\breg (?:\[\d+:0\] )?(\w+)", text)}
+    assert registers >= {"begun", "fresh", "across"}
+    assert not [name for name in registers if re.fullmatch(r"state_?\d*|_\d+_", name)]
+
+
+def test_each_step_finds_something_to_do(tile: Rewritten) -> None:
+    """A pattern that no longer meets what Yosys writes would be silent."""
+    counts = tile[3].copy()
+    convert_modules(Chosen(), "chosen", generator="a test", counts=counts)
+    assert {step for step in STEPS if not counts[step]} == set()
+    packed: Counter[str] = Counter()
+    again = _tile()
+    convert(again, "tile", again.library.components, counts=packed)
+    assert packed["registers packed"] > 50
+
+
+class Chosen(wiring.Component):
+    """One of four words, by a number."""
+
+    number: In(2)
+    words: In(32)
+    out: Out(8)
+
+    def elaborate(self, platform: object) -> Module:
+        """Build it of cases, none of which is what is left by the others."""
+        m = Module()
+        with m.Switch(self.number):
+            for number in range(4):
+                with m.Case(number):
+                    m.d.comb += self.out.eq(self.words.word_select(number, 8))
+        return m
+
+
+class Stored(wiring.Component):
+    """A word that a foreign memory holds, and whether it is one that this module wrote last."""
+
+    address: In(4)
+    data: In(8)
+    write: In(1)
+    out: Out(8)
+    last: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        """Build it: the memory's output goes to the upper and the lower half of a signal."""
+        m = Module()
+        halves = Signal(8)
+        last = Signal(4)
+        with m.If(self.write):
+            m.d.sync += last.eq(self.address)
+        m.submodules.sram = Instance(
+            "SRAM_16X8",
+            p_DEPTH=16,
+            p_NAME="a b",
+            i_CLK=ClockSignal(),
+            i_A=self.address,
+            i_D=self.data,
+            i_WEN=~self.write,
+            o_Q=halves,
+        )
+        m.d.comb += [self.out[:4].eq(halves[:4]), self.out[4:].eq(halves[4:]), self.last.eq(last == self.address)]
+        return m
+
+
+BENCH = """
+module SRAM_16X8 #(parameter DEPTH = 1, parameter NAME = "") (
+  input CLK, input [3:0] A, input [7:0] D, input WEN, output reg [7:0] Q);
+  reg [7:0] words [0:DEPTH-1];
+  always @(posedge CLK) begin
+    if (!WEN) words[A] <= D;
+    Q <= words[A];
+  end
+endmodule
+module bench;
+  reg clk = 0, rst = 0, write = 1;
+  reg [3:0] address;
+  reg [7:0] data;
+  wire [7:0] out;
+  wire last;
+  integer k;
+  stored stored(.clk(clk), .rst(rst), .address(address), .data(data), .write(write), .out(out), .last(last));
+  initial begin
+    for (k = 0; k < 16; k = k + 1) begin address = k; data = 8'h31 * k; #1 clk = 1; #1 clk = 0; end
+    write = 0;
+    for (k = 0; k < 16; k = k + 1) begin
+      address = k; #1 clk = 1; #1 clk = 0;
+      if (out !== ((8'h31 * k) & 8'hff) || last !== (k == 15)) $display("FAIL %0d: %h", k, out);
+    end
+    $display("PASS");
+  end
+endmodule
+"""
+
+
+def test_a_foreign_cell_passes_through(tmp_path: Path) -> None:
+    """An `Instance` of an SRAM: its name, its parameters and its pins are as they were, and its words come through."""
+    (file,) = convert_modules(Stored(), "stored", generator="a test")
+    assert re.search(r'SRAM_16X8 #\(\s*\.DEPTH\([^)]*16\),\s*\.NAME\("a b"\)\s*\) sram \(', file.text), file.text
+    (tmp_path / "bench.v").write_text(f"{file.text}{BENCH}")
+    subprocess.run(["iverilog", "-g2005", "-Wall", "-o", "bench", "bench.v"], cwd=tmp_path, check=True)
+    run = subprocess.run(["vvp", "-n", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert run.stdout == "PASS\n"
