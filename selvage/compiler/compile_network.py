@@ -41,7 +41,6 @@ class Choice:
 class CompiledNetwork:
     """A network, its layers placed, with the codes of all its tensors for the images given."""
 
-    imported: Imported
     graph: Graph  # with the weights that its placements compute with
     chip: Chip
     placements: dict[str, Placement]
@@ -89,9 +88,16 @@ class CompiledNetwork:
         return len(next(iter(self.codes.values())))
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CompiledModel(CompiledNetwork):
+    """A compiled network of an ONNX file, with what the host computes."""
+
+    imported: Imported
+
+
 def compile_network(
     path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: Options, tick: Tick
-) -> CompiledNetwork:
+) -> CompiledModel:
     """Place the network in the ONNX file ``path`` for ``images`` as its inputs take them; drawn codes for None.
 
     ``tick`` is called once for each node. Raises `InputError`, which names the node.
@@ -122,7 +128,8 @@ def compile_network(
         else:
             codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
         tick()
-    return CompiledNetwork(imported, replace(graph, nodes=tuple(nodes)), chip, placements, choices, codes, warning)
+    whole = replace(graph, nodes=tuple(nodes))
+    return CompiledModel(whole, chip, placements, choices, codes, warning, imported=imported)
 
 
 def _lean(imported: Imported) -> Imported:
