@@ -7,9 +7,8 @@ from functools import reduce
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
+from selvage.base.graph import Add, Concat, Graph, Integers, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
 from selvage.base.requantization import Requantization
-from selvage.golden.dense import Integers
 from selvage.golden.layer import evaluate
 from selvage.golden.requantize import (
     code_bounds,

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.errors import InputError
-from selvage.base.graph import LINEAR, Activation, Tensor
+from selvage.base.graph import LINEAR, Activation, Integers, Tensor
 from selvage.base.layer import InputFormat
 from selvage.base.requantization import MULTIPLIER_BITS, Requantization
-from selvage.golden.dense import Integers
 
 HALF_REACH = 2.0**-40  # relative: far beyond float64's error, far below any other distance of codes of 8 bits
 PRODUCT_BITS = 60  # of a sum times its factor: what is added to it stays within int64

@@ -1,3 +1,5 @@
+"""The command, for ``python -m selvage``."""
+
 from selvage.commands.start import main
 
 main()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.chip import Chip, load_chip
-from selvage.base.errors import RtlError
+from selvage.base.errors import InputError, RtlError
 from selvage.base.files import LISTING, alone_in, check_writable
 from selvage.bundle.shell_bundle import check_bus, shell_files
 from selvage.bundle.verilog_bundle import layer_network, write_layer_bundle, write_verilog_bundle
@@ -18,7 +18,7 @@ from selvage.commands import run as layers
 from selvage.commands.network_command import is_network, report_of
 from selvage.commands.run_network import foretell_node, run_nodes, run_pipeline
 from selvage.compiler.compile_layer import Compiled, compile_layer, foretell, tile_parameters
-from selvage.compiler.compile_network import CompiledNetwork, compile_network
+from selvage.compiler.compile_network import ImportedNetwork, compile_network
 from selvage.compiler.model_file import checked_input, draw_input, load_model
 from selvage.compiler.options import Options
 from selvage.compiler.parts import check_fits
@@ -32,10 +32,10 @@ Images = NDArray[Any] | Mapping[str, NDArray[Any]]
 class CompiledModel:
     """A model placed on a chip, with the images it is counted and simulated for.
 
-    ``placed`` is a `Compiled` layer or a `CompiledNetwork`.
+    ``placed`` is a `Compiled` layer or an `ImportedNetwork`.
     """
 
-    placed: Compiled | CompiledNetwork
+    placed: Compiled | ImportedNetwork
     chip: Chip
     options: Options
 
@@ -67,7 +67,7 @@ class CompiledModel:
             else:
                 ticks = dict.fromkeys((node.name for node in self.placed.graph.nodes), _nothing)
                 reports = run_nodes(self.placed, self.options, ticks)
-            fault = flow.fault if flow else next((own.fault for own in reports or () if own.fault), "")
+            fault = flow.fault if flow else next((node.fault for node in reports or () if node.fault), "")
         except RtlError as error:
             fault = f"the pipeline: {error}" if pipeline else str(error)
         reports = reports or [foretell_node(self.placed, node, self.options) for node in self.placed.graph.nodes]
@@ -117,10 +117,12 @@ def compile(
     if is_network(path):
         asked.check_network()
         return CompiledModel(compile_network(path, loaded, images, asked, _nothing), loaded, asked)
+    if isinstance(images, Mapping):
+        raise InputError(f"images are given by name, and model {path!r} is a single layer, which takes one array")
     layer = load_model(path, None if images is None else np.shape(images))
     x = draw_input(layer, loaded, asked.seed) if images is None else checked_input(layer, np.asarray(images), "images")
     return CompiledModel(compile_layer(layer, loaded, x, asked), loaded, asked)
 
 
 def _nothing() -> None:
-    """No progress is told."""
+    """Tell no progress."""

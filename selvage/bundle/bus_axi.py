@@ -152,7 +152,7 @@ _WITHDRAW = """\
 
 
 class AxiFiles(BusFiles):
-    """Frames of an image; what sources still send of an aborted one is dropped."""
+    """Files for AXI: frames of an image, and what sources still send of an aborted one is dropped."""
 
     name, title, stream = "axi", "AXI", "s_axis"
     page, ends = _PAGE, _ENDS
@@ -165,19 +165,24 @@ class AxiFiles(BusFiles):
     def parts(
         self, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int
     ) -> tuple[list[str], list[str], str]:
+        """Return AXI4-Lite's pins and tasks, and a source or sink for each stream; in a turn a cycle goes by."""
         channels = {"aw": "addr prot", "w": "data strb", "b": "resp", "ar": "addr prot", "r": "data resp"}
         pins = [
-            f"s_axil_{channel}{name}" for channel, own in channels.items() for name in ("valid", "ready", *own.split())
+            f"s_axil_{channel}{name}"
+            for channel, signals in channels.items()
+            for name in ("valid", "ready", *signals.split())
         ]
         parts = [AXI_LITE]
         for side, frames, text in (("s_axis", inputs, AXI_IN), ("m_axis", outputs, AXI_OUT)):
-            for k, own in enumerate(frames):
+            for k, frame in enumerate(frames):
                 pins += [f"{side}_{k}_t{name}" for name in ("valid", "ready", "data", "last")]
-                parts.append(text.format(k=k, top=own.data_bits - 1, frame=own.words, words=own.words * images))
+                parts.append(text.format(k=k, top=frame.data_bits - 1, frame=frame.words, words=frame.words * images))
         return pins, parts, self.turn
 
     def rewind(self, inputs: int, outputs: int) -> str:
+        """Return what resets sources and sinks for a cycle."""
         return _REWIND
 
     def dropping(self, inputs: Sequence[FrameParameters]) -> str:
+        """Return the test of STATUS.dropping, which is high where a frame has more than one word."""
         return _DROPPING.format(dropping=int(any(frames.words > 1 for frames in inputs)))

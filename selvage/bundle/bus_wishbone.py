@@ -115,7 +115,7 @@ WISHBONE_TELL_OUT = """\
 
 
 class WishboneFiles(BusFiles):
-    """Words in registers, in parts of 32 bits."""
+    """Files for Wishbone: words in registers, in parts of 32 bits."""
 
     name, title, stream = "wishbone", "Wishbone", "DATA_IN"
     page, ends = _PAGE, _ENDS
@@ -127,16 +127,18 @@ class WishboneFiles(BusFiles):
     def parts(
         self, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int
     ) -> tuple[list[str], list[str], str]:
+        """Return Wishbone's pins and tasks, and the memories of the words, which move in turns of the host."""
         pins = [f"wb_{name}" for name in ("cyc", "stb", "we", "adr", "sel", "dat_w", "dat_r", "ack", "err")]
         parts, turns = [WISHBONE], [self.turn]
         for side, frames, memory, turn in (("input", inputs, QUEUE_IN, PUT), ("output", outputs, QUEUE_OUT, TAKE)):
-            for k, own in enumerate(frames):
-                count = -(-own.data_bits // PART)
-                fields = {"k": k, "words": own.words * images, "frame": own.words, "parts": count}
+            for k, frame in enumerate(frames):
+                count = -(-frame.data_bits // PART)
+                fields = {"k": k, "words": frame.words * images, "frame": frame.words, "parts": count}
                 fields |= {"top": PART * count - 1, "bit": k if side == "input" else 16 + k}
                 parts.append(memory.format(**fields))
                 turns.append(turn.format(**fields))
         return pins, parts, "".join(turns)
 
     def rewind(self, inputs: int, outputs: int) -> str:
+        """Return what sets all places to the first word."""
         return "".join([f"    at_{k} = 0;\n" for k in range(inputs)] + [f"    left_{k} = 0;\n" for k in range(outputs)])

@@ -1,4 +1,4 @@
-"""What a bundle says and does for a bus: each is one class in this room, found without being listed anywhere."""
+"""The words and tests of a bundle for a bus: each is one class in this room, found without being listed anywhere."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -54,5 +54,5 @@ class BusFiles(ABC):
 
 
 def bus_files() -> dict[str, BusFiles]:
-    """Return those of all buses by name."""
+    """Return the files of all buses by name."""
     return {files.name: files for files in sorted(instances(BusFiles, room), key=lambda files: files.name)}

@@ -90,7 +90,7 @@ endmodule
 
 
 def python_model() -> str:
-    """`sim.crossbar` as a file that needs nothing but NumPy."""
+    """Return `sim.crossbar` as a file that needs nothing but NumPy."""
     first, rest = _CHIP.split("\n\n\n", 1)
     text = inspect.getsource(selvage.sim.crossbar).replace(
         "import numpy as np\n", f"{first}\n\nimport numpy as np\n", 1
@@ -99,14 +99,14 @@ def python_model() -> str:
 
 
 def numbers(state: int = 1) -> Iterator[int]:
-    """Of 31 bits each, the same everywhere and always."""
+    """Yield numbers of 31 bits, the same everywhere and always."""
     while True:
         state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
         yield state >> 33
 
 
 def macro_proof(macro: Macro, chip: Chip) -> dict[str, str]:
-    """By file name: Python model, bench, its file list, cells, requests and the codes that the Python model returns."""
+    """Return by file name Python model, bench, file list, cells, requests, and the codes that the model returns."""
     rng, values = numbers(), macro.values
     rows, columns = values["ROWS"], values["COLUMNS"]
     cells = np.array([next(rng) >> 8 for _ in range(rows * columns)]).reshape(rows, columns) % 2**chip.cell_bits

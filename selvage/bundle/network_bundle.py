@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from selvage.base.files import write_files
+from selvage.base.graph import Integers
 from selvage.bundle.placement_file import describe_placement
 from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.compiler.parts import node_parts
 from selvage.hw.network.network import NetworkParameters
-from selvage.mapping.stages import NetworkPlan
+from selvage.mapping.stages import LayerStage, NetworkPlan
 from selvage.rtlsim.plain import cell_lines, entering_words, network_verilog
 
 
 def write_network(compiled: CompiledNetwork, options: Options, out: Path, report: str) -> list[Path]:
-    """Write a compiled network to ``out``; returns the files. The same bytes for the same input.
+    """Write a compiled network to ``out``, and return the files. The same bytes for the same input.
 
     ``network.v``, the ideal macro ``crossbar.v`` and a bench ``bench.v`` that plays ``input_k.hex`` into it, with
     ``cells_k.hex`` of every macro. Where the chip does not hold all layers at once, a folder with such files for each
@@ -35,8 +36,8 @@ def write_network(compiled: CompiledNetwork, options: Options, out: Path, report
     return write_files(contents, out)
 
 
-def _design(p: NetworkParameters, inputs: list, folder: str) -> dict[str, bytes]:
-    """Sources, cells and one image's words."""
+def _design(p: NetworkParameters, inputs: list[Integers], folder: str) -> dict[str, bytes]:
+    """Return sources, cells and one image's words."""
     files = {f"{folder}{name}": text.encode() for name, text in network_verilog(p).items()}
     for index, text in enumerate(cell_lines(p.plan)):
         files[f"{folder}cells_{index}.hex"] = text.encode()
@@ -46,7 +47,7 @@ def _design(p: NetworkParameters, inputs: list, folder: str) -> dict[str, bytes]
 
 
 def placement_json(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
-    """What each stage is, where its tensors come from, and where the weights lie."""
+    """Return what each stage is, where its tensors come from, and where the weights lie."""
     macro, stages = 0, []
     for index, stage in enumerate(plan.stages):
         entry = {
@@ -56,11 +57,9 @@ def placement_json(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
             "sources": [source.name for source in stage.sources],
             "output": stage.output.name,
         }
-        own = {layer.name: layer for layer in plan.layers}.get(stage.name)
-        if own:
-            arrays = [len(tile.arrays) for tile in own.placement.tiles]
-            entry |= {"first_crossbar": macro, **describe_placement(own.placement)}
-            macro += sum(arrays)
+        if isinstance(stage, LayerStage):
+            entry |= {"first_crossbar": macro, **describe_placement(stage.placement)}
+            macro += sum(len(tile.arrays) for tile in stage.placement.tiles)
         stages.append(entry)
     tensors = {t.name: t for t in [*plan.inputs, *(stage.output for stage in plan.stages)]}
     content = {

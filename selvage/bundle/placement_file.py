@@ -1,11 +1,11 @@
-"""Where the weights of a placement lie, for the files that name them."""
+"""The places of a layer's weights, for the files that name them."""
 
 from selvage.mapping.placement import Placement, Tile
 from selvage.mapping.schedule import taps_of
 
 
 def describe_placement(placement: Placement) -> dict:
-    """All that it takes to find every weight of a layer in the cells, and every output's place; see `PLACEMENT`."""
+    """Return all that it takes to find every weight of a layer in the cells, and every output; see `PLACEMENT`."""
     sweep = placement.sweep
     phases = [list(phase) for phase in sweep.phases]
     return {
@@ -20,12 +20,12 @@ def describe_placement(placement: Placement) -> dict:
             for tap in taps_of(placement.layer, placement.schedule)
         ],
         "step": {"stride": sweep.stride, "insert": sweep.insert, "block": sweep.block, "crop": sweep.crop},
-        "tiles": [describe_tile(own) for own in placement.tiles],
+        "tiles": [describe_tile(tile) for tile in placement.tiles],
     }
 
 
 def describe_tile(tile: Tile) -> dict:
-    """The channels and pixels that a tile takes, and its arrays."""
+    """Return the channels and pixels that a tile takes, and its arrays."""
     return {
         "first_channel": tile.first_channel,
         "channels": tile.channels,
@@ -35,7 +35,7 @@ def describe_tile(tile: Tile) -> dict:
 
 
 def describe_arrays(tile: Tile) -> list[dict]:
-    """Where the weights lie in each array."""
+    """Return where the weights lie in each array."""
     return [
         {
             "polarity": array.polarity,

@@ -78,12 +78,15 @@ _NO_TABLES = "There are no tables to load."
 
 
 def together_notes(together: Sequence[Sequence[str]]) -> list[str]:
-    """A sentence for each group of streams that must be fed side by side."""
-    return [_TOGETHER.format(streams=", ".join(own)) for own in together]
+    """Return a sentence for each group of streams that must be fed side by side."""
+    return [_TOGETHER.format(streams=", ".join(streams)) for streams in together]
 
 
 def readme(design: Design, bus: str | None = None, tables: bool = False, together: Sequence[Sequence[str]] = ()) -> str:
-    """Of a bare network, or of a shell for ``bus``, with ``tables`` to load or without; ``together`` are streams."""
+    """Return the page of a bare network, or of a shell for ``bus``, with ``tables`` to load or without.
+
+    ``together`` are groups of streams that must be fed side by side.
+    """
     files = bus_files()[bus] if bus else None
     what = f"a network behind registers ({files.title})" if files else "a network"
     if design.macros:

@@ -25,7 +25,7 @@ def selftest(
     image_cycles: int,
     together: Sequence[Sequence[int]] = (),
 ) -> str:
-    """Module ``selftest`` around module ``top``, its last line PASS, or FAIL and the first thing that differs.
+    """Return module ``selftest`` around module ``top``, its last line PASS, or FAIL and the first thing that differs.
 
     ``selftest/input_k.hex`` and ``selftest/expected_k.hex`` hold a word a line; ``extra`` are outputs that nobody
     looks at, with their bits. ``image_cycles``: that an image takes, roughly; the design hangs when no word moves for
@@ -38,13 +38,13 @@ def selftest(
     hold = min(SHORTEST // TIMES + image_cycles, LONGEST)
     parts, checks = [], []
     pins = ["    .clk(clk)", "    .rst(rst)"]
-    for k, own in enumerate(inputs):
-        turn, words = k % 8, own.words
-        parts.append(_SOURCE.format(k=k, top=own.bits - 1, words=words, all=words * images, turn=turn, hold=hold))
+    for k, stream in enumerate(inputs):
+        turn, words = k % 8, stream.words
+        parts.append(_SOURCE.format(k=k, top=stream.bits - 1, words=words, all=words * images, turn=turn, hold=hold))
         pins += [f"    .i_{k}__{name}(i_{k}__{name})" for name in ("payload", "valid", "ready")]
-    for k, own in enumerate(outputs):
-        turn, words = (3 * k + 5) % 8, own.words
-        parts.append(_SINK.format(k=k, top=own.bits - 1, words=words, all=words * images, turn=turn, hold=hold))
+    for k, stream in enumerate(outputs):
+        turn, words = (3 * k + 5) % 8, stream.words
+        parts.append(_SINK.format(k=k, top=stream.bits - 1, words=words, all=words * images, turn=turn, hold=hold))
         checks.append(_CHECK.format(k=k, words=words))
         pins += [f"    .o_{k}__{name}(o_{k}__{name})" for name in ("payload", "valid", "ready")]
     for name, bits in extra:
@@ -53,7 +53,7 @@ def selftest(
     moves = [f"(i_{k}__valid && i_{k}__ready)" for k in range(len(inputs))]
     moves += [f"(o_{k}__valid && o_{k}__ready)" for k in range(len(outputs))]
     driven = [f"i_{k}__ready" for k in range(len(inputs))] + [f"o_{k}__valid" for k in range(len(outputs))]
-    tells = [_TELL_SOURCE.format(k=k, words=own.words, all=own.words * images) for k, own in enumerate(inputs)]
+    tells = [_TELL_SOURCE.format(k=k, words=s.words, all=s.words * images) for k, s in enumerate(inputs)]
     tells += [_TELL_SINK.format(k=k) for k in range(len(outputs))]
     tells += [_tell_together(group) for group in together]
     return _BENCH.format(
@@ -63,8 +63,8 @@ def selftest(
         pins=",\n".join(pins),
         moves=" || ".join(moves),
         driven=", ".join(driven),
-        finished=" && ".join(f"left_{k} == {own.words * images}" for k, own in enumerate(outputs)),
-        total=sum(own.words * images for own in outputs),
+        finished=" && ".join(f"left_{k} == {stream.words * images}" for k, stream in enumerate(outputs)),
+        total=sum(stream.words * images for stream in outputs),
         come=" + ".join(f"left_{k}" for k in range(len(outputs))),
         tells="".join(tells),
         patience=SHORTEST + TIMES * image_cycles,

@@ -31,13 +31,13 @@ from selvage.verilog.modules import convert_modules
 
 
 def check_bus(bus: str | None) -> None:
-    """`InputError` for a bus that there is no shell for."""
+    """Raise `InputError` for a bus that there is no shell for."""
     if bus is not None and bus not in bus_files():
         raise InputError(f"--bus {bus!r} is none of {', '.join(bus_files())}")
 
 
 def shell_files(compiled: CompiledNetwork, options: Options, bus: str) -> dict[str, bytes]:
-    """The shell of a network, by path. The same bytes for the same input.
+    """Return the files of a network's shell, by path. The same bytes for the same input.
 
     ``shell.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers
     and HTML pages; ``cells.hex`` and ``tables.hex`` the words that a host loads (`hw.shell.programming.cell_image`,
@@ -83,7 +83,7 @@ def shell_files(compiled: CompiledNetwork, options: Options, bus: str) -> dict[s
 
 
 def _images(p: ShellParameters) -> dict[str, list[int]]:
-    """Words that a host loads."""
+    """Return the words that a host loads."""
     images = {"cells": cell_image(p.programming, (array.cells.tolist() for array in p.network.plan.arrays))}
     if p.programming.tables:
         images["tables"] = table_image(p.programming, p.network.table)
@@ -91,14 +91,14 @@ def _images(p: ShellParameters) -> dict[str, list[int]]:
 
 
 def _ports(shell: Shell) -> tuple[Port, ...]:
-    """All but those of the macros."""
-    flat = [(name, own) for name, own in shell.signature.members.items() if own.is_port]
-    pins = [Port(name, own.flow is Out, Shape.cast(own.shape).width) for name, own in flat]
+    """Return all ports but those of the macros."""
+    flat = [(name, member) for name, member in shell.signature.members.items() if member.is_port]
+    pins = [Port(name, member.flow is Out, Shape.cast(member.shape).width) for name, member in flat]
     return (Port("clk", False), Port("rst", False), *pins)
 
 
 def _together(p: ShellParameters) -> list[list[str]]:
-    """Streams that must be fed side by side, as the bus calls them."""
+    """Return groups of streams that must be fed side by side, as the bus calls them."""
     prefix = bus_files()[p.bus].stream
     return [[f"{prefix}_{k}" for k in group] for group in p.network.plan.fed_together]
 
@@ -115,8 +115,8 @@ def _selftest_files(
     inputs = selftest_images(graph, [compiled.codes[tensor.name] for tensor in graph.inputs])
     expected = expected_codes(graph, plan, inputs)
     vectors = [*inputs, *(expected[name] for name in graph.outputs)]
-    own = len(inputs[0]), loads, image_cycles(p.network.plan)
-    bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, *own)
+    run = len(inputs[0]), loads, image_cycles(p.network.plan)
+    bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, *run)
     texts = {"selftest/selftest.v": bench}
     for path, codes, frame in zip(_vector_files(p), vectors, (*p.inputs, *p.outputs), strict=True):
         texts[path] = hex_lines(raster_words(codes, frame.bits, frame.lanes), frame.width)
@@ -124,7 +124,7 @@ def _selftest_files(
 
 
 def names_json(p: ShellParameters, design: Design) -> dict:
-    """Addresses of the registers, what each stream carries, and which crossbar is which."""
+    """Return addresses of the registers, what each stream carries, and which crossbar is which."""
     plan = p.network.plan
 
     def streams(tensors: Sequence[Tensor], frames: Sequence[FrameParameters]) -> list[dict]:
@@ -141,15 +141,16 @@ def names_json(p: ShellParameters, design: Design) -> dict:
         "inputs": streams(plan.inputs, p.inputs),
         "together": _together(p),  # fed side by side, or all stand still
         "outputs": streams(plan.outputs, p.outputs),
-        "crossbars": [{name: own[name] for name in own if name != "cells"} for own in crossbar_places(plan, design)],
+        "crossbars": [{name: at[name] for name in at if name != "cells"} for at in crossbar_places(plan, design)],
     }
 
 
 def tables_json(p: NetworkParameters) -> dict:
-    """Where in the tables each constant of each stage lies: words from the first behind the header of an image."""
+    """Return where in the tables each constant of each stage lies: words from the first behind an image's header."""
     stages = {
         part.stage: {
-            own.name: {"address": part.base + own.address, "step": own.step, "count": own.count} for own in part.fields
+            field.name: {"address": part.base + field.address, "step": field.step, "count": field.count}
+            for field in part.fields
         }
         for part in p.tables
     }

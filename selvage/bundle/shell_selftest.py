@@ -22,7 +22,7 @@ def shell_selftest(
     loads: Mapping[str, int],
     image_cycles: int,
 ) -> str:
-    """Module ``selftest`` around module ``top``, its last line PASS, or FAIL and the first thing that differs.
+    """Return module ``selftest`` around module ``top``, its last line PASS, or FAIL and the first thing that differs.
 
     ``loads``: words of each image that is loaded, from ``cells.hex`` and ``tables.hex``. ``selftest/input_k.hex`` and
     ``expected_k.hex`` hold a word a line. ``image_cycles``: as of `bundle.selftest.selftest`.
@@ -31,7 +31,7 @@ def shell_selftest(
     pins, parts, turn = files.parts(inputs, outputs, images)
     fixed = {"control", "status", "interrupt_enable", "interrupt_status", "images", "images_done"}
     fixed |= {"load_word", "load_last", "data_ready"}
-    used = {name: own for name, own in addresses.items() if name in fixed or name.startswith(("data_in", "data_out"))}
+    used = {name: at for name, at in addresses.items() if name in fixed or name.startswith(("data_in", "data_out"))}
     registers = ", ".join(f"{name.upper()} = 32'd{address}" for name, address in used.items())
     inside, outside = range(len(inputs)), range(len(outputs))
     return _BENCH.format(
@@ -48,7 +48,7 @@ def shell_selftest(
         parts="\n".join(parts),
         turn=turn,
         rewind=files.rewind(len(inputs), len(outputs)),
-        counts="".join(_COUNT.format(k=k, frame=own.words) for k, own in enumerate(outputs)),
+        counts="".join(_COUNT.format(k=k, frame=frame.words) for k, frame in enumerate(outputs)),
         entered=" && ".join(files.entered.format(k=k) for k in inside),
         waits=" || ".join(files.waits.format(k=k) for k in outside),
         begun="at_0 != 0",
@@ -63,12 +63,12 @@ def shell_selftest(
 
 
 def _readable(name: str) -> bool:
-    """Whether a register can be read at any time."""
+    """Return whether a register can be read at any time."""
     return name != "control" and not name.startswith(("load_", "data_in", "data_out"))
 
 
 def _tells(files: BusFiles, inputs: Sequence[FrameParameters], outputs: Sequence[FrameParameters], images: int) -> str:
-    """What is said of each stream when nothing moves any more."""
+    """Return what is said of each stream when nothing moves any more."""
     return "".join(
         text.format(k=k, frame=frames.words, words=frames.words * images)
         for text, side in ((files.refused_in, inputs), (files.refused_out, outputs))

@@ -19,7 +19,7 @@ FEW = 64  # pixels of a map that is small: its images take little time
 
 
 def selftest_images(graph: Graph, given: Sequence[Integers]) -> list[Integers]:
-    """Codes (N, C, H, W) of each input of ``graph``, N at least 3 and the same for all.
+    """Return codes (N, C, H, W) of each input of ``graph``, N at least 3 and the same for all.
 
     The first image given (``given[k]`` are those of input k) and, where there is one, the second; some, of a large map
     one, whose windows bring the sums of the first layer to their ends; one, or where the map is small some, with whole
@@ -28,27 +28,30 @@ def selftest_images(graph: Graph, given: Sequence[Integers]) -> list[Integers]:
     sides = [[*_aimed(graph, tensor), *_even(tensor, _extent(graph, tensor))] for tensor in graph.inputs]
     most = max(map(len, sides))
     return [
-        np.stack([own[0], *(images[k % len(images)] for k in range(most)), *own[1:2]])
-        for own, images in zip(given, sides, strict=True)
+        np.stack([codes[0], *(images[k % len(images)] for k in range(most)), *codes[1:2]])
+        for codes, images in zip(given, sides, strict=True)
     ]
 
 
 def _readers(graph: Graph, tensor: Tensor) -> list[Layer]:
-    """Layers that take a tensor."""
+    """Return the layers that take a tensor."""
     return [node.layer for node in graph.nodes if isinstance(node, Matrix) and tensor.name in node.inputs]
 
 
 def _extent(graph: Graph, tensor: Tensor) -> Place:
-    """Pixels of the tensor that a window of any of its readers takes at most."""
+    """Return the rows and columns of the tensor that a window of any of its readers takes at most."""
     layers = _readers(graph, tensor)
-    kernels = [own.extent for own in layers if own.op != "conv_transpose"]
-    kernels += [own.kernel for own in layers if own.op == "conv_transpose"]
+    kernels = [layer.extent for layer in layers if layer.op != "conv_transpose"]
+    kernels += [layer.kernel for layer in layers if layer.op == "conv_transpose"]
     kernels += [getattr(node, "kernel", (1, 1)) for node in graph.nodes if tensor.name in node.inputs]
     return max(rows for rows, _ in kernels), max(columns for _, columns in kernels)
 
 
 def _even(tensor: Tensor, extent: Place) -> list[Integers]:
-    """Bands of one code each, high enough for a whole window; images of one code where the map is too low for that."""
+    """Return an image of bands of one code each, or images of one code where the map is too low for that.
+
+    A band is high enough for a window of ``extent``.
+    """
     low, high = tensor.format.raw_range
     codes = list(dict.fromkeys((high, int(tensor.format.zero_point), low)))
     height = tensor.shape[1]
@@ -61,9 +64,11 @@ def _even(tensor: Tensor, extent: Place) -> list[Integers]:
 
 
 def _aimed(graph: Graph, tensor: Tensor) -> list[Integers]:
-    """Images with the smallest, the largest and the zero code at random, but for windows that make a channel's sum of
-    the first layer that reads them as large, or as small, as it can be; the channels in turn, those of the largest
-    weights first."""
+    """Return images with the smallest, the largest and the zero code at random, but for some windows.
+
+    These make a channel's sum of the first layer that reads them as large, or as small, as it can be; the channels in
+    turn, those of the largest weights first.
+    """
     low, high = tensor.format.raw_range
     zero = tensor.format.zero_point
     rng = np.random.default_rng(len(graph.nodes))
@@ -88,7 +93,7 @@ def _aimed(graph: Graph, tensor: Tensor) -> list[Integers]:
 def _aim(
     node: Matrix, aims: list[Aim], largest: dict[int, Integers], image: Integers, codes: tuple[int, int, int]
 ) -> list[Aim]:
-    """Set windows of ``image`` for as many of ``aims`` (channel, sign) as have room; those that have none.
+    """Set windows of ``image`` for as many of ``aims`` (channel, sign) as have room, and return those that have none.
 
     ``largest`` (M, OH, OW) by sign; ``codes``: smallest, zero, largest.
     """
@@ -99,7 +104,7 @@ def _aim(
     taken = np.zeros((layer.groups, 1, 1, layer.height, layer.width), np.int64)
     left = []
     for channel, sign in aims:
-        group, own = divmod(channel, layer.outputs // layer.groups)
+        group, column = divmod(channel, layer.outputs // layer.groups)
         free = evaluate(one, taken[group], window)[0, 0] == 0
         best = largest[sign][channel]
         places = np.argwhere(free & (best == best.max()))
@@ -108,19 +113,19 @@ def _aim(
             continue
         first = group * (layer.channels // layer.groups)
         for (y, x), place in _pixels(layer, (int(places[0][0]), int(places[0][1]))).items():
-            weights = sign * kernel[group][place][:, own]
+            weights = sign * kernel[group][place][:, column]
             image[first : first + len(weights), y, x] = np.where(weights > 0, high, np.where(weights < 0, low, zero))
             taken[group, 0, 0, y, x] = 1
     return left
 
 
 def _map_op(layer: Layer) -> str:
-    """A dense layer is a convolution of a map of one pixel."""
+    """Return the operator of a layer on maps: a dense layer is a convolution of a map of one pixel."""
     return "conv" if layer.op == "dense" else layer.op
 
 
 def _pixels(layer: Layer, output: Place) -> dict[Place, Place]:
-    """Input pixels that an output pixel needs, and with which kernel position."""
+    """Return the input pixels that an output pixel needs, and with which kernel position."""
     found = {}
     for place in np.ndindex(*layer.kernel):
         at = []

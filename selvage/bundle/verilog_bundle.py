@@ -40,7 +40,7 @@ Integers = NDArray[np.int64]
 def write_verilog_bundle(
     compiled: CompiledNetwork, options: Options, out: Path, more: Mapping[str, bytes] | None = None
 ) -> list[Path]:
-    """Write a network's bundle, and ``more``, to ``out``; returns the files. The same bytes for the same input.
+    """Write a network's bundle, and ``more``, to ``out``, and return the files. The same bytes for the same input.
 
     Where the chip does not hold all layers at once there is a bundle for each node, of a node that takes several
     passes for each pass, in a folder of its own.
@@ -61,7 +61,10 @@ def write_verilog_bundle(
 def write_layer_bundle(
     compiled: Compiled, skip: bool, out: Path, more: Mapping[str, bytes] | None = None
 ) -> list[Path]:
-    """The bundle of a single layer, as a network of one node whose sums leave, and ``more``, to ``out``."""
+    """Write the bundle of a single layer, as a network of one node whose sums leave, and ``more``, to ``out``.
+
+    Return the files.
+    """
     graph = layer_graph(compiled.placement, compiled.weights)
     plan = plan_network(graph, {graph.nodes[0].name: compiled.placement})
     p = NetworkParameters(plan, skip=skip, direct=True)
@@ -73,15 +76,15 @@ def write_layer_bundle(
 
 
 def layer_network(compiled: Compiled) -> CompiledNetwork:
-    """A single layer as a compiled network (`layer_graph`), for what takes one: a shell."""
+    """Return a single layer as a compiled network (`layer_graph`), for what takes one: a shell."""
     graph = layer_graph(compiled.placement, compiled.weights)
     (node,), (source,) = graph.nodes, graph.inputs
     placements = {node.name: compiled.placement}
-    return CompiledNetwork(None, graph, compiled.placement.chip, placements, {}, {source.name: compiled.maps})
+    return CompiledNetwork(graph, compiled.placement.chip, placements, {}, {source.name: compiled.maps})
 
 
 def layer_graph(placement: Placement, weights: Integers) -> Graph:
-    """A single layer as a network of one node, its sums raw and without its bias."""
+    """Return a single layer as a network of one node, its sums raw and without its bias."""
     layer, scale = placement.layer, np.ones(placement.layer.outputs, np.float32)
     source = Tensor("x", (layer.channels, layer.height, layer.width), 1.0, placement.format)
     sums = Tensor("y", (layer.outputs, *layer.output_size), scale, InputFormat(raw_bits=32, raw_signed=True))
@@ -99,8 +102,11 @@ def layer_graph(placement: Placement, weights: Integers) -> Graph:
 
 
 def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) -> dict[str, Integers]:
-    """What leaves the gateware, by tensor: the golden model's codes, but sums as the crossbars and their ADCs yield
-    them, and raw sums without the bias that the host adds."""
+    """Return what leaves the gateware, by tensor.
+
+    These are the golden model's codes, but sums as the crossbars and their ADCs yield them, and raw sums without the
+    bias that the host adds.
+    """
     found = {tensor.name: codes for tensor, codes in zip(graph.inputs, inputs, strict=True)}
     tensors = graph.tensors
     layers = {stage.name: stage for stage in plan.layers}
@@ -110,8 +116,8 @@ def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) 
         if not isinstance(node, Matrix):
             found[name] = evaluate_node(node, sources, [found[source] for source in node.inputs])
             continue
-        own = found[node.inputs[0]] - sources[0].format.zero_point
-        sums = layer_sums(node, layers[node.name].placement, own)
+        codes = found[node.inputs[0]] - sources[0].format.zero_point
+        sums = layer_sums(node, layers[node.name].placement, codes)
         found[name] = of_sums(node, sources[0], sums)
         if node.raw:
             leaving[name] = sums
@@ -119,7 +125,7 @@ def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) 
 
 
 def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
-    """The bundle of one node, or of one pass of it."""
+    """Return the bundle of one node, or of one pass of it."""
     p, graph = part.parameters, compiled.graph.only(part.node)
     inputs = selftest_images(graph, part.inputs)
     if len(p.plan.layers) == 1 and len(compiled.placements[part.node.name].passes) > 1:
@@ -131,14 +137,14 @@ def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:
 
 
 def generator() -> str:
-    """Name and version."""
+    """Return name and version of this generator."""
     return f"selvage {__version__}"
 
 
 def bundle_files(
     p: NetworkParameters, inputs: Sequence[Integers], expected: Sequence[Integers], name: str = "network"
 ) -> dict[str, bytes]:
-    """All files of a bundle but the placement, for images (N, C, H, W) of codes and what must leave."""
+    """Return all files of a bundle but the placement, for images (N, C, H, W) of codes and what must leave."""
     network = Network(p)
     notes = {
         f"{name}.stage_{k}": f"{type(stage).__name__.removesuffix('Stage').lower()} {stage.name!r}."
@@ -154,7 +160,7 @@ def bundle_files(
     kinds, each = macros_of(p.macros, chip.cell_bits, chip.read_latency) if chip else ([], [])
     design = Design(
         name=name,
-        rtl=tuple(f"rtl/{own.name}.v" for own in modules),
+        rtl=tuple(f"rtl/{module.name}.v" for module in modules),
         ports=_ports(p),
         macros=tuple(each),
         generator=made,
@@ -164,22 +170,23 @@ def bundle_files(
         ),
         notes=tuple(warnings),
     )
-    texts = {f"rtl/{own.name}.v": own.text for own in modules}
+    texts = {f"rtl/{module.name}.v": module.text for module in modules}
     if each:
         texts[f"rtl/{design.top}.v"] = top_text(design)
     texts |= flow_files(design) | {"README.md": readme(design, together=together)}
     texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
     texts |= _selftest_files(p, design, inputs, expected)
     contents = {path: text.encode() for path, text in texts.items()}
-    for kind in kinds:
-        contents |= _macro_files(kind, chip)
+    if chip:
+        for kind in kinds:
+            contents |= _macro_files(kind, chip)
     for k, text in enumerate(cell_lines(p.plan)):
         contents[f"macro/cells_{k}.hex"] = text.encode()
     return timed(contents)
 
 
 def groups(p: NetworkParameters) -> tuple[tuple[int, ...], ...]:
-    """Input streams that must be fed side by side."""
+    """Return groups of input streams that must be fed side by side."""
     if p.direct:  # the sums of all tiles are added
         return (tuple(range(len(p.inputs))),) if len(p.inputs) > 1 else ()
     return p.plan.fed_together
@@ -198,7 +205,7 @@ def _ports(p: NetworkParameters) -> tuple[Port, ...]:
 
 
 def _strobes(p: NetworkParameters) -> list[tuple[str, int]]:
-    return [("beats", max(1, sum(len(own.tiles) for own in p.layers.values()))), ("words", len(p.plan.stages))]
+    return [("beats", max(1, sum(len(layer.tiles) for layer in p.layers.values()))), ("words", len(p.plan.stages))]
 
 
 def _macro_files(macro: Macro, chip: Chip) -> dict[str, bytes]:
@@ -212,8 +219,8 @@ def _selftest_files(
     entering, leaving = words_of_image(p)
     sources = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.inputs, entering, strict=True)]
     sinks = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.outputs, leaving, strict=True)]
-    own = (len(inputs[0]), _strobes(p), image_cycles(p.plan), groups(p))
-    texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, *own)}
+    run = (len(inputs[0]), _strobes(p), image_cycles(p.plan), groups(p))
+    texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, *run)}
     texts |= {f"selftest/input_{k}.hex": text for k, text in enumerate(entering_words(p, inputs))}
     for k, (codes, (bits, lanes)) in enumerate(zip(expected, p.outputs, strict=True)):
         texts[f"selftest/expected_{k}.hex"] = hex_lines(raster_words(codes, bits, lanes), bits * lanes)
@@ -221,12 +228,12 @@ def _selftest_files(
 
 
 def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFile]) -> dict:
-    """What each module, pin and macro is, and where in the design."""
+    """Return what each module, pin and macro is, and where in the design."""
     return {
         "top": design.top,
         "periphery": design.name,
         "generator": generator(),
-        "modules": {own.name: {"file": f"rtl/{own.name}.v", "places": list(own.origins)} for own in modules},
+        "modules": {m.name: {"file": f"rtl/{m.name}.v", "places": list(m.origins)} for m in modules},
         "inputs": _streams("i", p, p.inputs, p.plan.inputs),
         "together": [[f"i_{k}" for k in group] for group in groups(p)],  # fed side by side, or all stand still
         "outputs": _streams("o", p, p.outputs, p.plan.outputs),
@@ -240,12 +247,12 @@ def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFi
 
 
 def crossbar_places(plan: NetworkPlan, design: Design) -> list[dict]:
-    """Of each crossbar: its macro and file of cells, and the array of a node's tile that it is."""
+    """Return each crossbar's macro and file of cells, and the array of a node's tile that it is."""
     places = [
-        {"node": stage.name, "tile": tile, "array": array}
+        {"node": stage.name, "tile": k, "array": array}
         for stage in plan.layers
-        for tile, own in enumerate(stage.placement.tiles)
-        for array in range(len(own.arrays))
+        for k, tile in enumerate(stage.placement.tiles)
+        for array in range(len(tile.arrays))
     ]
     return [
         {"instance": f"crossbar_{k}", "macro": macro.name, "cells": path, **place}
@@ -256,11 +263,11 @@ def crossbar_places(plan: NetworkPlan, design: Design) -> list[dict]:
 def _streams(
     prefix: str, p: NetworkParameters, words: Sequence[tuple[int, int]], tensors: Sequence[Tensor]
 ) -> list[dict]:
-    """Raster order, channels of a pixel in order, the first lane lowest."""
+    """Return what each stream carries, in raster order, channels of a pixel in order, the first lane lowest."""
     images = words_of_image(p)[prefix == "o"]
     if p.direct and prefix == "i":  # every tile takes its channels of the one tensor
         tiles = p.plan.layers[0].placement.tiles
-        carried = [(tensors[0], (own.first_channel, own.first_channel + own.channels - 1)) for own in tiles]
+        carried = [(tensors[0], (tile.first_channel, tile.first_channel + tile.channels - 1)) for tile in tiles]
     else:
         carried = [(tensor, (0, tensor.shape[0] - 1)) for tensor in tensors]
     return [
@@ -279,13 +286,13 @@ def _streams(
 
 
 def code_json(p: NetworkParameters, tensor: Tensor) -> dict:
-    """What number a code is."""
+    """Return which numbers the codes of a tensor are."""
     scale, zero_point = np.asarray(tensor.scale).tolist(), int(tensor.format.zero_point)
     return {"signed": p.signed(tensor), "scale": scale, "zero_point": zero_point}
 
 
 def _layer_placement_json(compiled: Compiled) -> bytes:
-    """Where the weights of a single layer lie."""
+    """Return where the weights of a single layer lie."""
     placement = compiled.placement
     content = {"chip": placement.chip.model_dump(), "first_crossbar": 0, **describe_placement(placement)}
     return (json.dumps(content, indent=1) + "\n").encode()

@@ -27,7 +27,6 @@ from selvage.commands.cli_options import (
     folder,
 )
 
-UsageError = typer.BadParameter.__base__  # of every mistake in the options
 Out = Annotated[Path, typer.Option("--out", help="folder of the files", parser=folder)]
 
 app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -81,7 +80,7 @@ def model_command(
     fold: Fold = 1,
     json_file: Json = None,
 ) -> None:
-    """Cycles, reads and crossbars of MODEL from the cycle model alone."""
+    """Count cycles, reads and crossbars of MODEL by cycle model alone."""
     from selvage.commands.model_command import model
 
     model(model_file, asked, asked_of_shapes, fold=fold, json_file=json_file)
@@ -164,15 +163,15 @@ def compile_command(
 
 
 def command() -> int | None:
-    """Run what the words of the command line ask for; its exit status. `InputError`: they ask for nothing."""
+    """Run what the words of the command line ask for; return its exit status. `InputError`: they ask for nothing."""
     try:
         return app(standalone_mode=False)
-    except UsageError as error:
+    except typer.TyperException as error:  # every mistake in the options
         raise InputError(f"{error.format_message()}{_given(error)} (see selvage --help)") from None
 
 
 def _given(error: Exception) -> str:
-    """The value of the option that an error is about, where its message leaves it out."""
+    """Return the value of the option that an error is about, where its message leaves it out."""
     option = next(iter(getattr(getattr(error, "param", None), "opts", ())), None)
-    value = next((own for before, own in itertools.pairwise(sys.argv) if before == option), None)
+    value = next((word for before, word in itertools.pairwise(sys.argv) if before == option), None)
     return "" if value is None or value in str(error) else f": {value!r}"

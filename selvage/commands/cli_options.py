@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def folder(text: str | Path) -> Path:
-    """A folder by its name, which an empty word is not. Defaults, which come as paths, pass too."""
+    """Return a folder by its name, which an empty word is not. Defaults, which come as paths, pass too."""
     if not str(text).strip():
         raise typer.BadParameter("the name of a folder is empty; the present one is '.'")
     return Path(text)
 
 
 def file(text: str | Path) -> Path:
-    """A file by its name, which an empty word is not."""
+    """Return a file by its name, which an empty word is not."""
     if not str(text).strip():
         raise typer.BadParameter("the name of a file is empty")
     return Path(text)
 
 
 def place_of_json(where: Path | None) -> Path | None:
-    """``--json``. For ``-``, what else would be printed goes to the standard error."""
+    """Return the place of ``--json``. For ``-``, what else would be printed goes to the standard error."""
     from selvage.commands.streams import json_alone
 
     json_alone(str(where) == "-")
@@ -111,7 +111,7 @@ class Asked:
     shape: Shape = None
 
     def options(self, **others: Any) -> "Options":
-        """What they say, with ``others`` of the fields of `Options`. `InputError`: one is no value of its option."""
+        """Return them as `Options`, with ``others`` of its fields. `InputError`: one is no value of its option."""
         from selvage.compiler.options import Options, sme_of, switch
         from selvage.frontend.options import shape_of
 
@@ -142,19 +142,20 @@ class AskedOfShapes:
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameters that are dataclasses of options are written as their fields, one option each."""
+    """Return a command that takes the fields of dataclasses of options, one option each, in the place of these."""
     hints = get_type_hints(command, include_extras=True)
     kinds = {name: hint for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")}
     parameters: list[inspect.Parameter] = []
-    for name, own in inspect.signature(command).parameters.items():
+    kind = inspect.Parameter.KEYWORD_ONLY
+    for name, parameter in inspect.signature(command).parameters.items():
         if name in kinds:
             types = get_type_hints(kinds[name], include_extras=True)
             parameters += [
-                inspect.Parameter(field.name, own.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+                inspect.Parameter(field.name, kind, default=field.default, annotation=types[field.name])
                 for field in fields(kinds[name])
             ]
         else:
-            parameters.append(own.replace(kind=own.KEYWORD_ONLY, annotation=hints[name]))
+            parameters.append(parameter.replace(kind=kind, annotation=hints[name]))
 
     def run(**given: Any) -> None:
         asked = {
@@ -163,6 +164,6 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
         command(**asked, **given)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {own.name: own.annotation for own in parameters}
+    vars(run)["__signature__"] = inspect.Signature(parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

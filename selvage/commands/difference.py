@@ -31,9 +31,10 @@ class Difference:
 
 
 def first_difference(layer: str, actual: Integers, expected: Integers) -> Difference | None:
-    """Of outputs (N, C, H, W); None where they are equal."""
+    """Return the first difference of outputs (N, C, H, W); None where they are equal."""
     wrong = np.argwhere(actual != expected)
     if not len(wrong):
         return None
-    at = tuple(wrong[0].tolist())
-    return Difference(layer, len(wrong), expected.size, *at, int(expected[at]), int(actual[at]))
+    image, channel, row, column = at = tuple(wrong[0].tolist())
+    found = int(expected[at]), int(actual[at])
+    return Difference(layer, len(wrong), expected.size, image, channel, row, column, *found)

@@ -1,4 +1,4 @@
-"""How a command ends: the one place where what went wrong becomes a sentence and an exit status."""
+"""The end of a command: the one place where what went wrong becomes a sentence and an exit status."""
 
 import contextlib
 import os
@@ -19,8 +19,11 @@ TRACEBACK = "SELVAGE_TRACEBACK"
 
 
 def leave(job: Callable[[], int | None]) -> NoReturn:
-    """Exit with what ``job`` returns: 0 match, 1 mismatch; or, said in one line on the standard error, with 2 on bad
-    input, 1 when the simulation failed, 70 on a fault of ours, 130 when stopped."""
+    """Exit with what ``job`` returns: 0 match, 1 mismatch.
+
+    An error is one line on the standard error, and the status 2 on bad input, 1 when the simulation failed, 70 on a
+    fault of ours, 130 when stopped.
+    """
     # Of gateware that was begun when a job ended early, Amaranth would tell each component.
     warnings.filterwarnings("ignore", message=".*created but never used")
     sentence = ""
@@ -43,11 +46,11 @@ def leave(job: Callable[[], int | None]) -> NoReturn:
 
 
 def ending(error: BaseException) -> tuple[int, str]:
-    """Exit status, and the sentence that says why; none where there is nothing to say."""
+    """Return the exit status, and the sentence that says why; none where there is nothing to say."""
     causes = list(_causes(error))
-    if any(isinstance(own, KeyboardInterrupt) for own in causes):
+    if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         return STOPPED, "stopped"
-    if any(isinstance(own, BrokenPipeError) for own in causes):  # typer makes a SystemExit of it
+    if any(isinstance(cause, BrokenPipeError) for cause in causes):  # typer makes a SystemExit of it
         return CLOSED, ""
     match error:
         case SystemExit():
@@ -66,13 +69,13 @@ def ending(error: BaseException) -> tuple[int, str]:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those it came of: an import that Ctrl-C stops may end as an `ImportError`."""
+    """Yield an exception and those it came of: an import that Ctrl-C stops may end as an `ImportError`."""
     seen: set[int] = set()
-    own: BaseException | None = error
-    while own is not None and id(own) not in seen:
-        seen.add(id(own))
-        yield own
-        own = own.__cause__ or own.__context__
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _put_away(stream: TextIO) -> None:

@@ -1,4 +1,4 @@
-"""What the commands do with a single layer: sim, model and verilog."""
+"""The commands on a single layer: sim, model and verilog."""
 
 import contextlib
 import time
@@ -19,7 +19,7 @@ from selvage.compiler.options import Options
 
 
 def check_no_network(options: Options, *, pipeline: bool = False) -> None:
-    """`InputError` for an option of networks."""
+    """Raise `InputError` for an option of networks."""
     if options.shape is not None or pipeline:
         option = "--shape" if options.shape is not None else "--pipeline"
         raise InputError(f"{option} is for networks, and this model is a single layer")
@@ -28,6 +28,7 @@ def check_no_network(options: Options, *, pipeline: bool = False) -> None:
 def prepare_layer(
     path: str, chip: str, input_file: Path | None, options: Options
 ) -> tuple[Model, Chip, Compiled, tuple[int, ...]]:
+    """Return the layer, the chip, the layer placed on it, and the shape of its input in ONNX's layout."""
     loaded = load_chip(chip)
     model = load_model(path, input_shape(str(input_file)) if input_file else None)
     x = read_input(model, str(input_file)) if input_file else draw_input(model, loaded, options.seed)
@@ -38,7 +39,7 @@ def prepare_layer(
 
 
 def tell_layer(line: LayerReport) -> None:
-    """What the mapping did to arrays and weights, when it is not the plain one."""
+    """Tell what the mapping did to arrays and weights, when it is not the plain one."""
     if line.mapping != "dense":
         error = "no weight changed" if line.sqnr_db is None else f"weight error {line.sqnr_db:.1f} dB below the weights"
         show(f"{line.mapping}: {line.crossbars} crossbars, dense {line.crossbars_dense}; {error}")
@@ -51,7 +52,7 @@ def tell_layer(line: LayerReport) -> None:
 def simulate_layer(
     path: str, chip: str, input_file: Path | None, output_file: Path | None, options: Options
 ) -> tuple[dict, RtlError | None]:
-    """`selvage sim` of a layer: its JSON report, and what ended the run early."""
+    """Do `selvage sim` of a layer; return its JSON report, and what ended the run early."""
     started = time.monotonic()
     model, _, compiled, sides = prepare_layer(path, chip, input_file, options)
     foretold = foretell(compiled, options)
@@ -84,7 +85,7 @@ def simulate_layer(
 
 
 def model_layer(path: str, chip: str, input_file: Path | None, options: Options) -> dict:
-    """`selvage model` of a layer: its JSON report."""
+    """Do `selvage model` of a layer, and return its JSON report."""
     started = time.monotonic()
     _, _, compiled, _ = prepare_layer(path, chip, input_file, options)
     line = report(compiled, foretell(compiled, options), None)
@@ -96,7 +97,7 @@ def model_layer(path: str, chip: str, input_file: Path | None, options: Options)
 def verilog_layer(
     path: str, chip: str, input_file: Path | None, out: Path, bus: str | None, options: Options
 ) -> list[Path]:
-    """`selvage verilog` of a layer: the paths written."""
+    """Do `selvage verilog` of a layer, and return the paths written."""
     _, _, compiled, _ = prepare_layer(path, chip, input_file, options)
     if compiled.note:
         show(f"{compiled.model.layer.name}: {compiled.note}")

@@ -27,7 +27,7 @@ def sim(
     pipeline: bool,
     build: Path,
 ) -> bool:
-    """`selvage sim`: whether RTL matches the golden model."""
+    """Do `selvage sim`, and return whether RTL matches the golden model."""
     options = asked.options(fold=fold, simulator=simulator, waves=waves, build=build)
     check_simulator(simulator)
     check_is_file(model_file)
@@ -53,7 +53,7 @@ def sim(
 
 
 def model(model_file: str, asked: Asked, asked_of_shapes: AskedOfShapes, *, fold: int, json_file: Path | None) -> None:
-    """`selvage model`."""
+    """Do `selvage model`."""
     options = asked.options(fold=fold)
     check_writable(json_file if str(json_file) != "-" else None)
     read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip}
@@ -75,7 +75,7 @@ def model(model_file: str, asked: Asked, asked_of_shapes: AskedOfShapes, *, fold
 
 
 def verilog(model_file: str, asked: Asked, *, out: Path, fold: int, bus: str | None) -> None:
-    """`selvage verilog`."""
+    """Do `selvage verilog`."""
     options = asked.options(fold=fold)
     check_is_file(model_file)
     check_bus(bus)
@@ -91,7 +91,7 @@ def verilog(model_file: str, asked: Asked, *, out: Path, fold: int, bus: str | N
 
 
 def compile_network_files(model_file: str, asked: Asked, *, out: Path) -> None:
-    """`selvage compile`."""
+    """Do `selvage compile`."""
     options = asked.options()
     check_is_file(model_file)
     check_writable(out / LISTING)

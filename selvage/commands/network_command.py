@@ -1,15 +1,16 @@
-"""What the commands do with a whole network: sim, model and compile."""
+"""The commands on a whole network: sim, model, verilog and compile."""
 
 import json
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
+from rich.table import Table
 
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError, RtlError
@@ -20,7 +21,7 @@ from selvage.bundle.verilog_bundle import write_verilog_bundle
 from selvage.commands.run_network import Flow, NodeReport, foretell_node, run_nodes, run_pipeline, slowest_node
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import table_of, tell_fault, tiles_of, verdict
-from selvage.compiler.compile_network import CompiledNetwork, compile_network
+from selvage.compiler.compile_network import CompiledNetwork, ImportedNetwork, compile_network
 from selvage.compiler.options import Options
 from selvage.compiler.parts import check_fits
 from selvage.frontend.numpy_files import open_npy, read_npz
@@ -30,7 +31,7 @@ from selvage.rtlsim.plain import MOST_IMAGES
 
 
 def is_network(path: str) -> bool:
-    """Whether ``path`` is an ONNX file of more than one operator, or of one that no single layer is."""
+    """Return whether ``path`` is an ONNX file of more than one operator, or of one that no single layer is."""
     if Path(path).suffix == ".toml":
         return False
     nodes: list[NodeProto] = [node for node in read_proto(path).graph.node if not is_operator(node, "Constant")]
@@ -38,13 +39,13 @@ def is_network(path: str) -> bool:
 
 
 def read_images(path: Path) -> NDArray | Mapping[str, NDArray]:
-    """What the model's one input is given, an .npy; an .npz has an array for each of several inputs."""
+    """Return what the model's one input is given, an .npy; an .npz has an array for each of several inputs."""
     what = f"input {str(path)!r}"
     return read_npz(path, what) if path.suffix == ".npz" else open_npy(path, what)
 
 
-def prepare(path: str, chip: str, input_file: Path | None, options: Options) -> tuple[CompiledNetwork, Chip]:
-    """The network, placed; its layers' choices are told."""
+def prepare(path: str, chip: str, input_file: Path | None, options: Options) -> tuple[ImportedNetwork, Chip]:
+    """Return the network placed, and the chip. `InputError`: more images than a run takes."""
     loaded = load_chip(chip)
     images = None if input_file is None else read_images(input_file)
     with progress(transient=True) as bar:  # an error is one line
@@ -57,8 +58,8 @@ def prepare(path: str, chip: str, input_file: Path | None, options: Options) -> 
     return compiled, loaded
 
 
-def tell(compiled: CompiledNetwork) -> None:
-    """What `auto` chose and why, and what the host does and why."""
+def tell(compiled: ImportedNetwork) -> None:
+    """Tell what `auto` chose and why, and what the host does and why."""
     for name, choice in compiled.choices.items():
         if choice.note:
             show(f"{name}: {choice.note}")
@@ -66,8 +67,8 @@ def tell(compiled: CompiledNetwork) -> None:
         show(f"host: {node.operator} {node.name!r} {node.why}")
 
 
-def node_table(reports: list[NodeReport]) -> object:
-    """One row a node."""
+def node_table(reports: list[NodeReport]) -> Table:
+    """Return a table of one row a node."""
     heads = ("node", "kind", "mapping", "output", "RTL cycles", "foretold", "OU reads", "crossbars", "tiles", "buffers")
 
     def number(value: int | None) -> str:
@@ -95,7 +96,7 @@ def node_table(reports: list[NodeReport]) -> object:
 def simulate_network(
     path: str, chip: str, input_file: Path | None, output_file: Path | None, options: Options, *, pipeline: bool
 ) -> tuple[dict, bool]:
-    """`selvage sim` of a network: what goes into the JSON report, and whether everything matched."""
+    """Do `selvage sim` of a network; return its JSON report, and whether everything matched."""
     started = time.monotonic()
     compiled, loaded = prepare(path, chip, input_file, options)
     outputs = compiled.imported.leave(compiled.codes)
@@ -106,7 +107,7 @@ def simulate_network(
     flow, reports, faults = None, None, []
     try:
         flow, reports = _run(compiled, options, pipeline=pipeline)
-        faults = [flow.fault] if flow else [r.fault for r in reports]
+        faults = [flow.fault] if flow else [r.fault for r in reports or ()]
     except RtlError as error:
         # What the report holds beside the verdict is the cycle model's.
         faults = [f"the pipeline: {error}" if pipeline else str(error)]
@@ -118,7 +119,7 @@ def simulate_network(
         tell_fault(fault)
     match = not any(faults)
     if output_file and match:
-        _write(outputs, output_file)
+        write_outputs(outputs, output_file)
     elif output_file:
         warn(f"{output_file} is not written, for the outputs are not those of the golden model")
     content = report_of(compiled, loaded, reports, flow, options, started)
@@ -126,7 +127,7 @@ def simulate_network(
 
 
 def _run(compiled: CompiledNetwork, options: Options, *, pipeline: bool) -> tuple[Flow | None, list[NodeReport] | None]:
-    """Through RTL: the whole, or node by node. Raises `RtlError`."""
+    """Run the network through RTL: the whole, or node by node. Raises `RtlError`."""
     with progress() as bar:
         if pipeline:
             task = bar.add_task("all layers", total=2)
@@ -140,7 +141,7 @@ def _run(compiled: CompiledNetwork, options: Options, *, pipeline: bool) -> tupl
 
 
 def model_network(path: str, chip: str, input_file: Path | None, options: Options) -> dict:
-    """`selvage model` of a network: its JSON report."""
+    """Do `selvage model` of a network, and return its JSON report."""
     started = time.monotonic()
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
@@ -155,7 +156,7 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Option
 def verilog_network(
     path: str, chip: str, input_file: Path | None, out: Path, bus: str | None, options: Options
 ) -> list[Path]:
-    """`selvage verilog` of a network: the paths written."""
+    """Do `selvage verilog` of a network, and return the paths written."""
     compiled, _ = prepare(path, chip, input_file, options)
     if bus:
         check_fits(compiled)
@@ -164,7 +165,7 @@ def verilog_network(
 
 
 def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options: Options) -> list[Path]:
-    """`selvage compile`: the network's files."""
+    """Do `selvage compile`, and return the paths written."""
     started = time.monotonic()
     if Path(path).suffix == ".toml":
         raise InputError(f"model {path!r} is a single layer, and compile is for networks: see selvage verilog")
@@ -178,7 +179,7 @@ def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options
 
 
 def tell_flow(flow: Flow) -> None:
-    """Throughput and latency of a pipeline."""
+    """Tell throughput and latency of a pipeline."""
     rate = "throughput needs two images or more"
     if flow.per_image:
         rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest node allows"
@@ -187,29 +188,32 @@ def tell_flow(flow: Flow) -> None:
 
 
 def check_outputs(outputs: dict[str, NDArray], output_file: Path | None) -> None:
-    """`InputError` before the run, when the file cannot hold what the model has."""
+    """Raise `InputError`, before the run, when the file cannot hold what the model has."""
     if output_file and len(outputs) > 1 and output_file.suffix != ".npz":
         raise InputError(f"--output {output_file} must end in .npz: the model has the outputs {', '.join(outputs)}")
 
 
-def _write(outputs: dict[str, NDArray], path: Path) -> None:
+def write_outputs(outputs: dict[str, NDArray], path: Path) -> None:
+    """Write the model's outputs: an .npz of all by name, or else the only one as an .npy."""
     if path.suffix == ".npz":
         buffer = BytesIO()
-        np.savez(buffer, **outputs)
+        with zipfile.ZipFile(buffer, "w") as archive:  # numpy.savez cannot have arrays named as its parameters are
+            for name, array in outputs.items():
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), npy_bytes(array))
         write_whole(path, buffer.getvalue())
     else:
         write_whole(path, npy_bytes(next(iter(outputs.values()))))
 
 
 def report_of(
-    compiled: CompiledNetwork,
+    compiled: ImportedNetwork,
     chip: Chip,
     reports: list[NodeReport],
     flow: Flow | None,
     options: Options,
     started: float,
 ) -> dict:
-    """The JSON report."""
+    """Return the JSON report."""
     known = [flow.match] if flow else [r.match for r in reports if r.match is not None]
     cycles = [r.cycles if r.cycles is not None else r.cycles_model for r in reports]
     return {

@@ -1,4 +1,4 @@
-"""What `selvage prune` does and tells."""
+"""The command `selvage prune`."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from selvage.frontend.prune import prune_file
 
 
 def prune(model_file: str, out: Path, *, patterns: int, kernel_sparsity: float, entries: int) -> None:
-    """`selvage prune`."""
+    """Do `selvage prune`."""
     nodes = prune_file(model_file, out, patterns=patterns, kernel_sparsity=kernel_sparsity, entries=entries)
     rows = [
         [n.name, f"{n.weights:,}", f"{n.kept:,}", f"{n.kernels:,}", f"{n.deleted:,}", str(n.patterns)] for n in nodes

@@ -1,4 +1,4 @@
-"""What `selvage quantize` does and tells."""
+"""The command `selvage quantize`."""
 
 from pathlib import Path
 
@@ -13,9 +13,7 @@ POOR = 10
 
 
 def quantize(model_file: str, calibration: str, out: Path, options: QuantizeOptions, json_file: Path | None) -> None:
-    """`selvage quantize`."""
-    """Quantise the float MODEL to eight bits by onnxruntime, its ranges from images."""
-
+    """Do `selvage quantize`."""
     check_writable(json_file if str(json_file) != "-" else None)
     check_outputs_apart({"--out": out, "--json": json_file}, {"--calibration": calibration})
     check_outputs_apart({"--json": json_file}, {"MODEL": model_file})
@@ -29,7 +27,7 @@ def quantize(model_file: str, calibration: str, out: Path, options: QuantizeOpti
 
 
 def tell_quality(content: dict) -> None:
-    """How near the float network is, and what is to be looked at."""
+    """Tell how near the float network is, and what is to be looked at."""
     if content["per_tensor"]:
         layers = ", ".join(content["per_tensor"])
         warn(f"one scale for all weights of {layers}: onnxruntime can give it no others")

@@ -1,4 +1,4 @@
-"""Where results go: checks before a run, and the JSON report after it."""
+"""The places of results: checks before a run, and the JSON report after it."""
 
 import json
 import sys
@@ -10,15 +10,15 @@ from selvage.compiler.shapes import PREFIX
 
 
 def check_is_file(model: str) -> None:
-    """`InputError` for shapes, which no command but one takes."""
+    """Raise `InputError` for shapes, which no command but one takes."""
     if model.startswith(PREFIX):
         raise InputError(f"{model!r} has shapes alone: it is for selvage model")
 
 
 def check_outputs_apart(outputs: dict[str, Path | None], inputs: dict[str, str | Path | None]) -> None:
-    """`InputError` when a file would be written that a command reads, or two outputs are one file; ``-`` is none.
+    """Raise `InputError` when a file would be written that a command reads, or two outputs are one file.
 
-    Both by the names that the command line has for them.
+    Both are by the names that the command line has for them; ``-`` is no file.
     """
     seen = {what: Path(path).resolve() for what, path in inputs.items() if path is not None}
     for what, path in outputs.items():
@@ -31,7 +31,7 @@ def check_outputs_apart(outputs: dict[str, Path | None], inputs: dict[str, str |
 
 
 def emit(content: dict, where: Path | None) -> None:
-    """The JSON report, to a file or for ``-`` to the standard output."""
+    """Write the JSON report to a file, or for ``-`` to the standard output."""
     text = json.dumps(content, indent=2) + "\n"
     if where is None:
         return

@@ -1,4 +1,4 @@
-"""Compile a model for a chip, and run it: through RTL, or through the cycle model alone."""
+"""A compiled layer through RTL, or through the cycle model alone, and its report."""
 
 import re
 import shutil
@@ -63,7 +63,7 @@ class LayerReport:
 
 
 def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileResult] | None) -> LayerReport:
-    """The layer's line. ``results`` are None when only the model was run."""
+    """Return the layer's line. ``results`` are None when only the model was run."""
     placement = compiled.placement
     reads = sum(tile.reads for tile in foretold)
     cycles = _of_passes([tile.cycles for tile in foretold], placement)
@@ -104,45 +104,46 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: list[TileRes
 
 
 def miscounted(name: str, foretold: list[TileCycles], results: list[TileResult]) -> str:
-    """The first tile whose cycles or reads are not those foretold, in a sentence."""
+    """Return a sentence on the first tile whose cycles or reads are not those foretold; nothing where all are."""
     for index, (result, tile) in enumerate(zip(results, foretold, strict=True)):
-        for what, counted, own in (("cycles", result.cycles, tile.cycles), ("OU reads", sum(result.reads), tile.reads)):
-            if counted != own:
+        pairs = {"cycles": (result.cycles, tile.cycles), "OU reads": (sum(result.reads), tile.reads)}
+        for what, (counted, wanted) in pairs.items():
+            if counted != wanted:
                 return (
                     f"layer {name!r}: the outputs are right, and tile {index} takes {counted:,} {what} where the cycle "
-                    f"model foretells {own:,}"
+                    f"model foretells {wanted:,}"
                 )
     return ""
 
 
 def _of_passes(cycles: list[int], placement: Placement) -> int:
-    """Of all tiles, those of a pass side by side."""
+    """Return the cycles of all tiles, those of a pass side by side."""
     return sum(map(max, in_passes(cycles, placement.chip)))
 
 
 def over_dense(compiled: Compiled) -> dict[str, float]:
-    """What the dense mapping takes over what this one does, one step, every row driving."""
-    own, dense = StaticCounts.of(compiled.placement), StaticCounts.of(compiled.dense)
-    pairs = {name: (getattr(dense, name), getattr(own, name)) for name in ("cells", "reads", "conversions")}
-    pairs["crossbars"] = (compiled.dense.crossbars, compiled.placement.crossbars)
-    pairs["energy"] = tuple(ReadEnergy().of(counts.conversions, counts.driven, counts.cells) for counts in (dense, own))
-    return {name: round(first / second, 4) for name, (first, second) in pairs.items()}
+    """Return what the dense mapping takes over what this one does, one step, every row driving."""
+    both = StaticCounts.of(compiled.dense), StaticCounts.of(compiled.placement)
+    found = {name: [getattr(counts, name) for counts in both] for name in ("cells", "reads", "conversions")}
+    found["crossbars"] = [compiled.dense.crossbars, compiled.placement.crossbars]
+    found["energy"] = [ReadEnergy().of(counts.conversions, counts.driven, counts.cells) for counts in both]
+    return {name: round(dense / chosen, 4) for name, (dense, chosen) in found.items()}
 
 
 def weight_error(compiled: Compiled) -> float | None:
-    """SQNR in dB of the weights computed with; None where they are the model's own."""
+    """Return the SQNR in dB of the weights computed with; None where they are the model's own."""
     error = sqnr_db(compiled.model.weights, compiled.weights)
     return None if np.isinf(error) else round(error, 3)
 
 
 def output_maps(compiled: Compiled, results: list[TileResult]) -> Integers:
-    """Outputs (N, M, OH, OW): partial sums of the tiles, and the bias."""
+    """Return the outputs (N, M, OH, OW): partial sums of the tiles, and the bias."""
     y = sum((result.y for result in results), start=np.zeros_like(results[0].y))
     return y if compiled.model.bias is None else y + compiled.model.bias[:, None, None]
 
 
 def check_simulator(simulator: str) -> None:
-    """`InputError` when the simulator is not there."""
+    """Raise `InputError` when the simulator is not there."""
     if simulator == "icarus" and shutil.which("iverilog") is None:
         raise InputError(INSTALL)
     if simulator == "verilator":
@@ -159,12 +160,13 @@ def simulate(
     tick: Tick = lambda: None,
     jobs: int | None = None,
 ) -> list[TileResult]:
-    """Every tile through RTL, ``jobs`` at a time; tiles of equal structure are compiled once.
+    """Run every tile through RTL, ``jobs`` at a time; tiles of equal structure are compiled once.
 
     ``tick`` is called `work` times in all. Raises `SimulationError`, and `RtlError`, which names layer and tile.
     """
-    for index, p in enumerate(parameters if options.waves else ()):
-        save_file(_wave(options, p, index)).unlink(missing_ok=True)  # a save file stands for waves that are whole
+    waves = [None] * len(parameters) if options.waves is None else _waves(options.waves, parameters)
+    for path in filter(None, waves):
+        save_file(path).unlink(missing_ok=True)  # a save file stands for waves that are whole
     distinct = {p.structure: p for p in parameters}
     images: dict[tuple, Image] = {}
     with workers(jobs) as pool:
@@ -183,7 +185,7 @@ def simulate(
             tick()
         runs = {
             pool.submit(
-                run_tile, p, images[p.structure], compiled.maps, seed=options.seed + 1, waves=_wave(options, p, index)
+                run_tile, p, images[p.structure], compiled.maps, seed=options.seed + 1, waves=waves[index]
             ): index
             for index, p in enumerate(parameters)
         }
@@ -198,29 +200,27 @@ def simulate(
 
 
 def work(parameters: list[TileParameters]) -> int:
-    """Ticks of `simulate`."""
+    """Return the number of ticks of `simulate`."""
     return len(parameters) + len({p.structure for p in parameters})
 
 
-def _wave(options: Options, p: TileParameters, index: int) -> Path | None:
-    if options.waves is None:
-        return None
+def _waves(folder: Path, parameters: list[TileParameters]) -> list[Path]:
+    """Return the file of each tile's waves."""
     # A node's name is any text, often with slashes: never a path.
-    return options.waves / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', p.placement.layer.name)}_tile{index}.fst"
+    names = (re.sub(r"[^A-Za-z0-9.-]+", "_", p.placement.layer.name) for p in parameters)
+    return [folder / f"{name}_tile{index}.fst" for index, name in enumerate(names)]
 
 
 def save_files(parameters: list[TileParameters], options: Options, results: list[TileResult]) -> list[Path]:
-    """Write a GTKWave save file beside each tile's waves."""
+    """Write a GTKWave save file beside each tile's waves, and return these files; none where no waves are written."""
     if options.waves is None:
         return []
-    return [
-        write_save_file(p, _wave(options, p, index), result.cycles)
-        for index, (p, result) in enumerate(zip(parameters, results, strict=True))
-    ]
+    waves = _waves(options.waves, parameters)
+    return [write_save_file(p, wave, result.cycles) for p, wave, result in zip(parameters, waves, results, strict=True)]
 
 
 def summary(reports: list[LayerReport], simulator: str, started: float) -> dict:
-    """The JSON report."""
+    """Return the JSON report."""
     known = [line.match for line in reports if line.match is not None]
     return {
         "match": all(known) if known else None,

@@ -61,12 +61,12 @@ class Flow:
 
     @property
     def share(self) -> float | None:
-        """Of the throughput that the slowest node sets; None for a single image."""
+        """Share of the throughput that the slowest node sets; None for a single image."""
         return self.bound / self.per_image if self.per_image else None
 
 
 def run_part(part: Part) -> Run:
-    """Raises `SimulationError`, and `RtlError`, which names the node."""
+    """Run one simulation. Raises `SimulationError`, and `RtlError`, which names the node."""
     p = part.parameters
     try:
         return run_network(p, build_network(p, simulator=part.simulator, build=part.build / "sim"), part.inputs)
@@ -75,7 +75,7 @@ def run_part(part: Part) -> Run:
 
 
 def run_nodes(compiled: CompiledNetwork, options: Options, tick: dict[str, Tick]) -> list[NodeReport]:
-    """Every node through RTL on the codes that the golden model gives it; ``tick`` by node, once a pass."""
+    """Run every node through RTL on the codes that the golden model gives it; ``tick`` by node, once a pass."""
     todo = [part for _, part in node_parts(compiled, options)]
     done: dict[int, Run] = {}
     # The longest first, so that no core is left alone with it at the end.
@@ -87,8 +87,8 @@ def run_nodes(compiled: CompiledNetwork, options: Options, tick: dict[str, Tick]
             tick[todo[runs[finished]].node.name]()
     reports = []
     for node in compiled.graph.nodes:
-        own = [done[k] for k, part in enumerate(todo) if part.node is node]
-        reports.append(_report(compiled, node, options, own))
+        passes = [done[k] for k, part in enumerate(todo) if part.node is node]
+        reports.append(_report(compiled, node, options, passes))
     return reports
 
 
@@ -100,7 +100,7 @@ def _size(compiled: CompiledNetwork, node: Node) -> int:
 
 
 def foretell_node(compiled: CompiledNetwork, node: Node, options: Options) -> NodeReport:
-    """One node from the cycle model alone."""
+    """Report one node by the cycle model alone."""
     return _report(compiled, node, options, None)
 
 
@@ -115,7 +115,7 @@ def _report(compiled: CompiledNetwork, node: Node, options: Options, runs: list[
         wrong = first_difference(node.name, runs[0].outputs[0], compiled.codes[node.output.name]) if runs else None
         return NodeReport(**common, **nothing, **blank, cycles=cycles, **_judged(runs, wrong, str(wrong or "")))
     placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
-    foretold = [own.tiles for own in counted]
+    foretold = [part.tiles for part in counted]
     if len(foretold) > 1:
         common["where"] = f"rtl in {len(foretold)} passes; the host adds their sums and requantises them"
     return NodeReport(
@@ -124,9 +124,9 @@ def _report(compiled: CompiledNetwork, node: Node, options: Options, runs: list[
         schedule=placement.schedule,
         steps=placement.steps * compiled.images,
         cycles=sum(max(run.tiles) for run in runs) if runs else None,
-        cycles_model=sum(max(tile.cycles for tile in own) for own in foretold),
+        cycles_model=sum(max(tile.cycles for tile in tiles) for tiles in foretold),
         reads=sum(sum(run.reads) for run in runs) if runs else None,
-        reads_model=sum(tile.reads for own in foretold for tile in own),
+        reads_model=sum(tile.reads for tiles in foretold for tile in tiles),
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
         passes=len(foretold),
@@ -136,7 +136,7 @@ def _report(compiled: CompiledNetwork, node: Node, options: Options, runs: list[
 
 
 def _judged(runs: list[Run] | None, difference: Difference | None, fault: str) -> dict:
-    """The verdict in the fields of a `NodeReport`."""
+    """Return the verdict in the fields of a `NodeReport`."""
     return {"match": not fault if runs else None, "fault": fault, "difference": difference}
 
 
@@ -146,24 +146,25 @@ def _compared(
     foretold: list[list[TileCycles]],
     runs: list[Run] | None,
 ) -> dict:
-    """`_judged`: whether outputs are the golden model's, and cycles and reads of every tile the cycle model's."""
+    """Judge whether outputs are the golden model's, and cycles and reads of every tile the cycle model's."""
     if not runs:
         return _judged(runs, None, "")
     found = runs[0].outputs[0]
     if node.raw or len(runs) > 1:  # RTL yields sums
-        found = of_sums(node, compiled.graph.tensors[node.inputs[0]], sum(run.outputs[0] for run in runs))
+        sums = sum((run.outputs[0] for run in runs), start=np.zeros_like(found))
+        found = of_sums(node, compiled.graph.tensors[node.inputs[0]], sums)
     if difference := first_difference(node.name, found, compiled.codes[node.output.name]):
         return _judged(runs, difference, str(difference))
     counted = [cycles for run in runs for cycles in run.tiles]
-    wanted = [tile.cycles for own in foretold for tile in own]
-    for tile, (own, least) in enumerate(zip(counted, wanted, strict=True)):
-        if own != least:
-            return _judged(runs, None, _miscounted(node, f"tile {tile} takes {own:,} cycles", least))
+    wanted = [tile.cycles for tiles in foretold for tile in tiles]
+    for tile, (cycles, least) in enumerate(zip(counted, wanted, strict=True)):
+        if cycles != least:
+            return _judged(runs, None, _miscounted(node, f"tile {tile} takes {cycles:,} cycles", least))
     for index, (run, tiles) in enumerate(zip(runs, foretold, strict=True)):
-        own, least = sum(run.reads), sum(tile.reads for tile in tiles)
-        if own != least:
+        reads, least = sum(run.reads), sum(tile.reads for tile in tiles)
+        if reads != least:
             where = f"pass {index} takes" if len(runs) > 1 else "its macros take"
-            return _judged(runs, None, _miscounted(node, f"{where} {own:,} OU reads", least))
+            return _judged(runs, None, _miscounted(node, f"{where} {reads:,} OU reads", least))
     return _judged(runs, None, "")
 
 
@@ -172,7 +173,7 @@ def _miscounted(node: Matrix, counted: str, foretold: int) -> str:
 
 
 def run_pipeline(compiled: CompiledNetwork, options: Options, tick: Tick) -> Flow:
-    """All layers at work on successive images. `InputError`: the chip does not hold the network."""
+    """Run all layers at once on successive images. `InputError`: the chip does not hold the network."""
     check_fits(compiled)
     p = NetworkParameters(compiled.plan, skip=options.skip)
     built = build_network(p, simulator=options.simulator, build=options.build / "sim")
@@ -183,7 +184,7 @@ def run_pipeline(compiled: CompiledNetwork, options: Options, tick: Tick) -> Flo
 
 
 def flow(compiled: CompiledNetwork, options: Options, run: Run) -> Flow:
-    """Of a run of the whole network."""
+    """Return what a run of the whole network showed."""
     difference = None
     for k, tensor in enumerate(compiled.plan.outputs):
         node = next(node for node in compiled.graph.nodes if node.output.name == tensor.name)
@@ -192,14 +193,14 @@ def flow(compiled: CompiledNetwork, options: Options, run: Run) -> Flow:
             found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
         difference = difference or first_difference(node.name, found, compiled.codes[tensor.name])
     bound, slowest = slowest_node(compiled, options)
-    done = [max(own[n] for own in run.done) for n in range(compiled.images)]
+    done = [max(ends[n] for ends in run.done) for n in range(compiled.images)]
     first = measured_from(len(done))
     per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
     return Flow(done[0], per_image, bound, slowest, difference is None, str(difference or ""), difference)
 
 
 def slowest_node(compiled: CompiledNetwork, options: Options) -> tuple[float, str]:
-    """Cycles of an image in the node that takes most alone, over the images that `flow` measures, and its name.
+    """Return the cycles of an image in the node that takes most alone, over the images of `flow`, and its name.
 
     All layers must stand on the chip at once.
     """

@@ -17,22 +17,22 @@ from selvage.mapping.sme import SmeParameters
 
 
 class ShapesOptions(AskedOfShapes):
-    """What is for ``shapes:NAME`` alone, and what is counted with it."""
+    """The options of ``shapes:NAME`` alone, and what is counted with them."""
 
     def synthetic(self, seed: int) -> Synthetic:
-        """The weights that planes are counted with."""
+        """Return the weights that planes are counted with."""
         return Synthetic(self.weights, self.sparsity, seed)
 
     def activations(self, seed: int) -> Activations:
-        """Those that cycles are counted with."""
+        """Return the activations that cycles are counted with."""
         return Activations(self.zeros, seed)
 
     def pruning(self, seed: int) -> Pruning:
-        """The kernels that patterns are counted with."""
+        """Return the kernels that patterns are counted with."""
         return Pruning(self.patterns, self.kernel_sparsity, self.weights_per_kernel, seed)
 
     def check(self, mapping: str, sme: SmeParameters | None) -> None:
-        """`InputError` for an option that has no meaning with this mapping."""
+        """Raise `InputError` for an option that has no meaning with this mapping."""
         planes = mapping != "pattern" and has_planes(mapping, sme)
         kernels = ("patterns", "kernel_sparsity", "weights_per_kernel", "cells_per_weight")
         rules = [
@@ -46,12 +46,12 @@ class ShapesOptions(AskedOfShapes):
                 raise InputError(f"--{given[0].replace('_', '-')} is for {what}")
 
 
-def count_shapes(model_file: str, chip: str, options: Options, own: ShapesOptions) -> dict[str, Any]:
-    """The JSON report, its tables printed. `InputError`: an option that shapes alone cannot have."""
+def count_shapes(model_file: str, chip: str, options: Options, asked: ShapesOptions) -> dict[str, Any]:
+    """Print the tables, and return the JSON report. `InputError`: an option that shapes alone cannot have."""
     started = time.monotonic()
     if (options.schedule, options.fold, options.lossless) != ("auto", 1, False):
         raise InputError("shapes:NAME has no --schedule, --fold or --lossless")
-    own.check(options.mapping, options.sme)
+    asked.check(options.mapping, options.sme)
     dense = options.mapping != "pattern" and not has_planes(options.mapping, options.sme)
     if not dense and (not options.skip or options.dynamic):
         raise InputError("--ou-skip and --dynamic-ou are for cycles, which shapes:NAME has of the dense mapping only")
@@ -60,18 +60,18 @@ def count_shapes(model_file: str, chip: str, options: Options, own: ShapesOption
             raise InputError(
                 "shapes:NAME by patterns has no planes: --squeeze and its like are for --mapping sme or auto"
             )
-        content = _count_pruned(model_file, chip, own.pruning(options.seed), own.cells_per_weight)
+        content = _count_pruned(model_file, chip, asked.pruning(options.seed), asked.cells_per_weight)
     else:
-        content = _count(model_file, chip, options, own)
+        content = _count(model_file, chip, options, asked)
     seconds = round(time.monotonic() - started, 3)
     return {"simulator": "model", "seconds": seconds, "model": model_file, **content}
 
 
-def _count(model_file: str, chip: str, options: Options, own: ShapesOptions) -> dict[str, Any]:
+def _count(model_file: str, chip: str, options: Options, asked: ShapesOptions) -> dict[str, Any]:
     layers, loaded = load_network(model_file.removeprefix(PREFIX)), load_chip(chip)
     mapping, sme = options.mapping, options.sme
     check_network(loaded, mapping, sme)
-    activations, synthetic = own.activations(options.seed), own.synthetic(options.seed)
+    activations, synthetic = asked.activations(options.seed), asked.synthetic(options.seed)
     planes = has_planes(mapping, sme)
     with progress() as bar:
         task = bar.add_task(model_file, total=len(layers))

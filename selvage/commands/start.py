@@ -1,4 +1,4 @@
-"""Where the command begins: the rest is imported here, where it can be stopped."""
+"""The beginning of the command: the rest is imported here, where it can be stopped."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ def _stop(*_: object) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Exit status: 0 match, 1 mismatch, 2 bad input (one line), 70 a fault of ours, 130 stopped."""
+    """Run the command and exit: 0 match, 1 mismatch, 2 bad input (one line), 70 a fault of ours, 130 stopped."""
     before = signal.signal(signal.SIGINT, _stop)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started us

@@ -1,4 +1,4 @@
-"""What is said, and where: results on the standard output, progress and warnings on the standard error.
+"""Words for the user: results on the standard output, progress and warnings on the standard error.
 
 The user's text passes `base.text.visible` here and is never read as markup. What is no terminal gets plain ASCII around
 it: no colours, no frames of other characters, no line broken or cut to a width.
@@ -21,18 +21,18 @@ _results_to_error = False
 
 
 def json_alone(alone: bool) -> None:
-    """Whether the standard output is JSON's alone, so that results go to the standard error."""
+    """Set whether the standard output is JSON's alone, so that results go to the standard error."""
     global _results_to_error
     _results_to_error = alone
 
 
 def show(what: str | Table) -> None:
-    """A result: a table, or a sentence."""
+    """Print a result: a table, or a sentence."""
     _print(what, sys.stderr if _results_to_error else sys.stdout)
 
 
 def warn(sentence: str) -> None:
-    """What the user should know beside the results."""
+    """Print what the user should know beside the results."""
     _print(f"warning: {sentence}", sys.stderr)
 
 
@@ -47,7 +47,7 @@ def _print(what: str | Table, stream: TextIO) -> None:
 
 
 def console_of(stream: TextIO) -> Console:
-    """Rich's view of a stream."""
+    """Return Rich's view of a stream."""
     terminal = stream.isatty()
     return Console(file=stream, width=None if terminal else ROOM, color_system="auto" if terminal else None)
 
@@ -56,11 +56,12 @@ class Name(ProgressColumn):
     """A task's name, as it is."""
 
     def render(self, task: Task) -> Text:
+        """Return the name without markup."""
         return Text(visible(task.description))
 
 
 def progress(*, transient: bool = False) -> Progress:
-    """A bar for each layer, on the standard error; ``transient``: it leaves nothing behind, in no log either."""
+    """Return a bar for each layer, on the standard error; ``transient``: it leaves nothing behind, in no log either."""
     console = console_of(sys.stderr)
     bar = [BarColumn()] if console.is_terminal else []
     silent = transient and not console.is_terminal

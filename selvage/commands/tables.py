@@ -12,17 +12,18 @@ from selvage.commands.streams import show
 
 
 def verdict(match: bool | None) -> str:
+    """Return the word for a verdict; None where RTL was not run."""
     return {True: "match", False: "MISMATCH", None: "model only"}[match]
 
 
 def tell_fault(sentence: str) -> None:
-    """Why RTL does not match; nothing where it does."""
+    """Print why RTL does not match; nothing where it does."""
     if sentence:
         show(sentence)
 
 
 def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Numbers to the right, words to the left."""
+    """Return a table with numbers to the right and words to the left."""
     rows = list(rows)
     table = Table(title=Text(visible(title), style="table.title"))
     for index, head in enumerate(heads):
@@ -36,7 +37,7 @@ def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 
 def layer_row(line: LayerReport) -> list[str]:
-    """Schedule, steps, cycles, foretold, reads, skipped."""
+    """Return schedule, steps, cycles, foretold cycles, reads, and the share of reads skipped."""
     return [
         line.schedule,
         f"{line.steps:,}",
@@ -48,19 +49,19 @@ def layer_row(line: LayerReport) -> list[str]:
 
 
 def tiles_of(line: Any) -> str:
-    """How many tiles, and in how many passes."""
+    """Return how many tiles there are, and in how many passes."""
     return f"{line.tiles:,}" + (f" in {line.passes} passes" if line.passes > 1 else "")
 
 
 def layer_table(lines: Iterable[LayerReport]) -> Table:
-    """One row a layer."""
+    """Return a table of one row a layer."""
     heads = ("layer", "schedule", "steps", "RTL cycles", "foretold", "OU reads", "skipped", "crossbars", "tiles")
     rows = [[line.name, *layer_row(line), f"{line.crossbars:,}", tiles_of(line), verdict(line.match)] for line in lines]
     return table_of("selvage", (*heads, "verdict"), rows)
 
 
 def network_table(content: dict) -> Table:
-    """One row a layer, then the ratio to each baseline."""
+    """Return a table of one row a layer, then the ratio to each baseline."""
     names = list(content["crossbars_dense"])
     rows = [
         [line["name"], line["mapping"], f"{line['crossbars']:,}"]
@@ -77,7 +78,7 @@ def network_table(content: dict) -> Table:
 
 
 def cycle_table(content: dict) -> Table:
-    """One row a layer: what the cycle model counts of one image; memories in bits."""
+    """Return a table of one row a layer: what the cycle model counts of one image; memories in bits."""
     heads = ("steps", "cycles", "ou_reads", "ou_skipped", "tiles", "crossbars")
     buffers = ("input", "rows", "sums")
     rows = [

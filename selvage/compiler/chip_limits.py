@@ -1,4 +1,4 @@
-"""What a chip holds of a model: the one place where layers, networks and known shapes are held against its limits.
+"""The limits of a chip: the one place where layers, networks and known shapes are held against them.
 
 Sizes are no limits: what is larger than an array or a tile is cut by the mapping, and what is larger than the chip
 runs in passes.
@@ -14,13 +14,13 @@ from selvage.mapping.packing import weight_offset
 
 
 def first_of(array: NDArray, mask: NDArray[np.bool_]) -> str:
-    """The first element under ``mask``, with its index."""
+    """Name the first element under ``mask``, with its index."""
     index = first_index(mask)
     return f"{array[index]} at {list(index)}"
 
 
 def check_activations(bits: int, signed: bool, chip: Chip, what: str) -> None:
-    """`InputError` when activations of so many ``bits`` do not enter the chip; ``what`` says that they have them."""
+    """Raise `InputError` when activations of so many ``bits`` do not enter the chip; ``what`` says that they do."""
     if bits > chip.input_bits:
         raise InputError(f"{what}, and chip {chip.name} takes input_bits = {chip.input_bits}")
     if signed and not chip.input_signed:
@@ -28,7 +28,7 @@ def check_activations(bits: int, signed: bool, chip: Chip, what: str) -> None:
 
 
 def check_weights(weights: NDArray[np.int64], chip: Chip, what: str) -> None:
-    """`InputError` when the chip cannot store a weight, named with its index; ``what`` has them.
+    """Raise `InputError` when the chip cannot store a weight, which is named with its index; ``what`` has it.
 
     In offset encoding it is their span that must fit (`mapping.packing.weight_offset`).
     """
@@ -49,13 +49,16 @@ def check_weights(weights: NDArray[np.int64], chip: Chip, what: str) -> None:
 
 
 def check_signs(chip: Chip, what: str) -> None:
-    """`InputError` when the chip takes no negative weights; ``what`` says that there are some."""
+    """Raise `InputError` when the chip takes no negative weights; ``what`` says that there are some."""
     if not chip.weight_signed:
         raise InputError(f"{what}, and chip {chip.name} has weight_signed = false")
 
 
 def clipping(chip: Chip, *, lossless: bool) -> str:
-    """What is to be said of a chip whose codes can clip; nothing of another. `InputError`: that was not to be."""
+    """Return the warning on a chip whose codes can clip; nothing on another.
+
+    `InputError`: they can, and ``lossless`` is asked for.
+    """
     if chip.adc_bits >= chip.lossless_adc_bits:
         return ""
     message = (

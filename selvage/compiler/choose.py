@@ -1,4 +1,4 @@
-"""What `auto` takes: the mapping and schedule of fewest cycles, by the cycle model on the layer's own activations."""
+"""The choice of `auto`: the mapping and schedule of fewest cycles, by the cycle model on the layer's activations."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,11 +39,14 @@ class Candidate:
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """The smallest is taken."""
+        """Cycles, reads, crossbars: the smallest is taken. ValueError: they were not counted."""
+        if self.cycles is None or self.reads is None or self.crossbars is None:
+            raise ValueError(f"{self.label} was not counted: {self.reason}")
         return self.cycles, self.reads, self.crossbars
 
     @property
     def label(self) -> str:
+        """Name of the candidate, for people."""
         words = [self.mapping, *([self.schedule] if self.schedule in TRANSPOSED else [])]
         return " ".join([*words, *(["with dynamic OUs"] if self.dynamic else [])])
 
@@ -88,26 +91,25 @@ def choose(
     sme: SmeParameters | None = None,
     collected: bool = False,
 ) -> Choice:
-    """The candidate of fewest cycles for the first image of ``codes`` (N, C, H, W), zero point subtracted.
+    """Return the candidate of fewest cycles for the first image of ``codes`` (N, C, H, W), zero point subtracted.
 
-    Cycles are those of the slowest tile of each pass; with ``collected``, held up by the collector of a network.
-
-    Of equal ones that of fewest OU reads, then of fewest crossbars, then the earlier. ``schedules`` None: all
-    that the layer can have for schemes of ``every_schedule``, what `auto` means for the others. ``mappings`` None: all
-    schemes, those that gain by zeros where `SPARSE` weights are zero, those that change weights with ``sme``.
-    One that is slower by its plans alone is not counted.
-    `InputError` when no candidate is possible: the reason of the first.
+    Cycles are those of the slowest tile of each pass; with ``collected``, held up by the collector of a network. Of
+    equal candidates that of fewest OU reads is taken, then of fewest crossbars, then the earlier. One that is slower by
+    its plans alone is not counted. ``schedules`` None: all that the layer can have for schemes of ``every_schedule``,
+    what `auto` means for the others. ``mappings`` None: all schemes, those that gain by zeros where `SPARSE` weights
+    are zero, those that change weights with ``sme``. `InputError`: no candidate is possible, for the reason of the
+    first.
     """
     how = {"layer": layer, "weights": weights, "chip": chip, "input_format": input_format, "sme": sme}
     image, found = codes[:1], []
     best: _Counted | None = None
     for attempt in _tries(schedules, mappings, dynamic, how):
-        own = attempt.candidate
-        if not own.reason:
-            own = _count(attempt, image, best.candidate.cycles if best else None, skip=skip, collected=collected)
-        found.append(own.candidate if isinstance(own, _Counted) else own)
-        if isinstance(own, _Counted) and (best is None or own.candidate.rank < best.candidate.rank):
-            best = own
+        tried = attempt.candidate
+        if not tried.reason:
+            tried = _count(attempt, image, best.candidate.cycles if best else None, skip=skip, collected=collected)
+        found.append(tried.candidate if isinstance(tried, _Counted) else tried)
+        if isinstance(tried, _Counted) and (best is None or tried.candidate.rank < best.candidate.rank):
+            best = tried
     if best is None:
         raise InputError(found[0].reason if found else "there is no mapping to choose from")
     return Choice(best.placement, best.weights, _note(best.candidate, found), found, best.counted)
@@ -116,27 +118,27 @@ def choose(
 def _tries(
     schedules: Sequence[str] | None, mappings: Sequence[str] | None, dynamic: Sequence[bool], how: dict
 ) -> Iterator[_Try]:
-    """Candidates, likely ones first: what is slow is then ruled out soon."""
+    """Yield candidates, likely ones first: what is slow is then ruled out soon."""
     layer, weights, sme = how["layer"], how["weights"], how["sme"]
     share = float((weights == 0).mean())
     known = schemes()
-    names = list(mappings) if mappings is not None else [own.name for own in known.values() if own.exact or sme]
+    names = list(mappings) if mappings is not None else [kind.name for kind in known.values() if kind.exact or sme]
     usual = schedule_of(layer, "auto")
     every = schedules or (TRANSPOSED if layer.op == "conv_transpose" else (usual,))
     order = sorted(every, key=lambda name: name == "zero-padding")
-    for schedule, forming, own in ((s, d, scheme(m)) for s in order for d in dynamic for m in names):
-        if schedules is None and not own.every_schedule and schedule != usual:
+    for schedule, forming, kind in ((s, d, scheme(m)) for s in order for d in dynamic for m in names):
+        if schedules is None and not kind.every_schedule and schedule != usual:
             continue
-        candidate = Candidate(own.name, schedule, forming)
-        if own.sparse and mappings is None and share < SPARSE:
+        candidate = Candidate(kind.name, schedule, forming)
+        if kind.sparse and mappings is None and share < SPARSE:
             candidate = replace(candidate, reason=f"{share:.0%} of the weights are zero, it is tried from {SPARSE:.0%}")
-        planes = sme if own.planes and (mappings is not None or not own.exact) else None
+        planes = sme if kind.planes and (mappings is not None or not kind.exact) else None
         request = Request(**{**how, "sme": planes}, schedule=schedule, dynamic=forming)
-        yield _Try(candidate, partial(own.place, request))
+        yield _Try(candidate, partial(kind.place, request))
 
 
 def _count(attempt: _Try, image: Integers, best: int | None, *, skip: bool, collected: bool) -> _Counted | Candidate:
-    """The candidate with its counts, or with why it has none. ``best``: cycles to be had already."""
+    """Return the candidate with its counts, or with why it has none. ``best``: cycles to be had already."""
     candidate = attempt.candidate
     try:
         placement, weights = attempt.place()
@@ -146,36 +148,36 @@ def _count(attempt: _Try, image: Integers, best: int | None, *, skip: bool, coll
         return replace(candidate, at_least=least, reason=f"at least {least:,} cycles")
     counted = count_passes(placement, image, skip=skip) if collected else None
     if counted:
-        cycles = [own.tiles for own in counted]
+        passes = [part.tiles for part in counted]
     else:
-        cycles = in_passes(alone_cycles(placement, image, skip=skip), placement.chip)
+        passes = in_passes(alone_cycles(placement, image, skip=skip), placement.chip)
     candidate = replace(
         candidate,
-        cycles=sum(max(tile.cycles for tile in own) for own in cycles),
-        reads=sum(tile.reads for own in cycles for tile in own),
+        cycles=sum(max(tile.cycles for tile in tiles) for tiles in passes),
+        reads=sum(tile.reads for tiles in passes for tile in tiles),
         crossbars=placement.crossbars,
     )
     return _Counted(candidate, placement, weights, counted)
 
 
 def _least(placement: Placement, images: int, *, skip: bool) -> int:
-    """Cycles that all passes take at least, from their plans alone."""
+    """Return the cycles that all passes take at least, from their plans alone."""
     known: dict[tuple, int] = {}
     for tile in placement.tiles:
         if (kind := placement.likeness(tile)) not in known:
             known[kind] = least_cycles(placement, tile, images, skip=skip)
-    return sum(max(known[placement.likeness(tile)] for tile in own) for own in placement.passes)
+    return sum(max(known[placement.likeness(tile)] for tile in tiles) for tiles in placement.passes)
 
 
 def _note(best: Candidate, found: list[Candidate]) -> str:
-    """Why, in a line; empty when nothing else was possible."""
-    others = [own for own in found if own is not best and (own.cycles or own.at_least)]
-    tie = any(own.cycles == best.cycles for own in others)
+    """Return why ``best`` was taken, in a line; nothing when nothing else was possible."""
+    others = [other for other in found if other is not best and (other.cycles or other.at_least)]
+    tie = any(other.cycles == best.cycles for other in others)
 
-    def told(own: Candidate, unit: str) -> str:
-        if own.cycles is None:
-            return f"{own.label} at least {own.at_least:,}"
-        reads = f", {own.reads:,} reads" if tie and own.cycles == best.cycles else ""
-        return f"{own.label} {own.cycles:,}{unit} on {own.crossbars:,} crossbars{reads}"
+    def told(one: Candidate, unit: str) -> str:
+        if one.cycles is None:
+            return f"{one.label} at least {one.at_least:,}"
+        reads = f", {one.reads:,} reads" if tie and one.cycles == best.cycles else ""
+        return f"{one.label} {one.cycles:,}{unit} on {one.crossbars:,} crossbars{reads}"
 
-    return "; ".join([told(best, " cycles"), *(told(own, "") for own in others)]) if others else ""
+    return "; ".join([told(best, " cycles"), *(told(other, "") for other in others)]) if others else ""

@@ -27,7 +27,7 @@ def choose_asked(
     sme: SmeParameters | None,
     **how: Any,
 ) -> Choice:
-    """`choose` among what ``mapping`` (``auto``: all of them) and ``schedules`` allow.
+    """Choose (`choose`) among what ``mapping`` (``auto``: all of them) and ``schedules`` allow.
 
     Planes change weights: ``auto`` takes them only when ``sme`` asks for them and they are `worth` it, and then it
     does take them. ``pattern`` with ``sme`` stores each plane by patterns. ``how`` is what `choose` takes else.
@@ -50,6 +50,6 @@ def choose_asked(
 
 
 def _keys(layer: Layer, schedules: Sequence[str] | None, how: dict[str, Any]) -> dict[str, Any]:
-    """Of the placements that are not left to `choose`."""
+    """Return arguments of the placements that are not left to `choose`."""
     schedule = schedules[0] if schedules else schedule_of(layer, "auto")
     return {"input_format": how["input_format"], "schedule": schedule, "dynamic": how["dynamic"][0]}

@@ -55,7 +55,7 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Co
 def place(
     model: Model, chip: Chip, numbers: InputFormat, codes: Integers, options: Options
 ) -> tuple[Placement, Integers, Placement, str]:
-    """The placement, the weights it stands for, the dense mapping on the same schedule, why ``auto`` chose it.
+    """Return the placement, the weights it stands for, the dense mapping on its schedule, and why ``auto`` chose it.
 
     What mapping and schedule leave open is chosen by the cycle model for the first image of ``codes`` (N, C, H, W),
     zero point subtracted; planes are taken only as `choose_asked` says, for weights change by them. Folding is
@@ -89,10 +89,10 @@ def place(
 
 
 def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
-    """The cycle model of every tile."""
+    """Return what the cycle model foretells of every tile."""
     return alone_cycles(compiled.placement, compiled.codes, skip=options.skip)
 
 
 def tile_parameters(compiled: Compiled, options: Options) -> list[TileParameters]:
-    """Of every tile, in order."""
+    """Return the parameters of every tile, in order."""
     return [TileParameters(compiled.placement, tile, skip=options.skip) for tile in compiled.placement.tiles]

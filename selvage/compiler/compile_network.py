@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.graph import Graph, Matrix, Tensor
+from selvage.base.layer import InputFormat
 from selvage.compiler.chip_limits import check_activations, check_weights, clipping
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
@@ -41,7 +43,6 @@ class Choice:
 class CompiledNetwork:
     """A network, its layers placed, with the codes of all its tensors for the images given."""
 
-    imported: Imported
     graph: Graph  # with the weights that its placements compute with
     chip: Chip
     placements: dict[str, Placement]
@@ -70,7 +71,7 @@ class CompiledNetwork:
         return room is None or sum(len(placed.tiles) for placed in self.placements.values()) <= room
 
     def counted(self, node: Matrix, *, skip: bool) -> list[CountedPass]:
-        """A layer's passes, with the reads of all images."""
+        """Return a layer's passes, with the reads of all images."""
         key = node.name, skip
         if key not in self._counted:
             known = self.choices[node.name].counted
@@ -86,12 +87,20 @@ class CompiledNetwork:
 
     @property
     def images(self) -> int:
+        """Images that it was compiled for."""
         return len(next(iter(self.codes.values())))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImportedNetwork(CompiledNetwork):
+    """A compiled network of an ONNX file, with what the host computes."""
+
+    imported: Imported
 
 
 def compile_network(
     path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: Options, tick: Tick
-) -> CompiledNetwork:
+) -> ImportedNetwork:
     """Place the network in the ONNX file ``path`` for ``images`` as its inputs take them; drawn codes for None.
 
     ``tick`` is called once for each node. Raises `InputError`, which names the node.
@@ -106,41 +115,41 @@ def compile_network(
     for node in graph.nodes:
         sources = [tensors[name] for name in node.inputs]
         if isinstance(node, Matrix):
-            own = codes[node.inputs[0]] - sources[0].format.zero_point
+            taken, numbers = codes[node.inputs[0]] - sources[0].format.zero_point, sources[0].format
             try:
                 _check(node, sources[0], chip)
-                found = choose_asked(node.layer, node.weights, chip, own, **_how(node, options, sources[0].format))
+                found = choose_asked(node.layer, node.weights, chip, taken, **_how(node, options, numbers))
             except InputError as error:
                 raise InputError(f"node {node.name!r}: {error}") from None
-            note = "; ".join(own for own in (imported.notes.get(node.name), found.note) if own)
+            note = "; ".join(text for text in (imported.notes.get(node.name), found.note) if text)
             placements[node.name] = found.placement
             choices[node.name] = Choice(note, found.candidates, found.counted)
             node = replace(node, weights=found.weights)
-        nodes.append(node)
-        if isinstance(node, Matrix):
-            codes[node.output.name] = of_sums(node, sources[0], layer_sums(node, placements[node.name], own))
+            codes[node.output.name] = of_sums(node, sources[0], layer_sums(node, found.placement, taken))
         else:
             codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
+        nodes.append(node)
         tick()
-    return CompiledNetwork(imported, replace(graph, nodes=tuple(nodes)), chip, placements, choices, codes, warning)
+    whole = replace(graph, nodes=tuple(nodes))
+    return ImportedNetwork(whole, chip, placements, choices, codes, warning, imported=imported)
 
 
 def _lean(imported: Imported) -> Imported:
-    """With weights in as few bytes as hold each: they are most of what a large network takes in memory."""
+    """Return the import with weights in as few bytes as hold each: they take most of a large network's memory."""
     nodes = []
     for node in imported.graph.nodes:
         if isinstance(node, Matrix):
             largest = max(int(node.weights.max()), -int(node.weights.min()))
-            kind = next((own for own in (np.int16, np.int32) if largest <= np.iinfo(own).max), np.int64)
+            kind = next((narrow for narrow in (np.int16, np.int32) if largest <= np.iinfo(narrow).max), np.int64)
             node = replace(node, weights=node.weights.astype(kind))
         nodes.append(node)
     return replace(imported, graph=replace(imported.graph, nodes=tuple(nodes)))
 
 
 def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:
-    """Sums (N, M, OH, OW) of a layer for ``codes``, zero point subtracted.
+    """Return the sums (N, M, OH, OW) of a layer for ``codes``, zero point subtracted.
 
-    The golden ones; where the ADC can clip those of the crossbars, which alone know what is lost.
+    They are the golden ones; where the ADC can clip those of the crossbars, which alone know what is lost.
     """
     if placement.chip.adc_bits < placement.chip.lossless_adc_bits:
         return run_crossbars(placement, codes)
@@ -148,15 +157,15 @@ def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:
 
 
 def _check(node: Matrix, source: Tensor, chip: Chip) -> None:
-    """`InputError` for a layer whose activations or weights the chip does not hold."""
+    """Raise `InputError` for a layer whose activations or weights the chip does not hold."""
     bits, signed = source.format.raw_bits, source.format.raw_signed
     kind = f"{'' if signed else 'u'}int{bits}"
     check_activations(bits, signed, chip, f"its input is {kind}")
     check_weights(node.weights, chip, "a weight")
 
 
-def _how(node: Matrix, options: Options, numbers: object) -> dict:
-    """What `choose_asked` is asked."""
+def _how(node: Matrix, options: Options, numbers: InputFormat) -> dict[str, Any]:
+    """Return what `choose_asked` is asked."""
     transposed = node.layer.op == "conv_transpose" and options.schedule != "auto"
     return {
         "input_format": numbers,
@@ -170,7 +179,7 @@ def _how(node: Matrix, options: Options, numbers: object) -> dict:
 
 
 def draw_codes(graph: Graph, seed: int) -> dict[str, Integers]:
-    """Codes of one image for each input of a network."""
+    """Draw the codes of one image for each input of a network."""
     rng = np.random.default_rng(seed)
     return {
         tensor.name: rng.integers(*tensor.format.raw_range, (DRAWN, *tensor.shape), endpoint=True)

@@ -35,7 +35,7 @@ __all__ = [
 
 
 def load_model(path: str, shape: tuple[int, ...] | None = None) -> Model:
-    """The model in a layer TOML or, any other suffix, in an ONNX file of one operator.
+    """Return the model in a layer TOML or, with any other suffix, in an ONNX file of one operator.
 
     ``shape`` of the input (see `input_shape`) settles the sides that an ONNX file leaves free.
     `InputError`: the file cannot be read, holds what is not supported, or leaves a side free.
@@ -44,18 +44,18 @@ def load_model(path: str, shape: tuple[int, ...] | None = None) -> Model:
 
 
 def input_shape(path: str) -> tuple[int, ...]:
-    """Shape of the array in an .npy file, without reading its values."""
+    """Return the shape of the array in an .npy file, without reading its values."""
     return open_npy(path, f"input {path!r}").shape
 
 
 def read_input(model: Model, path: str) -> NDArray[np.int64]:
-    """Activations from an .npy file in ONNX's layout: (N, C, H, W), (N, C, L), or (..., C) dense."""
+    """Return activations from an .npy file in ONNX's layout: (N, C, H, W), (N, C, L), or (..., C) dense."""
     what = f"input {path!r}"
     return checked_input(model, open_npy(path, what), what)
 
 
 def checked_input(model: Model, array: NDArray, what: str) -> NDArray[np.int64]:
-    """Activations that ``model`` takes, of an array in ONNX's layout. `InputError` names ``what``."""
+    """Return an array in ONNX's layout as activations that ``model`` takes. `InputError` names ``what``."""
     expected = tuple("N" if side is None else side for side in model.input_shape)
     rule = f"{model.layer.name!r} takes ({', '.join(map(str, expected))})"
     if array.ndim != len(expected):
@@ -73,7 +73,7 @@ def checked_input(model: Model, array: NDArray, what: str) -> NDArray[np.int64]:
 
 
 def draw_input(model: Model, chip: Chip, seed: int) -> NDArray[np.int64]:
-    """Random activations in ONNX's layout over the full range of their type; free dimensions are 1.
+    """Draw activations in ONNX's layout over the full range of their type; free dimensions are 1.
 
     Without a type they are unsigned, of ``chip.input_bits``.
     """
@@ -87,7 +87,7 @@ def draw_input(model: Model, chip: Chip, seed: int) -> NDArray[np.int64]:
 
 
 def input_format(model: Model, chip: Chip, x: NDArray[np.int64]) -> InputFormat:
-    """Number format of the activations ``x``: that of their type, or unsigned if ``x`` has no negatives.
+    """Return the number format of the activations ``x``: that of their type, or unsigned if ``x`` has no negatives.
 
     `InputError`: the type or a value is too wide for ``chip.input_bits``, or is signed where the
     chip takes no signed activations.
@@ -112,19 +112,19 @@ def input_format(model: Model, chip: Chip, x: NDArray[np.int64]) -> InputFormat:
 
 
 def check_weights(model: Model, chip: Chip) -> None:
-    """`InputError` when the chip cannot store a weight, named with its index in ``model.weights``."""
+    """Raise `InputError` when the chip cannot store a weight, named with its index in ``model.weights``."""
     chip_limits.check_weights(model.weights, chip, f"a weight of layer {model.layer.name!r}")
 
 
 def to_maps(model: Model, x: NDArray[np.int64]) -> NDArray[np.int64]:
-    """ONNX's layout as maps (N, C, H, W): leading axes of a dense layer become N, a row height 1."""
+    """Return ONNX's layout as maps (N, C, H, W): leading axes of a dense layer become N, a row has the height 1."""
     if model.layer.op == "dense":
         return x.reshape(-1, model.layer.channels, 1, 1)
     return x[:, :, None, :] if x.ndim == 3 else x
 
 
 def from_maps(model: Model, y_maps: NDArray[np.int64], x_shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Maps (N, M, OH, OW) in ONNX's layout of the output, for an input of ``x_shape`` in ONNX's layout."""
+    """Return maps (N, M, OH, OW) in ONNX's layout of the output, for an input of ``x_shape`` in ONNX's layout."""
     if model.layer.op == "dense":
         return y_maps.reshape(*x_shape[:-1], model.layer.outputs)
     return y_maps[:, :, 0, :] if len(x_shape) == 3 else y_maps

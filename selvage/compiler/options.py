@@ -37,11 +37,11 @@ class Options:
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} is below 0")
         if self.sme and self.mapping != "auto" and not schemes()[self.mapping].planes:
-            names = ", ".join(own.name for own in schemes().values() if own.planes)
+            names = ", ".join(scheme.name for scheme in schemes().values() if scheme.planes)
             raise InputError(f"--squeeze, --significant-bits and what goes with them need --mapping {names} or auto")
 
     def check_network(self) -> None:
-        """`InputError` for an option that a network cannot have."""
+        """Raise `InputError` for an option that a network cannot have."""
         if self.fold != 1:
             raise InputError(f"--fold {self.fold} is for a single layer, and this model is a network")
         if self.waves:
@@ -49,7 +49,7 @@ class Options:
 
 
 def switch(name: str, value: str) -> bool:
-    """Of ``on`` or ``off``. `InputError`: it is neither."""
+    """Return whether a switch is ``on``. `InputError`: it is neither ``on`` nor ``off``."""
     if value not in ("on", "off"):
         raise InputError(f"--{name} {value!r} is neither on nor off")
     return value == "on"
@@ -58,7 +58,7 @@ def switch(name: str, value: str) -> bool:
 def sme_of(
     squeeze: int | None, significant: int | None, compact: str, sort_rows: str, rounding: str
 ) -> SmeParameters | None:
-    """Of the options; None where none of them is given."""
+    """Return how weights become planes by the options; None where none of them is given."""
     if rounding not in ("round", "truncate"):
         raise InputError(f"--rounding {rounding!r} is neither round nor truncate")
     given = SmeParameters(

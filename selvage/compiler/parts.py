@@ -19,7 +19,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one simulation runs: a node, or some tiles of one that is too large for the chip."""
+    """One simulation: of a node, or of some tiles of one that is too large for the chip."""
 
     node: Node
     plan: NetworkPlan
@@ -30,38 +30,41 @@ class Part:
 
     @property
     def parameters(self) -> NetworkParameters:
+        """Parameters of the gateware."""
         return NetworkParameters(self.plan, skip=self.skip, direct=isinstance(self.node, Matrix))
 
 
 def parts(compiled: CompiledNetwork, node: Node, options: Options) -> list[Part]:
-    """The simulations of one node, one for each pass of its tiles."""
+    """Return the simulations of one node, one for each pass of its tiles."""
     graph = compiled.graph.only(node)
     inputs = [compiled.codes[tensor.name] for tensor in graph.inputs]
     plan = plan_network(graph, compiled.placements)
     if not isinstance(node, Matrix) or len(compiled.placements[node.name].passes) == 1:
         return [Part(node, plan, inputs, options.skip, options.simulator, options.build)]
-    (stage,) = plan.stages
+    (stage,) = plan.layers
     found = []
     for tiles in compiled.placements[node.name].passes:
         # The host adds the passes' sums, so none is requantised.
-        own = LayerStage(stage.name, stage.sources, stage.output, replace(stage.placement, tiles=tiles), None)
-        part = NetworkPlan(plan.name, plan.inputs, (own,), plan.outputs)
+        some = LayerStage(stage.name, stage.sources, stage.output, replace(stage.placement, tiles=tiles), None)
+        part = NetworkPlan(plan.name, plan.inputs, (some,), plan.outputs)
         found.append(Part(node, part, inputs, options.skip, options.simulator, options.build))
     return found
 
 
 def node_parts(compiled: CompiledNetwork, options: Options) -> Iterator[tuple[str, Part]]:
-    """All nodes' simulations, each with a folder of its own for files: ``node_3/``, of several passes ``node_3_0/``."""
+    """Yield all nodes' simulations, each with a folder for its files: ``node_3/``, of several passes ``node_3_0/``."""
     for index, node in enumerate(compiled.graph.nodes):
-        own = parts(compiled, node, options)
-        for number, part in enumerate(own):
-            yield (f"node_{index}_{number}/" if len(own) > 1 else f"node_{index}/"), part
+        passes = parts(compiled, node, options)
+        for number, part in enumerate(passes):
+            yield (f"node_{index}_{number}/" if len(passes) > 1 else f"node_{index}/"), part
 
 
 def check_fits(compiled: CompiledNetwork) -> None:
-    """`InputError`, naming the first node for which no tile is left."""
+    """Raise `InputError` with the first node for which no tile is left, if there is one."""
     room = compiled.chip.tiles
-    for node in compiled.graph.matrices if room is not None else ():
+    if room is None:
+        return
+    for node in compiled.graph.matrices:
         need = len(compiled.placements[node.name].tiles)
         if need > room:
             raise InputError(

@@ -27,7 +27,7 @@ FIRST = (3, 6)  # patterns and weights a kernel of the first layer
 
 @dataclass(frozen=True)
 class Pruning:
-    """``patterns`` counts the empty one: ``patterns - 1`` kinds of kernels are stored."""
+    """How kernels are pruned. ``patterns`` counts the empty one: ``patterns - 1`` kinds of kernels are stored."""
 
     patterns: int = 10
     kernel_sparsity: float = 0.44
@@ -43,7 +43,7 @@ class Pruning:
             raise InputError(f"--weights-per-kernel {self.weights_per_kernel} is not a number of at least 1")
 
     def masks(self, layer: Layer, index: int) -> NDArray[np.bool_]:
-        """Weights of layer ``index`` that stay: of ``layer.weight_shape`` (a convolution's)."""
+        """Draw which weights of layer ``index``, a convolution, stay: of ``layer.weight_shape``."""
         rng = np.random.default_rng([self.seed, index])
         m, c, *kernel = layer.weight_shape
         size = int(np.prod(kernel))
@@ -65,7 +65,7 @@ def _frequencies(kinds: int) -> NDArray[np.float64]:
 
 
 def _patterns(kinds: int, weights: float, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(kinds, size) different masks whose mean size, weighted by frequency, is about ``weights``."""
+    """Draw different masks (kinds, size) whose mean size, weighted by frequency, is about ``weights``."""
     low, shares = int(weights), _frequencies(kinds)
     sizes, mean = np.full(kinds, low), float(low)
     for kind in np.argsort(-shares, kind="stable"):  # larger ones as long as the mean allows
@@ -96,7 +96,7 @@ class LayerPattern:
 
 
 def dense_counts(layer: Layer, slices: int, chip: Chip) -> PatternCounts:
-    """The traditional mapping: the rows of each input channel's kernels are OUs, all cells are stored.
+    """Count the traditional mapping: the rows of each input channel's kernels are OUs, all cells are stored.
 
     ``C * ceil(M * slices / ou_cols)`` reads for kernels of at most ``ou_rows`` weights.
     """
@@ -110,12 +110,12 @@ def dense_counts(layer: Layer, slices: int, chip: Chip) -> PatternCounts:
 
 
 def prunable(layer: Layer) -> bool:
-    """Convolutions but 1x1 ones, all channels together."""
+    """Return whether patterns prune a layer: they do convolutions in one group, but 1x1 ones."""
     return layer.op == "conv" and layer.kernel != (1, 1) and layer.groups == 1
 
 
 def check_pruned(layers: list[Layer], chip: Chip, pruning: Pruning, slices: int) -> None:
-    """`InputError` when `count_pruned` cannot be asked this."""
+    """Raise `InputError` when `count_pruned` cannot be asked this."""
     check_signs_apart("pattern", chip, "auto")
     if slices < 1 or chip.ou_cols % slices:
         raise InputError(f"--cells-per-weight {slices} does not divide ou_cols = {chip.ou_cols} of chip {chip.name}")
@@ -137,7 +137,7 @@ def check_pruned(layers: list[Layer], chip: Chip, pruning: Pruning, slices: int)
 def count_pruned(
     layers: list[Layer], chip: Chip, pruning: Pruning, *, slices: int, tick: Callable[[], None] = lambda: None
 ) -> dict:
-    """Ratios of dense to pattern mapping over all convolutions but 1x1 ones, each from its placement.
+    """Return ratios of dense to pattern mapping over all convolutions but 1x1 ones, each from its placement.
 
     ``area_ratio`` cells, pooled; ``crossbar_ratio`` whole arrays; ``speed_ratio`` OU reads and
     ``energy_ratio`` energy of reads, both weighted by steps; ``packing`` cells stored over cells of the

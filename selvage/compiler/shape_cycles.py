@@ -38,11 +38,11 @@ class Activations:
             raise InputError(f"--seed {self.seed} is below 0")
 
     def numbers(self, chip: Chip) -> InputFormat:
-        """Their format."""
+        """Return their format."""
         return InputFormat(raw_bits=min(BITS, chip.input_bits), raw_signed=False)
 
     def draw(self, layer: Layer, index: int, chip: Chip) -> NDArray[np.int64]:
-        """One image (1, C, H, W) for layer ``index``; their zero point is 0."""
+        """Draw one image (1, C, H, W) for layer ``index``; the zero point is 0."""
         rng, top = np.random.default_rng([self.seed, index]), self.numbers(chip).raw_range[1]
         shape = (1, layer.channels, layer.height, layer.width)
         bell = np.abs(rng.standard_normal(shape, np.float32)) * np.float32((top + 1) / 4)
@@ -60,25 +60,27 @@ class BufferBits:
 
     @classmethod
     def of(cls, parameters: TileParameters) -> "BufferBits":
+        """Return the bits of a tile."""
         buffer = parameters.buffer
         return cls(
             input=buffer.depth * buffer.lanes * buffer.format.bits,
-            rows=sum(2 * 2**own.group_bits * own.group_rows * own.input_bits for own in parameters.engines),
+            rows=sum(2 * 2**one.group_bits * one.group_rows * one.input_bits for one in parameters.engines),
             sums=sum(
-                2 * 2**own.slot_bits * (own.lanes + bool(own.driven_bits)) * own.width
-                for own in parameters.accumulators
+                2 * 2**one.slot_bits * (one.lanes + bool(one.driven_bits)) * one.width
+                for one in parameters.accumulators
             ),
         )
 
     @property
     def total(self) -> int:
+        """Bits of all memories."""
         return self.input + self.rows + self.sums
 
     def __add__(self, other: "BufferBits") -> "BufferBits":
         return BufferBits(self.input + other.input, self.rows + other.rows, self.sums + other.sums)
 
     def times(self, count: int) -> "BufferBits":
-        """Of ``count`` tiles."""
+        """Return the bits of ``count`` such tiles."""
         return BufferBits(self.input * count, self.rows * count, self.sums * count)
 
 
@@ -110,7 +112,7 @@ def model_network(
     dynamic: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> dict:
-    """Exact counts of every layer and of all: `sim.cycles.tile_cycles` of each tile, one image, ``auto`` schedule.
+    """Count every layer and all exactly: `sim.cycles.tile_cycles` of each tile, one image, schedule ``auto``.
 
     Totals are sums over layers, as if each had its own arrays and ran after the one before; the largest tile
     is that of any layer. ``skip``: OUs that drive nothing are left out; ``dynamic``: OUs of the rows that drive.
@@ -137,7 +139,7 @@ def model_network(
 def model_layer(
     layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
 ) -> LayerCycles:
-    """One layer with activations ``codes`` (N, C, H, W), zero point subtracted."""
+    """Count one layer with activations ``codes`` (N, C, H, W), zero point subtracted."""
     placement, order = dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic)
     found = [tile_cycles(placement, tile, codes, skip=skip) for tile in placement.tiles]
     times = np.bincount(order).tolist()
@@ -148,7 +150,7 @@ def model_layer(
         if (kind := placement.likeness(tile)) not in known:
             known[kind] = BufferBits.of(TileParameters(placement, tile, skip=skip))
         bits.append(known[kind])
-    reads = sum(own.reads * many for own, many in zip(found, times, strict=True))
+    reads = sum(tile.reads * many for tile, many in zip(found, times, strict=True))
     return LayerCycles(
         name=layer.name,
         op=layer.op,
@@ -156,15 +158,15 @@ def model_layer(
         steps=placement.steps * len(codes),
         cycles=sum(map(max, passes)),
         ou_reads=reads,
-        ou_skipped=sum(own.dense_reads * many for own, many in zip(found, times, strict=True)) - reads,
-        fetched=sum(own.fetched * many for own, many in zip(found, times, strict=True)),
+        ou_skipped=sum(tile.dense_reads * many for tile, many in zip(found, times, strict=True)) - reads,
+        fetched=sum(tile.fetched * many for tile, many in zip(found, times, strict=True)),
         crossbars=sum(len(tile.arrays) * many for tile, many in zip(placement.tiles, times, strict=True)),
         tiles=len(order),
         passes=len(passes),
-        buffer_bits=sum((own.times(many) for own, many in zip(bits, times, strict=True)), start=BufferBits()),
+        buffer_bits=sum((tile.times(many) for tile, many in zip(bits, times, strict=True)), start=BufferBits()),
         buffer_bits_largest=_largest(bits),
     )
 
 
 def _largest(found: list[BufferBits]) -> BufferBits:
-    return max(found, key=lambda own: own.total)
+    return max(found, key=lambda bits: bits.total)

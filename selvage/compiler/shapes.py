@@ -44,7 +44,7 @@ class Synthetic:
             raise InputError(f"--seed {self.seed} is below 0")
 
     def draw(self, layer: Layer, index: int) -> NDArray[np.float32]:
-        """Weights of layer ``index``, of ``layer.weight_shape``."""
+        """Draw the weights of layer ``index``, of ``layer.weight_shape``."""
         rng, shape = np.random.default_rng([self.seed, index]), layer.weight_shape
         values = rng.standard_normal(shape, np.float32)
         if self.weights == "laplace":
@@ -72,7 +72,7 @@ class LayerCount:
 
 
 def check_network(chip: Chip, mapping: str, sme: SmeParameters | None) -> None:
-    """`InputError` when `count_network` cannot be asked this."""
+    """Raise `InputError` when `count_network` cannot be asked this."""
     if mapping not in ("auto", "dense", "sme"):
         raise InputError(f"--mapping {mapping!r} is none of auto, dense, sme, pattern, those that shapes:NAME has")
     if sme and mapping == "dense":
@@ -83,7 +83,7 @@ def check_network(chip: Chip, mapping: str, sme: SmeParameters | None) -> None:
 
 
 def has_planes(mapping: str, sme: SmeParameters | None) -> bool:
-    """Whether some layer may be mapped by planes."""
+    """Return whether some layer may be mapped by planes."""
     return mapping == "sme" or sme is not None
 
 
@@ -95,7 +95,7 @@ def count_network(
     synthetic: Synthetic,
     tick: Callable[[], None] = lambda: None,
 ) -> dict:
-    """Arrays of every layer and of all, beside those of dense mappings; weight error over all layers.
+    """Count arrays of every layer and of all, beside those of dense mappings, and the weight error over all layers.
 
     ``mapping``: ``sme`` maps every layer by planes, ``auto`` those that gain by it when ``sme`` is given,
     ``dense`` none, and then no weights are drawn.
@@ -137,27 +137,27 @@ def count_cycles(
     dynamic: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> dict:
-    """`count_network` of the dense mapping with what `model_network` counts, of every layer and of all.
+    """Count the dense mapping as `count_network` does, and what `model_network` counts, of every layer and of all.
 
     ``crossbars`` are those of the placement, which may be some more than the plain formula of ``crossbars_dense``.
     """
     counts = count_network(layers, chip, "dense", None, Synthetic())
     cycles = model_network(layers, chip, activations=activations, skip=skip, dynamic=dynamic, tick=tick)
-    lines = [own | more for own, more in zip(counts["layers"], cycles["layers"], strict=True)]
+    lines = [line | more for line, more in zip(counts["layers"], cycles["layers"], strict=True)]
     dense, total = counts["crossbars_dense"], cycles["crossbars"]
     ratios = {name: round(count / total, 4) for name, count in dense.items()}
     return counts | cycles | {"ratios": ratios, "layers": lines}
 
 
 def decibels(signal: float, noise: float) -> float | None:
-    """Of two powers; None where there is no noise."""
+    """Return the ratio of two powers in decibels; None where one of them is 0."""
     return round(float(10 * np.log10(signal / noise)), 3) if signal and noise else None
 
 
 def _count_layer(
     layer: Layer, weights: NDArray | None, chip: Chip, mapping: str, sme: SmeParameters
 ) -> tuple[LayerCount, tuple[float, float]]:
-    """One layer's line, and the powers of its weights and of their error; without ``weights`` all is dense."""
+    """Return one layer's line, and the powers of its weights and of their error; without ``weights`` all is dense."""
     baselines = {
         name: dense_crossbars(layer, chip, bits=bits, cell_bits=cell, polarities=polarities)
         for name, (bits, cell, polarities) in BASELINES.items()

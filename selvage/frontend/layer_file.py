@@ -41,7 +41,7 @@ class Model:
     input_shape: tuple[int | None, ...]
 
     def __post_init__(self) -> None:
-        """`InputError`: a bias is so large that sums added to it could leave 64 bits."""
+        """Raise `InputError` for a bias so large that sums added to it could leave 64 bits."""
         if self.bias is not None:
             fits = (self.bias >= -LARGEST_BIAS) & (self.bias <= LARGEST_BIAS)
             _all(fits, self.bias, f"layer {self.layer.name!r}: its bias", "its magnitude must be at most 2**62")
@@ -56,18 +56,21 @@ class LayerFile(Layer):
 
 
 def first_index(mask: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Index of the first true element of ``mask``, which has one."""
+    """Return the index of the first true element of ``mask``, which has one."""
     return tuple(int(i) for i in np.unravel_index(mask.argmax(), mask.shape))
 
 
 def check_kind(dtype: np.dtype, what: str) -> None:
-    """`InputError` for a type that is none of numbers."""
+    """Raise `InputError` for a type that is none of numbers."""
     if dtype.kind not in "iuf":
         raise InputError(f"{what} holds {value(str(dtype))[1:-1]}, and integers are needed")
 
 
 def integers(array: NDArray, what: str) -> NDArray[np.int64]:
-    """``array`` as integers, same shape; `InputError` when an element is none or is not exact."""
+    """Return ``array`` as integers, in its shape.
+
+    `InputError`: an element is no integer, or is not exact.
+    """
     check_kind(array.dtype, what)
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # signalling NaNs, refused next
@@ -81,17 +84,17 @@ def integers(array: NDArray, what: str) -> NDArray[np.int64]:
 
 
 def _all(good: NDArray[np.bool_], array: NDArray, what: str, rule: str) -> None:
-    """`InputError` that names the first element of ``array`` that is not ``good``."""
+    """Raise `InputError` with the first element of ``array`` that is not ``good``, unless all are."""
     if not good.all():
         index = first_index(~good)
         raise InputError(f"{what} holds {array[index]} at {list(index)}, and {rule}")
 
 
 def load_layer(path: str) -> Model:
-    """The model that the layer TOML ``path`` and the .npz it names describe."""
+    """Return the model that the layer TOML ``path`` and the .npz it names describe."""
     what = f"layer {value(Path(path).stem)}"
     content = {"name": Path(path).stem, **read_toml(Path(path), "layer")}
-    content = {key: tuple(own) if isinstance(own, list) else own for key, own in content.items()}
+    content = {key: tuple(entry) if isinstance(entry, list) else entry for key, entry in content.items()}
     try:
         file = LayerFile.model_validate(content, strict=True)
     except ValidationError as error:
@@ -108,7 +111,7 @@ def load_layer(path: str) -> Model:
 
 
 def _read_weights(path: Path, layer: Layer, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Weights of shape ``layer.weight_shape`` and bias (M,), or ``None``, of an .npz."""
+    """Return the weights of an .npz, of shape ``layer.weight_shape``, and its bias (M,), or ``None``."""
     arrays = read_npz(path, what)
     for name in arrays:
         if name not in ("w", "b"):

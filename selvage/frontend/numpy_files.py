@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ LONGEST_HEADER = 2**16
 
 @dataclass(frozen=True)
 class Header:
-    """What an .npy file says of its array. ``start``: where its numbers begin, in bytes."""
+    """What an .npy file says of its array, whose numbers begin at byte ``start``."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -47,6 +47,7 @@ class Header:
 
     @property
     def count(self) -> int:
+        """Numbers of the array."""
         return prod(self.shape)
 
     @property
@@ -55,8 +56,11 @@ class Header:
         return self.start + self.count * self.dtype.itemsize
 
 
-def read_header(file: BinaryIO) -> Header:
-    """Of an .npy file from its beginning. Raises what is in `UNREADABLE`."""
+def read_header(file: IO[bytes]) -> Header:
+    """Return the header of an .npy file that is read from its beginning.
+
+    Raises what is in `UNREADABLE`.
+    """
     start = file.read(12)
     version = tuple(start[6:8])
     if start[:6] != b"\x93NUMPY" or version not in ((1, 0), (2, 0), (3, 0)):
@@ -81,7 +85,7 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def check_header(header: Header, what: str, limit: Limit = STORED) -> None:
-    """`InputError` when the array has too many numbers, or too wide ones."""
+    """Raise `InputError` when the array has too many numbers, or too wide ones."""
     limit.check(header.count, what)
     if header.dtype.itemsize > WIDEST:
         raise InputError(
@@ -90,7 +94,10 @@ def check_header(header: Header, what: str, limit: Limit = STORED) -> None:
 
 
 def open_npy(path: str | Path, what: str) -> NDArray:
-    """The array in an .npy file, its numbers still on disk. `InputError`: there is none, or one that is too large."""
+    """Return the array in an .npy file, its numbers still on disk.
+
+    `InputError`: there is none, or one that is too large.
+    """
     with open_regular(path, what) as file:
         try:
             header = read_header(file)
@@ -138,7 +145,7 @@ class Archive(Mapping[str, NDArray]):
         return name in self.members
 
     def header(self, name: str) -> Header:
-        """Of an array, without its numbers."""
+        """Return the header of an array, whose numbers are not read."""
         with self._opened() as archive, archive.open(self.members[name]) as file:
             header = self._header(file)
         check_header(header, f"{self.what}: {name!r}")
@@ -157,7 +164,7 @@ class Archive(Mapping[str, NDArray]):
         flat = np.frombuffer(content, header.dtype, header.count, header.start)
         return flat.reshape(header.shape, order="F" if header.fortran else "C")
 
-    def _header(self, file: BinaryIO) -> Header:
+    def _header(self, file: IO[bytes]) -> Header:
         try:
             return read_header(file)
         except UNREADABLE as error:
@@ -165,7 +172,7 @@ class Archive(Mapping[str, NDArray]):
 
     @contextmanager
     def _opened(self) -> Iterator[zipfile.ZipFile]:
-        """The archive; `InputError` where it is none."""
+        """Open the archive. `InputError`: it is none."""
         with open_regular(self.path, self.what) as file:
             FILE.check(size_of(file), self.what)
             try:
@@ -181,18 +188,21 @@ class Archive(Mapping[str, NDArray]):
 
 
 def declared(arrays: Mapping[str, NDArray], name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of one of some arrays, without its numbers."""
-    own = arrays.header(name) if isinstance(arrays, Archive) else arrays[name]
-    return own.shape, own.dtype
+    """Return shape and type of one of some arrays; of an archive its numbers are not read."""
+    array = arrays.header(name) if isinstance(arrays, Archive) else arrays[name]
+    return array.shape, array.dtype
 
 
 def read_npz(path: str | Path, what: str) -> Archive:
-    """The arrays of an .npz by name."""
+    """Return the arrays of an .npz by name."""
     return Archive(path, what)
 
 
 def members(file: BinaryIO) -> int:
-    """Most members that the directory of a zip file can hold, by its end alone: `zipfile` takes memory for each."""
+    """Return the most members that the directory of a zip file can hold, by the end of the file alone.
+
+    `zipfile` takes memory for each.
+    """
     size = file.seek(0, os.SEEK_END)
     start = max(0, size - 2**16 - 22 - 20 - 56)
     file.seek(start)
@@ -208,6 +218,6 @@ def members(file: BinaryIO) -> int:
 
 
 def one_line(error: Exception) -> str:
-    """The message of ``error`` on one line, shortened, or its name when it has none."""
+    """Return the message of ``error`` on one line, shortened, or its name when it has none."""
     text = " ".join(str(error).split("\n\n==>")[0].split()).rstrip(".")
     return shortened(text) or type(error).__name__

@@ -7,7 +7,7 @@ SHAPE_RULE = f"must hold integers of 1 .. {LARGEST}, batch first, such as 1,3,32
 
 
 def shape_of(text: str | None) -> tuple[int, ...] | None:
-    """The sides in a text such as 1,3,32,32."""
+    """Return the sides in a text such as 1,3,32,32, or ``None`` of no text. `InputError`: it is no such text."""
     try:
         shape = None if text is None else tuple(int(side) for side in text.split(","))
     except ValueError:

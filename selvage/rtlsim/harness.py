@@ -8,12 +8,12 @@ COUNTERS = ("fetched", "reads", "conversions", "pending", "issued")
 
 
 def request_bits(p: TileParameters) -> int:
-    """Bits of one macro's request: word lines below, column group above."""
+    """Return the bits of one macro's request: word lines below, column group above."""
     return p.chip.rows + p.engines[0].column_group_bits
 
 
 def harness(p: TileParameters, tile: Tile) -> str:
-    """Module ``harness``: the tile, its macros' pins side by side (macro 0 lowest), its counters.
+    """Return module ``harness``: the tile, its macros' pins side by side (macro 0 lowest), its counters.
 
     ``pins`` is all that a bench looks at in every cycle, one read for the simulator.
     """

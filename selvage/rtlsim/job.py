@@ -3,13 +3,16 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
 from selvage.sim.crossbar import Crossbar
+
+if TYPE_CHECKING:  # that module runs in a simulator only
+    from selvage.rtlsim.tile_bench import Record
 
 
 @dataclass
@@ -29,17 +32,18 @@ class TileJob:
 
     @property
     def codes_bits(self) -> int:
+        """Bits of the codes of one read."""
         return self.chip.adc_bits * self.chip.ou_cols
 
 
 def pack_words(values: NDArray[np.int64], bits: int) -> bytes:
-    """(words, lanes) integers as fixed-size little-endian words of ``lanes * bits`` bits."""
+    """Pack integers (words, lanes) as little-endian words of ``lanes * bits`` bits, in whole bytes."""
     planes = (values[:, :, None] >> np.arange(bits) & 1).astype(np.uint8)
     return np.packbits(planes.reshape(len(values), -1), axis=1, bitorder="little").tobytes()
 
 
 def save_job(path: Path, *, cells: list[NDArray], words: bytes, fields: dict[str, Any]) -> None:
-    """Write a job file."""
+    """Write a job file: the ``cells`` of each crossbar, the stream ``words``, and all other fields of a `TileJob`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, cells=np.stack(cells), words=np.frombuffer(words, np.uint8), fields=np.array(json.dumps(fields)))
 
@@ -55,7 +59,7 @@ def load_job(path: str) -> TileJob:
     return TileJob(chip=chip, crossbars=crossbars, words=words, **fields)
 
 
-def save_result(job: TileJob, record: Any, counters: dict[str, int]) -> None:
+def save_result(job: TileJob, record: "Record", counters: dict[str, int]) -> None:
     """Write what a run brought: the beats as hexadecimal, for they are wider than any NumPy integer."""
     content = {
         "beats": [format(beat, "x") for beat in record.beats],

@@ -1,4 +1,4 @@
-"""How many cycles RTL may take: what the cycle model foretells of a tile, and a bound of a network's stages."""
+"""Cycles that RTL may take: what the cycle model foretells of a tile, and a bound of a network's stages."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +11,27 @@ from selvage.sim.layer import layer_cycles
 
 
 def foretold_of_tile(p: TileParameters, x: NDArray[np.int64]) -> int:
-    """Of activations ``x`` (N, C, H, W), as they come, when no stream pauses."""
+    """Return the cycles for activations ``x`` (N, C, H, W), as they come, when no stream pauses."""
     return tile_cycles(p.placement, p.tile, x - p.placement.format.zero_point, skip=p.skip).cycles
 
 
 def bound_of_stages(p: NetworkParameters) -> list[int]:
-    """At most so many cycles takes each stage for one image, whatever its codes: when no stream pauses, and when
-    stages work one after the other."""
+    """Return the most cycles that each stage takes for one image, whatever its codes.
+
+    No stream pauses, and stages work one after the other.
+    """
     return [_bound(p, stage) for stage in p.plan.stages]
 
 
 def _bound(p: NetworkParameters, stage: Stage) -> int:
-    """A number of a map enters or leaves in a cycle at the slowest, of a pool for each pixel of its window."""
+    """Return the most cycles of a stage: one for each number of its maps, in a pool for each pixel of its window."""
     numbers = sum(source.numbers for source in stage.sources) + stage.output.numbers
     if isinstance(stage, PoolStage):
         return numbers * stage.node.kernel[0] * stage.node.kernel[1]
     if not isinstance(stage, LayerStage):
         return numbers
-    placement, words = stage.placement, stage.leaving.plan(p.plan.lanes[stage.output.name]).words
+    placement, words = stage.placement, p.layers[stage.name].collector.plan.words
     layer = placement.layer
     every = np.full((1, layer.channels, layer.height, layer.width), -1)  # every row drives in every plane
     tiles = layer_cycles(placement, placement.tiles, every, words, skip=False)
-    return numbers + max(own.cycles for own in tiles)
+    return numbers + max(tile.cycles for tile in tiles)

@@ -10,7 +10,7 @@ class UnknownPin(ValueError):
 
 
 class OutPin:
-    """A pin the tile drives. ``get`` is its value as an unsigned integer; an X or Z raises `UnknownPin`."""
+    """A pin that the tile drives."""
 
     def __init__(self, handle: Any) -> None:
         # The public `value` builds a LogicArray, which takes longer than the simulation of a cycle;
@@ -19,23 +19,25 @@ class OutPin:
         self._name = handle._name
 
     def get(self) -> int:
+        """Return the value as an unsigned integer. `UnknownPin`: a bit is X or Z."""
         try:
             return int(self._read(), 2)
         except ValueError:
             raise UnknownPin(self._name) from None
 
     def bits(self) -> str:
-        """The highest first, of 0, 1, x and z."""
+        """Return the bits, the highest first, of 0, 1, x and z."""
         return self._read().lower()
 
 
 class InPin:
-    """A pin the bench drives, at once; driving the value that is there already costs nothing."""
+    """A pin that the bench drives."""
 
     def __init__(self, handle: Any) -> None:
         self._handle, self.shown = handle, -1
 
     def put(self, value: int) -> None:
+        """Drive the pin at once; the value that is there already costs nothing."""
         if value != self.shown:
             self._handle.set(Immediate(value))
             self.shown = value

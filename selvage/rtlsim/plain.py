@@ -52,8 +52,8 @@ class Run:
 
     @property
     def cycles(self) -> int:
-        """Until the last word of all outputs."""
-        return max(own[-1] for own in self.done)
+        """Cycles until the last word of all outputs."""
+        return max(ends[-1] for ends in self.done)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Built:
 
 
 def network_verilog(p: NetworkParameters) -> dict[str, str]:
-    """Sources by file name: the network, the macro, the bench around them."""
+    """Return sources by file name: the network, the macro, the bench around them."""
     network = Network(p)
     return {
         "network.v": convert(network, "network", network.library.components),
@@ -118,25 +118,27 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
 
 
 def _counts(run: Path) -> dict[str, list[str]]:
-    """What the bench wrote at the end of a run."""
+    """Return what the bench wrote at the end of a run."""
     return {line.split()[0]: line.split()[1:] for line in (run / "counts.txt").read_text().splitlines()}
 
 
 def _odd(run: Path) -> bool:
-    """Whether a run is worth another look."""
-    return "end" not in _counts(run) or any("x" in own.read_text() for own in run.glob("output_*.hex"))
+    """Return whether a run is worth another look."""
+    return "end" not in _counts(run) or any("x" in path.read_text() for path in run.glob("output_*.hex"))
 
 
 def _why(cycle: int, limit: int, patience: int) -> str:
-    """It counts as hanging in ``cycle``."""
+    """Return why a network that is stopped in ``cycle`` counts as hanging."""
     if cycle < limit:
         return f"for nothing has moved in the last {patience:,} of {cycle:,} cycles"
     return f"for {limit:,} cycles are over"
 
 
 def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why: Callable[[int], str]) -> None:
-    """The same run once more with its streams ``names`` watched, which takes longer. Raises `RtlError` for what shows:
-    an X at a pin, or that it hangs, and ``why`` that is said of its last cycle."""
+    """Run once more with the streams ``names`` watched, which takes longer.
+
+    `RtlError`: a pin is X, or the run hangs, and ``why`` says that of its last cycle.
+    """
     call(command, run, run / "log.txt")
     if not (run / FILE).exists():
         return
@@ -147,20 +149,20 @@ def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why
 
 
 def stream_names(p: NetworkParameters) -> list[tuple[str, bool]]:
-    """Of the network's pins, each with what stands behind it, and whether the network offers."""
+    """Return the streams of the network, each with what stands behind it, and whether the network offers."""
     plan = p.plan
-    entering = [f"tile {k}" for k in range(len(p.inputs))] if p.direct else [repr(own.name) for own in plan.inputs]
+    entering = [f"tile {k}" for k in range(len(p.inputs))] if p.direct else [repr(t.name) for t in plan.inputs]
     owners = [stage.name for stage in plan.layers for tile in p.layers[stage.name].tiles for _ in tile.macros]
     return [
-        *((f"i_{k} of {own}", False) for k, own in enumerate(entering)),
-        *((f"o_{k} of {own.name!r}", True) for k, own in enumerate(plan.outputs)),
-        *((f"crossbar_{k}__request of {own!r}", True) for k, own in enumerate(owners)),
-        *((f"crossbar_{k}__codes of {own!r}", False) for k, own in enumerate(owners)),
+        *((f"i_{k} of {owner}", False) for k, owner in enumerate(entering)),
+        *((f"o_{k} of {tensor.name!r}", True) for k, tensor in enumerate(plan.outputs)),
+        *((f"crossbar_{k}__request of {owner!r}", True) for k, owner in enumerate(owners)),
+        *((f"crossbar_{k}__codes of {owner!r}", False) for k, owner in enumerate(owners)),
     ]
 
 
 def call(command: list[str], where: Path, log: Path) -> None:
-    """Run a tool; its words go to ``log``."""
+    """Run a tool; its words go to ``log``. `SimulationError`: it fails."""
     with log.open("w") as file:
         done = subprocess.run(command, cwd=where, stdout=file, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
@@ -168,7 +170,7 @@ def call(command: list[str], where: Path, log: Path) -> None:
 
 
 def cell_lines(plan: NetworkPlan) -> list[str]:
-    """Of every macro its cells as `$readmemh` reads them, a line a word line, column 0 lowest."""
+    """Return every macro's cells as `$readmemh` reads them, a line a word line, column 0 lowest."""
     found = []
     for stage in plan.layers:
         bits = stage.placement.chip.cell_bits
@@ -178,7 +180,7 @@ def cell_lines(plan: NetworkPlan) -> list[str]:
 
 
 def entering_words(p: NetworkParameters, inputs: Sequence[Integers]) -> list[str]:
-    """Words of each input, a line each."""
+    """Return the words of each input, a line each."""
     if p.direct:
         (layer,) = p.layers.values()
         widths = [tile.buffer.lanes * tile.buffer.format.raw_bits for tile in layer.tiles]
@@ -190,7 +192,7 @@ def entering_words(p: NetworkParameters, inputs: Sequence[Integers]) -> list[str
 
 
 def words_of_image(p: NetworkParameters) -> tuple[list[int], list[int]]:
-    """Words of one image at each input and each output."""
+    """Return the number of words of one image at each input and each output."""
     outputs = [t.numbers // lanes for t, (_, lanes) in zip(p.plan.outputs, p.outputs, strict=True)]
     if p.direct:
         (layer,) = p.layers.values()
@@ -213,7 +215,7 @@ def _read(p: NetworkParameters, run: Path, images: int) -> Run:
 
 
 def _numbers(text: str, bits: int, lanes: int) -> Integers:
-    """(words * lanes,) unsigned numbers of lines of hexadecimal."""
+    """Return the unsigned numbers (words * lanes,) in lines of hexadecimal."""
     width = bits * lanes
     digits = -(-width // 8) * 2
     raw = bytes.fromhex("".join(line.zfill(digits) for line in text.split()))
@@ -223,9 +225,9 @@ def _numbers(text: str, bits: int, lanes: int) -> Integers:
 
 
 def _bench(p: NetworkParameters) -> str:
-    """Module ``bench``: sources and sinks that never pause, counters, macros."""
+    """Return module ``bench``: sources and sinks that never pause, counters, macros."""
     (entering, leaving), bounds = words_of_image(p), bound_of_stages(p)
-    tiles, stages, macros = sum(len(own.tiles) for own in p.layers.values()), len(p.plan.stages), len(p.macros)
+    tiles, stages, macros = sum(len(layer.tiles) for layer in p.layers.values()), len(p.plan.stages), len(p.macros)
     parts, pins = [], [".clk(clk)", ".rst(rst)", ".beats(beats)", ".words(words)"]
     for k, ((bits, lanes), words) in enumerate(zip(p.inputs, entering, strict=True)):
         parts.append(_SOURCE.format(k=k, top=bits * lanes - 1, words=words))
@@ -233,13 +235,12 @@ def _bench(p: NetworkParameters) -> str:
     for k, ((bits, lanes), words) in enumerate(zip(p.outputs, leaving, strict=True)):
         parts.append(_SINK.format(k=k, top=bits * lanes - 1, words=words))
         pins += [f".o_{k}__payload(o_{k})", f".o_{k}__valid(o_valid_{k})", f".o_{k}__ready(1'b1)"]
-    stage = p.plan.layers[0] if macros else None
     for k, engine in enumerate(p.macros):
-        chip = stage.placement.chip
+        chip = p.plan.layers[0].placement.chip
         values = macro_parameters(engine, chip.cell_bits, chip.read_latency)
-        own = ", ".join(f".{name}({value})" for name, value in values.items())
+        settings = ", ".join(f".{name}({value})" for name, value in values.items())
         request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
-        parts.append(MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
+        parts.append(MACRO.format(k=k, parameters=settings, request=request - 1, codes=codes - 1))
         for name in ("request__valid", "request__ready", "request__payload"):
             pins.append(f".crossbar_{k}__{name}({name}_{k})")
         for name in ("codes__valid", "codes__ready", "codes__payload"):
@@ -269,7 +270,7 @@ def _bench(p: NetworkParameters) -> str:
 
 
 def _streams(inputs: int, outputs: int, macros: int) -> list[tuple[str, str, str]]:
-    """Nets of the bench for `watch_text`, in the order of `stream_names`."""
+    """Return nets of the bench for `watch_text`, in the order of `stream_names`."""
     return [
         *((f"i_valid_{k}", f"i_ready_{k}", f"i_{k}") for k in range(inputs)),
         *((f"o_valid_{k}", "1'b1", f"o_{k}") for k in range(outputs)),
@@ -278,9 +279,9 @@ def _streams(inputs: int, outputs: int, macros: int) -> list[tuple[str, str, str
 
 
 def macro_streams(macros: int) -> list[tuple[str, str, str]]:
-    """Of all `MACRO`: requests, then codes; valid, ready, payload."""
+    """Return the nets of all `MACRO`, of requests and then of codes: valid, ready, payload."""
     return [
-        tuple(f"{stream}__{pin}_{k}" for pin in ("valid", "ready", "payload"))
+        (f"{stream}__valid_{k}", f"{stream}__ready_{k}", f"{stream}__payload_{k}")
         for stream in ("request", "codes")
         for k in range(macros)
     ]

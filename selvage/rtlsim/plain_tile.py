@@ -53,14 +53,14 @@ class Built:
 
 @dataclass(frozen=True, eq=False)
 class PlainResult(TileResult):
-    """``reads`` is one number, of all macros."""
+    """What a tile yields here: ``reads`` is one number, of all macros."""
 
     seconds: float  # of the simulator's process
     cpu_seconds: float  # of it: less than ``seconds`` by what other work on the machine took
 
 
 def tile_sources(p: TileParameters, simulator: str) -> dict[str, str]:
-    """Sources by file name: the tile, the macro, the bench around them, and its clock."""
+    """Return sources by file name: the tile, the macro, the bench around them, and its clock."""
     tile = Tile(p)
     clock = {"verilator": ("main.cpp", _MAIN), "icarus": ("clock.v", _CLOCK)}[simulator]
     return {
@@ -72,14 +72,14 @@ def tile_sources(p: TileParameters, simulator: str) -> dict[str, str]:
 
 
 def tile_bench(p: TileParameters) -> str:
-    """Module ``bench``: a source and a sink that never pause, macros, counters."""
+    """Return module ``bench``: a source and a sink that never pause, macros, counters."""
     macros, sweep, buffer = range(len(p.macros)), p.placement.sweep, p.buffer
     parts, pins = [], []
     for k, engine in enumerate(p.macros):
         values = macro_parameters(engine, p.chip.cell_bits, p.chip.read_latency)
-        own = ", ".join(f".{name}({value})" for name, value in values.items())
+        settings = ", ".join(f".{name}({value})" for name, value in values.items())
         request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
-        parts.append(MACRO.format(k=k, parameters=own, request=request - 1, codes=codes - 1))
+        parts.append(MACRO.format(k=k, parameters=settings, request=request - 1, codes=codes - 1))
         parts.append(_LINES.format(k=k, rows=engine.rows, most=engine.ou_rows))
         for stream in ("request", "codes"):
             pins += [f".crossbar_{k}__{stream}__{pin}({stream}__{pin}_{k})" for pin in ("valid", "ready", "payload")]
@@ -100,7 +100,7 @@ def tile_bench(p: TileParameters) -> str:
 
 
 def beats_of_image(p: TileParameters) -> int:
-    """Beats that leave the tile."""
+    """Return the beats that leave the tile for an image."""
     grid = p.placement.sweep.grid
     return len(output_beats(p)) * grid[0] * grid[1]
 
@@ -128,11 +128,11 @@ def build_plain_tile(
 
 
 def _verilate(work: Path, sources: Sequence[str], optimise: str, runtime: Sequence[Path]) -> None:
-    """`sim` in ``work``."""
+    """Compile ``sim`` in ``work``."""
     verilator = ["verilator", *VERILATE, *SHARED[optimise], "--top-module", "bench", "--Mdir", "made", *sources]
     call(verilator, work, work / "verilator.log")
     made = sorted((work / "made").glob("*.cpp"))
-    (work / "all.cpp").write_text("".join(f'#include "made/{own.name}"\n' for own in made) + '#include "main.cpp"\n')
+    (work / "all.cpp").write_text("".join(f'#include "made/{path.name}"\n' for path in made) + '#include "main.cpp"\n')
     call(
         ["g++", *_flags(), optimise, "-Imade", "all.cpp", *map(str, runtime), "-o", "sim", "-pthread"],
         work,
@@ -143,11 +143,11 @@ def _verilate(work: Path, sources: Sequence[str], optimise: str, runtime: Sequen
 
 def _flags() -> list[str]:
     include = Path(os.environ["VERILATOR_ROOT"]) / "include"
-    return ["-std=gnu++17", "-w", f"-I{include}", f"-I{include / 'vltstd'}", *(f"-D{own}" for own in DEFINES)]
+    return ["-std=gnu++17", "-w", f"-I{include}", f"-I{include / 'vltstd'}", *(f"-D{name}" for name in DEFINES)]
 
 
 def _runtime(build: Path) -> list[Path]:
-    """Objects of Verilator's own sources, compiled once."""
+    """Return the objects of Verilator's own sources, compiled once."""
     include = Path(os.environ["VERILATOR_ROOT"]) / "include"
     texts = {name: (include / name).read_text() for name in ("verilated.cpp", "verilated_threads.cpp")}
 
@@ -189,14 +189,14 @@ def _run(p: TileParameters, built: Built, x: Integers, run: Path, cycles: int, r
 
 
 def stream_names(p: TileParameters) -> list[tuple[str, bool]]:
-    """Of the tile's pins, and whether the tile offers."""
+    """Return the tile's streams, and whether the tile offers."""
     macros = range(len(p.macros))
     requests = [(f"crossbar_{k}__request", True) for k in macros]
     return [("i", False), ("o", True), *requests, *((f"crossbar_{k}__codes", False) for k in macros)]
 
 
 def _cpu() -> float:
-    """Processor seconds of all processes that ended below this one."""
+    """Return the processor seconds of all processes that ended below this one."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

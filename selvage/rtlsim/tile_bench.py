@@ -1,4 +1,4 @@
-"""Runs inside the simulator: a tile, its source and sink, and a crossbar behind each macro's pins."""
+"""The bench inside the simulator: a tile, its source and sink, and a crossbar behind each macro's pins."""
 
 import gc
 import os
@@ -22,7 +22,7 @@ ALWAYS = (1, 0)
 
 @dataclass
 class Stalls:
-    """Which streams pause: (cycles on, cycles off) at most, drawn anew each time."""
+    """The pauses of streams: (cycles on, cycles off) at most, drawn anew each time."""
 
     source: tuple[int, int] = ALWAYS
     sink: tuple[int, int] = ALWAYS
@@ -31,7 +31,7 @@ class Stalls:
 
     @property
     def slower(self) -> int:
-        """A run takes so many times as long at most."""
+        """Times as long, at most, as a run takes without pauses."""
         return 1 + sum(off for _, off in (self.source, self.sink, self.macro)) + self.latency
 
 
@@ -62,7 +62,7 @@ class Macros:
         self.valid.put(0)
 
     def cycle(self, now: int, pins: int) -> None:
-        """Everything at a falling edge; transfers happen at the rising edge that follows."""
+        """Do everything of a falling edge; transfers happen at the rising edge that follows."""
         ready = self.everyone
         if self.pause:
             ready = sum(int(next(self.pause)) << k for k in range(self.n))
@@ -117,7 +117,7 @@ class Macros:
 
 
 class Source:
-    """Words into the tile."""
+    """The source of the words that the tile takes."""
 
     def __init__(self, dut, words: list[int], pattern: Iterator[bool]) -> None:
         self.words, self.pattern = words, pattern
@@ -125,6 +125,7 @@ class Source:
         self.sent, self.holding = 0, False
 
     def cycle(self, ready: int) -> None:
+        """Offer a word, or pause, at a falling edge; a word that is offered stays until the tile is ``ready``."""
         if self.sent == len(self.words):
             self.valid.put(0)
             return
@@ -137,7 +138,7 @@ class Source:
 
 
 class Handshakes:
-    """Looks at the handshakes of all streams: the tile's input and output, then requests and codes of every macro."""
+    """The handshakes of all streams: the tile's input and output, then requests and codes of every macro."""
 
     def __init__(self, dut, job: TileJob) -> None:
         self.n = n = len(job.crossbars)
@@ -148,7 +149,10 @@ class Handshakes:
         self.request_bits = job.request_bits
 
     def look(self, now: int) -> int:
-        """The pins that the tile drives (`rtlsim.harness`): handshakes are known, payloads where they are offered."""
+        """Return the pins that the tile drives (`rtlsim.harness`).
+
+        `GatewareFault`: a handshake is X, or a payload that is offered.
+        """
         try:
             return self.pins.get()
         except UnknownPin:
@@ -168,7 +172,7 @@ class Handshakes:
         return int("".join(bit if bit in "01" else "0" for bit in reversed(bits)), 2)
 
     def see(self, now: int, pins: int, source: Source, take: bool, macros: Macros) -> None:
-        """What both sides show in a cycle."""
+        """Note what both sides show in a cycle."""
         n, every = self.n, macros.everyone
         self.watch.see(
             now,
@@ -178,7 +182,7 @@ class Handshakes:
 
 
 async def play(dut, job: TileJob, stalls: Stalls, rng: random.Random, *, stop_after: int = -1) -> Record:
-    """From the cycle after reset until the last beat, or for ``stop_after`` cycles.
+    """Run the tile from the cycle after reset until the last beat, or for ``stop_after`` cycles.
 
     All happens at falling edges: what the tile shows is registered, and what it is given is stable at
     the next rising edge; so a transfer is certain when both sides are up at a falling edge.
@@ -219,7 +223,7 @@ def _payload(pin: OutPin, now: int) -> int:
 
 
 async def reset(dut) -> None:
-    """Two cycles of reset, ending at a falling edge."""
+    """Reset for two cycles, until a falling edge."""
     dut.rst.value = 1
     for name in ("i__valid", "i__payload", "o__ready", "request_ready", "codes", "codes_valid"):
         getattr(dut, name).value = 0
@@ -229,7 +233,10 @@ async def reset(dut) -> None:
 
 
 async def nothing_left(dut, job: TileJob, end: int) -> None:
-    """After the last beat, in cycle ``end`` and later, nothing more may come, and no macro may be asked."""
+    """Watch the tile from cycle ``end`` on, behind the last beat.
+
+    `GatewareFault`: something more comes, or a macro is asked.
+    """
     dut.i__valid.value = 0
     dut.o__ready.value = 1
     handshakes = Handshakes(dut, job)
@@ -246,7 +253,7 @@ async def nothing_left(dut, job: TileJob, end: int) -> None:
 
 @cocotb.test()
 async def run_tile(dut) -> None:
-    """One run of the job; ``job.stalls`` paces the streams, ``job.reset_after`` interrupts it once."""
+    """Run the job once; ``job.stalls`` paces the streams, ``job.reset_after`` interrupts it once."""
     gc.disable()  # nothing here makes cycles, and looking for them takes time in every one of the clock
     job = load_job(os.environ["SELVAGE_JOB"])
     try:

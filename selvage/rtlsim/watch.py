@@ -15,7 +15,7 @@ FILE = "streams.txt"
 
 
 def most_cycles(foretold: int, slower: int = 1) -> int:
-    """Cycles after which a run of ``foretold`` cycles hangs; its streams pause, and it is ``slower`` times as long."""
+    """Return the cycles after which a run of ``foretold`` cycles, ``slower`` times as long by pauses, hangs."""
     return FACTOR * foretold * slower + SLACK
 
 
@@ -36,7 +36,7 @@ class Stream:
 
 
 def told_hang(why: str, streams: Sequence[Stream]) -> str:
-    """The sentence on a run that does not end: who refuses what is offered, and where nothing is offered."""
+    """Return the sentence on a run that does not end: who refuses what is offered, and where nothing is offered."""
     refused = [s for s in streams if s.valid == "1" and s.ready == "0"]
     # What the bench does not offer it has sent, or has not been asked for.
     silent = [s for s in streams if s.valid == "0" and s.from_rtl]
@@ -51,36 +51,36 @@ def told_hang(why: str, streams: Sequence[Stream]) -> str:
 
 
 def _since(streams: Sequence[Stream]) -> str:
-    """Streams by name, the first that stopped first."""
+    """Name streams, the first that stopped first."""
     found = sorted(streams, key=lambda s: s.since)
     named = ", ".join(f"{s.name} (since cycle {s.since:,})" for s in found[:NAMED])
     return named + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
 
 
 def told_unknown(pins: Sequence[str], cycle: int) -> str:
-    """The sentence on pins that are X."""
+    """Return the sentence on pins that are X."""
     more = f" and at {len(pins) - 1} more pins" if len(pins) > 1 else ""
     return f"the RTL shows X at {pins[0]} in cycle {cycle:,}{more}"
 
 
 def unknown_pins(streams: Sequence[Stream]) -> list[str]:
-    """Pins that are X: handshakes first."""
+    """Return the pins that are X, handshakes first."""
     levels = [f"{s.name}__{pin}" for s in streams for pin in ("valid", "ready") if getattr(s, pin) not in "01"]
     return levels + [f"{s.name}__payload" for s in streams if s.unknown]
 
 
 class Watch:
-    """For benches in Python: since which cycle each stream is as it is. A cycle costs next to nothing."""
+    """The cycle since which each stream is as it is, for benches in Python. A cycle costs next to nothing."""
 
     def __init__(self, names: Sequence[tuple[str, bool]]) -> None:
-        """``names`` of the streams, and whether the gateware offers; bit k of what is seen is stream k's."""
+        """Take ``names`` of the streams, and whether the gateware offers; bit k of what is seen is stream k's."""
         self.names = names
         self._last = 0, 0
         self._changes: list[tuple[int, int]] = []  # cycle, streams that changed in it
         self._since = [0] * len(names)
 
     def see(self, now: int, valid: int, ready: int) -> None:
-        """The handshakes of a cycle."""
+        """Note the handshakes of a cycle."""
         if (valid, ready) != self._last:
             self._changes.append((now, valid ^ self._last[0] | ready ^ self._last[1]))
             self._last = valid, ready
@@ -88,7 +88,7 @@ class Watch:
                 self._settle()
 
     def _settle(self) -> None:
-        """The last change of each stream is all that counts."""
+        """Keep the last change of each stream, which is all that counts."""
         left = 2 ** len(self.names) - 1
         for now, changed in reversed(self._changes):
             for k in range(left.bit_length()) if changed & left else ():
@@ -100,7 +100,7 @@ class Watch:
         self._changes.clear()
 
     def streams(self) -> list[Stream]:
-        """As they are now."""
+        """Return the streams as they are now."""
         self._settle()
         valid, ready = self._last
         return [
@@ -110,7 +110,7 @@ class Watch:
 
 
 def watch_text(pins: Sequence[tuple[str, str, str]]) -> str:
-    """Verilog for a bench without Python: task ``watch``, called before each edge of a run that has gone wrong once.
+    """Return Verilog for a bench without Python: task ``watch``, called before each edge of a run that is watched.
 
     ``pins``: valid, ready and payload of each stream. It needs ``now``, the cycle. Nothing of it is looked at in a run
     without ``+watch``; ``odd`` is raised in Icarus (Verilator knows no X), and a run with it is worth another look. The
@@ -125,7 +125,7 @@ def watch_text(pins: Sequence[tuple[str, str, str]]) -> str:
 
 
 def read_streams(path: Path, names: Sequence[tuple[str, bool]]) -> tuple[int, list[Stream]]:
-    """What `watch_text` wrote: the last cycle, and all streams."""
+    """Return what `watch_text` wrote: the last cycle, and all streams."""
     cycle, *lines = path.read_text().splitlines()
     found = []
     for (name, from_rtl), line in zip(names, lines, strict=True):

@@ -22,8 +22,10 @@ MARKERS = 27  # of a zoom line, none of them set
 
 
 def write_save_file(p: TileParameters, fst: Path, cycles: int) -> Path:
-    """Write ``NAME.gtkw`` and the names of the states beside ``NAME.fst``, waves of ``cycles`` cycles; returns the save
-    file, which is written last."""
+    """Write ``NAME.gtkw`` and the names of the states beside ``NAME.fst``, waves of ``cycles`` cycles.
+
+    Return the save file, which is written last.
+    """
     path = save_file(fst)
     engine = _filter(fst.with_name("engine_states.txt"), ENGINE_STATES)
     buffer = _filter(fst.with_name("buffer_states.txt"), BUFFER_STATES)
@@ -37,18 +39,18 @@ def write_save_file(p: TileParameters, fst: Path, cycles: int) -> Path:
 
 
 def save_file(fst: Path) -> Path:
-    """Where the save file of ``fst`` is."""
+    """Return where the save file of ``fst`` is."""
     return fst.with_suffix(".gtkw")
 
 
 def _zoom(cycles: int) -> str:
-    """The whole run in a window of 1000 pixels: minus the logarithm of the picoseconds in 200 of them."""
+    """Fit the whole run into a window of 1000 pixels: minus the logarithm of the picoseconds in 200 of them."""
     exponent = math.log2(max(1, cycles) * PERIOD * 1000 / 5)
     return f"*{-exponent:.6f}" + " -1" * MARKERS
 
 
 def _filter(path: Path, names: dict[int, str]) -> str:
-    """Write the names of states; returns the file's name."""
+    """Write the names of states, and return the file's name."""
     write_whole(path, "".join(f"{value:02b} {name}\n" for value, name in names.items()).encode())
     return path.name
 
@@ -62,7 +64,7 @@ def _bits(name: str, width: int = 1) -> str:
 
 
 def _state(title: str, high: str, low: str, names: str) -> str:
-    """Two bits as one signal, its values shown by name."""
+    """Show two bits as one signal, its values by name."""
     return f"@2028\n^1 {names}\n#{{{title}}} {TILE}.{high} {TILE}.{low}"
 
 
@@ -91,7 +93,7 @@ def _input(p: TileParameters, names: str) -> list[str]:
 
 
 def _array(p: TileParameters, index: int, names: str) -> list[str]:
-    own = p.macros[index]
+    macro = p.macros[index]
     reader = next(k for k, arrays in enumerate(p.tile.read_together) if index in arrays)
     walker = f"engine_{reader}.shared.walker"
     pins = f"crossbar_{index}"
@@ -99,10 +101,10 @@ def _array(p: TileParameters, index: int, names: str) -> list[str]:
         f"array {index}",
         [
             _state(f"array {index}", f"{walker}.have", f"{walker}.request__valid", names),
-            _bits(f"engine_{reader}.shared.rows.pending", len(own.groups)),
-            _bits(f"{walker}.plane", max(1, (own.planes - 1).bit_length())),
-            *_stream(f"{pins}__request", "payload", own.rows + own.column_group_bits),
-            *_stream(f"{pins}__codes", "payload", own.ou_cols * own.adc_bits),
+            _bits(f"engine_{reader}.shared.rows.pending", len(macro.groups)),
+            _bits(f"{walker}.plane", max(1, (macro.planes - 1).bit_length())),
+            *_stream(f"{pins}__request", "payload", macro.rows + macro.column_group_bits),
+            *_stream(f"{pins}__codes", "payload", macro.ou_cols * macro.adc_bits),
         ],
     )
 

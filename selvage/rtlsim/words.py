@@ -9,12 +9,12 @@ Integers = NDArray[np.int64]
 
 
 def raster_words(codes: Integers, bits: int, lanes: int) -> bytes:
-    """Maps (N, C, H, W) as words of ``lanes`` codes of a pixel, whole bytes each (`rtlsim.job.pack_words`)."""
+    """Return maps (N, C, H, W) as words of ``lanes`` codes of a pixel, whole bytes each (`rtlsim.job.pack_words`)."""
     return pack_words(codes.transpose(0, 2, 3, 1).reshape(-1, lanes), bits)
 
 
 def hex_lines(raw: bytes, bits: int) -> str:
-    """Little-endian words of ``bits`` bits in whole bytes as lines of hexadecimal, as many digits as ``bits`` take."""
+    """Return little-endian words of ``bits`` bits in whole bytes as lines of as many digits as ``bits`` take."""
     size, digits = -(-bits // 8), -(-bits // 4)
     turned = np.frombuffer(raw, np.uint8).reshape(-1, size)[:, ::-1].tobytes()
     found = np.frombuffer(turned.hex().encode(), np.uint8).reshape(-1, 2 * size)

@@ -74,7 +74,7 @@ def test_streams_of_a_layer_of_several_tiles(tmp_path: Path) -> None:
 def test_a_shell_needs_a_crossbar() -> None:
     n = SmallNetwork.on("tiny", 1)
     n.leaves(n.pool(n.input(2, 4, 4), "max", (2, 2)))
-    compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
+    compiled = CompiledNetwork(n.graph, n.chip, n.placements, {}, dict(n.codes))
     with pytest.raises(InputError, match=r"--bus axi needs a network with a layer on crossbars, and .* has none"):
         shell_files(compiled, Options(), "axi")
 

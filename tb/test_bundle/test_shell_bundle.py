@@ -24,7 +24,7 @@ def files_of(bus: str, images: int) -> dict[str, bytes]:
     n = SmallNetwork.on("tiny", 11, images=images)
     a = n.layer(n.input(3, 4, 3), 3, kernel=(2, 2), pads=(1, 1, 0, 0), activation=LEAKY)
     n.leaves(n.layer(n.pool(a, "max", (2, 2)), 2, raw=True))
-    compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
+    compiled = CompiledNetwork(n.graph, n.chip, n.placements, {}, dict(n.codes))
     return shell_files(compiled, Options(), bus)
 
 

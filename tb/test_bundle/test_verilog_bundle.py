@@ -298,7 +298,7 @@ def test_network_in_passes(tmp_path: Path) -> None:
     """A chip that holds one tile at a time: a bundle for each pass, whose sums the host adds."""
     n = SmallNetwork.on("tiny", 12, arrays_per_tile=4, tiles=1)
     n.leaves(n.pool(n.layer(n.input(8, 2, 2), 3, kernel=(2, 2), pads=(1, 0, 0, 0)), "max", (2, 1)))
-    compiled = CompiledNetwork(None, n.graph, n.chip, n.placements, {}, dict(n.codes))
+    compiled = CompiledNetwork(n.graph, n.chip, n.placements, {}, dict(n.codes))
     write_verilog_bundle(compiled, Options(), tmp_path)
     folders = sorted(path.name for path in tmp_path.iterdir())
     assert len(compiled.placements["layer_0"].passes) > 1 and "node_0_1" in folders and "node_1" in folders

@@ -46,5 +46,7 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
         selvage.compile(LAYER, "tiny").write_verilog(tmp_path, bus="pci")
     with pytest.raises(InputError, match=r"images has shape \(1, 6, 4, 5\): axis 2 has 4, and 'small' takes"):
         selvage.compile(LAYER, "tiny", images=np.zeros((1, 6, 4, 5), int))
+    with pytest.raises(InputError, match=r"images are given by name, and model .* is a single layer"):
+        selvage.compile(LAYER, "tiny", images={"x": np.zeros((1, 6, 5, 4), int)})
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = selvage.nothing

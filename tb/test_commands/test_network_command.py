@@ -19,6 +19,7 @@ from selvage.base.chip import CHIPS, load_chip
 from selvage.base.errors import InputError
 from selvage.base.shapes import load_network
 from selvage.commands import start
+from selvage.commands.network_command import write_outputs
 from selvage.compiler.compile_layer import compile_layer
 from selvage.compiler.model_file import draw_input, load_model
 from selvage.compiler.options import Options
@@ -144,6 +145,13 @@ def test_sim_layer_by_layer_and_as_a_pipeline(files: Path, tmp_path: Path) -> No
     assert flow["match"] is True and flow["pipeline"]["latency"] > flow["pipeline"]["per_image"] > 0
     with np.load(tmp_path / "z.npz") as found:
         np.testing.assert_array_equal(found["y"], want)
+
+
+def test_outputs_may_be_named_as_parameters_of_numpy(tmp_path: Path) -> None:
+    outputs = {name: np.full((1, 2), k, np.float32) for k, name in enumerate(("file", "allow_pickle", "a/b"))}
+    write_outputs(outputs, tmp_path / "y.npz")
+    with np.load(tmp_path / "y.npz") as found:
+        assert set(found) == set(outputs) and all((found[name] == outputs[name]).all() for name in outputs)
 
 
 def test_a_layer_larger_than_the_chip_takes_passes(files: Path, tmp_path: Path) -> None:

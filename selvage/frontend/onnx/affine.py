@@ -24,19 +24,22 @@ class Affine(Pending):
     activation: Activation = LINEAR
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
-        channels, height, width = self.source.shape
-        given = {"channels": channels, "outputs": channels, "groups": channels, "height": height, "width": width}
-        layer = Layer(name=self.name, op="conv", **given)
+        """Make a depthwise layer with kernels of 1x1."""
+        count, height, width = self.source.shape
+        layer = Layer(
+            name=self.name, op="conv", channels=count, outputs=count, groups=count, height=height, width=width
+        )
         first = self.zero_first(to, self.activation)
         pairs = zip(self.factor, self.shift, strict=True)
         weights = np.array([one_weight(self.source, to, *pair, first) for pair in pairs], np.int64)
         codes, scale = weights.reshape(layer.weight_shape), 1 / weights
-        zeros = np.zeros(channels)
+        zeros = np.zeros(count)
         plain = Sums(self.origin, self.name, self.shape, self.start, self.source, layer, codes, zeros, scale)
         folded = replace(plain.scaled(self.factor, self.shift), activation=self.activation)
         return [replace(folded.matrix(to), zero_first=first)]
 
     def note(self, to: Tensor, layer: Matrix) -> str:
+        """Return what rounding the bias moves."""
         unit = np.float64(np.float32(self.source.scale)) * layer.weight_scale
         with np.errstate(all="ignore"):  # where a channel is as good as constant, its unit is as fine as that needs
             lost = np.where(unit == 0, 0, self.shift / unit - layer.bias)
@@ -44,23 +47,26 @@ class Affine(Pending):
 
     @property
     def read(self) -> tuple[Tensor, ...]:
+        """The one map."""
         return (self.source,)
 
     def activated(self, activation: Activation) -> "Affine | None":
+        """Return the same with both activations, where they are one."""
         both = composed(self.activation, activation)
         return None if both is None else replace(self, activation=both)
 
 
 def one_weight(source: Tensor, to: Tensor, factor: float, shift: float, zero_first: bool) -> int:
-    """The weight, 1 to 127, whose rounded bias gives most codes of ``source`` the right code of ``to``.
+    """Return the weight, 1 to 127, whose rounded bias gives most codes of ``source`` the right code of ``to``.
 
     Of equally good ones a power of two, by which a scale is divided exactly.
     """
     unit = factor * float(np.float32(source.scale))
     if unit == 0 or not abs(shift / unit) < 2**24:
         return 1  # as good as constant
-    codes, (low, high) = all_codes(source.format) - source.format.zero_point, to.format.raw_range
+    codes = (all_codes(source.format) - source.format.zero_point).astype(np.float64)
     tried, scale, zero = np.arange(1, LARGEST_WEIGHT + 1), float(np.float32(to.scale)), to.format.zero_point
+    low, high = to.format.raw_range
     bias = np.rint(shift / unit * tried)
     base = zero if zero_first else 0  # of the numbers that are rounded
     low, high = low - zero + base, high - zero + base

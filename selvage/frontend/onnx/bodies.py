@@ -9,7 +9,7 @@ from selvage.frontend.onnx.read import name_of
 
 
 def bodies(node: NodeProto) -> list[GraphProto]:
-    """The graphs that a node has as attributes."""
+    """Return the graphs that a node has as attributes."""
     found = []
     for item in node.attribute:
         if item.type == AttributeProto.GRAPH:
@@ -20,7 +20,7 @@ def bodies(node: NodeProto) -> list[GraphProto]:
 
 
 def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of a graph, each before those of its bodies."""
+    """Yield the nodes of a graph, each before those of its bodies."""
     for node in graph.node:
         yield node
         for body in bodies(node):
@@ -28,17 +28,17 @@ def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def captured(node: NodeProto) -> list[str]:
-    """Names that the bodies of a node read from outside of them, each once."""
+    """Return the names that the bodies of a node read from outside of them, each once."""
     return list(dict.fromkeys(name for body in bodies(node) for name in _free(body)))
 
 
 def reads(node: NodeProto) -> list[str]:
-    """All names that a node reads: its inputs in their order, but those left out, then what its bodies take."""
+    """Return all names that a node reads: its inputs in their order, but those left out, then what its bodies take."""
     return [*(name for name in node.input if name), *captured(node)]
 
 
 def _free(graph: GraphProto) -> Iterator[str]:
-    """Names that a body reads and does not make."""
+    """Yield the names that a body reads and does not make."""
     made = {info.name for info in graph.input} | {tensor.name for tensor in graph.initializer}
     made |= {tensor.values.name for tensor in graph.sparse_initializer}
     for node in graph.node:
@@ -48,15 +48,15 @@ def _free(graph: GraphProto) -> Iterator[str]:
 
 
 def inlined(graph: GraphProto, choice: NodeProto, taken: bool) -> list[NodeProto]:
-    """The nodes of the branch of an If in ``graph`` that is always ``taken``; its constants become the graph's.
+    """Return the nodes of the branch of an If in ``graph`` that is always ``taken``; its constants become the graph's.
 
-    What the branch makes gets names of its own, for both branches, and others, may make the same.
+    What the branch makes gets names that nothing else in the graph has, as both branches may make the same.
     """
     wanted = "then_branch" if taken else "else_branch"
     branch = next(item.g for item in choice.attribute if item.name == wanted)
     made = [*(tensor.name for tensor in branch.initializer), *(name for node in branch.node for name in node.output)]
-    own = Names(graph)
-    names = {name: own.fresh(f"{name_of(choice)}/{name}") for name in made if name}
+    known = Names(graph)
+    names = {name: known.fresh(f"{name_of(choice)}/{name}") for name in made if name}
     body = GraphProto()
     body.CopyFrom(branch)
     _rename(body, names)
@@ -66,7 +66,7 @@ def inlined(graph: GraphProto, choice: NodeProto, taken: bool) -> list[NodeProto
 
 
 def _rename(graph: GraphProto, names: dict[str, str]) -> None:
-    """Give what a graph and its bodies read and make the names that stand for theirs, in place."""
+    """Give what a graph and its bodies read and make the new ``names`` of the old ones, in place."""
     for part in (*graph.initializer, *graph.output):
         part.name = names.get(part.name, part.name)
     for node in graph.node:

@@ -4,6 +4,7 @@ Brevitas writes activations of fewer than eight bits as a Clip of codes, PyTorch
 """
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,30 +26,34 @@ class Recoded(Pending):
     codes: NDArray[np.uint8] | NDArray[np.int8]
 
     def tensor(self) -> Tensor | None:
-        """Of these codes, by the source's scale and zero point; ``None``: their type has no such zero point."""
-        own, limits = self.source.format, np.iinfo(self.codes.dtype)
-        if not limits.min <= own.zero_point <= limits.max:
+        """Return the tensor of these codes with the source's scale and zero point.
+
+        ``None``: their type has no such zero point.
+        """
+        zero, limits = self.source.format.zero_point, np.iinfo(self.codes.dtype)
+        if not limits.min <= zero <= limits.max:
             return None
-        numbers = InputFormat(raw_bits=8, raw_signed=limits.min < 0, zero_point=own.zero_point)
+        numbers = InputFormat(raw_bits=8, raw_signed=limits.min < 0, zero_point=zero)
         return Tensor(self.start, self.shape, self.source.scale, numbers)
 
     def is_source(self, to: Tensor) -> bool:
-        """Whether ``to``, made of these, is the source itself."""
+        """Return whether ``to``, made of these, is the source itself."""
         same = (to.scale, to.format) == (self.source.scale, self.source.format)
         return same and bool((self.codes == all_codes(self.source.format)).all())
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Make a table of the codes."""
         entries = self.codes.astype(np.int64)
         return [Table(name=self.name, inputs=(self.source.name,), output=to, function=self.operator, entries=entries)]
 
 
-def is_codes(value: object) -> bool:
-    """Whether a value is codes, not what they are worth."""
+def is_codes(value: object) -> TypeGuard[Map | Recoded]:
+    """Return whether a value is codes, not what they are worth."""
     return isinstance(value, Recoded) or (isinstance(value, Map) and not value.real)
 
 
 def codes_of(value: Map | Recoded) -> tuple[Tensor, NDArray]:
-    """The tensor that codes are of, and for each code of it what the value has, in its own type."""
+    """Return the tensor that codes are of, and for each code of it what the value has, in its own type."""
     if isinstance(value, Recoded):
         return value.source, value.codes
     tensor = value.tensor

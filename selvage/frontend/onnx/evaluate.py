@@ -20,16 +20,18 @@ Opsets = Sequence[OperatorSetIdProto]
 
 
 class DequantizeLinear(DequantizeLinear_19):
-    """Of opsets below 19 too, for which ONNX's reference has none."""
+    """DequantizeLinear of opsets below 19 too, for which ONNX's reference has none."""
 
     op_domain = ""
 
-    def _run(self, *inputs: NDArray, axis: int = 1, **newer: object) -> tuple[NDArray]:
-        return super()._run(*inputs, axis=axis)
+    def _run(
+        self, x: NDArray, x_scale: NDArray, x_zero_point: NDArray | None = None, axis: int = 1, **newer: object
+    ) -> tuple[NDArray]:
+        return super()._run(x, x_scale, x_zero_point, axis)
 
 
 class Resize(OpRun):
-    """Of opset 10, whose inputs are a map and its factors: ONNX's reference knows only the later forms.
+    """Resize of opset 10, whose inputs are a map and its factors: ONNX's reference knows only the later forms.
 
     Which pixel is nearest ONNX leaves open there. onnxruntime takes the one at or before the place where an output
     pixel lies, but along an axis that shrinks the one at or behind it.
@@ -42,7 +44,8 @@ class Resize(OpRun):
             later = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
             later.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
             run = evaluator([later], ["x", "scales"], ["y"], {}, [helper.make_opsetid("", 11)])
-            return tuple(run.run(None, {"x": x, "scales": scales}))
+            (y,) = run.run(None, {"x": x, "scales": scales})
+            return (np.asarray(y),)
         for axis, scale in enumerate(scales.astype(np.float32)):
             places = np.arange(int(np.float32(x.shape[axis]) * scale), dtype=np.float32) / scale
             nearest = np.ceil(places) if scale < 1 else np.floor(places)
@@ -51,16 +54,15 @@ class Resize(OpRun):
 
 
 class ConvTranspose(ConvTranspose_1):
-    """Group by group: ONNX's reference mixes groups up that have several channels."""
+    """ConvTranspose group by group: ONNX's reference mixes groups up that have several channels."""
 
     op_domain = ""
 
-    def _run(
-        self, x: NDArray, w: NDArray, bias: NDArray | None = None, group: int = 1, **given: object
-    ) -> tuple[NDArray]:
-        biases = [None] * group if bias is None else np.split(bias, group)
-        parts = zip(np.split(x, group, axis=1), np.split(w, group), biases, strict=True)
-        return (np.concatenate([super(ConvTranspose, self)._run(*own, group=1, **given)[0] for own in parts], axis=1),)
+    def _run(self, *arrays: NDArray | None, group: int = 1, **given: object) -> tuple[NDArray]:
+        # Channels are the second axis of a map, and the first of weights and bias.
+        cut = [[None] * group if a is None else np.split(a, group, axis=0 if k else 1) for k, a in enumerate(arrays)]
+        made = [super(ConvTranspose, self)._run(*part, group=1, **given)[0] for part in zip(*cut, strict=True)]
+        return (np.concatenate(made, axis=1),)
 
 
 # The opset from which on ONNX's reference has the operator as it should be.
@@ -74,7 +76,7 @@ def evaluator(
     constants: dict[str, NDArray],
     opsets: Opsets,
 ) -> ReferenceEvaluator:
-    """Evaluates ``nodes`` in their order. `InputError`: one is of an operator without a reference."""
+    """Return an evaluator of ``nodes`` in their order. `InputError`: an operator has no reference."""
     graph = helper.make_graph(
         nodes,
         "part",
@@ -83,7 +85,7 @@ def evaluator(
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     versions = [item.version for item in opsets if item.domain in ("", "ai.onnx")]
-    older = [own for own, first in FIRST.items() if any(version < first for version in versions)]
+    older = [operator for operator, first in FIRST.items() if any(version < first for version in versions)]
     try:
         return ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets), new_ops=older)
     except Exception as error:  # onnx raises what comes to hand
@@ -91,7 +93,7 @@ def evaluator(
 
 
 def evaluate(node: NodeProto, arrays: Sequence[NDArray], opsets: Opsets) -> list[NDArray]:
-    """Outputs of one node for what it `reads`, those that it names. `InputError`: it has none."""
+    """Return the outputs that a node names, for arrays of what it `reads`. `InputError`: it cannot be evaluated."""
     feeds = dict(zip(reads(node), arrays, strict=True))
     run = evaluator([node], list(feeds), [name for name in node.output if name], {}, opsets)
     try:

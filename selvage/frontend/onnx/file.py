@@ -15,7 +15,7 @@ OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulIn
 
 
 def load_onnx(path: str, shape: tuple[int, ...] | None) -> Model:
-    """The model in the ONNX file ``path``; ``shape`` of the input fills in its free dimensions."""
+    """Return the model in the ONNX file ``path``; ``shape`` of the input fills in its free dimensions."""
     proto = read_proto(path)
     node = _only_node(proto.graph, path)
     complete(proto, path)
@@ -24,7 +24,7 @@ def load_onnx(path: str, shape: tuple[int, ...] | None) -> Model:
 
 
 def _only_node(graph: GraphProto, path: str) -> NodeProto:
-    """The one node that is no Constant; `InputError` when it is missing, unsupported or has company."""
+    """Return the one node that is no Constant. `InputError`: it is missing, unsupported or has company."""
     nodes = [node for node in graph.node if not is_operator(node, "Constant")]
     if not nodes:
         raise InputError(f"model {path!r} holds no operator, and must hold one of {', '.join(OPERATORS)}")
@@ -42,7 +42,7 @@ def _only_node(graph: GraphProto, path: str) -> NodeProto:
 
 
 def _convolution(operator: Operator, given: tuple[int, ...] | None) -> Model:
-    """The model of Conv, ConvTranspose or ConvInteger; 1-D ones become maps of height 1."""
+    """Return the model of Conv, ConvTranspose or ConvInteger; 1-D ones become maps of height 1."""
     stored = _stored_weights(operator)
     if stored.ndim not in (3, 4):
         raise InputError(
@@ -77,7 +77,7 @@ def _convolution(operator: Operator, given: tuple[int, ...] | None) -> Model:
 
 
 def _dense(operator: Operator) -> Model:
-    """The model of Gemm, MatMul or MatMulInteger."""
+    """Return the model of Gemm, MatMul or MatMulInteger."""
     stored = _stored_weights(operator)
     if stored.ndim != 2:
         raise InputError(f"{operator.title(1, 'weight')} has rank {stored.ndim}, and must have rank 2")
@@ -101,7 +101,7 @@ def _dense(operator: Operator) -> Model:
 
 
 def _stored_weights(operator: Operator) -> NDArray:
-    """The weights as stored, zero point and all."""
+    """Return the weights as stored, zero point and all."""
     weights = operator.constant(1, "weight")
     if operator.zero_pointed and weights.dtype not in BYTES.values():
         raise InputError(f"{operator.title(1, 'weight')} holds {weights.dtype}, and must be uint8 or int8")
@@ -109,7 +109,7 @@ def _stored_weights(operator: Operator) -> NDArray:
 
 
 def _less_zero_point(operator: Operator, stored: NDArray, spread: tuple[int, ...]) -> NDArray[np.int64]:
-    """The weights less their zero point, of which there is one, or as many as ``spread`` is to hold."""
+    """Return the weights less their zero point, of which there is one, or as many as ``spread`` is to hold."""
     weights = integers(stored, operator.title(1, "weight"))
     if not (operator.zero_pointed and operator.has(3)):
         return weights
@@ -125,7 +125,7 @@ def _less_zero_point(operator: Operator, stored: NDArray, spread: tuple[int, ...
 
 
 def _zero_point(operator: Operator) -> int:
-    """Zero point of the activations."""
+    """Return the zero point of the activations."""
     if not (operator.zero_pointed and operator.has(2)):
         return 0
     zero, title = operator.constant(2, "zero point"), operator.title(2, "zero point")
@@ -137,7 +137,7 @@ def _zero_point(operator: Operator) -> int:
 
 
 def _bias(operator: Operator, shapes: list[tuple[int, ...]], outputs: int) -> NDArray[np.int64] | None:
-    """Bias of ``outputs`` values, given in one of ``shapes``."""
+    """Return the bias of ``outputs`` values, given in one of ``shapes``; ``None``: there is none."""
     if operator.zero_pointed or not operator.has(2):
         return None
     stored, title = operator.constant(2, "bias"), operator.title(2, "bias")
@@ -147,7 +147,7 @@ def _bias(operator: Operator, shapes: list[tuple[int, ...]], outputs: int) -> ND
 
 
 def _with_channels(operator: Operator, stored: NDArray, channels: int, axis: int) -> tuple[int | None, ...]:
-    """Shape of the input, whose ``axis`` is of ``channels``."""
+    """Return the shape of the input, whose ``axis`` is of ``channels``."""
     shape = operator.input_shape()
     batched = operator.node.op_type.startswith("MatMul")
     if not shape or (not batched and len(shape) != stored.ndim):
@@ -163,7 +163,7 @@ def _with_channels(operator: Operator, stored: NDArray, channels: int, axis: int
 
 
 def _sides(operator: Operator, shape: tuple[int | None, ...], given: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Spatial sides of the input of ``shape``, the free ones from the ``given`` shape."""
+    """Return the spatial sides of the input of ``shape``, the free ones from the ``given`` shape."""
     known = tuple(side for side in shape[2:] if side is not None)
     if len(known) == len(shape) - 2:
         return known

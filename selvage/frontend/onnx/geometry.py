@@ -16,7 +16,7 @@ AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 
 def geometry(operator: Operator, sides: tuple[int, ...], kernel: tuple[int, ...]) -> dict[str, Any]:
-    """Keys of a `Layer` from the attributes, which have one value an axis, begin and end for pads."""
+    """Return keys of a `Layer` from the attributes, which have one value an axis, begin and end for pads."""
     ones, zeros = (1,) * len(kernel), (0,) * len(kernel)
     stride = operator.per_axis("strides", ones)
     dilation = operator.per_axis("dilations", ones)
@@ -30,9 +30,9 @@ def geometry(operator: Operator, sides: tuple[int, ...], kernel: tuple[int, ...]
     begin, end = pads[: len(kernel)], pads[len(kernel) :]
     if operator.attribute("output_shape", None) is not None:
         beyond = _beyond(operator, sides, stride, extent)
-        output_padding = tuple(own + more for own, more in zip(output_padding, beyond, strict=True))
+        output_padding = tuple(size + more for size, more in zip(output_padding, beyond, strict=True))
         limits = tuple(max(pair) for pair in zip(stride, dilation, strict=True))
-        if any(more and own >= limit for own, more, limit in zip(output_padding, beyond, limits, strict=True)):
+        if any(more and size >= limit for size, more, limit in zip(output_padding, beyond, limits, strict=True)):
             raise operator.error(
                 f"output_shape = {operator.attribute('output_shape', ())} leaves {output_padding} behind what the "
                 f"kernel reaches, and must leave less than the stride or the dilation, {limits}"
@@ -49,14 +49,14 @@ def geometry(operator: Operator, sides: tuple[int, ...], kernel: tuple[int, ...]
 
 
 def _pair(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
-    """Values of the two axes; ``fill`` for the height of a 1-D convolution."""
+    """Return values of the two axes; ``fill`` for the height of a 1-D convolution."""
     return (fill,) * (2 - len(values)) + values
 
 
 def pads_of(
     operator: Operator, sides: tuple[int, ...], stride: tuple[int, ...], extent: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Pads, all begins first: as given, or what auto_pad or output_shape asks for.
+    """Return the pads, all begins first: as given, or what auto_pad or output_shape asks for.
 
     ``extent`` is what the dilated kernel spans, output padding included.
     """
@@ -80,21 +80,25 @@ def pads_of(
 
 
 def _cropped(axes: list[tuple[int, int, int]], target: tuple[int, ...]) -> list[int]:
-    """Begin and end pads together, an axis, that leave ``target`` of a transposed convolution, or all that there is."""
+    """Return begin and end pads together, by axis, that leave ``target`` of a transposed convolution.
+
+    There are none where its output is no larger.
+    """
     return [max((side - 1) * step + span - size, 0) for (side, step, span), size in zip(axes, target, strict=True)]
 
 
 def _beyond(
     operator: Operator, sides: tuple[int, ...], stride: tuple[int, ...], extent: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """How far output_shape reaches beyond the full output, an axis; onnxruntime puts all of it at the end."""
+    """Return by axis how far output_shape reaches beyond the full output; onnxruntime puts all of it at the end."""
     axes = zip(sides, stride, extent, operator.per_axis("output_shape", sides), strict=True)
     return tuple(max(size - (side - 1) * step - span, 0) for side, step, span, size in axes)
 
 
 def make_explicit(operator: Operator, sides: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
-    """Give a ConvTranspose on a map of ``sides`` pads in the place of auto_pad and output_shape; whether it had those.
+    """Give a ConvTranspose on a map of ``sides`` pads in the place of auto_pad and output_shape.
 
+    Return whether it had those.
     ONNX's shape inference and its evaluator read these otherwise than onnxruntime does.
     """
     asked, node = ("auto_pad", "output_shape"), operator.node
@@ -111,7 +115,7 @@ def make_explicit(operator: Operator, sides: tuple[int, ...], kernel: tuple[int,
 
 
 def layer_of(operator: Operator, **sides: Any) -> Layer:
-    """The layer of the node; `InputError` when its geometry does not fit together."""
+    """Return the layer of the node. `InputError`: its geometry does not fit together."""
     try:
         layer = Layer(name=operator.node.name or operator.node.output[0], **sides)
     except ValidationError as error:

@@ -62,7 +62,7 @@ class Imported:
     notes: dict[str, str]  # by node: what is rounded
 
     def enter(self, images: NDArray | Mapping[str, NDArray]) -> dict[str, Codes]:
-        """Codes (N, C, H, W) that enter the network, by tensor, of what the model's inputs are given.
+        """Return by tensor the codes (N, C, H, W) that enter the network, for the ``images`` that the model is given.
 
         A model with several inputs takes them by name; what it does not read may be there or not. `InputError`: a
         shape or type is not the model's, or a number is not finite.
@@ -84,18 +84,21 @@ class Imported:
         }
 
     def leave(self, codes: Mapping[str, Codes]) -> dict[str, NDArray]:
-        """The model's own outputs by name, of codes (N, C, H, W) of the network's outputs by tensor."""
+        """Return the model's outputs by name, for codes (N, C, H, W) of the network's outputs by tensor."""
         tensors = self.graph.tensors
         feeds = {}
         for boundary in self.boundaries:
-            own = codes[boundary.tensor]
-            real = dequantise(own, tensors[boundary.tensor]) if boundary.real else own.astype(self.types[boundary.name])
-            feeds[boundary.name] = real.reshape(-1, *boundary.shape)
+            left = codes[boundary.tensor]
+            if boundary.real:
+                left = dequantise(left, tensors[boundary.tensor])
+            else:
+                left = left.astype(self.types[boundary.name])
+            feeds[boundary.name] = left.reshape(-1, *boundary.shape)
         found = self.tail.run(feeds) | feeds
         return {name: found[name] for name in self.outputs}
 
     def _check(self, name: str, given: Shape, dtype: np.dtype) -> None:
-        """`InputError` when an input is none that the model takes, before its numbers are read."""
+        """Raise `InputError` for an input that the model does not take, before its numbers are read."""
         kind, shape = self.inputs[name]
         title = f"input {name!r}"
         if len(given) != len(shape) or given[1:] != shape[1:] or not given[0]:
@@ -109,20 +112,20 @@ class Imported:
         check_images(given[0], self.graph)
 
     def _checked(self, name: str, array: NDArray) -> NDArray:
-        """An input as the model takes it."""
+        """Return an input as the model takes it."""
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"input {name!r} holds a value that is not finite")
         return array.astype(tensor_dtype_to_np_dtype(self.inputs[name][0]), copy=False)
 
 
 def check_images(count: int, graph: Graph) -> None:
-    """`InputError` when the codes of so many images in some tensor are too many."""
+    """Raise `InputError` when ``count`` images have too many codes in some tensor."""
     for tensor in graph.tensors.values():
         IMAGES.check(count * tensor.numbers, f"tensor {value(tensor.name)}", f"holds, of {number(count)} images,")
 
 
 def load_graph(path: str, shape: Shape | None = None) -> Imported:
-    """The network in the ONNX file ``path``; ``shape``, the batch first, settles free sides of its input.
+    """Return the network in the ONNX file ``path``; ``shape``, the batch first, settles free sides of its input.
 
     `InputError`: the file is not one, is not quantised, or holds what cannot be brought to crossbars.
     """
@@ -164,7 +167,7 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
 
 
 def _check_factors(graph: Graph) -> None:
-    """`InputError` when the scales around a node are too far apart for its requantisation."""
+    """Raise `InputError` when the scales around a node are too far apart for its requantisation."""
     tensors = graph.tensors
     for node in graph.nodes:
         sources = [tensors[name] for name in node.inputs]
@@ -185,7 +188,7 @@ def _code_type(tensor: Tensor) -> np.dtype:
 
 
 class _Tail:
-    """Follows the model's outputs back to what the network makes."""
+    """The way from the model's outputs back to what the network makes."""
 
     def __init__(self, importer: Importer) -> None:
         self.importer = importer
@@ -205,7 +208,7 @@ class _Tail:
             seen.add(name)
 
     def step(self, name: str, value: Value, output: str) -> list[str]:
-        """Make ``name`` a boundary, or take its node in; the names that are to be followed then."""
+        """Make ``name`` a boundary, or take its node in; return the names that are to be followed then."""
         if isinstance(value, Head):
             raise self.past(output)
         if isinstance(value, Map):
@@ -218,7 +221,7 @@ class _Tail:
         return []
 
     def past(self, output: str) -> InputError:
-        """Of an output that needs the model's input itself."""
+        """Return the error of an output that needs the model's input itself."""
         if self.importer.floats and not self.importer.inputs:
             return self.importer.floats[0]  # nothing is quantised at all
         if output in [info.name for info in self.importer.static.inputs]:
@@ -226,7 +229,7 @@ class _Tail:
         return InputError(f"output {output!r} reads the model's input past everything that is quantised")
 
     def why_nothing(self, path: str) -> InputError:
-        """Of a model of which no operator is left for gateware: the first one that could have been."""
+        """Return the error of a model without an operator for gateware: that of the first that could have been one."""
         if self.importer.floats:
             return self.importer.floats[0]
         for node in self.importer.static.graph.node:
@@ -236,19 +239,19 @@ class _Tail:
         return InputError(f"model {path!r} holds no quantised operator; run `selvage quantize` first")
 
     def bound(self, name: str, tensor: Tensor, real: bool) -> None:
-        """The host reads ``name`` of the network."""
+        """Have the host read ``name`` of the network."""
         shape = self.importer.static.shapes[name][1:]
         self.boundaries.append(Boundary(name, tensor.name, real, shape))
 
     def sums(self, value: Sums) -> Tensor:
-        """The tensor of sums that leave as they are."""
+        """Make the layer whose sums leave as they are, and return their tensor."""
         to = sums_tensor(value)
         self.importer.add(replace(value, shape=to.shape).matrix(to, raw=True))
         self.importer.tell(value, to)
         return to
 
     def report(self, nodes: list[NodeProto]) -> list[HostNode]:
-        """Of each operator behind the network."""
+        """Return each operator behind the network, and why it is there."""
         found = []
         for boundary in self.boundaries:
             if boundary.real and boundary.name in self.makers:
@@ -256,12 +259,9 @@ class _Tail:
                 found.append(HostNode(title, "DequantizeLinear", "gives the real numbers that leave the network"))
         for node in nodes:
             value = self.importer.values[node.output[0]]
-            own = isinstance(value, Host) and value.node.output == node.output
-            why = (
-                f"is behind the last quantised tensor, and {value.why}"
-                if own
-                else "is behind the last quantised tensor"
-            )
+            why = "is behind the last quantised tensor"
+            if isinstance(value, Host) and value.node.output == node.output:
+                why = f"{why}, and {value.why}"
             found.append(HostNode(name_of(node), node.op_type, why))
         return found
 
@@ -275,7 +275,7 @@ def _head_report(nodes: list[NodeProto]) -> list[HostNode]:
 
 
 def _used(importer: Importer, outputs: list[str]) -> tuple[tuple[Node, ...], tuple[Tensor, ...]]:
-    """Nodes and inputs that the outputs depend on."""
+    """Return the nodes and inputs that the outputs depend on."""
     needed = set(outputs)
     kept = []
     for node in reversed(importer.nodes):
@@ -287,7 +287,7 @@ def _used(importer: Importer, outputs: list[str]) -> tuple[tuple[Node, ...], tup
 
 
 def _before(static: Static, names: list[str]) -> list[NodeProto]:
-    """Nodes that make ``names`` of the model's inputs."""
+    """Return the nodes that make ``names`` of the model's inputs."""
     needed, kept = set(names), []
     for node in reversed(static.graph.node):
         if needed & set(node.output):

@@ -24,12 +24,12 @@ class Part:
     batch: int | None
 
     def run(self, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """The part's outputs by name, of its inputs by name, each of N images."""
+        """Return the part's outputs by name, for its inputs by name, each of N images."""
         if self.evaluator is None:
             return {}
         count = len(next(iter(feeds.values())))
         step = self.batch or count
-        batches = [self._evaluated(_chunk(feeds, start, step)) for start in range(0, count, step)]
+        batches = [self._evaluated(self.evaluator, _chunk(feeds, start, step)) for start in range(0, count, step)]
         joined = {}
         for name, arrays in zip(self.outputs, zip(*batches, strict=True), strict=True):
             whole = arrays[0].ndim and arrays[0].shape[0] == step
@@ -38,16 +38,19 @@ class Part:
             )
         return joined
 
-    def _evaluated(self, feeds: dict[str, NDArray]) -> list[NDArray]:
+    def _evaluated(self, evaluator: ReferenceEvaluator, feeds: dict[str, NDArray]) -> list[NDArray]:
         try:
             with np.errstate(all="ignore"):
-                return [np.asarray(value) for value in self.evaluator.run(list(self.outputs), feeds)]
+                return [np.asarray(value) for value in evaluator.run(list(self.outputs), feeds)]
         except Exception as error:  # onnx raises what comes to hand
             raise InputError(f"{self.title} cannot be evaluated by the host: {one_line(error)}") from None
 
 
 def part(static: Static, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]) -> Part:
-    """The part of a model between ``inputs`` and ``outputs``. `InputError`: ONNX cannot evaluate an operator of it."""
+    """Return the part of a model between ``inputs`` and ``outputs``.
+
+    `InputError`: ONNX cannot evaluate an operator of it.
+    """
     if not outputs:
         return Part(None, "", (), None)
     evaluator = static.evaluator(nodes, inputs, outputs)
@@ -56,6 +59,6 @@ def part(static: Static, nodes: Sequence[NodeProto], inputs: Sequence[str], outp
 
 
 def _chunk(feeds: Mapping[str, NDArray], start: int, step: int) -> dict[str, NDArray]:
-    """``step`` images from ``start`` on, the last one again where there are no more."""
+    """Return ``step`` images from ``start`` on, the last one again where there are no more."""
     rows = {name: np.minimum(np.arange(start, start + step), len(array) - 1) for name, array in feeds.items()}
     return {name: array[rows[name]] for name, array in feeds.items()}

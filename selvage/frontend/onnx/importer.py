@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from selvage.base.graph import LINEAR, Tensor
+from selvage.base.graph import Tensor
 from selvage.frontend.onnx import nodes as nodes_of
-from selvage.frontend.onnx.affine import Affine
 from selvage.frontend.onnx.bodies import captured, reads
 from selvage.frontend.onnx.codes import Recoded, is_codes
 from selvage.frontend.onnx.evaluate import evaluate
@@ -38,7 +37,7 @@ TYPES |= {TensorProto.INT16: np.int16}
 
 
 class Importer(MapReader):
-    """Walks the graph once."""
+    """The walk over a graph, node by node, which gives every name its value."""
 
     def __init__(self, static: Static) -> None:
         super().__init__(static)
@@ -76,7 +75,7 @@ class Importer(MapReader):
             self.values |= {name: other for name in node.output[1:]} | {node.output[0]: value}
 
     def value(self, node: NodeProto, inputs: Values) -> Value:
-        """What a node's first result stands for."""
+        """Return what a node's first result stands for."""
         matrix = is_operator(node, *MATRICES)
         for value in inputs:
             if isinstance(value, Host):
@@ -101,7 +100,10 @@ class Importer(MapReader):
             return Host(missing.node, "has no QuantizeLinear behind it")
 
     def behind_host(self, node: NodeProto, host: Host, inputs: Values) -> Host:
-        """The host's too; `InputError`: the node has quantised weights, and so is meant for crossbars."""
+        """Leave a node that reads what ``host`` makes to the host too.
+
+        `InputError`: it has quantised weights, and so is meant for crossbars.
+        """
         if is_operator(node, *MATRICES) and any(isinstance(value, Weights) for value in inputs):
             message = f"operator {host.node.op_type!r} {host.why}, and {title_of(node)} behind it has quantised weights"
             if is_operator(host.node, *MATRICES) and host.node.op_type != "MatMul":
@@ -112,7 +114,7 @@ class Importer(MapReader):
         return host
 
     def left_in_floats(self, node: NodeProto, inputs: Values) -> str:
-        """Why a layer without quantised weights is the host's."""
+        """Return why a layer without quantised weights is the host's, and keep that for a later message."""
         fixed = [name for name, value in zip(node.input[:2], inputs, strict=False) if isinstance(value, Constant)]
         why = "has no constant weights"
         if fixed:
@@ -121,7 +123,7 @@ class Importer(MapReader):
         return why
 
     def scales(self, node: NodeProto, inputs: Values) -> tuple[NDArray, NDArray | None]:
-        """Scale and zero point, of a node that quantises or dequantises."""
+        """Return scale and zero point of a node that quantises or dequantises."""
         operator = nodes_of.operator_of(node)
         if operator.attribute("block_size", 0):
             raise error(node, "blocks of scales (block_size) are not supported")
@@ -134,7 +136,7 @@ class Importer(MapReader):
         return scale, np.zeros((), TYPES[kind]) if kind else None
 
     def quantise(self, node: NodeProto, inputs: Values) -> Value:
-        """Codes of what is read: the place where pending results get their nodes."""
+        """Make codes of what is read: here pending results get their nodes."""
         value, name = inputs[0], node.output[0]
         if isinstance(value, Constant | Weights):
             arrays = [self.constant(node, given, "input") for given in inputs if given is not None]
@@ -144,19 +146,19 @@ class Importer(MapReader):
         else:
             shape = self.wanted.get(name) or self.shape_made(node)
         to = nodes_of.quantised(node, name, shape, *self.scales(node, inputs))
-        if isinstance(value, Head):
-            self.inputs[name] = self.tensors[name] = to
-            return Map(to, real=False)
         if isinstance(value, Map):
-            own = value.tensor
-            if (own.scale, own.format) == (to.scale, to.format):
-                return Map(own, real=False)
-            real = dequantise(all_codes(own.format), own)
-            value = Function(node, name_of(node), own.shape, name, own, node.op_type, real)
-        return Map(self.emitted((node.input[0], to.scale, to.format), value, to), real=False)
+            source = value.tensor
+            if (source.scale, source.format) == (to.scale, to.format):
+                return Map(source, real=False)
+            real = dequantise(all_codes(source.format), source)
+            value = Function(node, name_of(node), source.shape, name, source, node.op_type, real)
+        if isinstance(value, Pending):
+            return Map(self.emitted((node.input[0], to.scale, to.format), value, to), real=False)
+        self.inputs[name] = self.tensors[name] = to  # made by the host
+        return Map(to, real=False)
 
     def dequantise(self, node: NodeProto, inputs: Values) -> Value:
-        """What codes are worth."""
+        """Return what codes are worth."""
         value, name = inputs[0], node.input[0]
         scale, zero = self.scales(node, inputs)
         if isinstance(value, Constant):
@@ -176,7 +178,7 @@ class Importer(MapReader):
         return Map(value.tensor, real=True, direct=True)
 
     def entering(self, node: NodeProto, scale: NDArray, zero: NDArray | None) -> Value:
-        """What codes are worth that the user gives, or that the host makes of what the user gives."""
+        """Return what codes are worth that the user gives, or that the host makes of what the user gives."""
         name = node.input[0]
         kind = self.static.types.get(name)
         if not kind:
@@ -185,26 +187,26 @@ class Importer(MapReader):
             zero = np.zeros((), tensor_dtype_to_np_dtype(kind))
         shape = self.wanted.get(name) or self.shape_read(node)
         to = nodes_of.quantised(node, name, shape, scale, zero)
-        own = self.inputs.setdefault(name, to)
-        self.tensors[name] = own
-        if (own.scale, own.format) != (to.scale, to.format):
+        known = self.inputs.setdefault(name, to)
+        self.tensors[name] = known
+        if (known.scale, known.format) != (to.scale, to.format):
             raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
-        return Map(own, real=True, direct=True)
+        return Map(known, real=True, direct=True)
 
     def renamed(self, node: NodeProto, value: Recoded, scale: NDArray, zero: NDArray | None) -> Map:
-        """What codes are worth that a function made of others."""
+        """Return what codes are worth that a function made of others."""
         name = value.start
         zero = np.zeros((), value.codes.dtype) if zero is None else zero
         to = nodes_of.quantised(node, name, value.shape, scale, zero)
         if value.is_source(to):
             return Map(value.source, real=True, direct=True)
-        own = self.tensors.get(name, to)
-        if (own.scale, own.format) != (to.scale, to.format):
+        known = self.tensors.get(name, to)
+        if (known.scale, known.format) != (to.scale, to.format):
             raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
         return Map(self.emitted((name, to.scale, to.format), value, to), real=True, direct=True)
 
     def matrix(self, node: NodeProto, inputs: Values) -> Value:
-        """Sums of Conv, ConvTranspose, Gemm or MatMul."""
+        """Return the sums of Conv, ConvTranspose, Gemm or MatMul."""
         value = inputs[0]
         if node.op_type == "MatMul" and all(isinstance(given, Map | Pending) for given in inputs):
             return Host(node, "multiplies two activations")
@@ -233,45 +235,32 @@ class Importer(MapReader):
         return sums if len(inputs) < 3 or inputs[2] is None else self.with_bias(node, sums, inputs[2])
 
     def with_bias(self, node: NodeProto, sums: Sums, bias: Value) -> Sums:
+        """Return sums with the bias of their layer. `InputError`: it is not constant."""
         if not isinstance(bias, Constant | Weights):
             raise error(node, "its bias must be constant")
         return replace(sums, bias=nodes_of.bias_in_units(node, bias, sums.unit))
 
     def shape_of_matrix(self, node: NodeProto) -> Shape3:
-        """(C, H, W) of the result; of a dense layer's, that in which it is read as a map."""
+        """Return (C, H, W) of the result; of a dense layer's, that in which it is read as a map."""
         if is_operator(node, *CONVOLUTIONS):
             return self.shape_made(node)
         whole = self.onnx_shape(node.output[0], node)
         return self.wanted.get(node.output[0]) or (math.prod(whole[1:]), 1, 1)
 
     def normalisation(self, node: NodeProto, inputs: Values) -> Value:
-        """BatchNormalization."""
+        """Read BatchNormalization as a factor and a shift."""
         constants = [self.constant(node, value, "constants") for value in inputs[1:5]]
         return self.scaled(node, inputs[0], *nodes_of.normalisation(node, constants))
 
-    def scaled(self, node: NodeProto, value: Value | None, factor: NDArray, shift: NDArray, kernel: str = "") -> Value:
-        """``factor`` times a value and ``shift`` more, (C,): folded into the layer before, or one of its own."""
-        if isinstance(value, Sums) and value.activation == LINEAR and value.layer.outputs % len(factor) == 0:
-            pixels = value.layer.outputs // len(factor)  # more than one: of a dense layer that makes a map
-            folded = value.scaled(factor.repeat(pixels), shift.repeat(pixels))
-            return replace(folded, start=node.output[0])
-        if isinstance(value, Affine) and value.activation == LINEAR:
-            return replace(value, factor=value.factor * factor, shift=value.shift * factor + shift, kernel="")
-        source = self.settled(node, value).tensor
-        if source.shape[0] != len(factor):
-            raise error(node, f"it has {len(factor)} channels, and reads a map of {source.shape}")
-        own = (node, name_of(node), source.shape, node.output[0], source)
-        return Affine(*own, factor, shift, kernel=kernel)
-
     def shaped_weights(self, node: NodeProto, weights: Weights, others: list[Value]) -> Weights:
-        """Codes and scales of a constant, both turned or reshaped."""
+        """Return codes and scales of a constant, both turned or reshaped."""
         rest = [self.constant(node, value, "shape") for value in others]
         codes, scale = (evaluate(node, [part, *rest], self.static.opsets)[0] for part in (weights.codes, weights.scale))
         return Weights(codes.astype(np.int64), scale.astype(np.float32), weights.kind)
 
 
 def sums_tensor(sums: Sums) -> Tensor:
-    """The tensor of sums that leave before they are requantised."""
+    """Return the tensor of sums that leave before they are requantised."""
     unit = sums.unit.astype(np.float32)
     shape = (sums.layer.outputs, *sums.layer.output_size)
     return Tensor(sums.start, shape, unit, nodes_of.SUMS)

@@ -38,7 +38,7 @@ MOVING_MAXIMA = 12  # the opset from which on MaxPool is one of them
 
 
 class Kernels:
-    """Which results of a graph a kernel could take over."""
+    """The results of a graph that a kernel could take over."""
 
     def __init__(self, static: Static) -> None:
         readers = Counter(name for node in static.graph.node for name in reads(node))
@@ -47,11 +47,11 @@ class Kernels:
         self.opset = next((item.version for item in static.opsets if item.domain in ("", "ai.onnx")), 1)
 
     def alone(self, node: NodeProto) -> bool:
-        """Whether one node, and no more, reads a node's result."""
+        """Return whether one node, and no more, reads a node's result."""
         return self.readers[node.output[0]] == 1
 
     def moves(self, node: NodeProto, codes: Tensor) -> bool:
-        """Whether a node may stand between an operator and the nodes that make or read such ``codes``."""
+        """Return whether a node may stand between an operator and the nodes that make or read such ``codes``."""
         if is_operator(node, *LEFT_OUT):
             return True
         moving = is_operator(node, *MOVING) or (is_operator(node, "MaxPool") and self.opset >= MOVING_MAXIMA)
@@ -59,13 +59,13 @@ class Kernels:
 
 
 def zero_point_first(kernel: str, sources: tuple[Tensor, ...], to: Tensor, activation: Activation) -> bool:
-    """Whether ``kernel``, if it is one, adds the zero point of ``to`` before it rounds."""
+    """Return whether ``kernel``, if it is one, adds the zero point of ``to`` before it rounds."""
     types = {tensor.format.raw_signed for tensor in (*sources, to)}
     return kernel in ZERO_POINT_FIRST and len(types) == 1 and not cuts(activation, to)
 
 
 def cuts(activation: Activation, to: Tensor) -> bool:
-    """Whether an activation changes values that codes of ``to`` have."""
+    """Return whether an activation changes values that codes of ``to`` have."""
     scale, zero = np.float32(to.scale), to.format.zero_point
     low, high = (np.float32(code - zero) * scale for code in to.format.raw_range)
-    return activation.slope != 1 or activation.low > low or activation.high < high
+    return activation.slope != 1 or bool(activation.low > low or activation.high < high)

@@ -12,7 +12,7 @@ class Names:
         self.taken = set(_names(graph))
 
     def fresh(self, stem: str) -> str:
-        """A name like ``stem`` that nothing else has; taken from now on."""
+        """Return a name like ``stem`` that nothing else has, and take it."""
         name, count = stem, 1
         while name in self.taken:
             count += 1

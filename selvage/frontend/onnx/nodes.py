@@ -1,5 +1,6 @@
 """What the operators of a quantised ONNX model are on crossbars: geometry and constants of single nodes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,17 @@ SUMS = InputFormat(raw_bits=32, raw_signed=True)
 
 
 def error(node: NodeProto, message: str) -> InputError:
-    """What is wrong with a node."""
+    """Return an error that names the node."""
     return InputError(f"{title_of(node)}: {message}")
 
 
 def operator_of(node: NodeProto) -> Operator:
-    """The node's attributes, checked as `frontend.onnx.file` does."""
+    """Return the node with its attributes alone, checked as `frontend.onnx.file` does."""
     return Operator(node, {}, {})
 
 
 def map_shape(node: NodeProto, shape: Shape) -> Shape3:
-    """(C, H, W) of ONNX's shape, the batch first."""
+    """Return (C, H, W) of ONNX's shape, the batch first."""
     if min(shape, default=0) < 1:
         raise error(node, f"it has a tensor of shape {shape}, and sides must be at least 1")
     match shape:
@@ -47,7 +48,10 @@ def map_shape(node: NodeProto, shape: Shape) -> Shape3:
 
 
 def quantised(node: NodeProto, name: str, shape: Shape3, scale: NDArray, zero: NDArray | None) -> Tensor:
-    """The tensor that a QuantizeLinear or DequantizeLinear describes; `InputError`: not of 8 bits, not of one scale."""
+    """Return the tensor that a QuantizeLinear or DequantizeLinear describes.
+
+    `InputError`: it is not of 8 bits, or not of one scale.
+    """
     kind = np.dtype(np.uint8) if zero is None else zero.dtype
     if kind not in FORMATS:
         raise error(node, f"{name!r} holds {kind}, and activations must be uint8 or int8")
@@ -62,14 +66,14 @@ def quantised(node: NodeProto, name: str, shape: Shape3, scale: NDArray, zero: N
 
 
 def check_all_positive(node: NodeProto, scale: NDArray) -> None:
-    """`InputError` unless all scales are finite and above 0."""
+    """Raise `InputError` unless all scales are finite and above 0."""
     bad = scale[~(np.isfinite(scale) & (scale > 0))]
     if bad.size:
         raise error(node, f"it has the scale {bad.flat[0]}, and scales must be positive and finite")
 
 
 def dequantised(node: NodeProto, codes: NDArray, scale: NDArray, zero: NDArray | None, axis: int) -> Weights:
-    """A constant behind DequantizeLinear."""
+    """Return a constant behind DequantizeLinear, whose scales lie along ``axis``."""
     if codes.dtype not in (*FORMATS, np.dtype(np.int32)):
         raise error(node, f"{node.input[0]!r} holds {codes.dtype}, and constants must be uint8, int8 or int32")
     check_all_positive(node, scale)
@@ -85,14 +89,17 @@ def dequantised(node: NodeProto, codes: NDArray, scale: NDArray, zero: NDArray |
 
 
 def is_quantised(node: NodeProto, value: Any, position: int) -> Weights:
-    """The weights at ``position``; `InputError`: they are no constant."""
+    """Return the weights at ``position``. `InputError`: they are no constant."""
     if not isinstance(value, Weights):
         raise error(node, f"weight {node.input[position]!r} is no constant, and weights must be")
     return value
 
 
 def convolution(node: NodeProto, source: Tensor, weights: Weights, output: Shape3) -> tuple[Layer, NDArray, NDArray]:
-    """Layer, weights and their scales (M,) of Conv or ConvTranspose, whose result ONNX says is of shape ``output``."""
+    """Return layer, weights and their scales (M,) of Conv or ConvTranspose.
+
+    `InputError`: the result is not of the shape ``output``, which ONNX gives.
+    """
     operator, codes = operator_of(node), weights.codes
     if codes.ndim not in (3, 4):
         raise error(node, f"weight {node.input[1]!r} has rank {codes.ndim}, and must have rank 3 or 4")
@@ -115,19 +122,19 @@ def convolution(node: NodeProto, source: Tensor, weights: Weights, output: Shape
     scale = weights.scale.reshape(layer.weight_shape)
     flat = scale.swapaxes(0, 1) if transposed else scale
     flat = flat.reshape(flat.shape[0], -1)
-    own = one_scale(node, flat)
-    return layer, codes.reshape(layer.weight_shape), np.tile(own, groups) if transposed else own
+    scales = one_scale(node, flat)
+    return layer, codes.reshape(layer.weight_shape), np.tile(scales, groups) if transposed else scales
 
 
 def one_scale(node: NodeProto, scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(M,) of (M, K), all equal in each row."""
+    """Return the scales (M,) of rows (M, K). `InputError`: those of a row differ."""
     if (scales != scales[:, :1]).any():
         raise error(node, f"weight {node.input[1]!r} has scales that differ within an output channel")
     return scales[:, 0].copy()
 
 
 def dense(node: NodeProto, source: Tensor, weights: Weights) -> tuple[Layer, NDArray, NDArray]:
-    """Layer, weights and their scales (M,) of Gemm or MatMul; behind a map, a convolution by a kernel as large."""
+    """Return layer, weights and their scales (M,) of Gemm or MatMul; on a map, a convolution by a kernel as large."""
     codes, scale = weights.codes, weights.scale
     if codes.ndim != 2:
         raise error(node, f"weight {node.input[1]!r} has rank {codes.ndim}, and must have rank 2")
@@ -147,7 +154,7 @@ def dense(node: NodeProto, source: Tensor, weights: Weights) -> tuple[Layer, NDA
 
 
 def check_gemm(node: NodeProto) -> None:
-    """`InputError` unless Gemm is a plain product and sum."""
+    """Raise `InputError` unless Gemm is a plain product and sum."""
     operator = operator_of(node)
     for name, value in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
         found = operator.attribute(name, value)
@@ -156,7 +163,7 @@ def check_gemm(node: NodeProto) -> None:
 
 
 def bias_in_units(node: NodeProto, value: Weights | Constant, unit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M,) of a bias, in units of sums: its own codes where its scale is the unit."""
+    """Return a bias (M,) in units of sums; where its scale is the unit, these are its codes."""
     outputs = len(unit)
     array = value.codes if isinstance(value, Weights) else value.array
     if array.size not in (1, outputs) or array.ndim > 2 or array.shape[-1:] not in ((), (1,), (outputs,)):
@@ -173,7 +180,7 @@ def bias_in_units(node: NodeProto, value: Weights | Constant, unit: NDArray[np.f
 
 
 def normalisation(node: NodeProto, constants: list[NDArray]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Factor and shift (C,) of BatchNormalization, of its scale, bias, mean and variance."""
+    """Return factor and shift (C,) of BatchNormalization, for its scale, bias, mean and variance."""
     operator = operator_of(node)
     if operator.attribute("training_mode", 0):
         raise error(node, "training_mode = 1 is not supported, and must be 0")
@@ -186,7 +193,7 @@ def normalisation(node: NodeProto, constants: list[NDArray]) -> tuple[NDArray[np
 
 
 def pool_geometry(node: NodeProto, size: Shape3, output: Shape) -> dict[str, Any]:
-    """Keys of a `Pool` from the attributes of MaxPool or AveragePool."""
+    """Return keys of a `Pool` from the attributes of MaxPool or AveragePool."""
     operator = operator_of(node)
     if operator.attribute("storage_order", 0) or (len(node.output) > 1 and node.output[1]):
         raise error(node, "its indices are not supported, only its maxima")
@@ -210,8 +217,11 @@ def pool_geometry(node: NodeProto, size: Shape3, output: Shape) -> dict[str, Any
     return {"kernel": filled + kernel, "stride": filled + stride, "pads": (*zeros, *begin, *zeros, *end)}
 
 
-def activation(node: NodeProto, bounds: list[NDArray | None]) -> Activation | None:
-    """Of Relu, LeakyRelu or Clip, ``bounds`` its inputs behind the first; ``None``: of no such operator."""
+def activation(node: NodeProto, bounds: Sequence[NDArray | None]) -> Activation | None:
+    """Return the activation of Relu, LeakyRelu or Clip, ``bounds`` its inputs behind the first.
+
+    ``None``: the operator is another.
+    """
     operator = operator_of(node)
     match node.op_type:
         case "Relu":
@@ -227,7 +237,7 @@ def activation(node: NodeProto, bounds: list[NDArray | None]) -> Activation | No
 
 
 def per_channel(node: NodeProto, array: NDArray, shape: Shape, channels: int) -> NDArray[np.float64] | None:
-    """(C,) of a constant that spreads to ``shape``; ``None``: it has more than one value a channel."""
+    """Return the values (C,) of a constant that spreads to ``shape``; ``None``: it has more than one a channel."""
     full = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
     if full.size not in (1, channels) or full.shape[1] not in (1, channels) or full.size != full.shape[1]:
         return None
@@ -239,9 +249,10 @@ def per_channel(node: NodeProto, array: NDArray, shape: Shape, channels: int) ->
 def affine(
     node: NodeProto, array: NDArray, shape: Shape, channels: int, first: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Factor and shift (C,) of Add, Sub, Mul or Div with a constant, which is the ``first`` operand or the second.
+    """Return factor and shift (C,) of Add, Sub, Mul or Div with a constant.
 
-    ``None``: it is not of one value a channel, or divided.
+    It is the ``first`` operand or the second. ``None``: it is not of one value a channel, or is divided by a map, or
+    a map by 0.
     """
     constant = per_channel(node, array, shape, channels)
     if constant is None:

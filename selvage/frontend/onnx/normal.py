@@ -1,5 +1,7 @@
-"""Operators on codes (QLinearConv, QGemm, ...) as what they mean: float operators between DequantizeLinear and
-QuantizeLinear, so that readers know one form only."""
+"""Operators on codes (QLinearConv, QGemm, ...) as float operators between DequantizeLinear and QuantizeLinear.
+
+They mean the same, and so readers know one form only.
+"""
 
 from collections.abc import Callable
 
@@ -22,8 +24,11 @@ INTEGER_SUMS = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
 
 
 def normalise(graph: GraphProto) -> None:
-    """Rewrite every operator on codes in place. Tensors of codes keep their names, operators their nodes'; what is made
-    between them gets names that nothing else in the graph has."""
+    """Rewrite every operator on codes in place.
+
+    Tensors of codes keep their names, operators their nodes'; what is made between them gets names that nothing else in
+    the graph has.
+    """
     names = Names(graph)
     nodes = [made for node in graph.node for made in _Rewriter(node, names).nodes()]
     del graph.node[:]
@@ -31,7 +36,7 @@ def normalise(graph: GraphProto) -> None:
 
 
 class _Rewriter:
-    """Makes the nodes that take the place of one."""
+    """The rewriting of one node."""
 
     def __init__(self, node: NodeProto, names: Names) -> None:
         self.node = node
@@ -40,21 +45,23 @@ class _Rewriter:
         self.made: list[NodeProto] = []
 
     def nodes(self) -> list[NodeProto]:
-        """The node itself where it is of no operator on codes; else those that mean the same, which messages call by
-        the node's name."""
+        """Return the node itself where it is of no operator on codes, and else the nodes that mean the same.
+
+        Messages call them by the node's name.
+        """
         made = self.rewritten()
-        for own in made if len(made) > 1 else []:
-            own.doc_string = f"{MADE_OF}{self.name}"
+        for part in made if len(made) > 1 else []:
+            part.doc_string = f"{MADE_OF}{self.name}"
         return made
 
     def rewritten(self) -> list[NodeProto]:
-        """The nodes that take the place of the node."""
+        """Return the nodes that take the place of the node."""
         operator = self.node.op_type
-        own = self.node.domain in ("", "ai.onnx")
-        if own and operator in INTEGER_SUMS:
+        standard = self.node.domain in ("", "ai.onnx")
+        if standard and operator in INTEGER_SUMS:
             return self.integer_sums()
         methods: dict[str, Callable[[], list[NodeProto]]]
-        methods = {"QLinearConv": self.convolution, "QLinearMatMul": self.product} if own else {}
+        methods = {"QLinearConv": self.convolution, "QLinearMatMul": self.product} if standard else {}
         if self.node.domain == MICROSOFT:
             methods = {"QGemm": self.gemm, "QLinearConcat": self.concatenation}
             methods |= dict.fromkeys(ONE_INPUT, self.one_input) | dict.fromkeys(TWO_INPUTS, self.two_inputs)
@@ -62,21 +69,22 @@ class _Rewriter:
         return methods[operator]() if operator in methods else [self.node]
 
     def input(self, position: int) -> str:
+        """Return the name of an input; nothing where it is left out."""
         return self.node.input[position] if position < len(self.node.input) else ""
 
-    def add(self, operator: str, inputs: list[str], what: str, **attributes: int) -> str:
-        """A helper node; the name of its output."""
+    def add(self, operator: str, inputs: list[str], what: str, axis: int | None = None) -> str:
+        """Make a helper node, and return the name of its output."""
         name = self.names.fresh(f"{self.name}/{what}")
-        self.made.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        self.made.append(helper.make_node(operator, inputs, [name], name=name, axis=axis))
         return name
 
     def real(self, position: int, axis: int = 0) -> str:
-        """What codes, their scale and zero point, from ``position`` on, are worth."""
+        """Return the name of what codes are worth, whose scale and zero point stand behind them at ``position``."""
         inputs = [self.input(position + k) for k in range(3)]
         return self.add("DequantizeLinear", inputs if inputs[2] else inputs[:2], f"input{position}", axis=axis)
 
     def bias(self, position: int, scales: tuple[int, int]) -> list[str]:
-        """The bias, its unit the product of the two scales, or nothing."""
+        """Return the name of the bias, its unit the product of the two scales, or nothing."""
         if not self.input(position):
             return []
         unit = self.add("Mul", [self.input(scale) for scale in scales], "bias_scale")
@@ -85,52 +93,63 @@ class _Rewriter:
     def finish(
         self, operator: str, inputs: list[str], scale: int | None, drop: tuple[str, ...] = ()
     ) -> list[NodeProto]:
-        """The operator, and QuantizeLinear by the scale and zero point at position ``scale``, if any."""
-        quantised = scale is not None and self.input(scale) != ""
-        result = self.names.fresh(f"{self.name}/result") if quantised else self.node.output[0]
+        """Make the operator, and QuantizeLinear by the scale and zero point at position ``scale``; return all nodes.
+
+        Without a scale there the operator is the last node.
+        """
+        codes = [] if scale is None or not self.input(scale) else [self.input(scale), self.input(scale + 1)]
+        result = self.names.fresh(f"{self.name}/result") if codes else self.node.output[0]
         made = helper.make_node(operator, inputs, [result], name=self.name)
         made.attribute.extend(item for item in self.node.attribute if item.name not in drop)
         self.made.append(made)
-        if quantised:
-            names = [name for name in (self.input(scale), self.input(scale + 1)) if name]
+        if codes:
+            names = [name for name in codes if name]
             name = self.names.fresh(f"{self.name}/QuantizeLinear")
             self.made.append(helper.make_node("QuantizeLinear", [result, *names], self.node.output, name=name))
         return self.made
 
     def attribute(self, name: str) -> int:
+        """Return an integer attribute, 0 where it is not there."""
         found: list[AttributeProto] = [item for item in self.node.attribute if item.name == name]
         return found[0].i if found else 0
 
     def plain(self) -> list[NodeProto]:
+        """Rewrite an operator of ONNX's that is named by another domain."""
         made = NodeProto()
         made.CopyFrom(self.node)
         made.domain = ""
         return [made]
 
     def convolution(self) -> list[NodeProto]:
+        """Rewrite QLinearConv."""
         return self.finish("Conv", [self.real(0), self.real(3), *self.bias(8, (1, 4))], 6)
 
     def product(self) -> list[NodeProto]:
+        """Rewrite QLinearMatMul."""
         return self.finish("MatMul", [self.real(0), self.real(3, axis=1)], 6)
 
     def gemm(self) -> list[NodeProto]:
+        """Rewrite QGemm."""
         weights = self.real(3, axis=0 if self.attribute("transB") else 1)
         return self.finish("Gemm", [self.real(0), weights, *self.bias(6, (1, 4))], 7)
 
     def one_input(self) -> list[NodeProto]:
+        """Rewrite one of `ONE_INPUT`. `InputError`: its channels come last."""
         if self.attribute("channels_last"):
             raise InputError(f"node {self.name!r}: channels_last = 1 is not supported, and must be 0")
         return self.finish(ONE_INPUT[self.node.op_type], [self.real(0)], 3, ("channels_last", "opset"))
 
     def two_inputs(self) -> list[NodeProto]:
+        """Rewrite one of `TWO_INPUTS`."""
         return self.finish(TWO_INPUTS[self.node.op_type], [self.real(0), self.real(3)], 6)
 
     def concatenation(self) -> list[NodeProto]:
+        """Rewrite QLinearConcat."""
         inputs = [self.real(position) for position in range(2, len(self.node.input), 3)]
         return self.finish("Concat", inputs, 0)
 
     def integer_sums(self) -> list[NodeProto]:
-        """Sums of codes: real values of scale 1, cast to integers."""
+        """Rewrite sums of codes as real values of scale 1, cast to integers."""
         one = self.names.fresh(f"{self.name}/one")
         self.made.append(helper.make_node("Constant", [], [one], name=one, value=helper.make_tensor("", 1, [], [1.0])))
         names = []

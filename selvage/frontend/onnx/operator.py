@@ -12,7 +12,7 @@ from selvage.base.errors import InputError
 from selvage.frontend.layer_file import one_line
 from selvage.frontend.onnx.read import title_of
 
-BYTES = {TensorProto.UINT8: np.dtype(np.uint8), TensorProto.INT8: np.dtype(np.int8)}
+BYTES: dict[int, np.dtype] = {TensorProto.UINT8: np.dtype(np.uint8), TensorProto.INT8: np.dtype(np.int8)}
 WIDER = (
     *(TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16),
     *(TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
@@ -30,8 +30,8 @@ class Operator:
 
     @classmethod
     def of(cls, graph: GraphProto, node: NodeProto) -> Self:
-        """``node`` of ``graph``; `InputError` when its result is not the graph's."""
-        constants = {tensor.name: tensor for tensor in graph.initializer}
+        """Return ``node`` of ``graph``. `InputError`: its result is not the graph's."""
+        constants: dict[str, TensorProto | None] = {tensor.name: tensor for tensor in graph.initializer}
         for other in graph.node:
             if other is not node:
                 constants[other.output[0]] = _constant(other)
@@ -42,13 +42,15 @@ class Operator:
 
     @property
     def zero_pointed(self) -> bool:
+        """Whether zero points are among the inputs."""
         return self.node.op_type in ("ConvInteger", "MatMulInteger")
 
     def error(self, message: str) -> InputError:
+        """Return an error that names the node."""
         return InputError(f"{title_of(self.node)}: {message}")
 
     def attribute(self, name: str, default: Any) -> Any:
-        """An attribute: an int, a float, a str, or a tuple of ints."""
+        """Return an attribute: an int, a float, a str, or a tuple of ints."""
         for attribute in self.node.attribute:
             if attribute.name == name:
                 value = onnx.helper.get_attribute_value(attribute)
@@ -58,7 +60,7 @@ class Operator:
         return default
 
     def per_axis(self, name: str, default: tuple[int, ...], low: int = 1) -> tuple[int, ...]:
-        """An attribute of ints, as many as ``default`` has, none below ``low``."""
+        """Return an attribute of ints. `InputError`: not as many as in ``default``, or one is below ``low``."""
         value = self.attribute(name, default)
         if len(value) != len(default):
             raise self.error(f"{name} = {value} must hold {len(default)} values")
@@ -67,14 +69,15 @@ class Operator:
         return value
 
     def has(self, position: int) -> bool:
+        """Return whether the node has an input at ``position``."""
         return position < len(self.node.input) and self.node.input[position] != ""
 
     def title(self, position: int, what: str) -> str:
-        """How messages call an input of the node."""
+        """Return how messages call an input of the node."""
         return f"{title_of(self.node)}: {what} {self.node.input[position]!r}"
 
     def constant(self, position: int, what: str) -> NDArray:
-        """A constant input, as stored; `InputError` when it is none or holds no numbers."""
+        """Return a constant input as stored. `InputError`: it is none, or holds no numbers."""
         title = self.title(position, what)
         value = self.constants.get(self.node.input[position])
         if value is None:
@@ -88,7 +91,7 @@ class Operator:
         return array.astype(np.float32) if value.data_type == TensorProto.BFLOAT16 else array
 
     def input_type(self) -> np.dtype | None:
-        """uint8 or int8, or ``None`` for a wider type."""
+        """Return uint8 or int8, or ``None`` for a wider type."""
         kind = self._input().elem_type
         if self.zero_pointed and kind not in BYTES:
             raise InputError(f"{self.title(0, 'input')} holds {_type_name(kind)}, and must be uint8 or int8")
@@ -97,7 +100,7 @@ class Operator:
         return BYTES.get(kind)
 
     def input_shape(self) -> tuple[int | None, ...]:
-        """Shape of the activations, ``None`` in place of free dimensions."""
+        """Return the shape of the activations, ``None`` in place of free dimensions."""
         dims = self._input().shape.dim
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
         if any(side is not None and side < 1 for side in shape):
@@ -114,12 +117,12 @@ class Operator:
 
 
 def _type_name(kind: int) -> str:
-    """ONNX's name of an element type."""
+    """Return ONNX's name of an element type."""
     return TensorProto.DataType.Name(kind).lower() if kind in TensorProto.DataType.values() else f"type {kind}"
 
 
 def _constant(node: NodeProto) -> TensorProto | None:
-    """The value of a Constant node, unless it is sparse or text."""
+    """Return the value of a Constant node; ``None``: it is sparse or text."""
     attribute = node.attribute[0] if node.attribute else AttributeProto()
     value = onnx.helper.get_attribute_value(attribute) if node.attribute else None
     match attribute.type:

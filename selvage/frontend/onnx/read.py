@@ -26,7 +26,7 @@ FREE_OF_INPUTS = 4
 
 
 def read_proto(path: str) -> ModelProto:
-    """The model as it is in the file; `InputError` when there is none."""
+    """Return the model as it is in the file. `InputError`: there is none."""
     content = read_regular(path, f"model {path!r}", FILE)
     try:
         return ModelProto.FromString(content)
@@ -35,7 +35,7 @@ def read_proto(path: str) -> ModelProto:
 
 
 def complete(proto: ModelProto, path: str, *, as_it_is: bool = False) -> None:
-    """Bring in weights kept in other files, an old container up to date unless ``as_it_is``, and let ONNX check it."""
+    """Bring in weights kept in other files and let ONNX check the model, its container renewed unless ``as_it_is``."""
     check_contents(proto, path)
     try:
         load_external_data_for_model(proto, str(Path(path).parent))
@@ -82,14 +82,14 @@ def renew(proto: ModelProto) -> None:
 
 
 def _shapeless(infos: Iterable[ValueInfoProto]) -> Iterator[ValueInfoProto]:
-    """Those that are tensors of a type, and do not say their rank."""
+    """Yield those that are tensors of a type, and do not say their rank."""
     for info in infos:
         if info.type.tensor_type.elem_type and not info.type.tensor_type.HasField("shape"):
             yield info
 
 
 def _inferred(proto: ModelProto) -> GraphProto:
-    """The graph with all shapes that ONNX finds."""
+    """Return the graph with all shapes that ONNX finds."""
     try:
         return onnx.shape_inference.infer_shapes(proto).graph
     except Exception:  # onnx raises what comes to hand, and the checker says what is wrong
@@ -104,15 +104,15 @@ def _one_domain(proto: ModelProto) -> None:
             node.domain = ""
     for holder in (proto, *proto.functions):
         others = [entry for entry in holder.opset_import if entry.domain not in ("", "ai.onnx")]
-        own = [entry.version for entry in holder.opset_import if entry.domain in ("", "ai.onnx")]
-        if not own and isinstance(holder, ModelProto) and holder.ir_version < SAYS_OPSETS:
-            own = [1]
+        versions = [entry.version for entry in holder.opset_import if entry.domain in ("", "ai.onnx")]
+        if not versions and isinstance(holder, ModelProto) and holder.ir_version < SAYS_OPSETS:
+            versions = [1]
         del holder.opset_import[:]
-        holder.opset_import.extend([*(onnx.helper.make_opsetid("", version) for version in own[:1]), *others])
+        holder.opset_import.extend([*(onnx.helper.make_opsetid("", version) for version in versions[:1]), *others])
 
 
 def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
-    """The bodies of a node: of If, Loop, Scan and the like."""
+    """Yield the bodies of a node: of If, Loop, Scan and the like."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
@@ -121,7 +121,7 @@ def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph and the bodies in it, at every depth."""
+    """Yield a graph and the bodies in it, at every depth."""
     yield graph
     for node in graph.node:
         for inner in inner_graphs(node):
@@ -129,7 +129,7 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def without_functions(proto: ModelProto, path: str) -> ModelProto:
-    """The model with what its functions say in the place of each call."""
+    """Return the model with what its functions say in the place of each call."""
     try:
         return onnx.inliner.inline_local_functions(proto)
     except Exception as error:  # onnx raises what comes to hand
@@ -137,17 +137,17 @@ def without_functions(proto: ModelProto, path: str) -> ModelProto:
 
 
 def is_operator(node: NodeProto, *operators: str) -> bool:
-    """Whether ``node`` is one of ONNX's own ``operators``."""
+    """Return whether ``node`` is one of ONNX's own ``operators``."""
     return node.domain in ("", "ai.onnx") and node.op_type in operators
 
 
 def name_of(node: NodeProto) -> str:
-    """A node's name, or else its output's; of a node that was made of the user's, that of the user's."""
+    """Return a node's name, or else its output's; of a node that was made of the user's, that of the user's."""
     if node.doc_string.startswith(MADE_OF):
         return node.doc_string.removeprefix(MADE_OF)
     return node.name or next(iter(node.output), "")
 
 
 def title_of(node: NodeProto) -> str:
-    """How messages call a node."""
+    """Return how messages call a node."""
     return f"node {name_of(node)!r}"

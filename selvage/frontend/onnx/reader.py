@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from selvage.golden.requantize import dequantise, quantise
 
 Value = Constant | Weights | Head | Map | Host | Pending
 Values = list[Value | None]
+Moved = TypeVar("Moved", bound=Value)
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 MATRICES = (*CONVOLUTIONS, "Gemm", "MatMul")
@@ -60,13 +62,12 @@ class Reader:
         return "quantise it too" if codes or self.inputs else UNQUANTISED
 
     def settled(self, node: NodeProto, value: Value | None) -> Map:
-        """The map that a node reads. `NoScale`: the value is none, and can become none."""
+        """Return the map that a node reads. `NoScale`: the value is none, and can become none."""
         if isinstance(value, Map):
             return value
         if isinstance(value, Head):
             raise error(node, f"operator {node.op_type!r} reads floats without a scale; {self.advice}")
-        same = self.without_scale(value) if isinstance(value, Pending) else None
-        if same is not None:
+        if isinstance(value, Pending) and (same := self.without_scale(value)) is not None:
             return Map(self.emitted((value.start, same.scale, same.format), value, same), real=not is_codes(value))
         if isinstance(value, Recoded):
             raise error(node, f"it reads codes of {title_of(value.origin)}, whose type has not their zero point")
@@ -76,7 +77,10 @@ class Reader:
         raise error(node, f"operator {node.op_type!r} reads a constant where a map is needed")
 
     def without_scale(self, value: Pending) -> Tensor | None:
-        """The tensor of a result whose scale can be that of its source, where no QuantizeLinear says one."""
+        """Return the tensor of a result whose scale can be that of its source, where no QuantizeLinear says one.
+
+        ``None``: its scale can be no such one.
+        """
         if isinstance(value, Recoded):
             return value.tensor()
         if not isinstance(value, Function | Joined):
@@ -91,7 +95,7 @@ class Reader:
         return to
 
     def emitted(self, key: object, value: Pending, to: Tensor) -> Tensor:
-        """The codes of a pending value, by nodes that make them, or those made for the same ``key`` before."""
+        """Return the codes of a pending value, made by new nodes, or for the same ``key`` before."""
         if key not in self.made:
             for node in value.nodes(to, self.names.fresh):
                 self.add(node)
@@ -100,14 +104,14 @@ class Reader:
         return self.made[key]
 
     def tell(self, value: Pending, to: Tensor) -> None:
-        """Keep what is to be told of the layer of ``value``, which was made last."""
+        """Keep the note on the layer of ``value``, which was made last, if there is one."""
         layer = next((node for node in reversed(self.nodes) if isinstance(node, Matrix)), None)
         note = value.note(to, layer) if layer else ""
         if layer and note:
             self.notes[layer.name] = note
 
     def add(self, node: Node) -> None:
-        """One more node. Where another has its name already it is called by that of its tensor."""
+        """Add a node. Where another has its name already it is called by that of its tensor."""
         if node.name in self.node_names:
             name = node.output.name
             node = replace(node, name=self.names.fresh(name) if name in self.node_names else name)
@@ -118,52 +122,54 @@ class Reader:
             self.tables[node.output.name] = node
 
     def kernel(self, node: NodeProto, kernel: str, inputs: Values) -> str:
-        """``kernel`` if onnxruntime may run it in place of a node, else nothing."""
+        """Return ``kernel`` if onnxruntime may run it in place of a node, else nothing."""
         types = {code_type(value) for value in inputs}
         return kernel if self.kernels.alone(node) and len(types) == 1 and None not in types else ""
 
-    def passed(self, node: NodeProto, value: Value | None) -> Value | None:
-        """What a node only moves: for a kernel no longer there, where onnxruntime has none past the node."""
+    def passed(self, node: NodeProto, value: Moved | None) -> Moved:
+        """Return the value that a node only moves, without its kernel where onnxruntime has none past the node."""
+        if value is None:
+            raise error(node, f"operator {node.op_type!r} lacks its first input")
         if isinstance(value, Followed):
             return replace(value, before=self.passed(node, value.before))
         if isinstance(value, Map) and value.direct and not self.kernels.moves(node, value.tensor):
             return replace(value, direct=False)
         if isinstance(value, Pending) and value.kernel:
-            moves = self.kernels.alone(node) and all(self.kernels.moves(node, own) for own in value.read)
+            moves = self.kernels.alone(node) and all(self.kernels.moves(node, tensor) for tensor in value.read)
             return value if moves else replace(value, kernel="")
         return value
 
     def onnx_shape(self, name: str, node: NodeProto) -> Shape:
-        """ONNX's shape of a name that a node reads or makes."""
+        """Return ONNX's shape of a name that a node reads or makes."""
         shape = self.static.shapes.get(name)
         if shape is None:
             raise error(node, f"the shape of {name!r} depends on values that are not constant")
         return shape
 
     def shape_read(self, node: NodeProto) -> Shape3:
-        """(C, H, W) of a node's first input as ONNX sees it."""
+        """Return (C, H, W) of a node's first input as ONNX sees it."""
         return map_shape(node, self.onnx_shape(node.input[0], node))
 
     def shape_made(self, node: NodeProto) -> Shape3:
-        """(C, H, W) of a node's result as ONNX sees it."""
+        """Return (C, H, W) of a node's result as ONNX sees it."""
         return map_shape(node, self.onnx_shape(node.output[0], node))
 
     def as_map(self, node: NodeProto, value: Value | None) -> Tensor:
-        """The tensor of a map that a node reads pixel by pixel. `InputError`: ONNX sees it in another shape."""
+        """Return the tensor of a map that a node reads pixel by pixel. `InputError`: ONNX sees it in another shape."""
         tensor = self.settled(node, value).tensor
         if tensor.shape != self.shape_read(node):
             raise error(node, f"it reads {tensor.shape} reshaped to {self.shape_read(node)}, and maps keep their shape")
         return tensor
 
     def constant(self, node: NodeProto, value: Value | None, what: str) -> NDArray:
-        """The numbers of a constant input."""
+        """Return the numbers of a constant input."""
         if not isinstance(value, Constant | Weights):
             raise error(node, f"its {what} must be constant")
         return value.array
 
 
 def code_type(value: Value | None) -> np.dtype | None:
-    """Type of the codes whose worth is read; ``None``: no kernel for codes can read them."""
+    """Return the type of the codes whose worth is read; ``None``: no kernel for codes can read them."""
     if isinstance(value, Map) and value.direct:
         return np.dtype(np.int8 if value.tensor.format.raw_signed else np.uint8)
     if isinstance(value, Weights) and (value.scale == value.scale.flat[0]).all():
@@ -172,7 +178,7 @@ def code_type(value: Value | None) -> np.dtype | None:
 
 
 def wanted_shapes(static: Static) -> dict[str, Shape3]:
-    """(C, H, W) in which each tensor is read as a map in the end, for those that are."""
+    """Return (C, H, W) in which each tensor is read as a map in the end, for those that are."""
     wanted: dict[str, Shape3] = {}
     for node in reversed(static.graph.node):
         behind = next((wanted[name] for name in node.output if name in wanted), None)
@@ -191,5 +197,5 @@ def wanted_shapes(static: Static) -> dict[str, Shape3]:
 
 
 def small(array: NDArray | None) -> bool:
-    """Whether a constant is one number, or none."""
+    """Return whether a constant is one number, or none."""
     return array is None or np.size(array) == 1

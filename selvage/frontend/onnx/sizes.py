@@ -21,8 +21,11 @@ SUBBYTE = {
 
 
 def check_contents(proto: ModelProto, path: str) -> None:
-    """`InputError` for a tensor that is too large, of no known type, or not as long as it says; for external data
-    that is not beside the file; for an attribute that refers to a function's outside of one."""
+    """Raise `InputError` for contents that cannot be loaded.
+
+    These are a tensor that is too large, of no known type, or not as long as it says; external data that is not beside
+    the file; an attribute that refers to a function's outside of one.
+    """
     external = 0
     for graph in (proto.graph, *proto.functions):
         for node in _nodes(graph):
@@ -39,7 +42,7 @@ def check_contents(proto: ModelProto, path: str) -> None:
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], stored: Iterable[str] = ()) -> None:
-    """`InputError` for a tensor of which one image is too large, those of the names ``stored`` in the file aside."""
+    """Raise `InputError` for a tensor of which one image is too large, unless it is ``stored`` in the file."""
     known = set(stored)
     for name, shape in shapes.items():
         if name not in known:
@@ -47,7 +50,7 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], stored: Iterable[str] = 
 
 
 def check_inferred(proto: ModelProto) -> None:
-    """`check_shapes` of all that ONNX can infer; of a model whose shapes do not fit nothing is known."""
+    """Check all shapes that ONNX can infer as `check_shapes` does; where they do not fit nothing is known."""
     try:
         graph = onnx.shape_inference.infer_shapes(proto).graph
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError):
@@ -57,7 +60,7 @@ def check_inferred(proto: ModelProto) -> None:
 
 
 def shapes_of(graph: GraphProto) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor whose sides are all known."""
+    """Return the shape of each tensor whose sides are all known."""
     found = {}
     for info in (*graph.input, *graph.value_info, *graph.output):
         kind = info.type.tensor_type
@@ -67,12 +70,12 @@ def shapes_of(graph: GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def check_computed(node: NodeProto, count: int) -> None:
-    """`InputError` when constants that are computed, up to those of ``node``, hold too many numbers."""
+    """Raise `InputError` when constants that are computed, up to those of ``node``, hold too many numbers."""
     MAP.check(count, f"{_title(node)} computes constants: with them the model", "computes")
 
 
 def _check_tensor(tensor: TensorProto, path: str) -> int:
-    """Bytes of its external data."""
+    """Check one tensor, and return the bytes of its external data."""
     title = f"model {path!r}: tensor {value(tensor.name)}"
     if tensor.data_type not in TensorProto.DataType.values() or not tensor.data_type:
         raise InputError(f"{title} is of the type {tensor.data_type}, which ONNX does not know")
@@ -95,7 +98,10 @@ def _check_tensor(tensor: TensorProto, path: str) -> int:
 
 
 def _check_external(tensor: TensorProto, path: str, title: str, needed: int | None) -> int:
-    """Bytes that the file beside the model gives a tensor, as many as are ``needed``, where that is known."""
+    """Return the bytes that the file beside the model gives a tensor.
+
+    `InputError`: they are not as many as are ``needed``, where that is known, or the file cannot give them.
+    """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     name = entries.get("location", "")
     what = f"{title}: its external data {value(name)}"
@@ -123,7 +129,7 @@ def _check_external(tensor: TensorProto, path: str, title: str, needed: int | No
 
 
 def _check_functions(proto: ModelProto, path: str) -> None:
-    """`InputError` when the model is too large once functions stand where they are called, or calls itself."""
+    """Raise `InputError` when the model is too large with functions in the place of their calls, or calls itself."""
     functions = {_key(function): function for function in proto.functions}
     sizes: dict[tuple[str, str, str], int | None] = {}
 
@@ -137,9 +143,10 @@ def _check_functions(proto: ModelProto, path: str) -> None:
         if key not in sizes:
             sizes[key] = None  # while it is counted
             sizes[key] = size(functions[key])
-        if sizes[key] is None:
+        count = sizes[key]
+        if count is None:
             raise InputError(f"model {path!r}: function {value(node.op_type)} calls itself")
-        return sizes[key]
+        return count
 
     try:
         NODES.check(size(proto.graph), f"model {path!r}")
@@ -147,10 +154,10 @@ def _check_functions(proto: ModelProto, path: str) -> None:
         raise InputError(f"model {path!r} has functions that call each other too deeply") from None
 
 
-def _key(own: NodeProto | FunctionProto) -> tuple[str, str, str]:
-    """What a call names a function by."""
-    domain = "" if own.domain == "ai.onnx" else own.domain
-    return (domain, own.op_type if isinstance(own, NodeProto) else own.name, own.overload)
+def _key(part: NodeProto | FunctionProto) -> tuple[str, str, str]:
+    """Return what a call names a function by."""
+    domain = "" if part.domain == "ai.onnx" else part.domain
+    return (domain, part.op_type if isinstance(part, NodeProto) else part.name, part.overload)
 
 
 def _title(node: NodeProto) -> str:
@@ -158,7 +165,7 @@ def _title(node: NodeProto) -> str:
 
 
 def _nodes(graph: GraphProto | FunctionProto) -> Iterator[NodeProto]:
-    """Those of a graph and of the graphs in their attributes."""
+    """Yield the nodes of a graph and of the graphs in their attributes."""
     for node in graph.node:
         yield node
         for inner in _inner(node):
@@ -173,7 +180,7 @@ def _inner(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def _tensors(graph: GraphProto | FunctionProto) -> Iterator[TensorProto]:
-    """Those of a graph, of attributes, and of the graphs in these."""
+    """Yield the tensors of a graph, of attributes, and of the graphs in these."""
     yield from getattr(graph, "initializer", ())
     for sparse in getattr(graph, "sparse_initializer", ()):
         yield from _sparse(sparse)

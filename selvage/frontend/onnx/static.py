@@ -52,14 +52,14 @@ class Static:
     def evaluator(
         self, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]
     ) -> ReferenceEvaluator:
-        """ONNX's own evaluation of some nodes; `InputError`: it lacks an operator."""
+        """Return ONNX's evaluator of some nodes. `InputError`: it lacks an operator."""
         used = {name for node in nodes for name in reads(node)} - set(inputs)
         constants = {name: array for name, array in self.constants.items() if name in used}
         return evaluator(nodes, inputs, outputs, constants, self.opsets)
 
 
 def read_static(path: str, shape: Shape | None) -> Static:
-    """The model in the ONNX file ``path``; ``shape`` settles free sides of its input."""
+    """Return the model in the ONNX file ``path``; ``shape`` settles free sides of its input."""
     proto = read_proto(path)
     if not proto.graph.node:
         raise InputError(f"model {path!r} holds no operator")
@@ -100,7 +100,7 @@ def _check_opset(proto: ModelProto, path: str) -> None:
 
 
 def _check_order(graph: GraphProto) -> None:
-    """`InputError` when a node reads what one behind it makes."""
+    """Raise `InputError` when a node reads what one behind it makes."""
     made = {name for node in graph.node for name in node.output if name}
     known: set[str] = set()
     for node in graph.node:
@@ -113,7 +113,7 @@ def _check_order(graph: GraphProto) -> None:
 
 
 def _settle(inputs: list[ValueInfoProto], shape: Shape | None) -> bool:
-    """Fix every free side of the inputs in place, the batch at 1; whether the batch was free.
+    """Fix every free side of the inputs in place, the batch at 1, and return whether the batch was free.
 
     `InputError`: a side is free and ``shape`` does not say it, or says other than the model.
     """
@@ -147,7 +147,7 @@ def _settle(inputs: list[ValueInfoProto], shape: Shape | None) -> bool:
 
 
 def _fold(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str, int], dict[str, NDArray]]:
-    """Shapes, element types and constants by name; nodes that only make constants are taken out of ``proto``.
+    """Return shapes, element types and constants by name; take nodes that only make constants out of ``proto``.
 
     A DequantizeLinear of a constant, and what only moves its values about, stays: weights need their codes. An If
     of a constant gives way to the branch that it takes.
@@ -171,7 +171,7 @@ def _fold(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str, int
 
 
 def _fold_once(proto: ModelProto, shapes: dict[str, Shape], constants: dict[str, NDArray]) -> bool:
-    """Take out every node whose result is known; whether there was one."""
+    """Take out every node whose result is known, and return whether there was one."""
     kept: list[NodeProto] = []
     found: dict[str, NDArray] = {}
     made = 0
@@ -192,7 +192,7 @@ def _fold_once(proto: ModelProto, shapes: dict[str, Shape], constants: dict[str,
 
 
 def _choose(graph: GraphProto, constants: dict[str, NDArray]) -> bool:
-    """Put the branch that is taken in the place of every If of a constant; whether there was one."""
+    """Put the branch that is taken in the place of every If of a constant, and return whether there was one."""
     chosen = [node for node in graph.node if is_operator(node, "If") and node.input[0] in constants]
     if not chosen:
         return False
@@ -208,7 +208,7 @@ def _choose(graph: GraphProto, constants: dict[str, NDArray]) -> bool:
 
 
 def _settle_transposed(graph: GraphProto, shapes: dict[str, Shape], constants: dict[str, NDArray]) -> bool:
-    """Write the pads of transposed convolutions out where their inputs' sides are known; whether one was not so."""
+    """Write the pads of transposed convolutions out where their inputs' sides are known; return whether one changed."""
     changed = False
     for node in graph.node:
         if not is_operator(node, "ConvTranspose"):
@@ -225,9 +225,9 @@ def _known(
     constants: dict[str, NDArray],
     opsets: Sequence[onnx.OperatorSetIdProto],
 ) -> list[NDArray] | None:
-    """What a node makes, if that is the same for all inputs of the model."""
-    inner = (own for body in bodies(node) for own in all_nodes(body))
-    if any(own.op_type in RANDOM for own in (node, *inner)):
+    """Return what a node makes; ``None``: it depends on the inputs of the model."""
+    inner = (part for body in bodies(node) for part in all_nodes(body))
+    if any(part.op_type in RANDOM for part in (node, *inner)):
         return None
     names = reads(node)
     if is_operator(node, "Shape") and names and names[0] in shapes:
@@ -241,7 +241,7 @@ def _known(
 
 
 def _inferred(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str, int]]:
-    """Shape of each tensor whose sides ONNX can infer, and element type of each that it knows."""
+    """Return the shape of each tensor whose sides ONNX can infer, and the element type of each that it knows."""
     try:
         graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
@@ -257,7 +257,7 @@ def _inferred(proto: ModelProto, path: str) -> tuple[dict[str, Shape], dict[str,
 
 
 def _array(tensor: onnx.TensorProto) -> NDArray:
-    """A constant's values; `InputError`: it holds other than it says."""
+    """Return a constant's values. `InputError`: it holds other than it says."""
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:

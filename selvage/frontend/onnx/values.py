@@ -39,7 +39,7 @@ TOLD_STEPS = 1 / 16  # an output in sixteen may be a step off
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """Numbers as they are."""
+    """Constant numbers of the model, as they are."""
 
     array: NDArray
 
@@ -54,11 +54,12 @@ class Weights:
 
     @property
     def exact(self) -> NDArray[np.float64]:
-        """What they are worth, without rounding to float32."""
+        """Real values, without rounding to float32."""
         return self.codes * self.scale.astype(np.float64)
 
     @property
     def array(self) -> NDArray[np.float32]:
+        """Real values as the model computes them."""
         return (self.codes * self.scale).astype(np.float32)
 
 
@@ -102,15 +103,15 @@ class Pending:
     kernel: str = field(default="", kw_only=True)
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
-        """The nodes that make the codes of ``to``, in their order; tensors between them are named by ``fresh``."""
+        """Make the nodes of the codes of ``to``, in their order; tensors between them are named by ``fresh``."""
         raise NotImplementedError
 
     def activated(self, activation: Activation) -> "Pending | None":
-        """The same with an activation behind, if there is a node for that."""
+        """Return the same with an activation behind; ``None``: there is no node for that."""
         return None
 
     def note(self, to: Tensor, layer: Matrix) -> str:
-        """What the codes of ``to`` lose, of which ``layer`` makes them, that the model's numbers have."""
+        """Return what the codes of ``to``, which ``layer`` makes, lose of the model's numbers, for the report."""
         return ""
 
     @property
@@ -119,28 +120,31 @@ class Pending:
         return ()
 
     def zero_first(self, to: Tensor, activation: Activation = LINEAR) -> bool:
-        """Whether the ``kernel`` adds the zero point of ``to`` before it rounds."""
+        """Return whether the ``kernel`` adds the zero point of ``to`` before it rounds."""
         return zero_point_first(self.kernel, self.read, to, activation)
 
 
 @dataclass(frozen=True, eq=False)
 class Sums(Pending):
-    """Of a layer on crossbars; ``bias`` (M,) in units of sums, not rounded yet."""
+    """The sums of a layer on crossbars; ``bias`` (M,) in units of sums, not rounded yet."""
 
     source: Tensor
     layer: Layer
     weights: Integers
     bias: NDArray[np.float64]
-    weight_scale: NDArray[np.float32]
+    weight_scale: NDArray[np.floating]
     activation: Activation = LINEAR
 
     @property
     def unit(self) -> NDArray[np.float64]:
-        """(M,): what one of a sum is worth."""
+        """Real value of one unit of a sum, (M,)."""
         return np.float64(np.float32(self.source.scale)) * self.weight_scale.astype(np.float64)
 
     def matrix(self, to: Tensor, raw: bool = False) -> Matrix:
-        """The node; a dense layer whose outputs become a map is a transposed convolution of a 1x1 map."""
+        """Make the node; a dense layer whose outputs become a map is a transposed convolution of a 1x1 map.
+
+        `InputError`: the bias is beyond 32 bits.
+        """
         given: dict[str, Any] = {"weights": self.weights, "weight_scale": self.weight_scale, "layer": self.layer}
         if not fits_bias(self.bias).all():
             worst = self.bias[~fits_bias(self.bias)][0]
@@ -167,16 +171,21 @@ class Sums(Pending):
         )
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Make the layer, and where its pixel becomes a map, a `Reshape`."""
         if self.layer.op == "conv" and self.shape[1:] != self.layer.output_size:
             return self.reshaped(to, fresh)
         return [self.matrix(to)]
 
     def note(self, to: Tensor, layer: Matrix) -> str:
+        """Return what rounding the bias moves."""
         return told_bias(self.bias - np.rint(self.bias), self.unit, to)
 
     def reshaped(self, to: Tensor, fresh: Fresh) -> list[Node]:
-        """Of a dense layer that reads a map and makes one: a kernel as large as the map, whose outputs are the
-        channels of one pixel, in the order in which the words of ``to`` flow."""
+        """Make the nodes of a dense layer that reads a map and makes one.
+
+        Its kernel is as large as the map read, and its outputs are the channels of one pixel, in the order in which the
+        words of ``to`` flow.
+        """
         one = replace(to, name=fresh(self.start), shape=(self.layer.outputs, 1, 1))
         order = np.arange(self.layer.outputs).reshape(self.shape).transpose(1, 2, 0).reshape(-1)
         sorted_ = {name: getattr(self, name)[order] for name in ("weights", "bias", "weight_scale")}
@@ -184,11 +193,12 @@ class Sums(Pending):
         return [matrix, Reshape(name=self.name, inputs=(one.name,), output=to)]
 
     def activated(self, activation: Activation) -> "Sums | None":
+        """Return the sums with both activations, where they are one."""
         both = composed(self.activation, activation)
         return None if both is None else replace(self, activation=both)
 
     def scaled(self, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> "Sums":
-        """What is ``factor`` (M,) times this and ``shift`` (M,) more."""
+        """Return ``factor`` (M,) times these sums and ``shift`` (M,) more."""
         scale = self.weight_scale.astype(np.float64) * factor
         unit = np.float32(self.source.scale).astype(np.float64) * scale
         fits = np.abs(unit) > 0
@@ -209,28 +219,31 @@ class Sums(Pending):
 
 @dataclass(frozen=True, eq=False)
 class Plus(Pending):
-    """Of two maps."""
+    """The sum of two maps."""
 
     sources: tuple[Tensor, Tensor]
     activation: Activation = LINEAR
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Make an `Add`."""
         inputs = tuple(tensor.name for tensor in self.sources)
         first = self.zero_first(to, self.activation)
         return [Add(name=self.name, inputs=inputs, output=to, activation=self.activation, zero_first=first)]
 
     @property
     def read(self) -> tuple[Tensor, ...]:
+        """Both maps."""
         return self.sources
 
     def activated(self, activation: Activation) -> "Plus | None":
+        """Return the sum with both activations, where they are one without a slope."""
         both = composed(self.activation, activation)
         return None if both is None or both.slope != 1 else replace(self, activation=both)
 
 
 @dataclass(frozen=True, eq=False)
 class Mean(Pending):
-    """Of the windows of a map."""
+    """The mean of each window of a map."""
 
     source: Tensor
     window: tuple[int, int]
@@ -239,41 +252,53 @@ class Mean(Pending):
     activation: Activation = LINEAR
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
-        given = {"kernel": self.window, "stride": self.stride, "pads": self.pads, "activation": self.activation}
-        first = self.zero_first(to, self.activation)
-        return [Pool(name=self.name, inputs=(self.source.name,), output=to, kind="average", zero_first=first, **given)]
+        """Make a `Pool` of means."""
+        given: dict[str, Any] = {"kernel": self.window, "stride": self.stride, "pads": self.pads}
+        given |= {"activation": self.activation, "zero_first": self.zero_first(to, self.activation)}
+        return [Pool(name=self.name, inputs=(self.source.name,), output=to, kind="average", **given)]
 
     @property
     def read(self) -> tuple[Tensor, ...]:
+        """The one map."""
         return (self.source,)
 
     def activated(self, activation: Activation) -> "Mean | None":
+        """Return the mean with both activations, where they are one."""
         both = composed(self.activation, activation)
         return None if both is None else replace(self, activation=both)
 
 
 @dataclass(frozen=True, eq=False)
 class Joined(Pending):
-    """Channels of several maps."""
+    """The channels of several maps, one map after the other."""
 
     sources: tuple[Tensor, ...]
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Make a `Concat`."""
         return [Concat(name=self.name, inputs=tuple(tensor.name for tensor in self.sources), output=to)]
 
 
 @dataclass(frozen=True, eq=False)
 class Function(Pending):
-    """``values`` for each code of ``source``, the smallest first; where a ``kernel`` makes codes of them of the tensors
-    that it ``read``, the ``exact`` ones."""
+    """A function of one code: ``values`` for each code of ``source``, the smallest first.
+
+    Where a ``kernel`` makes codes of them, it computes the ``exact`` ones, of its ``operands``.
+    """
 
     source: Tensor
     operator: str
     values: NDArray[np.float32]
     exact: NDArray[np.float64] | None = None
-    read: tuple[Tensor, ...] = ()
+    operands: tuple[Tensor, ...] = ()
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        """The operands."""
+        return self.operands
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Make a `Table`."""
         entries = quantise(self.values, to)
         if self.exact is not None and self.zero_first(to):
             steps = self.exact / float(np.float32(to.scale))
@@ -289,25 +314,28 @@ class Followed(Pending):
     geometry: dict[str, Any]
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Make the nodes of the value before, and the one that moves its codes."""
         inner = replace(to, name=fresh(self.before.start), shape=self.before.shape)
         return [*self.before.nodes(inner, fresh), moving_node(self.name, inner, to, self.geometry)]
 
     def note(self, to: Tensor, layer: Matrix) -> str:
+        """Return the note of the value before."""
         return self.before.note(to, layer)
 
     def activated(self, activation: Activation) -> "Followed | None":
+        """Return the same with the activation at the value before, where its order stays."""
         before = self.before.activated(activation) if activation.slope >= 0 else None
         return None if before is None else replace(self, before=before)
 
 
 def moving_node(name: str, source: Tensor, to: Tensor, geometry: dict[str, Any]) -> Node:
-    """A `Pool` of maxima or a `Resize`, whichever the keys of ``geometry`` are of."""
+    """Make a `Pool` of maxima or a `Resize`, whichever the keys of ``geometry`` are of."""
     kind = Resize if "factor" in geometry else Pool
     return kind(name=name, inputs=(source.name,), output=to, **geometry)
 
 
 def told_bias(lost: NDArray[np.float64], unit: NDArray[np.float64], to: Tensor) -> str:
-    """Of a bias, less what is ``lost`` of it in units of a sum, where outputs move by `TOLD_STEPS` or more."""
+    """Return a note on a bias that is rounded by ``lost`` units of a sum; nothing below `TOLD_STEPS` of an output."""
     steps = float((np.abs(lost * unit) / np.float64(to.scale)).max(initial=0))
     if steps < TOLD_STEPS:
         return ""
@@ -315,7 +343,7 @@ def told_bias(lost: NDArray[np.float64], unit: NDArray[np.float64], to: Tensor) 
 
 
 def composed(first: Activation, then: Activation) -> Activation | None:
-    """Both one after the other, where that is one again."""
+    """Return both one after the other as one activation; ``None``: they are none."""
     if then.slope != 1:
         return then if first == LINEAR else None
     low = min(max(first.low, then.low), then.high)
@@ -323,14 +351,14 @@ def composed(first: Activation, then: Activation) -> Activation | None:
 
 
 def fits_bias(bias: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which values are within 32 bits once they are rounded; what is no number is not."""
+    """Return which values are within 32 bits once they are rounded; what is no number is not."""
     low, high = BIAS_ENDS
     rounded = np.rint(bias)
     return (rounded >= low) & (rounded <= high)
 
 
 def kept_outputs(layer: Layer, weights: Integers, kept: NDArray[np.bool_]) -> Integers:
-    """The weights, those of outputs that are not ``kept`` (M,) at 0."""
+    """Return the weights, those of outputs that are not ``kept`` (M,) at 0."""
     if layer.op == "conv":
         return weights * kept[:, None, None, None]
     if layer.op == "dense":
@@ -340,12 +368,12 @@ def kept_outputs(layer: Layer, weights: Integers, kept: NDArray[np.bool_]) -> In
 
 
 def one_a_channel(values: NDArray) -> NDArray:
-    """(C,) of (C, H, W) where the pixels of a channel are equal."""
+    """Return (C,) of (C, H, W) where the pixels of each channel are equal, else the values as they are."""
     return values[:, 0, 0].copy() if (values == values[:, :1, :1]).all() else values
 
 
 def roots(value: Map | Function, tables: dict[str, Table]) -> list[str]:
-    """Tensors that a value is a function of, the nearest first."""
+    """Return the tensors that a value is a function of, the nearest first."""
     names = [value.tensor.name if isinstance(value, Map) else value.source.name]
     while names[-1] in tables:
         names.append(tables[names[-1]].inputs[0])
@@ -353,7 +381,7 @@ def roots(value: Map | Function, tables: dict[str, Table]) -> list[str]:
 
 
 def values_of(value: Map | Function, root: Tensor, tables: dict[str, Table]) -> NDArray[np.float32]:
-    """Real values for each code of ``root``, one of the `roots`."""
+    """Return real values for each code of ``root``, one of the `roots`."""
     codes = codes_behind(value, root, tables)
     if isinstance(value, Map):
         return dequantise(codes, value.tensor)
@@ -361,7 +389,7 @@ def values_of(value: Map | Function, root: Tensor, tables: dict[str, Table]) -> 
 
 
 def codes_behind(value: Map | Function, root: Tensor, tables: dict[str, Table]) -> Integers:
-    """Codes of a map, or of a function's source, for each code of ``root``."""
+    """Return the codes of a map, or of a function's source, for each code of ``root``."""
     path = roots(value, tables)
     codes, numbers = all_codes(root.format), root.format
     for name in reversed(path[: path.index(root.name)]):

@@ -1,0 +1,1 @@
+"""Quantising of float models by onnxruntime, with the measure of what it costs."""

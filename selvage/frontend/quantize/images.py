@@ -36,25 +36,27 @@ class Batches(CalibrationDataReader):
         self.set_range(0, len(self.all))
 
     def one_by_one(self) -> Self:
-        """The same images in batches of one."""
+        """Return the same images in batches of one."""
         return type(self)(self.images, 1, fixed=self.fixed)
 
     def called(self, names: Mapping[str, str]) -> Self:
-        """The same batches for inputs of other names."""
+        """Return the same batches for inputs of other names."""
         return type(self)({names[name]: array for name, array in self.images.items()}, self.size, fixed=self.fixed)
 
     def __len__(self) -> int:
         return len(self.all)
 
     def set_range(self, start_index: int, end_index: int) -> None:
+        """Begin again, with some of the batches only."""
         self.rest = iter(self.all[start_index:end_index])
 
-    def get_next(self) -> Images | None:
+    def get_next(self) -> Images | None:  # pyright: ignore[reportIncompatibleMethodOverride]  # onnxruntime asks for it
+        """Return the next batch by input; ``None`` behind the last."""
         return next(self.rest, None)
 
 
 def read_batches(proto: ModelProto, path: str, calibration: str, shape: tuple[int, ...] | None) -> Batches:
-    """The images of the file ``calibration`` for the inputs of the model, whose sides but the batch are fixed in place.
+    """Return the images of the file ``calibration`` for the model's inputs, whose sides but the batch become fixed.
 
     `InputError`: a side is free that neither ``shape`` nor one of several arrays settles, or images do not fit.
     """
@@ -86,7 +88,7 @@ def read_batches(proto: ModelProto, path: str, calibration: str, shape: tuple[in
 
 
 def _check_kind(info: ValueInfoProto, path: str) -> None:
-    """`InputError`: an input is no float tensor with a batch."""
+    """Raise `InputError` for an input that is no float tensor with a batch."""
     title = f"model {path!r}: input {info.name!r}"
     kind = info.type.tensor_type.elem_type
     if kind != TensorProto.FLOAT:
@@ -100,7 +102,7 @@ def _check_kind(info: ValueInfoProto, path: str) -> None:
 
 
 def _sides(info: ValueInfoProto) -> list[int]:
-    """Sides of an input, 0 where they are free."""
+    """Return the sides of an input, 0 where they are free."""
     return [max(side.dim_value, 0) for side in info.type.tensor_type.shape.dim]
 
 
@@ -135,7 +137,7 @@ def _fix_shape(graph: GraphProto, info: ValueInfoProto, title: str, shape: tuple
 
 
 def _arrays(path: str, inputs: list[ValueInfoProto], model: str) -> dict[str, NDArray]:
-    """The arrays of a calibration file by the inputs that they are for: all of an .npz, or the one of an .npy."""
+    """Return the arrays of a calibration file by the inputs that they are for: those of an .npz, or that of an .npy."""
     title = f"calibration {path!r}"
     names = [info.name for info in inputs]
     with open_regular(path, title) as file:
@@ -144,7 +146,7 @@ def _arrays(path: str, inputs: list[ValueInfoProto], model: str) -> dict[str, ND
         arrays = read_npz(path, title)
         for name in (*names, *arrays):
             if name not in arrays or name not in names:
-                held, wanted = (", ".join(map(repr, own)) or "none" for own in (arrays, names))
+                held, wanted = (", ".join(map(repr, listed)) or "none" for listed in (arrays, names))
                 raise InputError(f"{title} holds the arrays {held}, and the inputs of model {model!r} are {wanted}")
         return dict(arrays)
     array = open_npy(path, title)
@@ -157,7 +159,7 @@ def _arrays(path: str, inputs: list[ValueInfoProto], model: str) -> dict[str, ND
 
 
 def _checked(array: NDArray, info: ValueInfoProto, what: str) -> NDArray[np.float32]:
-    """An array as images for the input, which leaves at most the batch free."""
+    """Return an array as images for the input, which leaves at most the batch free."""
     sides = _sides(info)
     rule = f"input {info.name!r} takes ({', '.join(str(side or 'N') for side in sides)})"
     if array.dtype.kind != "f":

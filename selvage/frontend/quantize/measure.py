@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+from onnxruntime import InferenceSession
 
 from selvage.frontend.quantize.images import Images
 
@@ -18,13 +19,13 @@ With it, onnxruntime refuses some networks that it runs without, such as those o
 
 
 def session(model: bytes, *, exact: bool = False, optimised: bool = True) -> InferenceSession:
-    """A session on the processor, which prints nothing."""
-    settings = SessionOptions()
+    """Return a session on the processor, which prints nothing."""
+    settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4
     if exact:
         settings.add_session_config_entry(EXACT_PRODUCTS, "1")
     if not optimised:
-        settings.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return InferenceSession(model, settings, ["CPUExecutionProvider"])
 
 
@@ -37,12 +38,12 @@ def _as_written(model: bytes) -> InferenceSession:
 
 
 WAYS: tuple[Callable[[bytes], InferenceSession], ...] = (_exact, _as_written, session)
-"""Of running a quantised model, the best first: operators as they are written make no sums of codes in 16 bits."""
+"""How a quantised model is run, the best way first: operators as they are written make no sums of codes in 16 bits."""
 
 
 @dataclass
 class _Sums:
-    """Over all elements of one float output, or of one of integers (``equal`` of ``count``)."""
+    """Sums over all elements of one float output, or of one of integers (``equal`` of ``count``)."""
 
     floats: bool
     count: int = 0
@@ -53,7 +54,7 @@ class _Sums:
     signal: float = 0.0
 
     def take(self, want: NDArray, got: NDArray) -> None:
-        """One batch's outputs."""
+        """Add the outputs of one batch."""
         self.count += want.size
         if not self.floats:
             self.equal += int((want == got).sum())
@@ -66,7 +67,7 @@ class _Sums:
             self.signal += float((want.astype(np.float64) ** 2).sum())
 
     def decibels(self) -> float | None:
-        """Signal to noise; ``None`` where one of them is 0."""
+        """Return signal to noise; ``None`` where one of them is 0."""
         if not math.isfinite(self.noise):
             return -math.inf
         return 10 * math.log10(self.signal / self.noise) if self.signal and self.noise else None
@@ -74,7 +75,10 @@ class _Sums:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found. ``failure``: onnxruntime's, where there is nothing; ``worst``: the output of least SQNR."""
+    """How far outputs are apart; ``worst`` is the output of least SQNR.
+
+    ``failure`` is onnxruntime's error where it cannot run the quantised model, and all else is ``None``.
+    """
 
     distance: float | None = None
     mean_distance: float | None = None
@@ -101,7 +105,7 @@ def measure(plain: InferenceSession, quantised: bytes, batches: list[Images]) ->
 
 
 def _compared(plain: InferenceSession, quantised: InferenceSession, batches: list[Images]) -> dict[str, _Sums]:
-    """The sums of each output."""
+    """Return the sums of each output."""
     names = [output.name for output in plain.get_outputs()]
     sums: dict[str, _Sums] = {}
     for batch in batches:
@@ -116,24 +120,24 @@ def _compared(plain: InferenceSession, quantised: InferenceSession, batches: lis
 def _pairs(
     plain: InferenceSession, quantised: InferenceSession, names: list[str], batch: Images
 ) -> Iterator[tuple[str, NDArray, NDArray]]:
-    """What both make of one batch, by output; those that are no tensors left out."""
+    """Yield what both make of one batch, by output; outputs that are no tensors are left out."""
     for name, want, got in zip(names, plain.run(names, batch), quantised.run(names, batch), strict=True):
-        if isinstance(want, np.ndarray):
+        if isinstance(want, np.ndarray) and isinstance(got, np.ndarray):
             yield name, want, got
 
 
 def _summary(sums: dict[str, _Sums]) -> Measured:
-    floats = {name: own for name, own in sums.items() if own.floats}
-    count = sum(own.count for own in floats.values())
-    others = [own for own in sums.values() if not own.floats]
-    compared = sum(own.count for own in others)
-    ratios = {name: own.decibels() for name, own in floats.items()}
+    floats = {name: output for name, output in sums.items() if output.floats}
+    count = sum(output.count for output in floats.values())
+    others = [output for output in sums.values() if not output.floats]
+    compared = sum(output.count for output in others)
+    ratios = {name: output.decibels() for name, output in floats.items()}
     known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     worst = min(known, key=lambda name: known[name]) if known else None
     return Measured(
-        distance=max(own.largest for own in floats.values()) if count else None,
-        mean_distance=sum(own.total for own in floats.values()) / count if count else None,
+        distance=max(output.largest for output in floats.values()) if count else None,
+        mean_distance=sum(output.total for output in floats.values()) / count if count else None,
         sqnr_db=known[worst] if worst is not None else None,
-        agreement=sum(own.equal for own in others) / compared if compared else None,
+        agreement=sum(output.equal for output in others) / compared if compared else None,
         worst=worst,
     )

@@ -10,14 +10,16 @@ from selvage.frontend.onnx.read import graphs, inner_graphs
 
 
 def name_nodes(graph: GraphProto) -> None:
-    """Give every node of a graph and of its bodies a name of its own, that of its output where it has none or another
-    has it, for tools know nodes by their names."""
-    nodes = [node for own in graphs(graph) for node in own.node]
+    """Give every node of a graph and of its bodies a name of its own, for tools know nodes by their names.
+
+    A node without a name, or with that of another, gets the name of its output.
+    """
+    nodes = [node for part in graphs(graph) for node in part.node]
     taken, names, seen = {node.name for node in nodes}, Names(graph), set[str]()
     for node in nodes:
         if not node.name or node.name in seen:
-            own = next((name for name in node.output if name), node.op_type)
-            node.name = own if own not in taken else names.fresh(own)
+            name = next((name for name in node.output if name), node.op_type)
+            node.name = name if name not in taken else names.fresh(name)
             taken.add(node.name)
         seen.add(node.name)
 
@@ -50,11 +52,11 @@ class Neutral:
         return self.numbers[name]
 
     def text(self, text: str) -> str:
-        """A text with the old names in it."""
+        """Return a text with the old names in it."""
         return re.sub(f"{self.mark}([0-9]+){self.mark}", lambda found: self.originals[int(found[1])], text)
 
     def restored(self, name: str) -> str:
-        """The old name; of what the quantiser made one that is like it, and fresh."""
+        """Return the old name, or a fresh one that is like it for what the quantiser made."""
         old = self.text(name)
         if name == old or self.numbers.get(old) == name:
             return old
@@ -70,7 +72,7 @@ class Neutral:
 
 
 def _tensors(graph: GraphProto) -> list[str]:
-    """Names of the tensors that a graph itself holds."""
+    """Return the names of the tensors that a graph itself holds."""
     names = [info.name for info in graph.input] + [tensor.name for tensor in graph.initializer]
     names += [name for node in graph.node for name in (*node.input, *node.output)]
     return [name for name in dict.fromkeys([*names, *(info.name for info in graph.output)]) if name]
@@ -93,20 +95,19 @@ def _rename_node(node: NodeProto, new: Callable[[str], str]) -> None:
     for names in (node.input, node.output):
         names[:] = [new(name) if name else name for name in names]
     for body in inner_graphs(node):
-        own = set(_made(body))
-        outer = _outside(own, new)
+        outer = _outside(set(_made(body)), new)
         for info in body.output:
             info.name = outer(info.name)
         for inner in body.node:
             _rename_node(inner, outer)
 
 
-def _outside(own: set[str], new: Callable[[str], str]) -> Callable[[str], str]:
-    """``new`` of the names that are not a body's ``own``."""
-    return lambda name: name if name in own else new(name)
+def _outside(inner: set[str], new: Callable[[str], str]) -> Callable[[str], str]:
+    """Return ``new`` for all names but the ``inner`` ones of a body, which stay."""
+    return lambda name: name if name in inner else new(name)
 
 
 def _made(graph: GraphProto) -> list[str]:
-    """Names of the tensors that a body makes or is given."""
+    """Return the names of the tensors that a body makes or is given."""
     names = [info.name for info in graph.input] + [tensor.name for tensor in graph.initializer]
     return [*names, *(name for node in graph.node for name in node.output)]

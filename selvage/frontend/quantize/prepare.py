@@ -1,5 +1,7 @@
-"""Float models made ready for onnxruntime's quantiser: operators of one age, each node with a name and constants of
-its own."""
+"""Float models made ready for onnxruntime's quantiser.
+
+Operators are of one age, and each node has a name and constants of its own.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -22,7 +24,7 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorPr
 
 
 def converted(proto: ModelProto, path: str) -> ModelProto:
-    """The model with operators of `OPSET` at least. `InputError` names one that has no newer form."""
+    """Return the model with operators of `OPSET` at least. `InputError` names one that has no newer form."""
     versions = [entry.version for entry in proto.opset_import if entry.domain == ""]
     if not versions:
         proto.opset_import.append(helper.make_opsetid("", OPSET))  # for the quantiser's own operators
@@ -41,7 +43,7 @@ def converted(proto: ModelProto, path: str) -> ModelProto:
 
 
 def _unconvertible(proto: ModelProto) -> NodeProto | None:
-    """The first node that cannot be converted even alone."""
+    """Return the first node that cannot be converted even alone."""
     try:
         inferred = onnx.shape_inference.infer_shapes(proto).graph
     except Exception:  # as above; what follows needs no shapes
@@ -62,7 +64,7 @@ def _unconvertible(proto: ModelProto) -> NodeProto | None:
 
 
 def prepared(plain: Path, folder: Path) -> ModelProto:
-    """The model in the file ``plain`` as onnxruntime optimises it, with the shapes of its tensors."""
+    """Return the model in the file ``plain`` as onnxruntime optimises it, with the shapes of its tensors."""
     file = folder / "prepared.onnx"
     quant_pre_process(plain, file, skip_symbolic_shape=True)  # with it, sympy is needed, and files may be left
     graph = (model := onnx.load(file)).graph
@@ -76,7 +78,7 @@ def prepared(plain: Path, folder: Path) -> ModelProto:
 
 
 def plain_dense(graph: GraphProto) -> None:
-    """Take alpha and beta of dense layers into their constants, and let their biases hold a number for each output.
+    """Multiply alpha and beta of dense layers into their constants, and give their biases a number for each output.
 
     The quantiser (onnxruntime 1.32) forgets beta, and alpha of operators on codes, and takes a bias to be a list.
     In place; each constant has one reader.
@@ -120,14 +122,16 @@ def part_sums(graph: GraphProto) -> None:
             node.output[0] = names.fresh(f"{whole}/product")
             sum_name = names.fresh(f"{node.name}/sum")
             nodes.append(helper.make_node("Add", [node.output[0], added], [whole], name=sum_name))
-    _replace(graph.node, nodes)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def own_activations(graph: GraphProto, *, codes: bool) -> list[NodeProto]:
-    """Relu and Clip nodes that the quantiser must leave alone; ``codes``: it makes operators on codes.
+    """Return the Relu and Clip nodes that the quantiser must leave alone; ``codes``: it makes operators on codes.
 
-    It (onnxruntime 1.32) gives what such a node reads the range of what it makes, and drops the node. That is right
-    of a range around 0 only, where nothing else reads the tensor, and where the node before rounds to that range.
+    The quantiser (onnxruntime 1.32) gives what such a node reads the range of what it makes, and drops the node. That
+    is right of a range around 0 only, where nothing else reads the tensor, and where the node before rounds to that
+    range.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     makers = {name: node.op_type for node in graph.node for name in node.output}
@@ -146,7 +150,7 @@ def own_activations(graph: GraphProto, *, codes: bool) -> list[NodeProto]:
 
 
 def _around_zero(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
-    """Whether 0 is between the constant limits of a Clip; of a Relu it is."""
+    """Return whether 0 is between the constant limits of a Clip; of a Relu it is."""
     low, high = (
         float(numpy_helper.to_array(constants[node.input[place]]).item())
         if place < len(node.input) and node.input[place]
@@ -157,10 +161,10 @@ def _around_zero(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
 
 
 def _inner_names(graph: GraphProto) -> set[str]:
-    """Names of the tensors that the bodies of nodes read and give out."""
-    bodies = [own for node in graph.node for body in inner_graphs(node) for own in graphs(body)]
-    given = {info.name for own in bodies for info in own.output}
-    return given | {name for own in bodies for node in own.node for name in node.input}
+    """Return the names of the tensors that the bodies of nodes read and give out."""
+    bodies = [inner for node in graph.node for body in inner_graphs(node) for inner in graphs(body)]
+    given = {info.name for body in bodies for info in body.output}
+    return given | {name for body in bodies for node in body.node for name in node.input}
 
 
 def own_constants(graph: GraphProto) -> None:
@@ -181,9 +185,3 @@ def own_constants(graph: GraphProto) -> None:
                 copy = graph.initializer.add()
                 copy.CopyFrom(tensors[name])
                 copy.name = node.input[position] = names.fresh(name)
-
-
-def _replace(field: object, content: list[NodeProto]) -> None:
-    """Put ``content`` in place of what a repeated field holds."""
-    del field[:]
-    field.extend(content)

@@ -46,8 +46,9 @@ INTEGER_OPERATORS = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "Q
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """``shape`` is the input's, batch first, for a model that leaves sides free; the batch stays as it is.
+    """How a model is quantised, by the words of the command's options.
 
+    ``shape`` is the input's, batch first, for a model that leaves sides free; the batch stays as it is.
     ``min_sqnr`` is the least signal to noise, in decibels, of any float output for which a file is written.
     """
 
@@ -123,7 +124,7 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
 
 
 def _figures(measured: Measured, graph: GraphProto) -> dict[str, float | str | None]:
-    """What was measured, as the report has it: no number that JSON does not know."""
+    """Return what was measured, as the report has it: no number that JSON does not know."""
     found = {"distance": measured.distance, "mean_distance": measured.mean_distance, "sqnr_db": measured.sqnr_db}
     finite = {key: value if value is not None and math.isfinite(value) else None for key, value in found.items()}
     why = None if measured.failure is None else f"onnxruntime cannot run it{words(measured.failure, graph)}"
@@ -132,7 +133,7 @@ def _figures(measured: Measured, graph: GraphProto) -> dict[str, float | str | N
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing of what onnxruntime prints, logs and warns of."""
+    """Keep onnxruntime from printing, logging and warning."""
     disabled, nowhere = logging.root.manager.disable, logging.NullHandler()
     logging.root.addHandler(nowhere)  # or else the first message would give the root logger one for good
     logging.disable(logging.CRITICAL)
@@ -150,16 +151,19 @@ def _quiet() -> Iterator[None]:
 def _float_session(
     models: tuple[ModelProto, ModelProto], path: str, batches: Batches
 ) -> tuple[onnxruntime.InferenceSession, Batches]:
-    """A session of the float model, as it is or else converted, and batches that it takes: of one image where its
-    inside fixes the batch. `InputError`: onnxruntime, whose quantiser runs the model, cannot."""
+    """Return a session of the float model, as it is or else converted, and batches that it takes.
+
+    They are of one image where the inside of the model fixes the batch. `InputError`: onnxruntime, whose quantiser runs
+    the model, cannot.
+    """
     sizes = (batches,) if batches.fixed or batches.size == 1 else (batches, batches.one_by_one())
     failure: Exception | None = None
     # The quantiser's own session optimises nothing, and tells nodes by the names that they have.
-    for proto, optimised, own in itertools.product(models, (True, False), sizes):
+    for proto, optimised, sized in itertools.product(models, (True, False), sizes):
         try:
             plain = session(proto.SerializeToString(), optimised=optimised)
-            plain.run(None, own.all[0])
-            return plain, own
+            plain.run(None, sized.all[0])
+            return plain, sized
         except Exception as error:  # onnxruntime has no common class for what it cannot do
             failure = error if proto is models[0] else failure
     assert failure is not None
@@ -172,7 +176,7 @@ def _float_session(
 def _quantise(
     proto: ModelProto, path: str, batches: Batches, folder: Path, options: QuantizeOptions
 ) -> tuple[ModelProto, list[str]]:
-    """The quantised model, and the names of layers whose weights share one scale against the options."""
+    """Return the quantised model, and the names of layers whose weights share one scale against the options."""
     title = f"model {path!r} cannot be quantised by onnxruntime"
     file, result = folder / "float.onnx", folder / "quantised.onnx"
     try:
@@ -214,8 +218,10 @@ def _quantise(
 
 
 def _whole_scales(graph: GraphProto, options: QuantizeOptions) -> list[NodeProto]:
-    """Nodes whose weights get one scale, for onnxruntime 1.32 cannot make the scales of their bias: of transposed
-    convolutions in groups, whose weights' second axis counts the outputs of one group."""
+    """Return nodes whose weights get one scale, for onnxruntime 1.32 cannot make the scales of their bias.
+
+    They are transposed convolutions in groups, whose weights' second axis counts the outputs of one group.
+    """
     if options.form != "qdq" or not options.per_channel:
         return []
     weights = {tensor.name for tensor in graph.initializer}
@@ -231,7 +237,7 @@ def _whole_scales(graph: GraphProto, options: QuantizeOptions) -> list[NodeProto
 
 
 def _operators(graph: GraphProto, form: str) -> tuple[dict[str, int], dict[str, int]]:
-    """Nodes of a quantised graph that compute in eight bits, and the others, by operator."""
+    """Count by operator the nodes of a quantised graph that compute in eight bits, and the others."""
     readers = {name: set() for node in graph.node for name in node.output}
     for node in graph.node:
         for name in node.input:
@@ -256,12 +262,12 @@ def _operators(graph: GraphProto, form: str) -> tuple[dict[str, int], dict[str, 
 
 
 def _narrow(operator: str) -> str:
-    """The float operator of a quantised one."""
+    """Return the float operator of a quantised one."""
     return "Gemm" if operator == "QGemm" else operator.removeprefix("QLinear")
 
 
 def _check_float(graph: GraphProto, path: str) -> None:
-    """`InputError`: nodes that are quantised already, or weights that are not finite."""
+    """Raise `InputError` for nodes that are quantised already, or weights that are not finite."""
     for node in graph.node:
         if node.op_type in INTEGER_OPERATORS or node.op_type.startswith("QLinear"):
             raise InputError(

@@ -1,4 +1,4 @@
-"""What onnxruntime cannot do, in a sentence that names the node."""
+"""Errors of onnxruntime as sentences that name the node."""
 
 import re
 from typing import NoReturn
@@ -14,14 +14,14 @@ from selvage.frontend.quantize.names import Neutral
 def refuse(
     error: Exception, what: str, graph: GraphProto, neutral: Neutral | None = None, way_out: str = ""
 ) -> NoReturn:
-    """`InputError` of ``what``, of the node at which a library failed, as far as that can be told, and of a way out."""
+    """Raise `InputError` with ``what``, the node at which a library failed, if that can be told, and a way out."""
     if isinstance(error, InputError):
         raise error
     raise InputError(f"{what}{words(error, graph, neutral)}{way_out}") from None
 
 
 def words(error: Exception, graph: GraphProto, neutral: Neutral | None = None) -> str:
-    """A library's message behind the node that it is about, by the names that the user's file has."""
+    """Return a library's message behind the node that it is about, by the names that the user's file has."""
     text = neutral.text(str(error)) if neutral else str(error)
     text = re.sub(r"\S*/selvage\.[^/\s]+/", "", text)  # our own folder
     node = _named(text, graph) or _at_work(error, graph, neutral)
@@ -30,7 +30,7 @@ def words(error: Exception, graph: GraphProto, neutral: Neutral | None = None) -
 
 
 def _named(text: str, graph: GraphProto) -> NodeProto | None:
-    """The node that a message names, or else the first of an operator that it names."""
+    """Return the node that a message names, or else the first of an operator that it names."""
     before = r"(?i)(node|name)[ :]*[('\"]*"
     named = [node for node in graph.node if re.search(rf"{before}{re.escape(node.name)}(?!\w)", text)]
     alike = [node for node in graph.node if re.search(rf"[:.]{re.escape(node.op_type)}\(", text)]
@@ -38,8 +38,10 @@ def _named(text: str, graph: GraphProto) -> NodeProto | None:
 
 
 def _at_work(error: Exception, graph: GraphProto, neutral: Neutral | None) -> NodeProto | None:
-    """The node that the quantiser, which is Python, had in its hands when it failed, or that reads the tensor which it
-    had."""
+    """Return the node that the quantiser, which is Python, worked at when it failed.
+
+    Where it worked at a tensor, that is the node that reads it.
+    """
     makers = {node.name: node for node in graph.node}
     readers = {name: node for node in graph.node for name in node.input}
     old = neutral.restored if neutral else str
