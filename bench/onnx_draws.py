@@ -3,9 +3,9 @@
 Exact arithmetic (`bench.onnx_graphs`) says what real numbers an operator makes; rounding them with the zero point first
 or last gives one code, or two next to each other. A code of ours that is not onnxruntime's by default is a *difference*
 unless it is one step off and one of these explains it: onnxruntime's float32 lies within its own error of a half
-(``float32``), its two levels of optimisation disagree (``levels``), or a float bias is rounded to whole units of a sum
-(``bias``). Where both levels and exact arithmetic agree, and where float32 is exact for a graph's scales, nothing
-explains another code but a bias.
+(``float32``), its two levels of optimisation disagree (``levels``), or a bias is stored in whole units of a sum
+(``bias``): one in floats, or codes whose scale is their unit rounded to float32. Where both levels and exact arithmetic
+agree, and where float32 is exact for a graph's scales, nothing explains another code but a bias.
 """
 
 import argparse

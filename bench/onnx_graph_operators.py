@@ -82,7 +82,10 @@ def _layer(
     result = d.bound(d.add(operator, parts, **attributes), to)
     bend = d.bend
     d.quantised(result, to)
-    d.made(operator, (source,), to, lambda x: bend(sums(x, real) + spread))
+    # The bias is stored in products of the two scales, of which its own scale is the nearest float32.
+    product = np.float64(np.float32(source.scale)) * np.asarray(scales, np.float64)
+    lost = 0.0 if bias is None else float(np.abs(bias * (unit - product)).max() / to.scale)
+    d.made(operator, (source,), to, lambda x: bend(sums(x, real) + spread), lost=lost)
 
 
 def convolution(d: Draw) -> None:
