@@ -3,6 +3,8 @@
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from bench.onnx_graph_operators import draw_graph
+from bench.onnx_graphs import Drawn
 from tb.models.choices import Choices
 from tb.models.draws import Draw, draw_case
 
@@ -23,3 +25,9 @@ def draws(draw: st.DrawFn) -> Draw:
     found = draw_case(Shrinking(draw))
     assume(found is not None)
     return found
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Drawn:
+    """Random quantised ONNX graphs."""
+    return draw_graph(Shrinking(draw))
