@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import (
-    corners,
     networks,
     plain_speed,
     random_draws,
@@ -45,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     results = [
         red_layers.summary(names, chips, [1, 2], quick=a.quick, simulator="auto", jobs=a.jobs),
         draws(a.draws, a.jobs),
-        corners.summary(),
         sme.summary(),
         sparse.summary(),
         networks.summary(),

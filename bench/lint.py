@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.draws import draw
 from bench.report import Figure, emit, figures, positive, table
 from selvage.base.chip import load_chip, ready_chips
 from selvage.base.files import write_files
@@ -30,6 +29,7 @@ from selvage.mapping.pattern import place_pattern
 from selvage.mapping.placement import Placement
 from selvage.mapping.stages import plan_network
 from tb.benches.linters import lint, run_selftest
+from tb.models.draws import seeded
 from tb.models.small_networks import RELU, SmallNetwork
 
 TOOLS = ("icarus", "verilator", "yosys", "pyslang")
@@ -79,7 +79,7 @@ def layer_files(compiled: Compiled, *, skip: bool) -> dict[str, bytes]:
 
 def drawn(seed: int, index: int) -> dict[str, bytes]:
     """Bundle of a random layer on a random chip."""
-    one = draw(seed, index)
+    one = seeded(seed, index)
     compiled = Compiled(None, one.placement, one.x[:1], one.weights, one.placement)
     return layer_files(compiled, skip=one.skip)
 

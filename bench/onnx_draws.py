@@ -3,9 +3,9 @@
 Exact arithmetic (`bench.onnx_graphs`) says what real numbers an operator makes; rounding them with the zero point first
 or last gives one code, or two next to each other. A code of ours that is not onnxruntime's by default is a *difference*
 unless it is one step off and one of these explains it: onnxruntime's float32 lies within its own error of a half
-(``float32``), its two levels of optimisation disagree (``levels``), or a float bias is rounded to whole units of a sum
-(``bias``). Where both levels and exact arithmetic agree, and where float32 is exact for a graph's scales, nothing
-explains another code but a bias.
+(``float32``), its two levels of optimisation disagree (``levels``), or a bias is stored in whole units of a sum
+(``bias``): one in floats, or codes whose scale is their unit rounded to float32. Where both levels and exact arithmetic
+agree, and where float32 is exact for a graph's scales, nothing explains another code but a bias.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from bench.onnx_graph_operators import draw
+from bench.onnx_graph_operators import seeded
 from bench.onnx_graphs import Codes, Drawn, Step
 from bench.report import Figure, emit, figures, positive, table
 from selvage.base.errors import InputError
@@ -129,9 +129,8 @@ class Tally:
             self.wrong.append({"seed": drawn.seed, "operator": step.operator, "at": at, **shown})
 
 
-def check(seed: int, index: int, folder: Path, tally: Tally) -> None:
+def check(drawn: Drawn, folder: Path, tally: Tally) -> None:
     """One graph."""
-    drawn = draw(seed, index)
     if not drawn.steps:
         return
     try:
@@ -163,7 +162,7 @@ def summary(count: int, seed: int) -> dict:
         for index in itertools.count():
             if tally.compared + len(tally.tracebacks) + sum(tally.refused.values()) >= count:
                 break
-            check(seed, index, Path(folder), tally)
+            check(seeded(seed, index), Path(folder), tally)
     total = sum(tally.counts.values(), Counter())
     targets = [
         Figure("graphs compared", tally.compared, ">=", 5000),

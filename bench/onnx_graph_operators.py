@@ -2,20 +2,27 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.onnx_graphs import MICROSOFT, Codes, Draw, Drawn, convolved, transposed, windows
+from tb.models.choices import Choices, Seeded
 
 MOST_OPERATORS = 4
 
 
-def draw(seed: int, index: int) -> Drawn:
+def seeded(seed: int, index: int) -> Drawn:
     """Graph ``index`` of ``seed``: the same whenever it is drawn."""
-    drawing = Draw(seed, index)
-    for _ in range(int(drawing.rng.integers(1, MOST_OPERATORS + 1))):
-        OPERATORS[int(drawing.rng.integers(len(OPERATORS)))](drawing)
+    return replace(draw_graph(Seeded(seed, index)), seed=(seed, index))
+
+
+def draw_graph(choices: Choices) -> Drawn:
+    """One graph."""
+    drawing = Draw(choices)
+    for _ in range(drawing.integers(1, MOST_OPERATORS)):
+        drawing.pick(*OPERATORS)(drawing)
     return drawing.finish()
 
 
@@ -82,15 +89,18 @@ def _layer(
     result = d.bound(d.add(operator, parts, **attributes), to)
     bend = d.bend
     d.quantised(result, to)
-    d.made(operator, (source,), to, lambda x: bend(sums(x, real) + spread))
+    # The bias is stored in products of the two scales, of which its own scale is the nearest float32.
+    product = np.float64(np.float32(source.scale)) * np.asarray(scales, np.float64)
+    lost = 0.0 if bias is None else float(np.abs(bias * (unit - product)).max() / to.scale)
+    d.made(operator, (source,), to, lambda x: bend(sums(x, real) + spread), lost=lost)
 
 
 def convolution(d: Draw) -> None:
     source = d.source()
     groups = source.shape[0] if d.chance(0.2) else 1
-    each = int(d.rng.integers(1, 4)) if groups == 1 else 1
-    kernel = tuple(int(min(own, side)) for own, side in zip(d.rng.integers(1, 4, 2), source.shape[1:], strict=True))
-    stride, pads = tuple(map(int, d.rng.integers(1, 3, 2))), tuple(map(int, d.rng.integers(0, 2, 4)))
+    each = d.integers(1, 3) if groups == 1 else 1
+    kernel = d.within(source, 3)
+    stride, pads = d.pair(1, 2), tuple(d.integers(0, 1) for _ in range(4))
     shape = (groups * each, source.shape[0] // groups, *kernel)
     stored = _weights(d, shape, shape[0], 0)
     sides = [(side + pads[k] + pads[k + 2] - kernel[k]) // stride[k] + 1 for k, side in enumerate(source.shape[1:])]
@@ -103,9 +113,9 @@ def convolution(d: Draw) -> None:
 
 def transposed_convolution(d: Draw) -> None:
     source = d.source()
-    kernel, stride = tuple(map(int, d.rng.integers(1, 4, 2))), tuple(map(int, d.rng.integers(1, 4, 2)))
-    outputs = int(d.rng.integers(1, 4))
-    pads = tuple(int(d.rng.integers(0, (own + 1) // 2)) for own in (*kernel, *kernel))
+    kernel, stride = d.pair(1, 3), d.pair(1, 3)
+    outputs = d.integers(1, 3)
+    pads = tuple(d.integers(0, (own - 1) // 2) for own in (*kernel, *kernel))
     sides = [(s - 1) * stride[k] + kernel[k] - pads[k] - pads[k + 2] for k, s in enumerate(source.shape[1:])]
     if min(sides) < 1:
         return
@@ -117,7 +127,7 @@ def transposed_convolution(d: Draw) -> None:
 
 
 def dense(d: Draw) -> None:
-    source, outputs, turned = d.source(1), int(d.rng.integers(1, 6)), int(d.chance(0.5))
+    source, outputs, turned = d.source(1), d.integers(1, 5), int(d.chance(0.5))
     shape, axis = ((outputs, source.shape[0]), 0) if turned else ((source.shape[0], outputs), 1)
     stored = _weights(d, shape, outputs, axis)
     _layer(
@@ -127,7 +137,7 @@ def dense(d: Draw) -> None:
 
 
 def product(d: Draw) -> None:
-    source, outputs = d.source(1), int(d.rng.integers(1, 6))
+    source, outputs = d.source(1), d.integers(1, 5)
     stored = _weights(d, (source.shape[0], outputs), outputs, 1)
     _layer(d, "MatMul", source, stored, 1, (outputs,), lambda x, w: x @ w, "QLinearMatMul", biased=False)
 
@@ -164,7 +174,7 @@ def with_constant(d: Draw) -> None:
     if d.linear or d.chance(0.6):
         codes = d.rng.integers(1, 20, shape).astype(d.kind)
         scale = d.scale(source.scale if operator == "Add" else 0.5)
-        zero = int(d.rng.integers(0, 3))
+        zero = d.integers(0, 2)
         value = (codes.astype(np.float64) - zero) * np.float64(np.float32(scale))
         held = [d.constant(codes), d.constant(scale, np.float32), d.constant(zero, d.kind)]
     else:
@@ -188,7 +198,7 @@ def with_constant(d: Draw) -> None:
 
 def join(d: Draw) -> None:
     a = d.source()
-    b = d.enter((int(d.rng.integers(1, 4)), *a.shape[1:]))
+    b = d.enter((d.integers(1, 3), *a.shape[1:]))
     to = d.codes((a.shape[0] + b.shape[0], *a.shape[1:]), d.pick(a.scale, 1.5 * a.scale))
     if d.linear:
         names = [name for own in (a, b) for name in (own.name, *d.quantisation(own))]
@@ -200,11 +210,11 @@ def join(d: Draw) -> None:
 
 def mean(d: Draw) -> None:
     source = d.source()
-    kernel = tuple(int(min(own, side)) for own, side in zip(d.rng.integers(1, 5, 2), source.shape[1:], strict=True))
+    kernel = d.within(source, 4)
     if d.chance(0.2):
         kernel = source.shape[1:]
-    stride = d.pick(kernel, tuple(map(int, d.rng.integers(1, 3, 2))))
-    pads = tuple(int(d.rng.integers(0, (own + 1) // 2)) for own in (*kernel, *kernel)) if d.chance(0.4) else (0,) * 4
+    stride = d.pick(kernel, d.pair(1, 2))
+    pads = tuple(d.integers(0, (own - 1) // 2) for own in (*kernel, *kernel)) if d.chance(0.4) else (0,) * 4
     sides = [(s + pads[k] + pads[k + 2] - kernel[k]) // stride[k] + 1 for k, s in enumerate(source.shape[1:])]
     to = d.codes((source.shape[0], *sides), source.scale)
     if d.chance(0.6):
@@ -244,8 +254,8 @@ def global_mean(d: Draw) -> None:
 
 def greatest(d: Draw) -> None:
     source = d.source()
-    kernel = tuple(int(min(own, side)) for own, side in zip(d.rng.integers(1, 4, 2), source.shape[1:], strict=True))
-    stride = tuple(map(int, d.rng.integers(1, 3, 2)))
+    kernel = d.within(source, 3)
+    stride = d.pair(1, 2)
     sides = [(side - kernel[k]) // stride[k] + 1 for k, side in enumerate(source.shape[1:])]
     to = Codes(d.name(), (source.shape[0], *sides), source.scale, source.zero, source.kind)
     given = {"kernel_shape": kernel, "strides": stride}
@@ -260,7 +270,7 @@ def greatest(d: Draw) -> None:
 def enlarged(d: Draw) -> None:
     if d.opset < 11:
         return
-    source, factor = d.source(), tuple(map(int, d.rng.integers(1, 3, 2)))
+    source, factor = d.source(), d.pair(1, 2)
     to = Codes(
         d.name(), (source.shape[0], *(s * f for s, f in zip(source.shape[1:], factor, strict=True))),
         source.scale, source.zero, source.kind,
@@ -274,7 +284,7 @@ def enlarged(d: Draw) -> None:
 
 FUNCTIONS: dict[str, tuple[Callable, float]] = {
     "Relu": (lambda x: np.maximum(x, 0), 1.0),
-    "Sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 0.004),
+    "Sigmoid": (lambda x: (1 + np.tanh(x / 2)) / 2, 0.004),
     "Tanh": (np.tanh, 0.008),
     "LeakyRelu": (lambda x: np.where(x < 0, 0.25 * x, x), 1.0),
     "Identity": (lambda x: x, 1.0),
@@ -308,7 +318,7 @@ def gated(d: Draw) -> None:
 
 def normalised(d: Draw) -> None:
     """A convolution by 1x1 and BatchNormalization behind it, in floats."""
-    source, outputs = d.source(), int(d.rng.integers(1, 4))
+    source, outputs = d.source(), d.integers(1, 3)
     codes, scales, zeros = _weights(d, (outputs, source.shape[0], 1, 1), outputs, 0)
     real = _worth(codes, scales, zeros, 0)
     gain, shift, centre, spread = (d.rng.uniform(0.5, 2, outputs).astype(np.float32) for _ in range(4))
@@ -331,7 +341,7 @@ def normalised(d: Draw) -> None:
 
 def flattened(d: Draw) -> None:
     """A dense layer behind a map."""
-    source, outputs = d.source(), int(d.rng.integers(1, 5))
+    source, outputs = d.source(), d.integers(1, 4)
     count = math.prod(source.shape)
     codes, scales, zeros = _weights(d, (count, outputs), outputs, 1)
     real = _worth(codes, scales, zeros, 1)

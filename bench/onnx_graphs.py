@@ -4,7 +4,7 @@ Every operator knows, in float64 and without the product's code, what real numbe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import onnx
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from onnx import NodeProto, ValueInfoProto, helper, numpy_helper
+
+from tb.models.choices import Choices
 
 MICROSOFT = "com.microsoft"
 Reals = NDArray[np.float64]
@@ -56,24 +58,28 @@ class Step:
 
 @dataclass
 class Drawn:
-    """A model, what enters it, its operators in order, whether two nodes have one name."""
+    """A model, what enters it, its operators in order."""
 
-    seed: tuple[int, int]
     model: onnx.ModelProto
     feeds: dict[str, NDArray]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Step]
+    seed: tuple[int, ...] = ()  # and number, where there is one
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        """Tell what Hypothesis drew as ONNX's own text."""
+        printer.text(onnx.printer.to_text(self.model))
 
 
 class Draw:
     """Draws one graph."""
 
-    def __init__(self, seed: int, index: int) -> None:
-        self.rng = np.random.default_rng([seed, index])
-        self.seed = (seed, index)
-        self.opset = int(self.rng.choice(OPSETS))
-        self.linear = bool(self.rng.random() < 0.4)
-        self.kind = np.dtype(self.rng.choice([np.uint8, np.int8]))
-        self.even = bool(self.rng.random() < 0.6)  # scales are powers of two
+    def __init__(self, choices: Choices) -> None:
+        self.choices = choices
+        self.rng = choices.generator()  # of arrays
+        self.opset = self.pick(*OPSETS)
+        self.linear = self.chance(0.4)
+        self.kind = np.dtype(self.pick(np.uint8, np.int8))
+        self.even = not self.chance(0.4)  # scales are powers of two
         self.taken: set[str] = set()
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, NDArray] = {}
@@ -83,23 +89,34 @@ class Draw:
 
     # names and numbers
 
-    def chance(self, share: float) -> bool:
-        return bool(self.rng.random() < share)
+    def integers(self, low: int, high: int) -> int:
+        return self.choices.integers(low, high)
 
-    def pick(self, *choices: Any) -> Any:
-        return choices[int(self.rng.integers(len(choices)))]
+    def chance(self, share: float) -> bool:
+        return self.choices.chance(share)
+
+    def pair(self, low: int, high: int) -> tuple[int, int]:
+        return self.choices.pair(low, high)
+
+    def pick(self, *values: Any) -> Any:
+        return self.choices.choice(values)
+
+    def within(self, source: Codes, high: int) -> tuple[int, int]:
+        """Sides of a kernel, up to ``high`` and those of a map."""
+        rows, columns = self.pair(1, high)
+        return min(rows, source.shape[1]), min(columns, source.shape[2])
 
     def name(self) -> str:
         """A tensor's name that no other tensor has; often one that is made of a node's or of another tensor's."""
-        while True:
-            used = sorted(self.taken | {node.name for node in self.nodes if node.name})
-            stem = self.pick(*used) if used and self.chance(0.5) else self.pick(*STEMS)
-            name = stem + self.pick(*BEHIND) if self.chance(0.6) else stem
-            if self.chance(0.2):
-                name += str(self.rng.integers(100))
-            if name not in self.taken:
-                self.taken.add(name)
-                return name
+        used = sorted(self.taken | {node.name for node in self.nodes if node.name})
+        stem = self.pick(*used) if used and self.chance(0.5) else self.pick(*STEMS)
+        name = stem + self.pick(*BEHIND) if self.chance(0.6) else stem
+        if self.chance(0.2):
+            name += str(self.integers(0, 99))
+        while name in self.taken:
+            name += str(self.integers(0, 9))
+        self.taken.add(name)
+        return name
 
     def node_name(self) -> str:
         """None, a tensor's, one made of either, or one of its own; a few times that of another node."""
@@ -107,7 +124,7 @@ class Draw:
             return ""
         if self.chance(0.4) and self.taken:
             return self.pick(*sorted(self.taken)) + (self.pick(*BEHIND) if self.chance(0.5) else "")
-        return self.pick(*STEMS) + (str(self.rng.integers(9)) if self.chance(0.7) else "")
+        return self.pick(*STEMS) + (str(self.integers(0, 8)) if self.chance(0.7) else "")
 
     def constant(self, array: Any, dtype: Any = None) -> str:
         """Of equal constants often one."""
@@ -124,11 +141,11 @@ class Draw:
             return float(2.0 ** round(np.log2(about)))
         if self.chance(0.3):
             return float(np.float32(float(f"{about:.1g}")))
-        return float(np.float32(about * self.rng.uniform(0.7, 1.4)))
+        return float(np.float32(about * self.integers(700, 1400) / 1000))
 
     def codes(self, shape: tuple[int, ...], about: float) -> Codes:
         info = np.iinfo(self.kind)
-        zero = int(self.rng.integers(info.min, info.max + 1))
+        zero = self.integers(info.min, info.max)
         zero = self.pick(0, zero, zero | 1 if zero < info.max else zero)
         return Codes(self.name(), shape, self.scale(about), zero, self.kind)
 
@@ -155,7 +172,7 @@ class Draw:
         fitting += [own for own in self.inputs if len(own.shape) == rank]
         if fitting and (self.steps or self.chance(0.5)):
             return fitting[0] if self.chance(0.8) else self.pick(*fitting)
-        return self.enter(tuple(int(side) for side in self.rng.integers(1, 7, rank)))
+        return self.enter(tuple(self.integers(1, 6) for _ in range(rank)))
 
     def enter(self, shape: tuple[int, ...]) -> Codes:
         codes = self.codes(shape, self.pick(0.02, 0.25, 1.0))
@@ -188,7 +205,7 @@ class Draw:
         if self.chance(0.5) or self.opset < 11:
             self.bend = lambda value: np.maximum(value, 0)
             return self.add("Relu", [result])
-        low, high = sorted(float(np.float32(v)) for v in self.rng.uniform(-100, 100, 2) * output.scale)
+        low, high = sorted(float(np.float32(self.integers(-(10**5), 10**5) / 1000 * output.scale)) for _ in range(2))
         self.bend = lambda value: np.clip(value, low, high)
         return self.add("Clip", [result, self.constant(low, np.float32), self.constant(high, np.float32)])
 
@@ -211,7 +228,7 @@ class Draw:
             own.name: self.rng.integers(*_range(own.kind), (IMAGES, *own.shape), endpoint=True).astype(own.kind)
             for own in self.inputs
         }
-        return Drawn(self.seed, model, feeds, self.steps)
+        return Drawn(model, feeds, self.steps)
 
     @staticmethod
     def _info(codes: Codes) -> ValueInfoProto:

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.draws import Draw, draw
 from bench.report import Figure, console, emit, table
 from selvage.base.build import build_folder
 from selvage.commands.exits import leave
@@ -27,6 +26,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.rtlsim.simulate import end_with_parent, simulate_tile
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import ou_reads, step_windows
+from tb.models.draws import Draw, seeded
 
 BUILD = build_folder("draws")
 COUNT = 300
@@ -96,7 +96,7 @@ def run_one(index: int, options: Options) -> Outcome:
     build = BUILD / f"{options.seed}_{index}"
     description: dict[str, Any] = {"seed": [options.seed, index]}
     try:
-        drawn = draw(options.seed, index)
+        drawn = seeded(options.seed, index)
         description = drawn.describe()
         outcome = check(drawn, options.simulator, build, options.stalls)
     except Exception as error:

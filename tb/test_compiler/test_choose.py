@@ -20,6 +20,7 @@ from selvage.sim.cycles import least_cycles, tile_cycles
 from selvage.sim.layer import count_passes
 from selvage.sim.machine import run
 from tb.models.corners import CASES, LAYERS
+from tb.models.pairs import pairs
 
 UINT8 = InputFormat(raw_bits=8, raw_signed=False)
 CHIP = Chip(
@@ -55,29 +56,30 @@ def counted(candidate: Candidate, layer: Layer, weights: np.ndarray, x: np.ndarr
     return max(own.cycles for own in found), sum(own.reads for own in found), placement.crossbars
 
 
-@pytest.mark.parametrize("skip", [True, False])
-@pytest.mark.parametrize("density", [0.2, 0.5, 1.0])
-@pytest.mark.parametrize("name", SHAPES)
-def test_it_is_the_best_of_all(name: str, density: float, skip: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "density", "skip", "planes", "dynamic"),
+    pairs(itertools.product(SHAPES, (0.2, 0.5, 1.0), (True, False), (False, True), ((False,), (False, True)))),
+)
+def test_it_is_the_best_of_all(name: str, density: float, skip: bool, planes: bool, dynamic: tuple) -> None:
     layer, weights, x = drawn(name, density)
-    for sme, dynamic in itertools.product((None, SmeParameters(squeeze=1)), ((False,), (False, True))):
-        choice = choose(layer, weights, CHIP, x, input_format=UINT8, dynamic=dynamic, skip=skip, sme=sme)
-        ranks = []
-        for candidate in choice.candidates:
-            if candidate.reason and candidate.at_least is None:
-                continue
-            real = counted(candidate, layer, weights, x, CHIP, skip=skip)
-            ranks.append(real)
-            if candidate.at_least is None:
-                assert candidate.rank == real
-            else:
-                assert candidate.cycles is None and candidate.at_least <= real[0]
-        own = [tile_cycles(choice.placement, tile, x[:1], skip=skip) for tile in choice.placement.tiles]
-        taken = max(tile.cycles for tile in own), sum(tile.reads for tile in own), choice.placement.crossbars
-        assert taken == min(ranks)
-        np.testing.assert_array_equal(run(choice.placement, x), evaluate(layer, x, choice.weights))
-        if choice.placement.mapping != "sme":
-            np.testing.assert_array_equal(choice.weights, weights)
+    sme = SmeParameters(squeeze=1) if planes else None
+    choice = choose(layer, weights, CHIP, x, input_format=UINT8, dynamic=dynamic, skip=skip, sme=sme)
+    ranks = []
+    for candidate in choice.candidates:
+        if candidate.reason and candidate.at_least is None:
+            continue
+        real = counted(candidate, layer, weights, x, CHIP, skip=skip)
+        ranks.append(real)
+        if candidate.at_least is None:
+            assert candidate.rank == real
+        else:
+            assert candidate.cycles is None and candidate.at_least <= real[0]
+    own = [tile_cycles(choice.placement, tile, x[:1], skip=skip) for tile in choice.placement.tiles]
+    taken = max(tile.cycles for tile in own), sum(tile.reads for tile in own), choice.placement.crossbars
+    assert taken == min(ranks)
+    np.testing.assert_array_equal(run(choice.placement, x), evaluate(layer, x, choice.weights))
+    if choice.placement.mapping != "sme":
+        np.testing.assert_array_equal(choice.weights, weights)
 
 
 def test_what_is_tried() -> None:
@@ -171,25 +173,34 @@ def test_equal_cycles_are_settled_by_reads() -> None:
     assert choice.placement.crossbars == min(equal, key=lambda c: c.rank).crossbars
 
 
-@pytest.mark.parametrize("chip", [load_chip("tiny"), CHIP, OFFSET, CHIP.model_copy(update={"read_latency": 30})])
-@pytest.mark.parametrize("name, schedule", CASES)
-def test_no_tile_is_faster_than_its_plans(name: str, schedule: str, chip: Chip) -> None:
+CHIPS = {
+    "tiny": load_chip("tiny"),
+    "small": CHIP,
+    "offset": OFFSET,
+    "slow macro": CHIP.model_copy(update={"read_latency": 30}),
+}
+PLANS = [
+    (name, schedule, chip, dynamic, fold)
+    for (name, schedule), chip, (dynamic, fold) in itertools.product(CASES, CHIPS, [(False, 1), (True, 1), (False, 2)])
+    if fold == 1 or schedule == "red"
+]
+
+
+@pytest.mark.parametrize(("name", "schedule", "chip", "dynamic", "fold"), pairs(PLANS))
+def test_no_tile_is_faster_than_its_plans(name: str, schedule: str, chip: str, dynamic: bool, fold: int) -> None:
     layer, weights, x = drawn(name, 0.5)
-    for dynamic, fold in ((False, 1), (True, 1), (False, 2)):
-        if fold == 2 and schedule != "red":
+    how = {"input_format": UINT8, "schedule": schedule, "dynamic": dynamic}
+    placed = [place_dense(layer, weights, CHIPS[chip], fold=fold, **how)]
+    for place in (place_pattern, place_sre) if fold == 1 else ():
+        try:
+            placed.append(place(layer, weights, CHIPS[chip], **how))
+        except InputError:
             continue
-        how = {"input_format": UINT8, "schedule": schedule, "dynamic": dynamic}
-        placed = [place_dense(layer, weights, chip, fold=fold, **how)]
-        for place in (place_pattern, place_sre) if fold == 1 else ():
-            try:
-                placed.append(place(layer, weights, chip, **how))
-            except InputError:
-                continue
-        for placement in placed:
-            for tile, images, skip in itertools.product(placement.tiles, (1, 2), (True, False)):
-                for codes in (x[:images], x[:images] * 0):
-                    found = tile_cycles(placement, tile, codes, skip=skip).cycles
-                    assert least_cycles(placement, tile, images, skip=skip) <= found
+    for placement in placed:
+        for tile, images, skip in itertools.product(placement.tiles, (1, 2), (True, False)):
+            for codes in (x[:images], x[:images] * 0):
+                found = tile_cycles(placement, tile, codes, skip=skip).cycles
+                assert least_cycles(placement, tile, images, skip=skip) <= found
 
 
 def test_the_bound_is_near_where_loads_or_drains_are_all() -> None:

@@ -24,6 +24,7 @@ from selvage.rtlsim.simulate import tile_verilog
 from selvage.sim.cycles import Source, binding, tile_cycles
 from selvage.sim.machine import step_windows
 from tb.models.corners import CASES, LAYERS
+from tb.models.pairs import pairs
 
 UINT8 = InputFormat(raw_bits=8, raw_signed=False)
 INT8 = InputFormat(raw_bits=8, raw_signed=True)
@@ -215,9 +216,11 @@ def every_tile(placement: Placement, times: list[int], codes: np.ndarray, *, ski
     return found
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
+SCHEDULED = [*CASES, *((name, "auto") for name in WIDE), ("wide transposed", "padding-free")]
+
+
 @pytest.mark.parametrize(
-    "name, schedule", [*CASES, *((name, "auto") for name in WIDE), ("wide transposed", "padding-free")]
+    ("name", "schedule", "dynamic"), pairs((*own, dynamic) for own in SCHEDULED for dynamic in (False, True))
 )
 def test_kinds_stand_for_every_tile(name: str, schedule: str, dynamic: bool) -> None:
     layer, fewer = Layer(**{**LAYERS, **WIDE}[name]), False

@@ -22,6 +22,12 @@ def test_exact_and_on_time(name: str, schedule: str) -> None:
     check(*placed(name, schedule))
 
 
+@pytest.mark.parametrize(("name", "schedule", "every"), [("grouped", "red", 3), ("depthwise", "auto", 1)])
+def test_a_tile_alone_is_on_time(name: str, schedule: str, every: int) -> None:
+    """Tiles that wait for each other at the collector of their layer, here each by itself."""
+    check(*placed(name, schedule), every=every, seed=2)
+
+
 @pytest.mark.parametrize(
     ("pace", "schedule"),
     [("source", "red"), ("sink", "padding-free"), ("macro", "zero-padding"), ("all", "red"), ("all", "padding-free")],

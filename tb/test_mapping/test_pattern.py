@@ -24,6 +24,7 @@ from selvage.mapping.schemes import scheme
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.machine import run, tile_outputs
 from tb.models.corners import LAYERS
+from tb.models.pairs import pairs
 from tb.models.tile_check import INT8, STALLS, TINY, UINT8, check
 
 OU9X8 = load_chip("ou9x8")
@@ -72,20 +73,22 @@ def all_blocks(placement: Placement) -> Iterator[tuple[Tile, Array, Block]]:
                 yield tile, array, block
 
 
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize(("name", "schedule"), MAPPED)
-def test_placements_compute_the_weights(chip: str, name: str, schedule: str) -> None:
-    layer = Layer(**LAYERS[name])
-    for seed, share in enumerate((0, 0.4, 0.9)):
-        weights = pruned(layer, CHIPS[chip], seed, share=share)
-        x = drawn(layer, INT8, seed)
-        placement = place_pattern(layer, weights, CHIPS[chip], input_format=INT8, schedule=schedule)
-        np.testing.assert_array_equal(run(placement, x), evaluate(layer, x, weights))
+@pytest.mark.parametrize(
+    ("name", "schedule", "chip", "share"),
+    pairs((*own, chip, s) for own in MAPPED for chip in CHIPS for s in (0, 0.4, 0.9)),
+)
+def test_placements_compute_the_weights(name: str, schedule: str, chip: str, share: float) -> None:
+    layer, seed = Layer(**LAYERS[name]), round(10 * share)
+    weights = pruned(layer, CHIPS[chip], seed, share=share)
+    x = drawn(layer, INT8, seed)
+    placement = place_pattern(layer, weights, CHIPS[chip], input_format=INT8, schedule=schedule)
+    np.testing.assert_array_equal(run(placement, x), evaluate(layer, x, weights))
 
 
-@pytest.mark.parametrize("chip", ["1 bit", "ou9x8"])
-@pytest.mark.parametrize(("name", "schedule"), MAPPED)
-def test_zeros_have_one_block(chip: str, name: str, schedule: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "schedule", "chip"), pairs((*own, chip) for own in MAPPED for chip in ("1 bit", "ou9x8"))
+)
+def test_zeros_have_one_block(name: str, schedule: str, chip: str) -> None:
     layer = Layer(**LAYERS[name])
     weights = np.zeros(layer.weight_shape, np.int64)
     placement = place_pattern(layer, weights, CHIPS[chip], input_format=UINT8, schedule=schedule)
@@ -93,9 +96,8 @@ def test_zeros_have_one_block(chip: str, name: str, schedule: str) -> None:
     assert not run(placement, drawn(layer, UINT8)).any()
 
 
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize(("name", "schedule"), MAPPED)
-def test_cells_and_lanes_have_one_owner(chip: str, name: str, schedule: str) -> None:
+@pytest.mark.parametrize(("name", "schedule", "chip"), pairs((*own, chip) for own in MAPPED for chip in CHIPS))
+def test_cells_and_lanes_have_one_owner(name: str, schedule: str, chip: str) -> None:
     """Blocks lie apart inside their arrays, lanes that are not a block's have no address in it, and the
     cells spell every weight that is not zero once."""
     layer, own = Layer(**LAYERS[name]), CHIPS[chip]

@@ -20,6 +20,7 @@ from selvage.mapping.sme import SmeParameters, place_sme, sme_crossbars
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.machine import run
 from tb.models.corners import LAYERS
+from tb.models.pairs import pairs
 from tb.models.tile_check import INT8, TINY, UINT8, check
 
 OU9X8 = load_chip("ou9x8")
@@ -162,21 +163,30 @@ def laplace(layer: Layer, seed: int, *, zeros: float = 0.0) -> np.ndarray:
 MAPPED = [(name, s) for name in LAYERS for s in ("auto", *(["zero-padding"] if "pad" in name else []))]
 
 
-@pytest.mark.parametrize("chip", [TINY, OU9X8, TINY.model_copy(update={"cell_bits": 2, "adc_bits": 4})], ids=str)
-@pytest.mark.parametrize(("name", "schedule"), MAPPED)
-def test_placements_compute_the_effective_weights(chip: Chip, name: str, schedule: str) -> None:
-    """Through the crossbars, every option: what golden makes of the effective weights; as many arrays."""
+CHIPS = {"tiny": TINY, "ou9x8": OU9X8, "two bits a cell": TINY.model_copy(update={"cell_bits": 2, "adc_bits": 4})}
+OPTIONS = pairs(
+    (*own, *options)
+    for own, *options in itertools.product(
+        MAPPED, CHIPS, (0, 2, 4), (False, True), (False, True), (False, True), (0.2, 0.95)
+    )
+)
+
+
+@pytest.mark.parametrize(("name", "schedule", "chip", "squeeze", "truncate", "compact", "sort", "zeros"), OPTIONS)
+def test_placements_compute_the_effective_weights(
+    name: str, schedule: str, chip: str, squeeze: int, truncate: bool, compact: bool, sort: bool, zeros: float
+) -> None:
+    """Through the crossbars: what golden makes of the effective weights; as many arrays."""
     layer, rng = Layer(**LAYERS[name]), np.random.default_rng(len(name))
     x = rng.integers(-128, 128, (1, layer.channels, layer.height, layer.width))
-    for squeeze, compact, sort, zeros in itertools.product((0, 2, 4), (False, True), (False, True), (0.2, 0.95)):
-        parameters = SmeParameters(1 + squeeze, squeeze, truncate=sort, compact=compact, sort=sort)
-        weights = laplace(layer, squeeze, zeros=zeros)
-        placed, effective = place_sme(layer, weights, chip, input_format=INT8, schedule=schedule, parameters=parameters)
-        np.testing.assert_array_equal(run(placed, x), evaluate(layer, x, effective))
-        codes = quantise(weights, 8, parameters.significant_bits)
-        counted, same = sme_crossbars(layer, codes, chip, parameters, schedule)
-        assert counted == placed.crossbars
-        np.testing.assert_array_equal(same, effective)
+    parameters = SmeParameters(1 + squeeze, squeeze, truncate=truncate, compact=compact, sort=sort)
+    weights, how = laplace(layer, squeeze, zeros=zeros), {"schedule": schedule, "parameters": parameters}
+    placed, effective = place_sme(layer, weights, CHIPS[chip], input_format=INT8, **how)
+    np.testing.assert_array_equal(run(placed, x), evaluate(layer, x, effective))
+    codes = quantise(weights, 8, parameters.significant_bits)
+    counted, same = sme_crossbars(layer, codes, CHIPS[chip], parameters, schedule)
+    assert counted == placed.crossbars
+    np.testing.assert_array_equal(same, effective)
 
 
 def test_effective_weights_are_golden_s() -> None:

@@ -21,6 +21,7 @@ from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import formed_reads, ou_reads, run, step_windows, tile_outputs
 from tb.models.corners import LAYERS
+from tb.models.pairs import pairs
 from tb.models.tile_check import INT8, STALLS, TINY, UINT8, check
 
 # An 8x8 array read in OUs of 2x2, cells and weights of one bit, one polarity.
@@ -146,20 +147,19 @@ def test_formed_reads_are_golden_s_rounds(ou_rows: int) -> None:
     assert formed_reads(values, 8, ou_rows, skip=False).tolist() == every
 
 
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize(("name", "schedule"), MAPPED)
-def test_placements_compute_the_weights(chip: str, name: str, schedule: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "schedule", "chip", "zeros"),
+    pairs((*own, chip, zeros) for own in MAPPED for chip in CHIPS for zeros in (0, 0.5, 0.9, 1)),
+)
+def test_placements_compute_the_weights(name: str, schedule: str, chip: str, zeros: float) -> None:
     layer, own = Layer(**LAYERS[name]), CHIPS[chip]
-    x = drawn(layer, INT8)
-    for zeros in (0, 0.5, 0.9, 1):
-        weights = sparse(layer, own, zeros)
-        placement = place_sre(layer, weights, own, input_format=INT8, schedule=schedule)
-        np.testing.assert_array_equal(run(placement, x), evaluate(layer, x, weights))
+    x, weights = drawn(layer, INT8), sparse(layer, own, zeros)
+    placement = place_sre(layer, weights, own, input_format=INT8, schedule=schedule)
+    np.testing.assert_array_equal(run(placement, x), evaluate(layer, x, weights))
 
 
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize(("name", "schedule"), MAPPED)
-def test_rows_and_columns_of_zeros_are_not_stored(chip: str, name: str, schedule: str) -> None:
+@pytest.mark.parametrize(("name", "schedule", "chip"), pairs((*own, chip) for own in MAPPED for chip in CHIPS))
+def test_rows_and_columns_of_zeros_are_not_stored(name: str, schedule: str, chip: str) -> None:
     """Of P and N array together; blocks lie apart, each in column groups of its own."""
     layer, own = Layer(**LAYERS[name]), CHIPS[chip]
     weights = sparse(layer, own, 0.7)
@@ -275,8 +275,9 @@ def test_clipping_adc_equals_the_crossbars(mapping: str, numbers: InputFormat) -
     assert (by_forming[0] != by_forming[1]).any(), "OUs of driving rows clip as others do: the test shows nothing"
 
 
-@pytest.mark.parametrize("chip", ["wider", "two and a bit", "ou9x8"])
-@pytest.mark.parametrize(("name", "schedule"), MAPPED)
+@pytest.mark.parametrize(
+    ("name", "schedule", "chip"), pairs((*own, chip) for own in MAPPED for chip in ("wider", "two and a bit", "ou9x8"))
+)
 def test_formed_ous_are_never_more(name: str, schedule: str, chip: str) -> None:
     """In no array and no step; the RTL's reads are these, as every other test here checks."""
     layer, own = Layer(**LAYERS[name]), CHIPS[chip]
