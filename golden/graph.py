@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from functools import reduce
+from functools import reduce, singledispatch
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -42,31 +42,53 @@ def run(graph: Graph, inputs: Maps) -> dict[str, Integers]:
     return found
 
 
+@singledispatch
 def evaluate_node(node: Node, tensors: list[Tensor], codes: list[Integers]) -> Integers:
-    """Return the output (N, C, H, W) of one node, of the ``codes`` of its input ``tensors``."""
-    match node:
-        case Matrix():
-            return of_sums(
-                node, tensors[0], evaluate(node.layer, codes[0] - tensors[0].format.zero_point, node.weights)
-            )
-        case Pool(kind="max"):
-            return _windows(node, codes[0], tensors[0].format.raw_range[0]).max(axis=(-2, -1))
-        case Pool():
-            sums = _windows(node, codes[0] - tensors[0].format.zero_point, 0).sum(axis=(-2, -1))
-            return requantize(sums, mean_requantization(node, tensors[0]))
-        case Table():
-            return node.entries[codes[0] - tensors[0].format.raw_range[0]]
-        case Add():
-            return add(node, tensors, codes)
-        case Concat():
-            parts = zip(tensors, codes, strict=True)
-            return np.concatenate([moved(values, tensor, node.output) for tensor, values in parts], axis=1)
-        case Resize():
-            return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
-        case Reshape():
-            channels, height, width = node.output.shape
-            return codes[0].reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+    """Return the output (N, C, H, W) of one node, of the ``codes`` of its input ``tensors``.
+
+    Each kind of node is registered (`functools.singledispatch`). TypeError: nobody knows this kind.
+    """
     raise TypeError(f"node {node.name!r} is of no known kind")
+
+
+@evaluate_node.register
+def _(node: Matrix, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    return of_sums(node, tensors[0], evaluate(node.layer, codes[0] - tensors[0].format.zero_point, node.weights))
+
+
+@evaluate_node.register
+def _(node: Pool, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    if node.kind == "max":
+        return _windows(node, codes[0], tensors[0].format.raw_range[0]).max(axis=(-2, -1))
+    sums = _windows(node, codes[0] - tensors[0].format.zero_point, 0).sum(axis=(-2, -1))
+    return requantize(sums, mean_requantization(node, tensors[0]))
+
+
+@evaluate_node.register
+def _(node: Table, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    return node.entries[codes[0] - tensors[0].format.raw_range[0]]
+
+
+@evaluate_node.register
+def _(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    return add(node, tensors, codes)
+
+
+@evaluate_node.register
+def _(node: Concat, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    parts = zip(tensors, codes, strict=True)
+    return np.concatenate([moved(values, tensor, node.output) for tensor, values in parts], axis=1)
+
+
+@evaluate_node.register
+def _(node: Resize, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
+
+
+@evaluate_node.register
+def _(node: Reshape, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    channels, height, width = node.output.shape
+    return codes[0].reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
 
 
 def of_sums(node: Matrix, source: Tensor, sums: Integers) -> Integers:

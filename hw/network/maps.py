@@ -19,7 +19,9 @@ from selvage.hw.lib.loadable import (
     table_word,
 )
 from selvage.hw.lib.tables import count_up
+from selvage.hw.network.components import Surroundings, component_of, parameters_of
 from selvage.hw.network.requantizer import distance_of_ties, loaded_settings, round_and_clip
+from selvage.mapping.stages import AddStage, ConcatStage, ReshapeStage, TableStage
 
 
 def codes_layout(bits: int, lanes: int) -> data.ArrayLayout:
@@ -309,3 +311,25 @@ class ConcatMaps(wiring.Component):
                 ]
             first += count
         return m
+
+
+@parameters_of.register
+def _(stage: TableStage, around: Surroundings) -> TableParameters:
+    return TableParameters(stage.entries, around.formats[0], around.bits, around.lanes, around.constants)
+
+
+@parameters_of.register
+def _(stage: AddStage, around: Surroundings) -> AddParameters:
+    how = (stage.factors, around.formats, stage.requantization)
+    return AddParameters(*how, around.bits, around.lanes, around.constants)
+
+
+@parameters_of.register(ConcatStage)
+@parameters_of.register(ReshapeStage)
+def _(stage: ConcatStage | ReshapeStage, around: Surroundings) -> ConcatParameters:
+    return ConcatParameters(around.words, around.bits, around.lanes)
+
+
+component_of.register(TableParameters, CodeTable)
+component_of.register(AddParameters, AddMaps)
+component_of.register(ConcatParameters, ConcatMaps)

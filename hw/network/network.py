@@ -1,6 +1,5 @@
 """A whole network: its layers and the small stages between them, all at work on successive images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,43 +12,14 @@ from amaranth.lib.wiring import In, Out
 from selvage.base.graph import Tensor
 from selvage.hw.lib.loadable import Constants, TableInterface, TablePart, check_constants, split_table, table_signature
 from selvage.hw.lib.shared import Library
+from selvage.hw.network.components import Surroundings, component_of, load_components, parameters_of
 from selvage.hw.network.layer import CrossbarLayer, LayerParameters, queue
-from selvage.hw.network.maps import (
-    AddMaps,
-    AddParameters,
-    CodeTable,
-    ConcatMaps,
-    ConcatParameters,
-    TableParameters,
-    codes_layout,
-)
-from selvage.hw.network.pool import Pool, PoolParameters
-from selvage.hw.network.raster import RasterBuffer, RasterParameters
+from selvage.hw.network.maps import codes_layout
 from selvage.hw.tile.parameters import EngineParameters
 from selvage.hw.tile.streams import Fork, crossbar_signature
-from selvage.mapping.stages import (
-    AddStage,
-    ConcatStage,
-    LayerStage,
-    NetworkPlan,
-    PoolStage,
-    ReshapeStage,
-    ResizeStage,
-    Stage,
-    TableStage,
-)
+from selvage.mapping.stages import LayerStage, NetworkPlan, Stage
 
-StageComponent = CrossbarLayer | Pool | CodeTable | AddMaps | ConcatMaps | RasterBuffer
-Loadable = CrossbarLayer | Pool | CodeTable | AddMaps
-COMPONENTS: dict[type, Callable[[Any], StageComponent]] = {
-    PoolParameters: Pool,
-    TableParameters: CodeTable,
-    AddParameters: AddMaps,
-    ConcatParameters: ConcatMaps,
-    RasterParameters: RasterBuffer,
-}
-LoadableParameters = LayerParameters | PoolParameters | TableParameters | AddParameters
-StageParameters = LoadableParameters | ConcatParameters | RasterParameters
+load_components()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +68,7 @@ class NetworkParameters:
         parts, base = [], 0
         for stage in self.plan.stages:
             parameters = self.parameters(stage)
-            if isinstance(parameters, LoadableParameters) and parameters.table:
+            if getattr(parameters, "table", ()):
                 parts.append(TablePart(stage.name, base, parameters.table, parameters.table_fields))
                 base += len(parameters.table)
         return tuple(parts)
@@ -120,21 +90,14 @@ class NetworkParameters:
         """
         parameters, tensors = self.parameters(stage), [*self.plan.inputs, *(made.output for made in self.plan.stages)]
         index = {tensor.name: k for k, tensor in enumerate(tensors)}
-        subtracts = isinstance(stage, LayerStage) or (isinstance(stage, PoolStage) and stage.node.kind == "average")
+        subtracts = stage.subtracts_zero_points
         sources = [
             (index[t.name], t.shape, t.format.raw_bits, t.format.raw_signed, t.format.zero_point if subtracts else None)
             for t in stage.sources
         ]
         output = (stage.output.shape, self.bits(stage.output.name), self.plan.lanes[stage.output.name])
-        match stage:
-            case LayerStage(placement=placement):
-                how = (sorted(placement.layer.model_dump().items()), placement.mapping, placement.schedule)
-            case PoolStage(node=node):
-                how = (node.kind, node.kernel, node.stride, node.pads)
-            case _:
-                how = ()
-        fields = parameters.table_fields if isinstance(parameters, LoadableParameters) and parameters.table else ()
-        return type(stage).__name__, sources, output, how, fields
+        fields = parameters.table_fields if getattr(parameters, "table", ()) else ()
+        return type(stage).__name__, sources, output, stage.structure, fields
 
     def bits(self, name: str) -> int:
         """Return the bits of a value of tensor ``name`` as it leaves its stage."""
@@ -172,39 +135,16 @@ class NetworkParameters:
         )
         return queues + getattr(self.parameters(stage), "buffer_bits", 0)
 
-    def parameters(self, stage: Stage) -> StageParameters:
+    def parameters(self, stage: Stage) -> Any:
         """Return the parameters of the component of one stage."""
-        lanes, output = self.plan.lanes[stage.output.name], stage.output
-        shape, bits = stage.sources[0].shape, output.format.raw_bits
-        words = tuple(source.shape[0] // lanes for source in stage.sources)
-        numbers = tuple(source.format for source in stage.sources)
-        match stage:
-            case LayerStage():
-                return self.layers[stage.name]
-            case PoolStage(node=node, requantization=how):
-                sides = {"size": shape[1:], "output": output.shape[1:], "channels": shape[0], "lanes": lanes}
-                window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
-                rest = {"source": numbers[0], "bits": bits, "requantization": how, "constants": self.constants}
-                return PoolParameters(**window, **sides, **rest)
-            case TableStage():
-                return TableParameters(stage.entries, numbers[0], bits, lanes, self.constants)
-            case AddStage():
-                return AddParameters(stage.factors, numbers, stage.requantization, bits, lanes, self.constants)
-            case ConcatStage() | ReshapeStage():
-                return ConcatParameters(words, bits, lanes)
-            case ResizeStage():
-                side = shape[1:]
-                return RasterParameters(side, (1, 1), (0, 0), side, stage.factor, words[0], lanes, bits)
-        raise TypeError(f"stage {stage.name!r} is of no known kind")
+        if isinstance(stage, LayerStage):
+            return self.layers[stage.name]
+        return parameters_of(stage, Surroundings(stage, self.plan.lanes[stage.output.name], self.constants))
 
-    def make(self, stage: Stage, library: Library) -> StageComponent:
-        """Return the component of one stage, with ``i`` or ``i_k`` and ``o``."""
+    def make(self, stage: Stage, library: Library) -> Any:
+        """Return the component of one stage, with ``i`` or ``i_k`` and ``o``; layers share what is in ``library``."""
         parameters = self.parameters(stage)
-        return (
-            CrossbarLayer(parameters, library)
-            if isinstance(parameters, LayerParameters)
-            else COMPONENTS[type(parameters)](parameters)
-        )
+        return CrossbarLayer(parameters, library) if isinstance(stage, LayerStage) else component_of(parameters)
 
 
 class Network(wiring.Component):
@@ -280,9 +220,7 @@ class Network(wiring.Component):
         at = {stage.name: component for stage, component in zip(self.p.plan.stages, self.stages, strict=True)}
         sizes = [len(part.words) for part in self.p.tables]
         for part, table in zip(self.p.tables, split_table(m, self.table, sizes), strict=True):
-            component = at[part.stage]
-            assert isinstance(component, Loadable)
-            wiring.connect(m, table, component.table)
+            wiring.connect(m, table, at[part.stage].table)
 
     def _macros(self, m: Module) -> None:
         """Connect the pins of the macros and the strobes of the tiles, in order."""

@@ -12,11 +12,13 @@ from selvage.base.layer import InputFormat
 from selvage.base.requantization import Requantization
 from selvage.hw.lib.loadable import Constants, TableInterface, table_signature
 from selvage.hw.lib.tables import count_up
+from selvage.hw.network.components import Surroundings, component_of, parameters_of
 from selvage.hw.network.maps import codes_layout
 from selvage.hw.network.requantizer import Requantizer, RequantizerParameters, TablesOfRequantizer
 from selvage.hw.tile.buffer import InputBuffer
 from selvage.hw.tile.parameters import BufferParameters
 from selvage.mapping.schedule import Sweep
+from selvage.mapping.stages import PoolStage
 
 READ_TO_WORD = 8  # cycles from a load's last word to its result in the queue, at most
 
@@ -163,3 +165,15 @@ class Pool(wiring.Component):
             low = buffer.p.format.zero_point
             results.append(result if p.kind == "average" else (result + low)[: p.bits])
         return Cat(results), whole
+
+
+@parameters_of.register
+def _(stage: PoolStage, around: Surroundings) -> PoolParameters:
+    (source,), node = stage.sources, stage.node
+    sides = {"size": source.shape[1:], "output": stage.output.shape[1:], "channels": source.shape[0]}
+    window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
+    words = {"lanes": around.lanes, "source": source.format, "bits": around.bits}
+    return PoolParameters(**window, **sides, **words, requantization=stage.requantization, constants=around.constants)
+
+
+component_of.register(PoolParameters, Pool)

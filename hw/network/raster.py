@@ -8,6 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.tables import count_up
+from selvage.hw.network.components import Surroundings, component_of, parameters_of
+from selvage.mapping.stages import ResizeStage
 
 
 @dataclass(frozen=True)
@@ -153,3 +155,12 @@ class RasterBuffer(wiring.Component):
         after = (band > first // p.block[0]) | ((band == first // p.block[0]) & (row >= first % p.block[0]))
         before = (band < beyond // p.block[0]) | ((band == beyond // p.block[0]) & (row < beyond % p.block[0]))
         return Cat(after if first else 1, before if beyond < p.grid[0] * p.block[0] else 1).all()
+
+
+@parameters_of.register
+def _(stage: ResizeStage, around: Surroundings) -> RasterParameters:
+    side = stage.sources[0].shape[1:]
+    return RasterParameters(side, (1, 1), (0, 0), side, stage.factor, around.words[0], around.lanes, around.bits)
+
+
+component_of.register(RasterParameters, RasterBuffer)

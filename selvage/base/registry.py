@@ -11,12 +11,12 @@ Kind = TypeVar("Kind")
 
 def instances(kind: type[Kind], package: ModuleType) -> list[Kind]:
     """Return one of each direct subclass of ``kind``, those in the modules of ``package`` among them."""
-    _load(package)
+    load(package.__name__)
     return [subclass() for subclass in kind.__subclasses__()]
 
 
 @cache
-def _load(package: ModuleType) -> None:
-    """Import every module of a package."""
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+def load(package: str) -> None:
+    """Import every module of the package of this name."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, singledispatch
 
 from selvage.base.errors import InputError
 from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
@@ -13,6 +13,8 @@ from selvage.golden.requantize import all_codes
 from selvage.mapping.collect import WIDEST, Leaving
 from selvage.mapping.load import words_of
 from selvage.mapping.placement import Array, Placement
+
+Placements = Mapping[str, Placement]  # by node
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,34 @@ class Stage:
         """Name of the node that it is a part of."""
         return self.part_of or self.name
 
+    @property
+    def subtracts_zero_points(self) -> bool:
+        """Whether the zero points of its sources are part of its structure, not of what may be loaded."""
+        return False
+
+    @property
+    def structure(self) -> tuple:
+        """What of it, beside tensors, cannot be loaded."""
+        return ()
+
+    @property
+    def lines_held(self) -> int:
+        """Lines of its input that its first outputs need, but the one under way."""
+        return 0
+
+    @property
+    def lines_behind(self) -> Fraction:
+        """Lines of its input, below the one that an output pixel lies in, that it takes to make the pixel."""
+        return Fraction()
+
+    def agree(self, lanes: dict[str, int]) -> None:
+        """Reduce the channels of a word of each of its tensors, by name, to what it takes and yields.
+
+        What does not gather channels passes words on as wide as they come.
+        """
+        names = [*(source.name for source in self.sources), self.output.name]
+        lanes.update(dict.fromkeys(names, min(lanes[name] for name in names)))
+
 
 @dataclass(frozen=True, eq=False)
 class LayerStage(Stage):
@@ -46,6 +76,42 @@ class LayerStage(Stage):
         """What its tiles yield."""
         return Leaving(self.placement)
 
+    @property
+    def subtracts_zero_points(self) -> bool:
+        """True: an input buffer subtracts them."""
+        return True
+
+    @property
+    def structure(self) -> tuple:
+        """The layer and how it is placed."""
+        return sorted(self.placement.layer.model_dump().items()), self.placement.mapping, self.placement.schedule
+
+    @property
+    def lines_held(self) -> int:
+        """The kernel's lines, pads taken off; of a transposed convolution those that an output pixel is made of."""
+        layer = self.placement.layer
+        if layer.op == "conv_transpose":
+            return -(-layer.extent[0] // layer.stride[0])
+        return max(layer.extent[0] - layer.pads[0], 0)
+
+    @property
+    def lines_behind(self) -> Fraction:
+        """As the lowest window of its tiles reaches, and a row of blocks where they leave whole."""
+        sweep = self.placement.sweep
+        below = max(row for tile in self.placement.tiles for row, _ in tile.offsets)
+        cropped = Fraction(sweep.crop[0] * sweep.stride[0], sweep.block[0])
+        whole = 0 if sweep.raster else sweep.stride[0]
+        return (below + cropped + whole) / sweep.insert[0]
+
+    def agree(self, lanes: dict[str, int]) -> None:
+        """Take whole words a tile, and yield what its collector gathers."""
+        (source,) = self.sources
+        lanes[self.output.name] = min(lanes[self.output.name], self.leaving.lanes)
+        for tile in self.placement.tiles:
+            for number in (tile.first_channel, tile.channels, words_of(tile, self.placement)[0]):
+                while number % lanes[source.name]:
+                    lanes[source.name] //= 2
+
 
 @dataclass(frozen=True, eq=False)
 class PoolStage(Stage):
@@ -53,6 +119,26 @@ class PoolStage(Stage):
 
     node: Pool
     requantization: Requantization | None
+
+    @property
+    def subtracts_zero_points(self) -> bool:
+        """Whether it is a mean, whose input buffer subtracts them."""
+        return self.node.kind == "average"
+
+    @property
+    def structure(self) -> tuple:
+        """The window."""
+        return self.node.kind, self.node.kernel, self.node.stride, self.node.pads
+
+    @property
+    def lines_held(self) -> int:
+        """The window's lines, pads taken off."""
+        return max(self.node.kernel[0] - self.node.pads[0], 0)
+
+    @property
+    def lines_behind(self) -> Fraction:
+        """The window's lines below its pads and the first."""
+        return Fraction(self.node.kernel[0] - 1 - self.node.pads[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,22 +208,8 @@ class NetworkPlan:
         while before != lanes:
             before = dict(lanes)
             for stage in self.stages:
-                self._agree(stage, lanes)
+                stage.agree(lanes)
         return lanes
-
-    @staticmethod
-    def _agree(stage: Stage, lanes: dict[str, int]) -> None:
-        names = [*(source.name for source in stage.sources), stage.output.name]
-        if not isinstance(stage, LayerStage):
-            # What does not gather channels passes words on as wide as they come.
-            lanes.update(dict.fromkeys(names, min(lanes[name] for name in names)))
-            return
-        lanes[stage.output.name] = min(lanes[stage.output.name], stage.leaving.lanes)
-        for tile in stage.placement.tiles:
-            # A tile takes whole words.
-            for number in (tile.first_channel, tile.channels, words_of(tile, stage.placement)[0]):
-                while number % lanes[names[0]]:
-                    lanes[names[0]] //= 2
 
     @cached_property
     def depths(self) -> dict[tuple[str, int], int]:
@@ -161,8 +233,8 @@ class NetworkPlan:
                 if isinstance(stage, ConcatStage) and k and pixel > 1:
                     depth = max(depth, pixel)
                 depths[stage.name, k] = depth
-            held[stage.output.name] = longest + self._held(stage)
-            lag[stage.output.name] = last + self._lag(stage)
+            held[stage.output.name] = longest + min(1.0, (stage.lines_held + 1) / stage.sources[0].shape[1])
+            lag[stage.output.name] = last + stage.lines_behind / stage.sources[0].shape[1]
         return depths
 
     @cached_property
@@ -177,35 +249,8 @@ class NetworkPlan:
             groups = [group for group in groups if not group & met] + [set().union(*joined)]
         return tuple(sorted(tuple(sorted(group)) for group in groups if len(group) > 1))
 
-    @staticmethod
-    def _held(stage: Stage) -> float:
-        """Return how many images a stage lags behind its input: the lines its first outputs need, and one under way."""
-        if isinstance(stage, LayerStage):
-            layer = stage.placement.layer
-            transposed = layer.op == "conv_transpose"
-            lines = -(-layer.extent[0] // layer.stride[0]) if transposed else layer.extent[0] - layer.pads[0]
-        elif isinstance(stage, PoolStage):
-            lines = stage.node.kernel[0] - stage.node.pads[0]
-        else:
-            lines = 0
-        return min(1.0, (max(lines, 0) + 1) / stage.sources[0].shape[1])
 
-    @staticmethod
-    def _lag(stage: Stage) -> Fraction:
-        """Return the images of its input, below the one an output pixel lies in, that it takes to make the pixel."""
-        lines = Fraction()
-        if isinstance(stage, LayerStage):
-            sweep = stage.placement.sweep
-            below = max(row for tile in stage.placement.tiles for row, _ in tile.offsets)
-            cropped = Fraction(sweep.crop[0] * sweep.stride[0], sweep.block[0])
-            whole = 0 if sweep.raster else sweep.stride[0]
-            lines = (below + cropped + whole) / sweep.insert[0]
-        elif isinstance(stage, PoolStage):
-            lines = Fraction(stage.node.kernel[0] - 1 - stage.node.pads[0])
-        return lines / stage.sources[0].shape[1]
-
-
-def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPlan:
+def plan_network(graph: Graph, placements: Placements) -> NetworkPlan:
     """Return the stages of ``graph``, its layers placed as ``placements`` say by node name.
 
     `InputError`: a factor of a requantisation is beyond what the output stage holds.
@@ -214,35 +259,59 @@ def plan_network(graph: Graph, placements: Mapping[str, Placement]) -> NetworkPl
     taken = {*tensors, *(node.name for node in graph.nodes)}
     for node in graph.nodes:
         try:
-            stages += _stages(node, [tensors[name] for name in node.inputs], placements, taken)
+            stages += stages_of(node, [tensors[name] for name in node.inputs], placements, taken)
         except InputError as error:
             raise InputError(f"node {node.name!r}: {error}") from None
     return NetworkPlan(graph.name, graph.inputs, tuple(stages), tuple(tensors[name] for name in graph.outputs))
 
 
-def _stages(node: Node, sources: list[Tensor], placements: Mapping[str, Placement], taken: set[str]) -> list[Stage]:
-    """Return the stages of a node; names of parts are added to the names that are ``taken``."""
-    common = (node.name, tuple(sources), node.output)
-    match node:
-        case Matrix():
-            how = None if node.raw else matrix_requantization(node, sources[0])
-            return [LayerStage(*common, placements[node.name], how)]
-        case Pool():
-            return [PoolStage(*common, node, mean_requantization(node, sources[0]) if node.kind == "average" else None)]
-        case Table():
-            return [TableStage(*common, tuple(node.entries.tolist()))]
-        case Add():
-            return [AddStage(*common, *sum_factors(node, sources))]
-        case Concat():
-            tables = [_table(node, k, source, taken) for k, source in enumerate(sources)]
-            before = [stage for stage in tables if isinstance(stage, Stage)]
-            sources = [stage.output if isinstance(stage, Stage) else stage for stage in tables]
-            return [*before, ConcatStage(node.name, tuple(sources), node.output)]
-        case Resize():
-            return [ResizeStage(*common, node.factor)]
-        case Reshape():
-            return [ReshapeStage(*common)]
+@singledispatch
+def stages_of(node: Node, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    """Return the stages of a node; names of parts are added to the names that are ``taken``.
+
+    Each kind of node is registered (`functools.singledispatch`). TypeError: nobody knows this kind.
+    """
     raise TypeError(f"node {node.name!r} is of no known kind")
+
+
+@stages_of.register
+def _(node: Matrix, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    how = None if node.raw else matrix_requantization(node, sources[0])
+    return [LayerStage(node.name, tuple(sources), node.output, placements[node.name], how)]
+
+
+@stages_of.register
+def _(node: Pool, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    how = mean_requantization(node, sources[0]) if node.kind == "average" else None
+    return [PoolStage(node.name, tuple(sources), node.output, node, how)]
+
+
+@stages_of.register
+def _(node: Table, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    return [TableStage(node.name, tuple(sources), node.output, tuple(node.entries.tolist()))]
+
+
+@stages_of.register
+def _(node: Add, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    return [AddStage(node.name, tuple(sources), node.output, *sum_factors(node, sources))]
+
+
+@stages_of.register
+def _(node: Concat, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    tables = [_table(node, k, source, taken) for k, source in enumerate(sources)]
+    before = [stage for stage in tables if isinstance(stage, Stage)]
+    sources = [stage.output if isinstance(stage, Stage) else stage for stage in tables]
+    return [*before, ConcatStage(node.name, tuple(sources), node.output)]
+
+
+@stages_of.register
+def _(node: Resize, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    return [ResizeStage(node.name, tuple(sources), node.output, node.factor)]
+
+
+@stages_of.register
+def _(node: Reshape, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    return [ReshapeStage(node.name, tuple(sources), node.output)]
 
 
 def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Tensor:

@@ -15,7 +15,7 @@ from selvage.base.layer import InputFormat
 from selvage.base.requantization import Requantization
 from selvage.golden.requantize import requantize
 from selvage.hw.network.collector import Collector, CollectorParameters
-from selvage.hw.network.network import COMPONENTS
+from selvage.hw.network.components import component_of
 from selvage.hw.network.raster import RasterBuffer, RasterParameters
 from selvage.hw.network.requantizer import Requantizer, RequantizerParameters
 from selvage.mapping.collect import CollectPlan
@@ -238,7 +238,7 @@ class Loading:
         return self.p.table
 
     def build(self) -> wiring.Component:
-        return {**COMPONENTS, RequantizerParameters: Requantizer}[type(self.p)](self.built)
+        return Requantizer(self.built) if isinstance(self.built, RequantizerParameters) else component_of(self.built)
 
     def streams(self, rng: np.random.Generator, images: int) -> Streams:
         return self.part.streams(rng, images)

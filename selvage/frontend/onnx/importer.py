@@ -1,7 +1,6 @@
 """Reading a quantised ONNX graph node by node: what is quantised, and what has weights."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +9,15 @@ from onnx import NodeProto, TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from selvage.base.graph import Tensor
+from selvage.base.registry import load
 from selvage.frontend.onnx import nodes as nodes_of
 from selvage.frontend.onnx.bodies import captured, reads
 from selvage.frontend.onnx.codes import Recoded, is_codes
 from selvage.frontend.onnx.evaluate import evaluate
-from selvage.frontend.onnx.maps import ELEMENTWISE, MapReader
+from selvage.frontend.onnx.maps import MapReader
 from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import is_operator, name_of, title_of
-from selvage.frontend.onnx.reader import CONVOLUTIONS, MATRICES, NoScale, Value, Values
+from selvage.frontend.onnx.reader import CONVOLUTIONS, HANDLERS, MATRICES, NoScale, Value, Values, handles
 from selvage.frontend.onnx.static import SHAPING, Static
 from selvage.frontend.onnx.values import (
     Constant,
@@ -41,21 +41,7 @@ class Importer(MapReader):
 
     def __init__(self, static: Static) -> None:
         super().__init__(static)
-        self.handlers: dict[str, Callable[[NodeProto, Values], Value]] = {
-            "QuantizeLinear": self.quantise,
-            "DequantizeLinear": self.dequantise,
-            "MaxPool": self.moved,
-            "GlobalMaxPool": self.moved,
-            "Resize": self.moved,
-            "AveragePool": self.mean,
-            "GlobalAveragePool": self.mean,
-            "ReduceMean": self.mean,
-            "BatchNormalization": self.normalisation,
-            "Concat": self.concatenation,
-            "Cast": self.cast,
-        }
-        self.handlers |= dict.fromkeys(MATRICES, self.matrix) | dict.fromkeys(SHAPING, self.reshaped)
-        self.handlers |= dict.fromkeys(ELEMENTWISE, self.elementwise) | {"Transpose": self.transposed}
+        load(__package__)
 
     def run(self) -> None:
         """Give every name of the graph its value. `InputError`: an operator is in a place where it cannot be."""
@@ -70,7 +56,7 @@ class Importer(MapReader):
                     raise error(node, f"it reads {name!r}, which is no tensor that the graph makes or stores densely")
             inputs = [self.values[name] if name else None for name in (*node.input, *captured(node))]
             value = self.value(node, inputs)
-            why = "is supported for its first result only" if node.op_type in self.handlers else "is not supported"
+            why = "is supported for its first result only" if node.op_type in HANDLERS else "is not supported"
             other = value if isinstance(value, Head) else Host(node, why)
             self.values |= {name: other for name in node.output[1:]} | {node.output[0]: value}
 
@@ -89,11 +75,11 @@ class Importer(MapReader):
                 return Head()
             if is_operator(node, *SHAPING) and isinstance(inputs[0], Weights):
                 return self.shaped_weights(node, inputs[0], [value for value in inputs[1:] if value is not None])
-        handler = self.handlers.get(node.op_type) if is_operator(node, node.op_type) else None
+        handler = HANDLERS.get(node.op_type) if is_operator(node, node.op_type) else None
         if handler is None:
             return Host(node, "is not supported")
         try:
-            return handler(node, inputs)
+            return handler(self, node, inputs)
         except NoScale as missing:
             if matrix:
                 raise
@@ -135,6 +121,7 @@ class Importer(MapReader):
             raise error(node, f"output_dtype = {kind} is not supported, and must be that of uint8 or int8")
         return scale, np.zeros((), TYPES[kind]) if kind else None
 
+    @handles("QuantizeLinear")
     def quantise(self, node: NodeProto, inputs: Values) -> Value:
         """Make codes of what is read: here pending results get their nodes."""
         value, name = inputs[0], node.output[0]
@@ -157,6 +144,7 @@ class Importer(MapReader):
         self.inputs[name] = self.tensors[name] = to  # made by the host
         return Map(to, real=False)
 
+    @handles("DequantizeLinear")
     def dequantise(self, node: NodeProto, inputs: Values) -> Value:
         """Return what codes are worth."""
         value, name = inputs[0], node.input[0]
@@ -205,6 +193,7 @@ class Importer(MapReader):
             raise error(node, f"it reads {name!r} by another scale or zero point than a node before it")
         return Map(self.emitted((name, to.scale, to.format), value, to), real=True, direct=True)
 
+    @handles(*MATRICES)
     def matrix(self, node: NodeProto, inputs: Values) -> Value:
         """Return the sums of Conv, ConvTranspose, Gemm or MatMul."""
         value = inputs[0]
@@ -247,6 +236,7 @@ class Importer(MapReader):
         whole = self.onnx_shape(node.output[0], node)
         return self.wanted.get(node.output[0]) or (math.prod(whole[1:]), 1, 1)
 
+    @handles("BatchNormalization")
     def normalisation(self, node: NodeProto, inputs: Values) -> Value:
         """Read BatchNormalization as a factor and a shift."""
         constants = [self.constant(node, value, "constants") for value in inputs[1:5]]

@@ -14,7 +14,8 @@ from selvage.frontend.onnx.codes import CODE_TYPES, Recoded, codes_of, is_codes
 from selvage.frontend.onnx.evaluate import evaluate
 from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import name_of, title_of
-from selvage.frontend.onnx.reader import Reader, Value, Values, small
+from selvage.frontend.onnx.reader import Reader, Value, Values, handles, small
+from selvage.frontend.onnx.static import SHAPING
 from selvage.frontend.onnx.values import (
     Constant,
     Followed,
@@ -47,6 +48,7 @@ KERNELS = {"Add": "QLinearAdd", "Mul": "QLinearMul"}
 class MapReader(Reader):
     """What each operator makes of the values that it reads: one method for each kind of operator."""
 
+    @handles("MaxPool", "GlobalMaxPool", "Resize")
     def moved(self, node: NodeProto, inputs: Values) -> Value:
         """Read MaxPool, GlobalMaxPool or Resize: codes stay what they are."""
         value = self.passed(node, inputs[0])
@@ -88,6 +90,7 @@ class MapReader(Reader):
         pixels = ramp.reshape(-1, *size).repeat(factor[0], axis=2).repeat(factor[1], axis=3)
         return factor if found.size == pixels.size and (found.reshape(pixels.shape) == pixels).all() else None
 
+    @handles("AveragePool", "GlobalAveragePool", "ReduceMean")
     def mean(self, node: NodeProto, inputs: Values) -> Value:
         """Read AveragePool, GlobalAveragePool, or ReduceMean of whole maps."""
         if node.op_type == "ReduceMean" and not self.of_whole_maps(node, inputs):
@@ -111,6 +114,7 @@ class MapReader(Reader):
         rank = len(self.onnx_shape(node.input[0], node))
         return rank > 2 and axes is not None and sorted(axis % rank for axis in axes) == list(range(2, rank))
 
+    @handles("Concat")
     def concatenation(self, node: NodeProto, inputs: Values) -> Value:
         """Read Concat along channels; of vectors too, where the maps behind them are of one size."""
         rank = len(self.onnx_shape(node.output[0], node))
@@ -135,6 +139,7 @@ class MapReader(Reader):
             raise error(node, "it joins codes of different scales")
         return Map(self.emitted((joined.start,), joined, to), real=False)
 
+    @handles(*(name for name in SHAPING if name != "Transpose"))
     def reshaped(self, node: NodeProto, inputs: Values) -> Value:
         """Return the same value for another shape of the same order."""
         if self.onnx_shape(node.output[0], node)[:1] != (self.static.batch,):
@@ -143,6 +148,7 @@ class MapReader(Reader):
             return Host(node, "drops values at random (training_mode)")
         return self.passed(node, inputs[0])
 
+    @handles("Transpose")
     def transposed(self, node: NodeProto, inputs: Values) -> Value:
         """Return the same value where only axes of one element move."""
         read = self.onnx_shape(node.input[0], node)
@@ -152,6 +158,7 @@ class MapReader(Reader):
             return Host(node, "turns maps, which is not supported")
         return self.passed(node, inputs[0])
 
+    @handles(*ELEMENTWISE)
     def elementwise(self, node: NodeProto, inputs: Values) -> Value:
         """Read an activation, a function of one code, a sum, or a normalisation by constants."""
         changing = [value for value in inputs if isinstance(value, Map | Pending)]
@@ -200,6 +207,7 @@ class MapReader(Reader):
             return Function(*result, values)
         return Host(node, f"makes {values.dtype} of codes, and uint8 and int8 are supported")
 
+    @handles("Cast")
     def cast(self, node: NodeProto, inputs: Values) -> Value:
         """Return the same value where it has the type already; of codes a function, which may wrap round."""
         value, types = inputs[0], self.static.types

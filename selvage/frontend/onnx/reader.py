@@ -1,8 +1,9 @@
 """What is known while an ONNX graph is read: values by name, and the network's nodes so far."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,20 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 MATRICES = (*CONVOLUTIONS, "Gemm", "MatMul")
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")
 MAPS = (*CONVOLUTIONS, *POOLS, "Resize", "BatchNormalization")  # their first input is a map
+
+
+Handler = Callable[[Any, NodeProto, Values], Value]  # of an `Importer`
+HANDLERS: dict[str, Handler] = {}  # by operator
+
+
+def handles(*operators: str) -> Callable[[Handler], Handler]:
+    """Register what is decorated as what makes of ``operators`` the value of their first result."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(operators, handler))
+        return handler
+
+    return register
 
 
 class NoScale(InputError):
