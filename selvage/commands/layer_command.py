@@ -2,18 +2,16 @@
 
 import contextlib
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError, RtlError
 from selvage.base.files import alone_in, npy_bytes, write_whole
-from selvage.bundle.shell_bundle import shell_files
-from selvage.bundle.verilog_bundle import layer_network, write_layer_bundle
-from selvage.commands.run import LayerReport, output_maps, report, save_files, simulate, summary, work
+from selvage.commands.placed import PlacedLayer
+from selvage.commands.run import LayerReport, save_files, work
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import layer_table, tell_fault
-from selvage.compiler.compile_layer import Compiled, compile_layer, foretell, tile_parameters
+from selvage.compiler.compile_layer import Compiled, compile_layer, tile_parameters
 from selvage.compiler.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.compiler.options import Options
 
@@ -55,18 +53,14 @@ def simulate_layer(
     """Do `selvage sim` of a layer; return its JSON report, and what ended the run early."""
     started = time.monotonic()
     model, _, compiled, sides = prepare_layer(path, chip, input_file, options)
-    foretold = foretell(compiled, options)
     parameters = tile_parameters(compiled, options)
-    try:
-        with alone_in(options.waves) if options.waves else contextlib.nullcontext(), progress() as bar:
-            task = bar.add_task(model.layer.name, total=work(parameters))
-            results = simulate(compiled, parameters, options, tick=lambda: bar.advance(task))
-            saves = save_files(parameters, options, results)
-    except RtlError as error:
-        # What the report holds beside the verdict is the cycle model's.
-        line = replace(report(compiled, foretold, None), match=False, fault=str(error))
-        return summary([line], options.simulator, started), error
-    line = report(compiled, foretold, results)
+    with alone_in(options.waves) if options.waves else contextlib.nullcontext(), progress() as bar:
+        task = bar.add_task(model.layer.name, total=work(parameters))
+        run = PlacedLayer(compiled, options).simulate(started, lambda: bar.advance(task))
+        saves = save_files(parameters, options, run.results) if run.results else []
+    if run.error:
+        return run.content, run.error
+    line = run.line
     for save in saves:
         show(f"open the waves with: gtkwave {save}")
     show(layer_table([line]))
@@ -78,20 +72,20 @@ def simulate_layer(
             "the truth"
         )
     if output_file and line.match:
-        write_whole(output_file, npy_bytes(from_maps(model, output_maps(compiled, results), sides)))
+        write_whole(output_file, npy_bytes(from_maps(model, run.output, sides)))
     elif output_file:
         warn(f"{output_file} is not written, for the outputs are not those of the golden model")
-    return summary([line], options.simulator, started), None
+    return run.content, None
 
 
 def model_layer(path: str, chip: str, input_file: Path | None, options: Options) -> dict:
     """Do `selvage model` of a layer, and return its JSON report."""
     started = time.monotonic()
     _, _, compiled, _ = prepare_layer(path, chip, input_file, options)
-    line = report(compiled, foretell(compiled, options), None)
+    line, content = PlacedLayer(compiled, options).count(started)
     show(layer_table([line]))
     tell_layer(line)
-    return summary([line], "model", started)
+    return content
 
 
 def verilog_layer(
@@ -101,5 +95,4 @@ def verilog_layer(
     _, _, compiled, _ = prepare_layer(path, chip, input_file, options)
     if compiled.note:
         show(f"{compiled.model.layer.name}: {compiled.note}")
-    shell = shell_files(layer_network(compiled), Options(skip=options.skip), bus) if bus else None
-    return write_layer_bundle(compiled, options.skip, out, shell)
+    return PlacedLayer(compiled, options).write_verilog(out, bus)

@@ -4,7 +4,6 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from onnx import NodeProto
 from rich.table import Table
 
 from selvage.base.chip import Chip, load_chip
-from selvage.base.errors import InputError, RtlError
+from selvage.base.errors import InputError
 from selvage.base.files import npy_bytes, write_whole
 from selvage.bundle.network_bundle import write_network
-from selvage.bundle.shell_bundle import shell_files
-from selvage.bundle.verilog_bundle import write_verilog_bundle
-from selvage.commands.run_network import Flow, NodeReport, foretell_node, run_nodes, run_pipeline, slowest_node
+from selvage.commands.placed import PlacedNetwork
+from selvage.commands.run_network import Flow, NodeReport, slowest_node
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import table_of, tell_fault, tiles_of, verdict
 from selvage.compiler.compile_network import CompiledNetwork, ImportedNetwork, compile_network
@@ -104,40 +102,29 @@ def simulate_network(
     if pipeline:
         check_fits(compiled)
     tell(compiled)
-    flow, reports, faults = None, None, []
-    try:
-        flow, reports = _run(compiled, options, pipeline=pipeline)
-        faults = [flow.fault] if flow else [r.fault for r in reports or ()]
-    except RtlError as error:
-        # What the report holds beside the verdict is the cycle model's.
-        faults = [f"the pipeline: {error}" if pipeline else str(error)]
-    reports = reports or [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    show(node_table(reports))
-    if flow:
-        tell_flow(flow)
-    for fault in faults:
+    with progress() as bar:
+        ticks: dict[str, Callable[[], None]] = {}
+        for name, total in {"all layers": 2}.items() if pipeline else _passes(compiled).items():
+            task = bar.add_task(name, total=total)
+            ticks[name] = lambda task=task: bar.advance(task)
+        run = PlacedNetwork(compiled, loaded, options).simulate(started, pipeline=pipeline, ticks=ticks)
+    show(node_table(run.lines))
+    if run.flow:
+        tell_flow(run.flow)
+    for fault in run.faults:
         tell_fault(fault)
-    match = not any(faults)
+    match = not run.faults
     if output_file and match:
         write_outputs(outputs, output_file)
     elif output_file:
         warn(f"{output_file} is not written, for the outputs are not those of the golden model")
-    content = report_of(compiled, loaded, reports, flow, options, started)
-    return {**content, "match": match, "fault": next(filter(None, faults), ""), "simulator": options.simulator}, match
+    return run.content, match
 
 
-def _run(compiled: CompiledNetwork, options: Options, *, pipeline: bool) -> tuple[Flow | None, list[NodeReport] | None]:
-    """Run the network through RTL: the whole, or node by node. Raises `RtlError`."""
-    with progress() as bar:
-        if pipeline:
-            task = bar.add_task("all layers", total=2)
-            return run_pipeline(compiled, options, lambda: bar.advance(task)), None
-        ticks: dict[str, Callable[[], None]] = {}
-        for node in compiled.graph.nodes:
-            passes = compiled.placements[node.name].passes if node.name in compiled.placements else [()]
-            task = bar.add_task(node.name, total=len(passes))
-            ticks[node.name] = lambda task=task: bar.advance(task)
-        return None, run_nodes(compiled, options, ticks)
+def _passes(compiled: CompiledNetwork) -> dict[str, int]:
+    """Return the passes of each node."""
+    placements = compiled.placements
+    return {n.name: len(placements[n.name].passes) if n.name in placements else 1 for n in compiled.graph.nodes}
 
 
 def model_network(path: str, chip: str, input_file: Path | None, options: Options) -> dict:
@@ -145,23 +132,23 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Option
     started = time.monotonic()
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
-    reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    show(node_table(reports))
+    lines, content = PlacedNetwork(compiled, loaded, options).count(started)
+    show(node_table(lines))
     if compiled.fits:
         bound, slowest = slowest_node(compiled, options)
         show(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}")
-    return report_of(compiled, loaded, reports, None, options, started)
+    return content
 
 
 def verilog_network(
     path: str, chip: str, input_file: Path | None, out: Path, bus: str | None, options: Options
 ) -> list[Path]:
     """Do `selvage verilog` of a network, and return the paths written."""
-    compiled, _ = prepare(path, chip, input_file, options)
+    compiled, loaded = prepare(path, chip, input_file, options)
     if bus:
         check_fits(compiled)
     tell(compiled)
-    return write_verilog_bundle(compiled, options, out, shell_files(compiled, options, bus) if bus else None)
+    return PlacedNetwork(compiled, loaded, options).write_verilog(out, bus)
 
 
 def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options: Options) -> list[Path]:
@@ -171,9 +158,8 @@ def compile_to(path: str, chip: str, input_file: Path | None, out: Path, options
         raise InputError(f"model {path!r} is a single layer, and compile is for networks: see selvage verilog")
     compiled, loaded = prepare(path, chip, input_file, options)
     tell(compiled)
-    reports = [foretell_node(compiled, node, options) for node in compiled.graph.nodes]
-    show(node_table(reports))
-    content = report_of(compiled, loaded, reports, None, options, started)
+    lines, content = PlacedNetwork(compiled, loaded, options).count(started)
+    show(node_table(lines))
     del content["seconds"]  # the same input gives the same bytes
     return write_network(compiled, options, out, json.dumps(content, indent=1) + "\n")
 
@@ -203,35 +189,3 @@ def write_outputs(outputs: dict[str, NDArray], path: Path) -> None:
         write_whole(path, buffer.getvalue())
     else:
         write_whole(path, npy_bytes(next(iter(outputs.values()))))
-
-
-def report_of(
-    compiled: ImportedNetwork,
-    chip: Chip,
-    reports: list[NodeReport],
-    flow: Flow | None,
-    options: Options,
-    started: float,
-) -> dict:
-    """Return the JSON report."""
-    known = [flow.match] if flow else [r.match for r in reports if r.match is not None]
-    cycles = [r.cycles if r.cycles is not None else r.cycles_model for r in reports]
-    return {
-        "match": all(known) if known else None,
-        "simulator": options.simulator if known else "model",
-        "seconds": round(time.monotonic() - started, 3),
-        "network": compiled.graph.name,
-        "chip": chip.name,
-        "images": compiled.images,
-        "cycles": sum(c for c in cycles if c is not None),
-        "crossbars": sum(r.crossbars for r in reports),
-        "tiles": sum(r.tiles for r in reports),
-        "reads": sum(r.reads_model or 0 for r in reports),
-        "buffer_bits": sum(r.buffer_bits for r in reports),
-        "pipeline": None if flow is None else {**asdict(flow), "share": flow.share},
-        "nodes": [asdict(r) for r in reports],
-        "candidates": {
-            name: [asdict(candidate) for candidate in choice.candidates] for name, choice in compiled.choices.items()
-        },
-        "host": [asdict(node) for node in compiled.imported.host],
-    }

@@ -1,15 +1,18 @@
 """A compiled network through RTL: node by node side by side, or all its layers at work at once."""
 
+import time
+from collections.abc import Mapping
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selvage.base.chip import Chip
 from selvage.base.errors import RtlError
 from selvage.base.graph import Matrix, Node
 from selvage.commands.difference import Difference, first_difference
-from selvage.compiler.compile_network import CompiledNetwork, Tick
+from selvage.compiler.compile_network import CompiledNetwork, ImportedNetwork, Tick
 from selvage.compiler.options import Options
 from selvage.compiler.parts import Part, check_fits, node_parts
 from selvage.golden.graph import of_sums
@@ -74,7 +77,7 @@ def run_part(part: Part) -> Run:
         raise RtlError(f"node {part.node.name!r}: {error}") from None
 
 
-def run_nodes(compiled: CompiledNetwork, options: Options, tick: dict[str, Tick]) -> list[NodeReport]:
+def run_nodes(compiled: CompiledNetwork, options: Options, tick: Mapping[str, Tick]) -> list[NodeReport]:
     """Run every node through RTL on the codes that the golden model gives it; ``tick`` by node, once a pass."""
     todo = [part for _, part in node_parts(compiled, options)]
     done: dict[int, Run] = {}
@@ -207,3 +210,35 @@ def slowest_node(compiled: CompiledNetwork, options: Options) -> tuple[float, st
     counted = {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
     bound, slowest = slowest_stage(compiled.plan, counted)
     return bound, next(stage.node_name for stage in compiled.plan.stages if stage.name == slowest)
+
+
+def report_of(
+    compiled: ImportedNetwork,
+    chip: Chip,
+    reports: list[NodeReport],
+    flow: Flow | None,
+    options: Options,
+    started: float,
+) -> dict:
+    """Return the JSON report."""
+    known = [flow.match] if flow else [r.match for r in reports if r.match is not None]
+    cycles = [r.cycles if r.cycles is not None else r.cycles_model for r in reports]
+    return {
+        "match": all(known) if known else None,
+        "simulator": options.simulator if known else "model",
+        "seconds": round(time.monotonic() - started, 3),
+        "network": compiled.graph.name,
+        "chip": chip.name,
+        "images": compiled.images,
+        "cycles": sum(c for c in cycles if c is not None),
+        "crossbars": sum(r.crossbars for r in reports),
+        "tiles": sum(r.tiles for r in reports),
+        "reads": sum(r.reads_model or 0 for r in reports),
+        "buffer_bits": sum(r.buffer_bits for r in reports),
+        "pipeline": None if flow is None else {**asdict(flow), "share": flow.share},
+        "nodes": [asdict(r) for r in reports],
+        "candidates": {
+            name: [asdict(candidate) for candidate in choice.candidates] for name, choice in compiled.choices.items()
+        },
+        "host": [asdict(node) for node in compiled.imported.host],
+    }
