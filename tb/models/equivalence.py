@@ -31,6 +31,7 @@ write_rtlil {where}both.il
 equiv_make gold gate equiv
 hierarchy -top equiv
 opt_clean equiv
+equiv_struct equiv
 equiv_simple -undef equiv
 equiv_induct -undef equiv
 tee -q -o {where}status equiv_status equiv
