@@ -28,7 +28,7 @@ class Shared(wiring.Component):
         for path, member, value in self.signature.flatten(self):
             name = "__".join(str(part) for part in path)
             ports[f"{'i' if member.flow is In else 'o'}_{name}"] = value
-        m.submodules.shared = Instance(self.name, **ports)
+        m.submodules.shared = Instance(self.name, a_selvage_shared=1, **ports)
         return m
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from selvage.base.errors import InputError, SimulationError
 from selvage.base.text import shortened, visible
 from selvage.base.working import temporary
 from selvage.commands.statuses import CLOSED, FAULT, INPUT, STOPPED
-from selvage.verilog.errors import ModuleTooWide
+from selvage.verilog.errors import THREAD, ModuleTooWide
 
 TRACEBACK = "SELVAGE_TRACEBACK"
 """Variable of the environment: when it is set, the traceback of what went wrong is printed."""
@@ -42,6 +43,8 @@ def leave(job: Callable[[], int | None]) -> NoReturn:
             sys.stderr.write(f"selvage: {sentence}\n")
     for stream in (sys.stdout, sys.stderr):
         _put_away(stream)
+    if any(thread.name == THREAD for thread in threading.enumerate()):
+        os._exit(status or 0)  # Yosys is still at work, and would complain of an interpreter that ends
     sys.exit(status)
 
 

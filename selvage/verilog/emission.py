@@ -13,15 +13,15 @@ from itertools import groupby
 
 from selvage.verilog.names import KEYWORDS, Names, natural
 
-NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
+NAME = r"(?:\\[^ \n]+ |[A-Za-z_][\w$]*)"
 # A number, text and system names are tokens so that nothing in them is taken for a name.
-TOKEN = re.compile(rf'"[^"\n]*"|\d*\'s?[bdho][0-9a-fxz_]+|\$[a-z]\w*|\.?{NAME}')
+TOKEN = re.compile(rf'"(?:[^"\\\n]|\\.)*"|\d*\'s?[bdho][0-9a-fxz_]+|\$[a-z]\w*|\.?{NAME}')
 MODULE = re.compile(rf"^module ({NAME}) ?\(([^)]*)\);\n(.*?)^endmodule\n", re.MULTILINE | re.DOTALL)
 _DECLARATION = re.compile(
     rf"^  (input|output|inout|wire|reg)( signed)?(?: (\[[^\]]*\]))? ({NAME})(?: ?(\[[^\]]*\]))?(?: = ([^;]+))?;\n",
     re.MULTILINE,
 )
-_ASSIGNMENT = re.compile(r"^  assign (.*?) = (.*);\n", re.MULTILINE)
+_ASSIGNMENT = re.compile(rf"^  assign ({NAME}) = (.*);\n", re.MULTILINE)  # of whole signals; others stay as they are
 _REGISTER = re.compile(
     rf"^  always @\((posedge|negedge) ({NAME})\)\n"
     rf"(?:    if \((?P<reset>{NAME})\) {NAME} *<= (?P<start>.*);\n    else|   ) ({NAME}) *<= (.*);\n",
@@ -38,7 +38,9 @@ _CASES = re.compile(  # of which each looks at one bit
     r"      default:\n        (\S+) = a;\n    endcase\n"
 )
 _CONTENTS = re.compile(r"  initial begin\n((?:    \S+ ?\[\d+\] = [^;]+;\n)+)  end\n")
-_CONCATENATION = re.compile(r"\{ ([^{}(),]+(?:, [^{}(),]+)+) \}")  # of plain parts
+_CONCATENATION = re.compile(
+    r'"(?:[^"\\\n]|\\.)*"|\{ ([^{}(),"]+(?:, [^{}(),"]+)+) \}'
+)  # of plain parts; or text, which stays
 LANES = 4  # sums side by side that are worth a function
 PARTS = 16  # of a word, at most, whose enables are looked at together
 AGAIN = 3  # times that are worth a number
@@ -202,6 +204,7 @@ class VerilogModule:
         """Return how often each name stands where it may be read."""
         texts = [self.rest, *(right for _, right in self.assignments)]
         texts += [f"{found.value} " for of in self.clocks.values() for registers in of.values() for found in registers]
+        texts += [f"{clock} {' '.join(of)} " for (_, clock), of in self.clocks.items()]
         return Counter(raw_name(token) for text in texts for token in TOKEN.findall(text))
 
     def _drop(self, names: set[str]) -> None:
@@ -220,7 +223,11 @@ class VerilogModule:
         gone: set[str] = set()
         for index, (left, right) in enumerate(self.assignments):
             parts = [self._slice(part) for part in right[2:-2].split(", ")] if right[0] == "{" else []
-            places = [part for part in parts if part and counted[part.name] == 1 and part.name in sums]
+            places = [
+                part
+                for part in parts
+                if part and counted[part.name] == 1 and part.name in sums and self._is_net(part.name)
+            ]
             if len(parts) < LANES or len(places) < len(parts):
                 continue
             lanes = [lane for place in places if (lane := self._lane(sums[place.name], place))]
@@ -337,6 +344,8 @@ def _short(concatenation: re.Match[str]) -> str:
     A part many times over is written once. Of many parts groups are made: Icarus copies what it has so far at each
     part.
     """
+    if concatenation[1] is None:
+        return concatenation[0]
     parts = []
     for part, same in groupby(concatenation[1].split(", ")):
         count = len(list(same))

@@ -92,7 +92,7 @@ def _keep(text: str) -> str:
     """Keep the hierarchy of all modules but those that only hold a shared one (`hw.lib.shared.Shared`)."""
     found = []
     for part in re.split(r"(?<=\nend\n)", text):
-        stands_in = re.search(r"^  cell \S+ \\shared$", part, re.MULTILINE)
+        stands_in = re.search(r"^  attribute \\selvage_shared ", part, re.MULTILINE)
         found.append(
             part if stands_in else re.sub(r"^module ", "attribute \\\\keep_hierarchy 1\nmodule ", part, flags=8)
         )

@@ -104,7 +104,8 @@ def _in_pieces(module: NetlistModule, drivers: list[_Driver]) -> list[str]:
             bits[part.wire] += part.width
             if len(driver.target) > 1 or part.width < module.wires[part.wire].width:
                 found[part.wire] = None
-    return [name for name in found if bits[name] == module.wires[name].width]
+    wires = module.wires
+    return [name for name in found if bits[name] == wires[name].width and wires[name].direction != "inout"]
 
 
 def _piece(module: NetlistModule, driver: _Driver) -> Bits:

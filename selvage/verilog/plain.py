@@ -69,7 +69,7 @@ def renamed(module: NetlistModule, modules: Modules, names: Renaming) -> Netlist
             ports = {f"\\{names.wires[found.kind][port]}": given for port, given in ports.items()}
         kind = f"\\{names.modules[found.kind]}" if found.kind in modules else found.kind
         parameters = dict(found.parameters)
-        if "\\MEMID" in parameters:
+        if found.kind == "$mem_v2":
             parameters["\\MEMID"] = f'"\\\\{cells[_memory(found)]}"'
         name = f"\\{cells[found.name]}" if found.name in cells else f"$cell${number}"
         return Cell(kind, name, parameters, {port: bits(given) for port, given in ports.items()}, found.attributes)
@@ -162,7 +162,7 @@ def _plain(module: NetlistModule, meanings: Mapping[str, str], inner: Names) -> 
     found |= {port: names.take(meanings[port]) for port in ports if port in meanings}
     names.taken |= inner.taken
     found |= _named((wire for wire in module.wires if wire[0] == "\\" and wire not in found), names)
-    memories = _named((_memory(cell) for cell in module.cells if "\\MEMID" in cell.parameters), names)
+    memories = _named((_memory(cell) for cell in module.cells if cell.kind == "$mem_v2"), names)
     names.taken -= inner.taken - {plain.lower() for plain in (found | memories).values()} - KEYWORDS
     cells = [cell.name for cell in module.cells if not cell.kind.startswith("$")]
     instances = plain_names((name[1:].removesuffix(".shared") for name in cells), names)

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-_TOKEN = re.compile(r"[{}]|\[\d+(?::\d+)?\]|\d+'[01xzm-]*|-?\d+|[\\$]\S+")
-_ATTRIBUTE = re.compile(r"\s*attribute (\S+) (.*)")
+_TOKEN = re.compile(r"[{}]|\[\d+(?::\d+)?\]|\d+'[01xzm-]*|-?\d+|[\\$][^ \n]+")
+_ATTRIBUTE = re.compile(r" *attribute ([^ ]+) (.*)")
 _WIRE = re.compile(r"  wire (.*)")
 _RANGE = re.compile(r"\[(\d+)(?::(\d+))?\]")
 
@@ -128,7 +128,7 @@ def joined(parts: Iterable[Part]) -> Bits:
 def parse(text: str) -> list[NetlistModule]:
     """Return the modules of an RTLIL text, in its order."""
     modules: list[NetlistModule] = []
-    lines = iter(text.splitlines())
+    lines = iter(text.split("\n"))
     attributes: dict[str, str] = {}
     for line in lines:
         if found := _ATTRIBUTE.match(line):

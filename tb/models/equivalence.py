@@ -2,8 +2,9 @@
 
 Each module of the design before the rewriting is checked against the file that stands for it, instances of other
 modules being black boxes that both share. Registers, memories' words and ports are matched by name. The checker
-takes no notice of what registers start with (`equiv_induct` proves counters of other starts equal), so that is
-compared here, bit by bit.
+takes no notice of what registers start with nor of their clocks (`equiv_induct` proves counters of other starts equal,
+and a register of the falling edge equal to one of the rising edge), so both are compared here, bit by bit. It takes x
+for 0. Registers with an asynchronous reset are beyond it.
 """
 
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from selvage.verilog.plain import Renaming, renamed
 from selvage.verilog.rtlil import NetlistModule, Part, dump, parse
 
+Bit = tuple[str, int]  # of a wire
 SCRIPT = """
 read_rtlil {where}gold.il
 rename {name} gold
@@ -32,8 +34,8 @@ equiv_make gold gate equiv
 hierarchy -top equiv
 opt_clean equiv
 equiv_struct equiv
-equiv_simple -undef equiv
-equiv_induct -undef equiv
+equiv_simple -seq 2 equiv
+equiv_induct equiv
 tee -q -o {where}status equiv_status equiv
 design -reset
 """
@@ -71,11 +73,14 @@ def _fault(where: Path) -> str:
     status = (where / "status").read_text()
     if "Equivalence successfully proven!" not in status:
         return status
-    both = {module.name: _starts(module) for module in parse((where / "both.il").read_text())}
+    both = {module.name: _Registers(module) for module in parse((where / "both.il").read_text())}
     gold, gate = both["\\gold"], both["\\gate"]
-    missing = sorted({wire for wire, _ in gold.keys() - gate.keys()})
-    wrong = sorted({wire for wire, bit in gold.keys() & gate.keys() if gold[wire, bit] != gate[wire, bit]})
-    return f"registers start differently: {wrong}, are not there: {missing}" if wrong or missing else ""
+    missing = sorted({wire for wire, _ in gold.starts.keys() - gate.starts.keys()})
+    wrong = sorted({bit[0] for bit in gold.starts.keys() & gate.starts.keys() if gold.starts[bit] != gate.starts[bit]})
+    if wrong or missing:
+        return f"registers start differently: {wrong}, are not there: {missing}"
+    clocks = [bit[0] for bit, clock in gold.clocks.items() if not clock & gate.clocks.get(bit, frozenset())]
+    return f"registers have other clocks: {sorted(set(clocks))}" if clocks else ""
 
 
 def _boxes(gold: NetlistModule, modules: Mapping[str, NetlistModule], names: Renaming) -> Iterator[NetlistModule]:
@@ -90,27 +95,42 @@ def _boxes(gold: NetlistModule, modules: Mapping[str, NetlistModule], names: Ren
             yield NetlistModule(module.name, {"\\blackbox": "1"}, ports)
 
 
-def _starts(module: NetlistModule) -> dict[tuple[str, int], str]:
-    """Return what each bit of a named wire starts with, where that is told of it or of a bit that it is a copy of."""
-    same: dict[tuple[str, int], tuple[str, int]] = {}
+class _Registers:
+    """By bit of a named wire what it starts with, and the names of its clock, each with the edge.
 
-    def first(bit: tuple[str, int]) -> tuple[str, int]:
-        while bit in same:
-            bit = same[bit]
+    Both are told of the bit itself, or of one that it is a copy of.
+    """
+
+    def __init__(self, module: NetlistModule) -> None:
+        self._same: dict[Bit, Bit] = {}
+        for left, right in module.connections:
+            for one, other in zip(_each(left), _each(right), strict=True):
+                if one and other and self._first(one) != self._first(other):
+                    self._same[self._first(one)] = self._first(other)
+        named = [(name, bit) for name, wire in module.wires.items() if name[0] == "\\" for bit in range(wire.width)]
+        names: dict[Bit, set[Bit]] = {}
+        for bit in named:
+            names.setdefault(self._first(bit), set()).add(bit)
+        starts = {
+            self._first((name, bit)): start
+            for name, wire in module.wires.items()
+            for bit, start in enumerate(reversed(wire.init))
+        }
+        clocks: dict[Bit, frozenset[tuple[Bit, str]]] = {}
+        for cell in module.cells:
+            if "\\CLK_POLARITY" in cell.parameters:
+                (clock,) = (self._first(bit) for bit in _each(cell.ports["\\CLK"]) if bit)
+                edge = cell.parameters["\\CLK_POLARITY"][-1]
+                of_edge = frozenset((name, edge) for name in names.get(clock, ()))
+                clocks |= {self._first(bit): of_edge for bit in _each(cell.ports["\\Q"]) if bit}
+        self.starts = {bit: starts[self._first(bit)] for bit in named if self._first(bit) in starts}
+        self.clocks = {bit: clocks[self._first(bit)] for bit in named if self._first(bit) in clocks}
+
+    def _first(self, bit: Bit) -> Bit:
+        while bit in self._same:
+            bit = self._same[bit]
         return bit
 
-    for left, right in module.connections:
-        for one, other in zip(_each(left), _each(right), strict=True):
-            if one and other and first(one) != first(other):
-                same[first(one)] = first(other)
-    starts = {
-        first((name, bit)): start
-        for name, wire in module.wires.items()
-        for bit, start in enumerate(reversed(wire.init))
-    }
-    bits = ((name, bit) for name, wire in module.wires.items() if name[0] == "\\" for bit in range(wire.width))
-    return {bit: starts[first(bit)] for bit in bits if first(bit) in starts}
 
-
-def _each(bits: tuple[Part, ...]) -> list[tuple[str, int] | None]:
+def _each(bits: tuple[Part, ...]) -> list[Bit | None]:
     return [(part.wire, part.low + bit) if part.wire else None for part in bits for bit in range(part.width)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import ClockSignal, Instance, Module, Signal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,7 +66,11 @@ def test_each_module_of_a_tile_is_proved(tile: Rewritten, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("right", "wrong", "told"),
-    [(r" \+ 1'h1;", " - 1'h1;", "unproven"), (r"(\w+ = \d+'h)0;", r"\g<1>1;", "registers start differently")],
+    [
+        (r" \+ 1'h1;", " - 1'h1;", "unproven"),
+        (r"(\w+ = \d+'h)0;", r"\g<1>1;", "registers start differently"),
+        ("posedge clk", "negedge clk", "registers have other clocks"),
+    ],
 )
 def test_a_fault_is_found(right: str, wrong: str, told: str, tile: Rewritten, tmp_path: Path) -> None:
     """In the first module that counts: one of its sums, and one of its registers' starts."""
@@ -110,6 +114,88 @@ class Chosen(wiring.Component):
                 with m.Case(number):
                     m.d.comb += self.out.eq(self.words.word_select(number, 8))
         return m
+
+
+class Awkward(wiring.Component):
+    """What the rewriting must leave alone.
+
+    A foreign cell drives half of an output; outputs that are sums stand side by side in another one; the clock of a
+    domain is read as data; a parameter is a text like a concatenation, and another is called as Yosys calls a
+    memory's name; a submodule is called as those are that stand for a shared module.
+    """
+
+    a: In(32)
+    b: In(32)
+    data: In(1)
+    half: Out(8)
+    sums: Out(36)
+    lanes: Out(32)
+    gated: Out(4)
+    copied: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        """Build each."""
+        m = Module()
+        parameters = {"p_TEXT": "{ x, x, x, x }", "p_MEMID": 3}
+        m.submodules.foreign = Instance("HALF", **parameters, i_A=self.a[:4], o_Q=self.half[:4])
+        m.d.comb += self.half[4:].eq(self.a[2:6])
+        sums = [Signal(9, name=f"sum_{k}") for k in range(4)]
+        m.d.comb += [sums[k].eq(self.a.word_select(k, 8) + self.b.word_select(k, 8)) for k in range(4)]
+        m.d.comb += [self.lanes.eq(Cat(*(total[:8] for total in sums))), self.sums.eq(Cat(*sums))]
+        m.domains.other = domain = ClockDomain("other", reset_less=True)
+        held, count = Signal(), Signal(4)
+        m.d.comb += [domain.clk.eq(Mux(self.a[0], self.data, held)), self.gated.eq(count)]
+        m.d.sync += held.eq(domain.clk)
+        m.d.other += count.eq(count + 1)
+        m.submodules.inner = inner = Module()
+        inner.submodules.shared = Instance("HALF", i_A=self.b[:4], o_Q=Signal(4, name="unread"))
+        copy = Signal()
+        inner.d.sync += copy.eq(self.data)
+        m.d.comb += self.copied.eq(copy)
+        return m
+
+
+AWKWARD = """
+module HALF #(parameter TEXT = "", parameter MEMID = 0) (input [3:0] A, output [3:0] Q);
+  assign Q = TEXT == "{ x, x, x, x }" && MEMID == 3 ? ~A : 4'h0;
+endmodule
+module bench;
+  reg clk = 0, rst = 0, data = 0;
+  reg [31:0] a = 0, b = 0;
+  wire [7:0] half;
+  wire [35:0] sums;
+  wire [31:0] lanes;
+  wire [3:0] gated;
+  wire copied;
+  integer k;
+  awkward dut(.clk(clk), .rst(rst), .a(a), .b(b), .data(data), .half(half), .sums(sums), .lanes(lanes),
+    .gated(gated), .copied(copied));
+  initial begin
+    for (k = 0; k < 200; k = k + 1) begin
+      a = $random; b = $random; data = $random; #1 clk = 1; #1
+      if (half !== {a[5:2], ~a[3:0]}) $display("FAIL half %h of %h", half, a);
+      if (lanes[15:8] !== ((a[15:8] + b[15:8]) & 8'hff) || sums[8:0] !== a[7:0] + b[7:0]) $display("FAIL sums");
+      if (copied !== data) $display("FAIL copy");
+      clk = 0; #1;
+    end
+    if (^gated === 1'bx) $display("FAIL gated");
+    $display("PASS");
+  end
+endmodule
+"""
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_what_is_left_alone(delivered: bool, tmp_path: Path) -> None:
+    if delivered:
+        text = "".join(file.text for file in convert_modules(Awkward(), "awkward", generator="a test"))
+        assert "inner (" in text, "the submodule is dissolved"
+    else:
+        text = convert(Awkward(), "awkward")
+    (tmp_path / "bench.v").write_text(f"{text}{AWKWARD}")
+    subprocess.run(["iverilog", "-g2005", "-o", "bench", "bench.v"], cwd=tmp_path, check=True)
+    run = subprocess.run(["vvp", "-n", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert run.stdout == "PASS\n"
 
 
 class Stored(wiring.Component):

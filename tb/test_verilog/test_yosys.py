@@ -1,5 +1,6 @@
 """Yosys within this process: each run stands alone, and what it reports is an error here."""
 
+import multiprocessing
 import threading
 
 import pytest
@@ -44,3 +45,18 @@ def test_a_full_disk_is_told_as_one(monkeypatch):
     monkeypatch.setattr(wasmtime, "Module", full)
     with pytest.raises(OSError, match="No space left"):
         yosys._load.__wrapped__()
+
+
+def _converted(pipe) -> None:
+    pipe.send(yosys.run_yosys(WIRE, "write_verilog -noattr", "only"))
+
+
+def test_a_forked_process_runs_it_too():
+    """Threads of the first run are not in a process that is forked after it."""
+    first = yosys.run_yosys(WIRE, "write_verilog -noattr", "only")
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_converted, args=(there,), daemon=True)
+    child.start()
+    assert here.poll(60), "the forked process hangs"
+    assert here.recv() == first
+    child.join()
