@@ -24,6 +24,8 @@ read_verilog {where}gate.v
 rename {name} gate
 read_rtlil {where}boxes.il
 proc -norom
+opt_expr
+memory_share -nosat
 memory_collect
 memory_map
 {memories}opt_expr
@@ -41,17 +43,24 @@ design -reset
 """
 
 
-def unproven(before: str, names: Renaming, texts: Mapping[str, str], folder: Path) -> dict[str, str]:
+def unproven(
+    before: str, names: Renaming, texts: Mapping[str, str], folder: Path, proven: set[str] | None = None
+) -> dict[str, str]:
     """Return by module of the RTLIL ``before`` why its text is not proved equal to it; empty when all are.
 
-    RuntimeError: Yosys stops with an error.
+    What is ``proven``, pairs of texts, is not proved again, and gains what is. RuntimeError: Yosys stops with an error.
     """
+    proven = set() if proven is None else proven
     modules = {module.name: module for module in parse(before)}
-    script = ""
+    script, keys = "", {}
     for name, plain in names.modules.items():
+        gold = renamed(modules[name], modules, names)
+        key = dump([gold]) + texts[plain]
+        if key in proven or key in keys.values():
+            continue
+        keys[name] = key
         where = folder / name[1:]
         where.mkdir(parents=True)
-        gold = renamed(modules[name], modules, names)
         (where / "gold.il").write_text(dump([gold]))
         (where / "boxes.il").write_text(dump(_boxes(gold, modules, names)))
         (where / "gate.v").write_text(texts[plain])
@@ -65,7 +74,9 @@ def unproven(before: str, names: Renaming, texts: Mapping[str, str], folder: Pat
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(f"yosys stopped: {run.stderr}")
-    return {name: why for name in names.modules if (why := _fault(folder / name[1:]))}
+    found = {name: why for name in keys if (why := _fault(folder / name[1:]))}
+    proven |= {key for name, key in keys.items() if name not in found}
+    return found
 
 
 def _fault(where: Path) -> str:
