@@ -14,7 +14,7 @@ from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_writable
 from selvage.bundle.shell_bundle import check_bus
 from selvage.commands.network_command import is_network
-from selvage.commands.placed import PlacedLayer, PlacedNetwork
+from selvage.commands.placed import PlacedLayer, PlacedNetwork, no_progress
 from selvage.commands.run import check_simulator
 from selvage.compiler.compile_layer import Compiled, compile_layer
 from selvage.compiler.compile_network import ImportedNetwork, compile_network
@@ -81,13 +81,9 @@ def compile(
     path, loaded, asked = str(model), load_chip(chip) if isinstance(chip, str) else chip, Options(**options)
     if is_network(path):
         asked.check_network()
-        return CompiledModel(PlacedNetwork(compile_network(path, loaded, images, asked, _nothing), loaded, asked))
+        return CompiledModel(PlacedNetwork(compile_network(path, loaded, images, asked, no_progress), loaded, asked))
     if isinstance(images, Mapping):
         raise InputError(f"images are given by name, and model {path!r} is a single layer, which takes one array")
     layer = load_model(path, None if images is None else np.shape(images))
     x = draw_input(layer, loaded, asked.seed) if images is None else checked_input(layer, np.asarray(images), "images")
     return CompiledModel(PlacedLayer(compile_layer(layer, loaded, x, asked), asked))
-
-
-def _nothing() -> None:
-    """Tell no progress."""

@@ -38,7 +38,7 @@ class PlacedLayer:
         foretold, results, error = foretell(self.compiled, self.options), None, None
         parameters = tile_parameters(self.compiled, self.options)
         try:
-            results = simulate(self.compiled, parameters, self.options, tick or _nothing)
+            results = simulate(self.compiled, parameters, self.options, tick or no_progress)
         except RtlError as raised:
             error = raised
         line = report(self.compiled, foretold, results)
@@ -90,7 +90,7 @@ class PlacedNetwork:
         What RTL itself raises is a fault of the result. ``ticks`` by node, once a pass; of a pipeline the first, twice.
         """
         flow, lines, faults = None, None, []
-        called = ticks or dict.fromkeys((node.name for node in self.compiled.graph.nodes), _nothing)
+        called = ticks or dict.fromkeys((node.name for node in self.compiled.graph.nodes), no_progress)
         try:
             if pipeline:
                 flow = run_pipeline(self.compiled, self.options, next(iter(called.values())))
@@ -123,5 +123,5 @@ class NetworkRun:
     content: dict[str, Any]
 
 
-def _nothing() -> None:
+def no_progress() -> None:
     """Tell no progress."""

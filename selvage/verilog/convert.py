@@ -50,16 +50,11 @@ def convert(
     a port (amaranth#1574). ``counts`` gains how often each step found something to do.
     """
     counts = Counter() if counts is None else counts
-    modules = netlist(to_rtlil({**(shared or {}), name: component}), SCRIPT, name)
+    modules = parse(run_yosys(to_rtlil({**(shared or {}), name: component}), SCRIPT, name))
     put_right(modules, counts)
     for module in modules.values():
         counts["registers packed"] += pack_registers(module)
     return "".join(rewrite(write_verilog(modules.values(), name), counts).values())
-
-
-def netlist(text: str, script: str, name: str) -> dict[str, NetlistModule]:
-    """Return the modules that ``script`` leaves of the RTLIL ``text``, by their names in RTLIL."""
-    return {module.name: module for module in parse(run_yosys(text, script, name))}
 
 
 def put_right(modules: Mapping[str, NetlistModule], counts: Counter[str]) -> None:

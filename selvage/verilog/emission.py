@@ -56,7 +56,6 @@ class Signal:
     bits: str = ""  # as [high:0]
     depth: str = ""  # of a memory
     initial: str = ""
-    comment: str = ""
 
     @property
     def width(self) -> int:
@@ -130,7 +129,8 @@ class VerilogModule:
     def text(self) -> str:
         """Return the module's text, written anew."""
         self._add_side_by_side()
-        blocks = "".join(self._block(*clock, registers) for clock, registers in self.clocks.items())
+        counted = self._reads()  # once: what moves into a block is read there as it was before
+        blocks = "".join(self._block(*clock, registers, counted) for clock, registers in self.clocks.items())
         for step, pattern, change in (
             ("writes asked once", _WRITES, _asked_once),
             ("memories filled", _CONTENTS, self._filled),
@@ -154,10 +154,7 @@ class VerilogModule:
     def _declared(self) -> str:
         rest = [(name, signal) for name, signal in self.signals.items() if not signal.direction]
         rest.sort(key=lambda found: (found[1].kind == "reg", bool(found[1].depth), natural(found[0])))
-        lines = [
-            f"  {_spaced(signal.kind, signal.bits, _written(name), signal.depth)};{signal.comment}\n"
-            for name, signal in rest
-        ]
+        lines = [f"  {_spaced(signal.kind, signal.bits, _written(name), signal.depth)};\n" for name, signal in rest]
         starts = sorted((name for name, signal in self.signals.items() if signal.initial), key=natural)
         begin = [f"    {_written(name)} = {self.signals[name].initial};\n" for name in starts]
         return "".join([*lines, *(["  initial begin\n", *begin, "  end\n"] if begin else [])])
@@ -270,22 +267,21 @@ class VerilogModule:
         )
         return f"{name}({', '.join(map(_written, read))})"
 
-    def _block(self, edge: str, clock: str, registers: dict[str, list[_Register]]) -> str:
+    def _block(self, edge: str, clock: str, registers: dict[str, list[_Register]], counted: Counter[str]) -> str:
         """Return one block of all registers of a clock, by their reset."""
         lines = []
         for reset, found in registers.items():
             if not reset:
-                lines += self._stored(found)
+                lines += self._stored(found, counted)
                 continue
             starts = [f"      {_written(register.name)} <= {register.start};\n" for register in found]
-            stored = [f"  {line}" for line in self._stored(found)]
+            stored = [f"  {line}" for line in self._stored(found, counted)]
             lines += [f"    if ({reset}) begin\n", *starts, "    end else begin\n", *stored, "    end\n"]
         self.counts["registers in one block"] += sum(map(len, registers.values())) > 1
         return f"  always @({edge} {clock}) begin\n{''.join(lines)}  end\n"
 
-    def _stored(self, registers: list[_Register]) -> list[str]:
+    def _stored(self, registers: list[_Register], counted: Counter[str]) -> list[str]:
         """Return what registers store, those that mostly keep their value behind their enables."""
-        counted = self._reads()
         choices = {left: _CHOICE.fullmatch(right) for left, right in self.assignments}
         lines: list[str] = []
         enabled: dict[str, list[str]] = {}

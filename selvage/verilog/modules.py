@@ -80,7 +80,7 @@ def delivered_rtlil(components: Mapping[str, wiring.Component], name: str) -> st
 
 def rewritten(rtlil: str, name: str, prefix: str, counts: Counter[str]) -> tuple[Renaming, dict[str, str]]:
     """Return the plain names of a design, of which module ``name`` is the top, and the texts of its modules by name."""
-    modules = {module.name: module for module in parse(rtlil)}
+    modules = parse(rtlil)
     put_right(modules, counts)
     names, distinct = rename(modules, name, prefix)
     counts["equal modules"] += len(modules) - len(distinct)

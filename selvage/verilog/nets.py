@@ -5,7 +5,7 @@ its other bits for a loop.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from selvage.verilog.rtlil import Bits, Cell, NetlistModule, Part, Wire, cut, joined, width_of
@@ -16,12 +16,21 @@ _Pieces = Mapping[str, Mapping[int, Bits]]  # by wire and lowest bit, lowest fir
 
 @dataclass
 class _Driver:
-    """A cell's output, or a lane of a memory's: what it drives, and how to have it drive something else."""
+    """What drives ``target``: bits of a cell's port from bit ``low`` on, or a connection's ``source``."""
 
     target: Bits
-    redirect: Callable[[Bits], None]
-    cell: Cell | None
-    source: Bits = ()  # of a connection, the other side
+    source: Bits = ()
+    cell: Cell | None = None
+    port: str = ""
+    low: int = 0
+
+    def redirect(self, bits: Bits) -> None:
+        """Have the cell drive other bits."""
+        assert self.cell, "a connection is no cell's"
+        before = self.cell.ports[self.port]
+        after = self.low + width_of(bits)
+        rest = cut(before, after, width_of(before) - after)
+        self.cell.ports[self.port] = (*cut(before, 0, self.low), *bits, *rest)
 
 
 def driven_ports(cell: Cell, modules: Modules) -> list[str]:
@@ -75,24 +84,9 @@ def _drivers(module: NetlistModule, modules: Modules) -> Iterator[_Driver]:
             bits = cell.ports[port]
             lane = int(cell.parameters["\\WIDTH"]) if cell.kind == "$mem_v2" else width_of(bits)
             for low in range(0, width_of(bits), lane) if lane else ():
-                yield _Driver(cut(bits, low, lane), _Redirect(cell, port, low), cell)
+                yield _Driver(cut(bits, low, lane), cell=cell, port=port, low=low)
     for left, right in module.connections:
-        yield _Driver(left, lambda _: None, None, right)
-
-
-@dataclass
-class _Redirect:
-    """Put other bits in the place of those of a port from bit ``low`` on."""
-
-    cell: Cell
-    port: str
-    low: int
-
-    def __call__(self, bits: Bits) -> None:
-        before = self.cell.ports[self.port]
-        after = self.low + width_of(bits)
-        rest = cut(before, after, width_of(before) - after)
-        self.cell.ports[self.port] = (*cut(before, 0, self.low), *bits, *rest)
+        yield _Driver(left, right)
 
 
 def _in_pieces(module: NetlistModule, drivers: list[_Driver]) -> list[str]:
@@ -111,10 +105,7 @@ def _in_pieces(module: NetlistModule, drivers: list[_Driver]) -> list[str]:
 def _piece(module: NetlistModule, driver: _Driver) -> Bits:
     """Have a driver drive a new wire, the piece, named after what it was; return it."""
     high, low = driver.target[-1], driver.target[0]
-    if len(driver.target) > 1:
-        end = f"_and_{low.wire[1:]}"
-    else:
-        end = f"_{high.low}" if high.width == 1 else f"_{high.low + high.width - 1}_{high.low}"
+    end = f"_and_{low.wire[1:]}" if len(driver.target) > 1 else module.range_of(high)
     total = width_of(driver.target)
     name = module.add_wire(f"{high.wire}{end}", total)
     start = [_start(part, module.wires[part.wire]) for part in reversed(driver.target)]

@@ -1,11 +1,11 @@
 """Modules, wires and instances of a netlist under plain names, and equal modules once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from selvage.verilog.names import KEYWORDS, Names, is_plain, natural, plain_names
 from selvage.verilog.nets import Modules
-from selvage.verilog.rtlil import Bits, Cell, NetlistModule, Part, dump
+from selvage.verilog.rtlil import Bits, Cell, NetlistModule, dump
 
 _FIRST = ("clk", "rst")  # of the ports; the others follow by name
 
@@ -56,7 +56,7 @@ def renamed(module: NetlistModule, modules: Modules, names: Renaming) -> Netlist
     What has no name but a number of Yosys' gets one in the order in which it stands: of equal modules the same.
     """
     wires, cells = dict(names.wires[module.name]), names.cells[module.name]
-    nameless = (part.wire for bits in _all_bits(module) for part in bits if part.wire and part.wire not in wires)
+    nameless = (part.wire for bits in module.all_bits() for part in bits if part.wire and part.wire not in wires)
     public = {wire: f"\\{plain}" for wire, plain in wires.items()}
     public |= {wire: f"${number}" for number, wire in enumerate(dict.fromkeys(nameless), 1)}
 
@@ -85,14 +85,6 @@ def renamed(module: NetlistModule, modules: Modules, names: Renaming) -> Netlist
         [cell(number, found) for number, found in enumerate(module.cells)],
         [(bits(left), bits(right)) for left, right in module.connections],
     )
-
-
-def _all_bits(module: NetlistModule) -> Iterator[Bits]:
-    for cell in module.cells:
-        yield from cell.ports.values()
-    for left, right in module.connections:
-        yield left
-        yield right
 
 
 def _port_order(name: str) -> tuple[int, list[tuple[int, str]]]:
@@ -138,17 +130,11 @@ def _name_ports(module: NetlistModule, modules: Modules, meanings: dict[str, dic
             name = meanings[module.name].get(part.wire, part.wire[1:])
             if part.wire.startswith("$") or name.startswith("port$"):
                 continue
-            meanings[cell.kind].setdefault(port, f"{name}{_range(part, module)}")
+            meanings[cell.kind].setdefault(port, f"{name}{module.range_of(part)}")
 
 
 def _zeros_above(bits: Bits) -> bool:
     return all(not part.wire and "1" not in part.value for part in bits[1:])
-
-
-def _range(part: Part, module: NetlistModule) -> str:
-    if part.width == module.wires[part.wire].width:
-        return ""
-    return f"_{part.low}" if part.width == 1 else f"_{part.low + part.width - 1}_{part.low}"
 
 
 def _plain(module: NetlistModule, meanings: Mapping[str, str], inner: Names) -> tuple[dict[str, str], dict[str, str]]:

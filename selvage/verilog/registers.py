@@ -6,8 +6,6 @@ from selvage.verilog.rtlil import Bits, Cell, NetlistModule, Part, joined, width
 
 NARROW = 40  # bits of a register that is worth a place in a vector
 VECTOR = 64  # bits that Icarus keeps without allocating memory
-
-
 RESET = "\\rst"  # Amaranth's name of a domain's reset, in every module
 
 
@@ -16,8 +14,7 @@ def take_resets(module: NetlistModule) -> int:
 
     Return how many registers have one: ``$sdff`` cells.
     """
-    reads = Counter(part.wire for cell in module.cells for bits in cell.ports.values() for part in bits)
-    reads.update(part.wire for sides in module.connections for bits in sides for part in bits)
+    reads = Counter(part.wire for bits in module.all_bits() for part in bits)
     choices = {cell.ports["\\Y"]: cell for cell in module.cells if cell.kind == "$mux"}
     gone: set[int] = set()
     for cell in module.cells:
@@ -87,15 +84,19 @@ def _runs(cells: list[Cell], place: dict[str, Part]) -> list[list[Cell]]:
             runs.append([cell])
             after = None
             continue
-        if part.wire in place:
-            vector = place[part.wire]
-            part = Part(vector.wire, vector.low + part.low, part.width)
+        part = _in_vector(part, place)
         if after == (part.wire, part.low):
             runs[-1].append(cell)
         else:
             runs.append([cell])
         after = (part.wire, part.low + part.width)
     return runs
+
+
+def _in_vector(part: Part, place: dict[str, Part]) -> Part:
+    """Return the part of a vector that a part of a register is; any other part as it is."""
+    vector = place.get(part.wire)
+    return vector[part.low : part.low + part.width] if vector else part
 
 
 def _groups(cells: list[Cell]) -> list[list[Cell]]:
@@ -119,7 +120,8 @@ def _merge(module: NetlistModule, cells: list[Cell], place: dict[str, Part]) -> 
     start, reset, at, taken = "", "", 0, []
     for cell in cells:
         (register,) = cell.ports["\\Q"]
-        start = module.wires[register.wire].attributes.pop("\\init").partition("'")[2] + start
+        start = module.wires[register.wire].init + start
+        del module.wires[register.wire].attributes["\\init"]
         reset = cell.parameters.get("\\SRST_VALUE", "").partition("'")[2] + reset
         place[register.wire] = Part(vector, at, register.width)
         module.connections.append((cell.ports["\\Q"], (place[register.wire],)))
@@ -137,11 +139,7 @@ def _merge(module: NetlistModule, cells: list[Cell], place: dict[str, Part]) -> 
 
 def _source(module: NetlistModule, taken: list[Part], place: dict[str, Part]) -> Bits:
     """Return what a vector takes, in one piece: a concatenation becomes a wire, which follows only when it changes."""
-    parts = []
-    for part in taken:
-        vector = place.get(part.wire)
-        parts.append(Part(vector.wire, vector.low + part.low, part.width) if vector else part)
-    bits = joined(parts)
+    bits = joined(_in_vector(part, place) for part in taken)
     if len(bits) == 1 and bits[0].wire:
         return bits
     following = module.add_wire("\\next", width_of(bits))

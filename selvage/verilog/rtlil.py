@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 _TOKEN = re.compile(r"[{}]|\[\d+(?::\d+)?\]|\d+'[01xzm-]*|-?\d+|[\\$][^ \n]+")
 _ATTRIBUTE = re.compile(r" *attribute ([^ ]+) (.*)")
-_WIRE = re.compile(r"  wire (.*)")
 _RANGE = re.compile(r"\[(\d+)(?::(\d+))?\]")
 
 
@@ -83,6 +82,19 @@ class NetlistModule:
     cells: list[Cell] = field(default_factory=list)
     connections: list[tuple[Bits, Bits]] = field(default_factory=list)
 
+    def all_bits(self) -> Iterator[Bits]:
+        """Yield every bit vector: of the cells' ports, then both sides of the connections."""
+        for cell in self.cells:
+            yield from cell.ports.values()
+        for sides in self.connections:
+            yield from sides
+
+    def range_of(self, part: Part) -> str:
+        """Return the end of a name for a part of a wire, as ``_7_4``; empty for the whole."""
+        if part.width == self.wires[part.wire].width:
+            return ""
+        return f"_{part.low}" if part.width == 1 else f"_{part.low + part.width - 1}_{part.low}"
+
     def whole(self, name: str) -> Bits:
         """Return all bits of a wire."""
         return (Part(name, 0, self.wires[name].width),)
@@ -125,16 +137,17 @@ def joined(parts: Iterable[Part]) -> Bits:
     return tuple(found)
 
 
-def parse(text: str) -> list[NetlistModule]:
-    """Return the modules of an RTLIL text, in its order."""
-    modules: list[NetlistModule] = []
+def parse(text: str) -> dict[str, NetlistModule]:
+    """Return the modules of an RTLIL text by their names in it, in its order."""
+    modules: dict[str, NetlistModule] = {}
     lines = iter(text.split("\n"))
     attributes: dict[str, str] = {}
     for line in lines:
         if found := _ATTRIBUTE.match(line):
             attributes[found[1]] = found[2]
         elif line.startswith("module "):
-            modules.append(_module(line.split(" ", 1)[1], attributes, lines))
+            name = line.split(" ", 1)[1]
+            modules[name] = _module(name, attributes, lines)
             attributes = {}
     return modules
 
@@ -239,9 +252,9 @@ def _dumped(module: NetlistModule) -> str:
     for cell in module.cells:
         lines += [*_attributes("  ", cell.attributes), f"  cell {cell.kind} {cell.name}"]
         lines += [f"    parameter {name} {value}" for name, value in cell.parameters.items()]
-        lines += [f"    connect {port} {written(bits, module)}" for port, bits in cell.ports.items()]
+        lines += [f"    connect {port} {_written(bits, module)}" for port, bits in cell.ports.items()]
         lines.append("  end")
-    lines += [f"  connect {written(left, module)} {written(right, module)}" for left, right in module.connections]
+    lines += [f"  connect {_written(left, module)} {_written(right, module)}" for left, right in module.connections]
     return "\n".join([*lines, "end\n"])
 
 
@@ -249,7 +262,7 @@ def _attributes(indent: str, attributes: dict[str, str]) -> list[str]:
     return [f"{indent}attribute {name} {value}" for name, value in attributes.items()]
 
 
-def written(bits: Bits, module: NetlistModule) -> str:
+def _written(bits: Bits, module: NetlistModule) -> str:
     """Return the text of a bit vector."""
     texts = []
     for part in reversed(bits):

@@ -9,7 +9,7 @@ for 0. Registers with an asynchronous reset are beyond it.
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,10 +51,11 @@ def unproven(
     What is ``proven``, pairs of texts, is not proved again, and gains what is. RuntimeError: Yosys stops with an error.
     """
     proven = set() if proven is None else proven
-    modules = {module.name: module for module in parse(before)}
+    modules = parse(before)
+    golds = {name: renamed(modules[name], modules, names) for name in names.modules}
     script, keys = "", {}
     for name, plain in names.modules.items():
-        gold = renamed(modules[name], modules, names)
+        gold = golds[name]
         key = dump([gold]) + texts[plain]
         if key in proven or key in keys.values():
             continue
@@ -62,7 +63,7 @@ def unproven(
         where = folder / name[1:]
         where.mkdir(parents=True)
         (where / "gold.il").write_text(dump([gold]))
-        (where / "boxes.il").write_text(dump(_boxes(gold, modules, names)))
+        (where / "boxes.il").write_text(dump(_boxes(gold, golds.values())))
         (where / "gate.v").write_text(texts[plain])
         # The one word of a memory is a register in Verilog.
         single = [cell for cell in gold.cells if cell.parameters.get("\\SIZE") == "1"]
@@ -84,8 +85,8 @@ def _fault(where: Path) -> str:
     status = (where / "status").read_text()
     if "Equivalence successfully proven!" not in status:
         return status
-    both = {module.name: _Registers(module) for module in parse((where / "both.il").read_text())}
-    gold, gate = both["\\gold"], both["\\gate"]
+    both = parse((where / "both.il").read_text())
+    gold, gate = _Registers(both["\\gold"]), _Registers(both["\\gate"])
     missing = sorted({wire for wire, _ in gold.starts.keys() - gate.starts.keys()})
     wrong = sorted({bit[0] for bit in gold.starts.keys() & gate.starts.keys() if gold.starts[bit] != gate.starts[bit]})
     if wrong or missing:
@@ -94,16 +95,12 @@ def _fault(where: Path) -> str:
     return f"registers have other clocks: {sorted(set(clocks))}" if clocks else ""
 
 
-def _boxes(gold: NetlistModule, modules: Mapping[str, NetlistModule], names: Renaming) -> Iterator[NetlistModule]:
-    """Yield the modules that ``gold`` instantiates as black boxes; of foreign ones nothing is known."""
+def _boxes(gold: NetlistModule, modules: Iterable[NetlistModule]) -> Iterator[NetlistModule]:
+    """Yield those of ``modules`` that ``gold`` instantiates, as black boxes."""
     kinds = {cell.kind for cell in gold.cells}
-    seen = set()
-    for raw, plain in names.modules.items():
-        if f"\\{plain}" in kinds and plain not in seen:
-            seen.add(plain)
-            module = renamed(modules[raw], modules, names)
-            ports = {name: replace(wire, attributes={}) for name, wire in module.wires.items() if wire.direction}
-            yield NetlistModule(module.name, {"\\blackbox": "1"}, ports)
+    for module in {module.name: module for module in modules if module.name in kinds}.values():
+        ports = {name: replace(wire, attributes={}) for name, wire in module.wires.items() if wire.direction}
+        yield NetlistModule(module.name, {"\\blackbox": "1"}, ports)
 
 
 class _Registers:

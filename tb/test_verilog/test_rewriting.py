@@ -121,7 +121,8 @@ class Awkward(wiring.Component):
 
     A foreign cell drives half of an output; outputs that are sums stand side by side in another one; the clock of a
     domain is read as data; a parameter is a text like a concatenation, and another is called as Yosys calls a
-    memory's name; a submodule is called as those are that stand for a shared module.
+    memory's name; a submodule is called as those are that stand for a shared module; what one register takes behind its
+    enable is what another chooses.
     """
 
     a: In(32)
@@ -132,6 +133,7 @@ class Awkward(wiring.Component):
     lanes: Out(32)
     gated: Out(4)
     copied: Out(1)
+    kept: Out(4)
 
     def elaborate(self, platform: object) -> Module:
         """Build each."""
@@ -149,6 +151,13 @@ class Awkward(wiring.Component):
         m.d.other += count.eq(count + 1)
         m.submodules.inner = inner = Module()
         inner.submodules.shared = Instance("HALF", i_A=self.b[:4], o_Q=Signal(4, name="unread"))
+        value = Signal(4)  # read by a register with a reset behind its enable, and chosen by one without
+        kept, chosen = Signal(4), Signal(4, reset_less=True)
+        m.d.comb += value.eq(Mux(self.data, self.a[:4], chosen))
+        m.d.sync += chosen.eq(value)
+        with m.If(self.b[0]):
+            m.d.sync += kept.eq(value)
+        m.d.comb += self.kept.eq(kept)
         copy = Signal()
         inner.d.sync += copy.eq(self.data)
         m.d.comb += self.copied.eq(copy)
@@ -167,14 +176,19 @@ module bench;
   wire [31:0] lanes;
   wire [3:0] gated;
   wire copied;
+  wire [3:0] kept;
+  reg [3:0] chosen = 0, expected = 0;
   integer k;
   awkward dut(.clk(clk), .rst(rst), .a(a), .b(b), .data(data), .half(half), .sums(sums), .lanes(lanes),
-    .gated(gated), .copied(copied));
+    .gated(gated), .copied(copied), .kept(kept));
   initial begin
     for (k = 0; k < 200; k = k + 1) begin
       a = $random; b = $random; data = $random; #1 clk = 1; #1
       if (half !== {a[5:2], ~a[3:0]}) $display("FAIL half %h of %h", half, a);
       if (lanes[15:8] !== ((a[15:8] + b[15:8]) & 8'hff) || sums[8:0] !== a[7:0] + b[7:0]) $display("FAIL sums");
+      chosen = data ? a[3:0] : chosen;
+      if (b[0]) expected = chosen;
+      if (kept !== expected) $display("FAIL kept %h, not %h", kept, expected);
       if (copied !== data) $display("FAIL copy");
       clk = 0; #1;
     end
@@ -185,6 +199,13 @@ endmodule
 """
 
 
+def _shown(text: str, folder: Path) -> str:
+    """Return what Icarus shows of a Verilog text that has a bench."""
+    (folder / "bench.v").write_text(text)
+    subprocess.run(["iverilog", "-g2005", "-Wall", "-o", "bench", "bench.v"], cwd=folder, check=True)
+    return subprocess.run(["vvp", "-n", "bench"], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.mark.parametrize("delivered", [True, False])
 def test_what_is_left_alone(delivered: bool, tmp_path: Path) -> None:
     if delivered:
@@ -192,10 +213,7 @@ def test_what_is_left_alone(delivered: bool, tmp_path: Path) -> None:
         assert "inner (" in text, "the submodule is dissolved"
     else:
         text = convert(Awkward(), "awkward")
-    (tmp_path / "bench.v").write_text(f"{text}{AWKWARD}")
-    subprocess.run(["iverilog", "-g2005", "-o", "bench", "bench.v"], cwd=tmp_path, check=True)
-    run = subprocess.run(["vvp", "-n", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert run.stdout == "PASS\n"
+    assert _shown(text + AWKWARD, tmp_path) == "PASS\n"
 
 
 class Stored(wiring.Component):
@@ -262,7 +280,4 @@ def test_a_foreign_cell_passes_through(tmp_path: Path) -> None:
     """An `Instance` of an SRAM: its name, its parameters and its pins are as they were, and its words come through."""
     (file,) = convert_modules(Stored(), "stored", generator="a test")
     assert re.search(r'SRAM_16X8 #\(\s*\.DEPTH\([^)]*16\),\s*\.NAME\("a b"\)\s*\) sram \(', file.text), file.text
-    (tmp_path / "bench.v").write_text(f"{file.text}{BENCH}")
-    subprocess.run(["iverilog", "-g2005", "-Wall", "-o", "bench", "bench.v"], cwd=tmp_path, check=True)
-    run = subprocess.run(["vvp", "-n", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert run.stdout == "PASS\n"
+    assert _shown(file.text + BENCH, tmp_path) == "PASS\n"
