@@ -3,16 +3,13 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
 from selvage.sim.crossbar import Crossbar
-
-if TYPE_CHECKING:  # that module runs in a simulator only
-    from selvage.rtlsim.tile_bench import Record
 
 
 @dataclass
@@ -34,6 +31,17 @@ class TileJob:
     def codes_bits(self) -> int:
         """Bits of the codes of one read."""
         return self.chip.adc_bits * self.chip.ou_cols
+
+
+@dataclass
+class Record:
+    """What a run showed at the pins."""
+
+    beats: list[int] = field(default_factory=list)
+    first: int = 0  # cycle of the first read
+    cycles: int = 0  # from the first word offered to the last beat taken
+    fetched: int = 0
+    reads: list[int] = field(default_factory=list)  # per macro
 
 
 def pack_words(values: NDArray[np.int64], bits: int) -> bytes:
@@ -59,7 +67,7 @@ def load_job(path: str) -> TileJob:
     return TileJob(chip=chip, crossbars=crossbars, words=words, **fields)
 
 
-def save_result(job: TileJob, record: "Record", counters: dict[str, int]) -> None:
+def save_result(job: TileJob, record: Record, counters: dict[str, int]) -> None:
     """Write what a run brought: the beats as hexadecimal, for they are wider than any NumPy integer."""
     content = {
         "beats": [format(beat, "x") for beat in record.beats],

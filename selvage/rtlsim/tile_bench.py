@@ -5,14 +5,14 @@ import os
 import random
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 
 from selvage.rtlsim.harness import PERIOD
-from selvage.rtlsim.job import TileJob, load_job, save_fault, save_result
+from selvage.rtlsim.job import Record, TileJob, load_job, save_fault, save_result
 from selvage.rtlsim.pins import InPin, OutPin, UnknownPin
 from selvage.rtlsim.streams import bursts
 from selvage.rtlsim.watch import GatewareFault, Watch, most_cycles, told_hang, told_unknown
@@ -33,17 +33,6 @@ class Stalls:
     def slower(self) -> int:
         """Times as long, at most, as a run takes without pauses."""
         return 1 + sum(off for _, off in (self.source, self.sink, self.macro)) + self.latency
-
-
-@dataclass
-class Record:
-    """What a run showed at the pins."""
-
-    beats: list[int] = field(default_factory=list)
-    first: int = 0  # cycle of the first read
-    cycles: int = 0  # from the first word offered to the last beat taken
-    fetched: int = 0
-    reads: list[int] = field(default_factory=list)  # per macro
 
 
 class Macros:
