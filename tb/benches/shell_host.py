@@ -6,7 +6,7 @@ from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, First, RisingEdge
 
 from selvage.hw.shell.registers import Code, State
 from tb.benches.bench_run import told
@@ -60,12 +60,11 @@ class Host:
 
     async def interrupt(self, patience: int = 20_000) -> int:
         """Waits for the line; what of that which is enabled raised it, cleared."""
-        for _ in range(patience):
-            if self.dut.interrupt_request.value == 1:
-                break
+        line = self.dut.interrupt_request
+        if line.value != 1:
+            await First(RisingEdge(line), ClockCycles(self.dut.clk, patience))
+            assert line.value == 1, f"no interrupt, state {(await self.state()).name}"
             await RisingEdge(self.dut.clk)
-        else:
-            raise AssertionError(f"no interrupt, state {(await self.state()).name}")
         raised = await self.get("interrupt_status") & await self.get("interrupt_enable")
         self.code = Code(await self.get("status") >> 8 & 31)
         assert await self.put("interrupt_status", raised)

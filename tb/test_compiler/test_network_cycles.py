@@ -268,7 +268,7 @@ def test_buffers_are_the_memories_of_the_rtl(chip: str) -> None:
     layer = Layer(op="conv", channels=20, outputs=5, height=5, width=6, kernel=(3, 3), stride=(2, 1))
     placement, _ = dense_kinds(layer, load_chip(chip), input_format=UINT8)
     parameters = TileParameters(placement, placement.tiles[0])
-    text, _ = tile_verilog(parameters)
+    text = tile_verilog(parameters)["tile.v"]
     found = Counter()
     for module in re.finditer(r"^module \\?(\w+)\S*.*?^endmodule", text, re.MULTILINE | re.DOTALL):
         instances = len(re.findall(rf"^  {module[1]} ", text, re.MULTILINE))

@@ -17,6 +17,7 @@ from selvage.rtlsim.cache import MARK, WORK, compiled, whole
 
 ROOT = Path(__file__).parents[2]
 TEXTS = {"a.v": "module a; endmodule\n"}
+DESIGN = "design"
 
 
 class Maker:
@@ -47,16 +48,16 @@ def process(code: str, *words: object) -> Iterator[subprocess.Popen]:
 
 def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
     make = Maker()
-    where = compiled(tmp_path, TEXTS, ["-O1"], ["product"], make)
-    assert compiled(tmp_path, TEXTS, ["-O1"], ["product"], make) == where and make.made == 1
+    where = compiled(tmp_path, DESIGN, lambda: TEXTS, ["-O1"], ["product"], make)
+    assert compiled(tmp_path, DESIGN, lambda: TEXTS, ["-O1"], ["product"], make) == where and make.made == 1
     assert there(tmp_path) == sorted([where.name, *(f"{where.name}/{name}" for name in ("a.v", "product", MARK))])
 
 
 def test_other_sources_or_options_are_another_product(tmp_path: Path) -> None:
     make = Maker()
     first, *others = (
-        compiled(tmp_path, texts, how, ["product"], make)
-        for texts, how in ((TEXTS, ["-O1"]), (TEXTS, ["-O2"]), ({"a.v": ""}, ["-O1"]))
+        compiled(tmp_path, design, lambda texts=texts: texts, [how], ["product"], make)
+        for design, texts, how in ((DESIGN, TEXTS, "-O1"), (DESIGN, TEXTS, "-O2"), ("other", {"a.v": ""}, "-O1"))
     )
     assert len({first, *others}) == make.made == 3
     assert (first / "product").read_text() == TEXTS["a.v"]
@@ -65,7 +66,7 @@ def test_other_sources_or_options_are_another_product(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spoil", ["cut", "longer", "gone", "no mark", "mark cut"])
 def test_a_broken_product_is_made_again(tmp_path: Path, spoil: str) -> None:
     make = Maker()
-    where = compiled(tmp_path, TEXTS, [], ["product"], make)
+    where = compiled(tmp_path, DESIGN, lambda: TEXTS, [], ["product"], make)
     product, mark = where / "product", where / MARK
     match spoil:
         case "cut":
@@ -79,7 +80,7 @@ def test_a_broken_product_is_made_again(tmp_path: Path, spoil: str) -> None:
         case "mark cut":
             os.truncate(mark, 5)
     assert not whole(where)
-    assert compiled(tmp_path, TEXTS, [], ["product"], make) == where and whole(where)
+    assert compiled(tmp_path, DESIGN, lambda: TEXTS, [], ["product"], make) == where and whole(where)
     assert make.made == 2 and product.read_text() == TEXTS["a.v"]
 
 
@@ -90,12 +91,12 @@ def test_what_fails_is_kept_for_its_log_until_it_is_made(tmp_path: Path) -> None
 
     for _ in range(2):
         with pytest.raises(RuntimeError):
-            compiled(tmp_path, TEXTS, [], ["product"], fails)
+            compiled(tmp_path, DESIGN, lambda: TEXTS, [], ["product"], fails)
     (folder,) = (tmp_path / WORK).iterdir()
     assert (folder / "log").read_text() == "why" and not whole(tmp_path / folder.name)
     with working(tmp_path / WORK):
         assert (folder / "log").exists(), "it is no killed one's"
-    where = compiled(tmp_path, TEXTS, [], ["product"], Maker())
+    where = compiled(tmp_path, DESIGN, lambda: TEXTS, [], ["product"], Maker())
     assert where.name == folder.name and list(tmp_path.iterdir()) == [where]
 
 
@@ -107,7 +108,7 @@ def make(work):
     (work / "product").write_text("half")
     print("ready", flush=True)
     time.sleep(600)
-compiled(Path(sys.argv[1]), {"a.v": "module a; endmodule\\n"}, [], ["product"], make)
+compiled(Path(sys.argv[1]), "design", lambda: {"a.v": "module a; endmodule\\n"}, [], ["product"], make)
 """
 
 
@@ -115,22 +116,22 @@ def test_what_a_killed_run_half_made_is_not_used_and_goes(tmp_path: Path) -> Non
     with process(HALF, tmp_path):
         assert len(list((tmp_path / WORK).iterdir())) == 2, "a folder and its lock"
     make = Maker()
-    other = compiled(tmp_path, TEXTS, ["other"], ["product"], make)
+    other = compiled(tmp_path, DESIGN, lambda: TEXTS, ["other"], ["product"], make)
     assert list(tmp_path.iterdir()) == [other], "the next run, be it for something else, takes away what was left"
-    where = compiled(tmp_path, TEXTS, [], ["product"], make)
+    where = compiled(tmp_path, DESIGN, lambda: TEXTS, [], ["product"], make)
     assert (where / "product").read_text() == TEXTS["a.v"] and make.made == 2
 
 
 def test_who_lives_is_left_alone_and_waited_for(tmp_path: Path) -> None:
     """Its folder stays while others work beside it, and one who wants the same product gets it when it is let go."""
     with process(HALF, tmp_path) as run:
-        compiled(tmp_path, TEXTS, ["other"], ["product"], Maker())
+        compiled(tmp_path, DESIGN, lambda: TEXTS, ["other"], ["product"], Maker())
         assert [path.read_text() for path in (tmp_path / WORK).glob("*/product")] == ["half"]
         (lock,) = (tmp_path / WORK).glob("*.lock")
         with pytest.raises(TimeoutError), held(lock, wait=False):
             pass
         assert lock.exists()
-        how = (tmp_path, TEXTS, [], ["product"], Maker())
+        how = (tmp_path, DESIGN, _texts, [], ["product"], Maker())
         waiting = multiprocessing.get_context("spawn").Process(target=compiled, args=how)
         waiting.start()
         run.kill()
@@ -138,10 +139,28 @@ def test_who_lives_is_left_alone_and_waited_for(tmp_path: Path) -> None:
     assert waiting.exitcode == 0 and not (tmp_path / WORK).exists()
 
 
+def _texts() -> dict[str, str]:
+    return TEXTS
+
+
+def test_a_folder_that_goes_while_it_is_looked_through_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Path.glob` of Python 3.11 sees that a folder is there, opens it a moment later, and raises when it has gone."""
+
+    def gone(*_: object) -> Iterator[Path]:
+        raise FileNotFoundError
+        yield
+
+    monkeypatch.setattr(Path, "glob", gone)
+    with working(tmp_path / WORK) as folder:
+        assert folder.is_dir()
+
+
 def _many(place: Path) -> int:
     make = Maker()
     for k in range(20):
-        where = compiled(place, TEXTS, [str(k)], ["product"], make)
+        where = compiled(place, DESIGN, lambda: TEXTS, [str(k)], ["product"], make)
         assert (where / "product").read_text() == TEXTS["a.v"]
         with working(place / WORK) as own:
             (own / "file").touch()
@@ -179,7 +198,7 @@ with temporary():
 def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"build folder .*file/work cannot be written: Not a directory"):
-        compiled(tmp_path / "file", TEXTS, [], ["product"], Maker())
+        compiled(tmp_path / "file", DESIGN, lambda: TEXTS, [], ["product"], Maker())
     with pytest.raises(InputError, match=r"folder .*file cannot be written"), working(tmp_path / "file"):
         pass
 
@@ -194,7 +213,7 @@ def test_what_failed_for_want_of_room_is_laid_to_the_disk(tmp_path: Path) -> Non
             def fails(work: Path) -> None:
                 raise RuntimeError("the simulation failed")
 
-            compiled(tmp_path, TEXTS, [], ["product"], fails)
+            compiled(tmp_path, DESIGN, lambda: TEXTS, [], ["product"], fails)
         with pytest.raises(InputError, match="no such model"), working(tmp_path):
             raise InputError("no such model")
     finally:
