@@ -25,7 +25,7 @@ from examples.red_layers import RED_LAYERS
 from selvage.base.build import build_folder
 from selvage.base.errors import InputError
 from selvage.commands.exits import leave
-from selvage.commands.run import check_simulator
+from selvage.rtlsim.installed import check_simulator
 from selvage.rtlsim.simulate import end_with_parent
 
 BUILD = build_folder("full")

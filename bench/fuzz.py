@@ -29,14 +29,15 @@ from bench.fuzz_files import FORMATS, mutate, npz_of
 from bench.report import Figure, emit, positive
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
-from selvage.commands.network_command import is_network, node_table
-from selvage.commands.run import report
+from selvage.commands.layer_report import report
+from selvage.commands.network_command import node_table
 from selvage.commands.run_network import foretell_node
 from selvage.commands.tables import layer_table
 from selvage.compiler.compile_layer import compile_layer, foretell
 from selvage.compiler.compile_network import compile_network
 from selvage.compiler.model_file import Model, draw_input, input_format, load_model, read_input
 from selvage.compiler.options import Options
+from selvage.frontend.kinds import is_network
 from selvage.frontend.onnx.graph import load_graph
 from selvage.frontend.prune import prune_file
 from tb.models.onnx_models import numbers, onnx_model

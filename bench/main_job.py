@@ -20,7 +20,7 @@ from selvage.base.errors import RtlError
 from selvage.base.layer import InputFormat, Layer
 from selvage.commands.difference import first_difference
 from selvage.commands.exits import leave
-from selvage.commands.run import check_simulator, miscounted
+from selvage.commands.layer_report import miscounted
 from selvage.commands.streams import progress, show
 from selvage.commands.tables import table_of, tell_fault, verdict
 from selvage.golden.layer import evaluate
@@ -28,6 +28,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement, first_rows
 from selvage.mapping.sme import SmeParameters, place_sme
+from selvage.rtlsim.installed import check_simulator
 from selvage.rtlsim.simulate import simulate_tile, workers
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import run

@@ -7,10 +7,10 @@ from selvage.base.build import build_folder
 from selvage.base.chip import load_chip
 from selvage.base.files import alone_in
 from selvage.commands.exits import leave
-from selvage.commands.run import check_simulator
 from selvage.compiler.model_file import draw_input, input_format, load_model, to_maps
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
+from selvage.rtlsim.installed import check_simulator
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.rtlsim.waves import save_file, write_save_file
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_writable
-from selvage.bundle.shell_bundle import check_bus
-from selvage.commands.network_command import is_network
-from selvage.commands.placed import PlacedLayer, PlacedNetwork, no_progress
-from selvage.commands.run import check_simulator
+from selvage.commands.placed_layer import PlacedLayer, no_progress
+from selvage.commands.placed_network import PlacedNetwork
 from selvage.compiler.compile_layer import Compiled, compile_layer
 from selvage.compiler.compile_network import ImportedNetwork, compile_network
 from selvage.compiler.model_file import checked_input, draw_input, load_model
 from selvage.compiler.options import Options
+from selvage.frontend.kinds import is_network
+from selvage.rtlsim.installed import check_simulator
 
 __all__ = ["CompiledModel", "compile", "load_chip"]
 
@@ -59,6 +59,8 @@ class CompiledModel:
 
         ``bus``: a shell for ``axi`` or ``wishbone`` too, in ``folder/shell``.
         """
+        from selvage.bundle.shell_bundle import check_bus
+
         out = Path(folder)
         check_bus(bus)
         check_writable(out / LISTING)

@@ -7,8 +7,8 @@ from pathlib import Path
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError, RtlError
 from selvage.base.files import alone_in, npy_bytes, write_whole
-from selvage.commands.placed import PlacedLayer
-from selvage.commands.run import LayerReport, save_files, work
+from selvage.commands.layer_report import LayerReport
+from selvage.commands.placed_layer import PlacedLayer
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import layer_table, tell_fault
 from selvage.compiler.compile_layer import Compiled, compile_layer, tile_parameters
@@ -53,6 +53,8 @@ def simulate_layer(
     """Do `selvage sim` of a layer; return its JSON report, and what ended the run early."""
     started = time.monotonic()
     model, _, compiled, sides = prepare_layer(path, chip, input_file, options)
+    from selvage.commands.run import save_files, work
+
     parameters = tile_parameters(compiled, options)
     with alone_in(options.waves) if options.waves else contextlib.nullcontext(), progress() as bar:
         task = bar.add_task(model.layer.name, total=work(parameters))

@@ -1,18 +1,17 @@
-"""The commands that take a model of any kind: a layer, a network, or shapes."""
+"""The commands that take a model of any kind: a layer, a network, or shapes.
+
+What computes and what simulates is loaded when options and files are right: a refusal is not kept waiting for it.
+"""
 
 from pathlib import Path
 
 from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_folder, check_writable
-from selvage.bundle.shell_bundle import check_bus
 from selvage.commands.cli_options import Asked, AskedOfShapes
-from selvage.commands.layer_command import check_no_network, model_layer, simulate_layer, verilog_layer
-from selvage.commands.network_command import compile_to, is_network, model_network, simulate_network, verilog_network
 from selvage.commands.results import check_is_file, check_outputs_apart, emit
-from selvage.commands.run import check_simulator
-from selvage.commands.shapes_command import ShapesOptions, count_shapes
 from selvage.commands.streams import show
-from selvage.compiler.shapes import PREFIX
+from selvage.frontend.kinds import PREFIX, is_network
+from selvage.rtlsim.installed import check_simulator
 
 
 def sim(
@@ -39,11 +38,15 @@ def sim(
         check_folder(waves, f"--waves {waves}")
     check_folder(build, f"--build {build}")
     if is_network(model_file):
+        from selvage.commands.network_command import simulate_network
+
         options.check_network()
         network = asked.chip, asked.input_file, output_file, options
         content, match = simulate_network(model_file, *network, pipeline=pipeline)
         emit(content, json_file)
         return match
+    from selvage.commands.layer_command import check_no_network, simulate_layer
+
     check_no_network(options, pipeline=pipeline)
     content, error = simulate_layer(model_file, asked.chip, asked.input_file, output_file, options)
     emit(content, json_file)
@@ -62,14 +65,20 @@ def model(model_file: str, asked: Asked, asked_of_shapes: AskedOfShapes, *, fold
         if asked.input_file or asked.shape is not None:
             option = "--input" if asked.input_file else "--shape"
             raise InputError(f"{option} is for a model that has weights, and shapes:NAME has none")
+        from selvage.commands.shapes_command import ShapesOptions, count_shapes
+
         emit(count_shapes(model_file, asked.chip, options, ShapesOptions(**vars(asked_of_shapes))), json_file)
         return
     if asked_of_shapes != AskedOfShapes():
         raise InputError("--weights, --zeros, --patterns and their like are for shapes:NAME: this model has weights")
     if is_network(model_file):
+        from selvage.commands.network_command import model_network
+
         options.check_network()
         emit(model_network(model_file, asked.chip, asked.input_file, options), json_file)
         return
+    from selvage.commands.layer_command import check_no_network, model_layer
+
     check_no_network(options)
     emit(model_layer(model_file, asked.chip, asked.input_file, options), json_file)
 
@@ -78,13 +87,20 @@ def verilog(model_file: str, asked: Asked, *, out: Path, fold: int, bus: str | N
     """Do `selvage verilog`."""
     options = asked.options(fold=fold)
     check_is_file(model_file)
-    check_bus(bus)
+    if bus is not None:
+        from selvage.bundle.shell_bundle import check_bus
+
+        check_bus(bus)
     check_writable(out / LISTING)
     with alone_in(out):
         if is_network(model_file):
+            from selvage.commands.network_command import verilog_network
+
             options.check_network()
             paths = verilog_network(model_file, asked.chip, asked.input_file, out, bus, options)
         else:
+            from selvage.commands.layer_command import check_no_network, verilog_layer
+
             check_no_network(options)
             paths = verilog_layer(model_file, asked.chip, asked.input_file, out, bus, options)
     show(f"{len(paths)} files in {out}")
@@ -95,6 +111,8 @@ def compile_network_files(model_file: str, asked: Asked, *, out: Path) -> None:
     options = asked.options()
     check_is_file(model_file)
     check_writable(out / LISTING)
+    from selvage.commands.network_command import compile_to
+
     with alone_in(out):
         paths = compile_to(model_file, asked.chip, asked.input_file, out, options)
     show(f"{len(paths)} files in {out}")

@@ -8,14 +8,13 @@ from io import BytesIO
 from pathlib import Path
 
 from numpy.typing import NDArray
-from onnx import NodeProto
 from rich.table import Table
 
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.base.files import npy_bytes, write_whole
 from selvage.bundle.network_bundle import write_network
-from selvage.commands.placed import PlacedNetwork
+from selvage.commands.placed_network import PlacedNetwork
 from selvage.commands.run_network import Flow, NodeReport, slowest_node
 from selvage.commands.streams import progress, show, warn
 from selvage.commands.tables import table_of, tell_fault, tiles_of, verdict
@@ -23,17 +22,7 @@ from selvage.compiler.compile_network import CompiledNetwork, ImportedNetwork, c
 from selvage.compiler.options import Options
 from selvage.compiler.parts import check_fits
 from selvage.frontend.numpy_files import open_npy, read_npz
-from selvage.frontend.onnx.file import OPERATORS
-from selvage.frontend.onnx.read import is_operator, read_proto
 from selvage.rtlsim.plain import MOST_IMAGES
-
-
-def is_network(path: str) -> bool:
-    """Return whether ``path`` is an ONNX file of more than one operator, or of one that no single layer is."""
-    if Path(path).suffix == ".toml":
-        return False
-    nodes: list[NodeProto] = [node for node in read_proto(path).graph.node if not is_operator(node, "Constant")]
-    return len(nodes) > 1 or any(not is_operator(node, *OPERATORS) for node in nodes)
 
 
 def read_images(path: Path) -> NDArray | Mapping[str, NDArray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from selvage.base.errors import InputError
 from selvage.base.files import write_whole
-from selvage.compiler.shapes import PREFIX
+from selvage.frontend.kinds import PREFIX
 
 
 def check_is_file(model: str) -> None:

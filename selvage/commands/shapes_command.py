@@ -12,7 +12,8 @@ from selvage.commands.tables import cycle_table, network_table, table_of
 from selvage.compiler.options import Options
 from selvage.compiler.pruned_network import Pruning, check_pruned, count_pruned
 from selvage.compiler.shape_cycles import Activations
-from selvage.compiler.shapes import PREFIX, Synthetic, check_network, count_cycles, count_network, has_planes
+from selvage.compiler.shapes import Synthetic, check_network, count_cycles, count_network, has_planes
+from selvage.frontend.kinds import PREFIX
 from selvage.mapping.sme import SmeParameters
 
 

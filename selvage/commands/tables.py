@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selvage.base.text import visible
-from selvage.commands.run import LayerReport
+from selvage.commands.layer_report import LayerReport
 from selvage.commands.streams import show
 
 

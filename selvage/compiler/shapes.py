@@ -18,7 +18,6 @@ from selvage.golden.sme import full_scale, quantise
 from selvage.mapping.dense import dense_crossbars
 from selvage.mapping.sme import SmeParameters, sme_crossbars, worth
 
-PREFIX = "shapes:"
 BASELINES = {  # bits of a weight, bits of a cell, arrays of a weight
     "slc8": (8, 1, 2),
     "slc16": (16, 1, 2),

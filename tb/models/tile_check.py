@@ -19,6 +19,7 @@ from selvage.sim.machine import tile_outputs
 from tb.models.corners import LAYERS
 
 TINY = load_chip("tiny")
+NARROW = TINY.model_copy(update={"weight_bits": 4})  # half the arrays of a layer
 UINT8 = InputFormat(raw_bits=8, raw_signed=False)
 INT8 = InputFormat(raw_bits=8, raw_signed=True)
 STALLS = {
@@ -29,7 +30,9 @@ STALLS = {
 }
 
 
-def placed(name: str, schedule: str = "auto", chip: Chip = TINY, numbers: InputFormat = UINT8, fold: int = 1) -> tuple:
+def placed(
+    name: str, schedule: str = "auto", chip: Chip = NARROW, numbers: InputFormat = UINT8, fold: int = 1
+) -> tuple:
     """Placement, weights and raw activations of one of the layers; two images."""
     layer = Layer(name=name.replace(" ", "_"), **LAYERS[name])
     rng = np.random.default_rng(sum(map(ord, name)))

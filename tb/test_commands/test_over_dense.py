@@ -5,7 +5,7 @@ import pytest
 
 from selvage.base.chip import Chip
 from selvage.base.layer import InputFormat, Layer
-from selvage.commands.run import over_dense
+from selvage.commands.layer_report import over_dense
 from selvage.compiler.compile_layer import Compiled
 from selvage.mapping.dense import place_dense
 from selvage.mapping.sre import place_sre

@@ -11,8 +11,8 @@ from bench.onnx_models import Build, saved
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
+from selvage.commands.layer_report import report
 from selvage.commands.network_command import model_network, simulate_network
-from selvage.commands.run import report
 from selvage.compiler.compile_layer import compile_layer, foretell
 from selvage.compiler.compile_network import compile_network
 from selvage.compiler.options import Options

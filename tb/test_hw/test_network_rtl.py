@@ -1,7 +1,7 @@
 """Small networks in RTL under plain Verilog: whole, and node by node, against the golden model and the cycle model."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from selvage.base.errors import RtlError
 from selvage.base.graph import Matrix
 from selvage.golden.graph import run
 from selvage.mapping.drain import drain_cycles
-from selvage.mapping.stages import LayerStage, plan_network
+from selvage.mapping.stages import LayerStage, NetworkPlan, plan_network
 from selvage.rtlsim.plain import Run
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.layer import count_passes, layer_cycles
@@ -223,12 +223,19 @@ def test_layers_of_many_tiles() -> None:
     assert any(not a & b for k, a in enumerate(outputs) for b in outputs[:k]), "no tiles divide the outputs"
 
 
+class Shallow(NetworkPlan):
+    """A network whose queues hold two words at most."""
+
+    @property
+    def depths(self) -> dict[tuple[str, int], int]:
+        return {key: min(depth, 2) for key, depth in super().depths.items()}
+
+
 def test_too_small_a_queue_is_reported() -> None:
     """A join whose shorter way holds too little stops the network, and the run says which stream stopped."""
     network = residual()
-    plan = network.plan
-    assert max(plan.depths.values()) > 10
-    plan.__dict__["depths"] = {key: min(depth, 2) for key, depth in plan.depths.items()}
+    plan = Shallow(**{own.name: getattr(network.plan, own.name) for own in fields(network.plan)})
+    assert max(network.plan.depths.values()) > 10 and max(plan.depths.values()) == 2
     with pytest.raises(RtlError, match=r"the RTL hangs, .*: offered, and the RTL refuses i_0 of 'x_0'"):
         simulate_plan(plan, [network.codes["x_0"]])
 

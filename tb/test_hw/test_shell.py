@@ -16,10 +16,10 @@ from tb.models.small_networks import RELU, SmallNetwork, simulate_plan
 
 def small_network() -> SmallNetwork:
     """Two inputs, two outputs: raw sums behind two layers, and words of 64 bits."""
-    n = SmallNetwork.on("tiny", 12, images=3)
-    x, y = n.input(3, 4, 3), n.input(8, 4, 3)
+    n = SmallNetwork.on("tiny", 12, images=3, weight_bits=2)
+    x, y = n.input(3, 3, 2), n.input(8, 3, 2)
     a = n.layer(x, 2, kernel=(2, 2), pads=(1, 1, 0, 0), activation=RELU)
-    return n.leaves(n.layer(a, 2, kernel=(2, 1), raw=True), n.pool(y, "max", (2, 2)))
+    return n.leaves(n.layer(a, 2, kernel=(2, 1), raw=True), n.pool(y, "max", (2, 2), (1, 1)))
 
 
 @cache

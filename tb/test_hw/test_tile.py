@@ -14,7 +14,7 @@ from selvage.mapping.dense import place_dense
 from selvage.rtlsim.simulate import build_tile, run_tile, simulate_tile, tile_verilog
 from selvage.sim.machine import run, tile_outputs
 from tb.models.corners import CASES, LAYERS
-from tb.models.tile_check import INT8, STALLS, TINY, UINT8, check, placed
+from tb.models.tile_check import INT8, NARROW, STALLS, TINY, UINT8, check, placed
 
 
 @pytest.mark.parametrize(("name", "schedule"), CASES)
@@ -44,6 +44,7 @@ def test_reset_in_the_middle(schedule: str, after: int) -> None:
 @pytest.mark.parametrize(
     ("change", "skip"),
     [
+        (dict(weight_bits=8), True),
         (dict(encoding="offset"), False),
         (dict(encoding="offset", cell_bits=2, adc_bits=4, read_latency=3), True),
         (dict(weight_signed=False, arrays_per_tile=3), True),
@@ -54,7 +55,7 @@ def test_reset_in_the_middle(schedule: str, after: int) -> None:
     ids=str,
 )
 def test_chips(change: dict, skip: bool) -> None:
-    chip = Chip(**{**TINY.model_dump(), **change})
+    chip = Chip(**{**NARROW.model_dump(), **change})
     placement, *inputs = placed("odd padding", chip=chip)
     check(placement, *inputs, skip=skip)
 
@@ -70,7 +71,7 @@ def test_chips(change: dict, skip: bool) -> None:
     ids=str,
 )
 def test_signed_codes(numbers: InputFormat, encoding: str) -> None:
-    chip = TINY.model_copy(update={"encoding": encoding})
+    chip = NARROW.model_copy(update={"encoding": encoding})
     check(*placed("strided convolution", chip=chip, numbers=numbers))
 
 
@@ -95,7 +96,7 @@ def test_folding(fold: int) -> None:
 @pytest.mark.parametrize("encoding", ["differential", "offset"])
 def test_clipping_adc_equals_the_crossbars(encoding: str) -> None:
     """With too few ADC bits RTL equals the same crossbars driven by the functional machine, not golden."""
-    chip = TINY.model_copy(update={"adc_bits": 2, "encoding": encoding})
+    chip = NARROW.model_copy(update={"adc_bits": 2, "encoding": encoding})
     placement, weights, x = placed("odd padding", chip=chip)
     total = np.int64(0)
     for tile in placement.tiles:
@@ -107,11 +108,11 @@ def test_clipping_adc_equals_the_crossbars(encoding: str) -> None:
 
 def test_equal_structures_share_an_image() -> None:
     """Tiles that differ in nothing but their weights and channels run on one compiled simulation."""
-    layer = Layer(name="wide", op="conv", channels=8, outputs=12, height=3, width=3, kernel=(2, 2))
+    layer = Layer(name="wide", op="conv", channels=8, outputs=24, height=3, width=3, kernel=(2, 2))
     rng = np.random.default_rng(3)
-    weights = rng.integers(-255, 256, layer.weight_shape)
+    weights = rng.integers(-15, 16, layer.weight_shape)
     x = rng.integers(0, 256, (1, 8, 3, 3))
-    placement = place_dense(layer, weights, TINY, input_format=UINT8)
+    placement = place_dense(layer, weights, NARROW, input_format=UINT8)
     parameters = [TileParameters(placement, tile) for tile in placement.tiles]
     kinds = {p.structure: p for p in parameters}
     assert len(kinds) < len(parameters)

@@ -220,6 +220,7 @@ def one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     given = "wire i_valid_{k} = at_{k} < images * {words}"
     assert given in plain._SOURCE
     text = plain._SOURCE.replace(given, given + " && ({k} == 0 || at_0 == images * {words})")
+    planted.another_version(monkeypatch)
     monkeypatch.setattr(plain, "_SOURCE", text)
 
 

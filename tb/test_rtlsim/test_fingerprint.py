@@ -1,6 +1,6 @@
 """What a design is made from, as a digest: whatever changes its Verilog changes it, and cells do not."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -51,6 +51,17 @@ def test_no_two_contents_read_the_same(first: object, other: object) -> None:
     assert fingerprint(first) != fingerprint(other)
     arrays = np.zeros((2, 3), np.int32), np.zeros((3, 2), np.int32), np.zeros((2, 3), np.int64)
     assert len({fingerprint(array) for array in arrays}) == 3
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A kind of stage that somebody else wrote, and changes."""
+
+    value: int = 1
+
+
+def test_what_comes_from_outside_is_never_found_again() -> None:
+    assert fingerprint(Foreign()) != fingerprint(Foreign())
 
 
 def test_what_it_does_not_know_is_refused() -> None:
