@@ -21,7 +21,7 @@ from tb.models.small_networks import LEAKY, SmallNetwork
 @cache
 def files_of(bus: str, images: int) -> dict[str, bytes]:
     """The shell's bundle of a small network that was compiled for some images, made once for all tests."""
-    n = SmallNetwork.on("tiny", 11, images=images)
+    n = SmallNetwork.on("tiny", 11, images=images, weight_bits=2)
     a = n.layer(n.input(3, 4, 3), 3, kernel=(2, 2), pads=(1, 1, 0, 0), activation=LEAKY)
     n.leaves(n.layer(n.pool(a, "max", (2, 2)), 2, raw=True))
     compiled = CompiledNetwork(n.graph, n.chip, n.placements, {}, dict(n.codes))

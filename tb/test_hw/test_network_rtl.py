@@ -17,10 +17,13 @@ from selvage.sim.layer import count_passes, layer_cycles
 from selvage.sim.pipeline import measured_from, slowest_stage
 from tb.models.small_networks import LEAKY, RELU, SmallNetwork, found_outputs, simulate_plan
 
+LOWER = {"rows": 32, "columns": 64, "ou_rows": 32, "adc_bits": 7}
+"""ISAAC's array with fewer rows, which are most of its Verilog; `autoencoder` has all of them."""
+
 
 def straight() -> SmallNetwork:
     """Strided, depthwise and grouped convolutions, both pools, a dense layer on a map with raw sums."""
-    n = SmallNetwork.on("tiny", 1, images=3)
+    n = SmallNetwork.on("tiny", 1, images=3, weight_bits=4)
     a = n.layer(n.input(3, 7, 6), 4, kernel=(3, 3), pads=(1, 1, 1, 1), activation=LEAKY, turned=True)
     b = n.layer(a, 4, kernel=(2, 3), stride=(2, 1), groups=4, activation=RELU)
     c = n.layer(n.pool(b, "max", (2, 2), (1, 1), (0, 1, 0, 0)), 6, groups=2)
@@ -41,7 +44,7 @@ def residual() -> SmallNetwork:
 
 def generator() -> SmallNetwork:
     """A dense layer that becomes a map, each output with its bias; transposed convolutions under every schedule."""
-    n = SmallNetwork.on("tiny", 3)
+    n = SmallNetwork.on("tiny", 3, weight_bits=4)
     a = n.layer(n.input(5, 1, 1), 4, op="conv_transpose", kernel=(3, 2), each=True, activation=RELU)
     up = {"op": "conv_transpose", "kernel": (3, 3), "stride": (2, 2)}
     b = n.layer(a, 2, schedule="red", **up, pads=(1, 1, 0, 1), activation=RELU)
@@ -51,25 +54,25 @@ def generator() -> SmallNetwork:
 
 def wide() -> SmallNetwork:
     """Several channels a word; every schedule with several phases and channels; joins of them."""
-    n = SmallNetwork.on("isaac", 4)
+    n = SmallNetwork.on("isaac", 4, **LOWER)
     x = n.input(8, 2, 3)
     a = n.layer(x, 8, kernel=(3, 3), pads=(1, 1, 1, 1), activation=LEAKY)
-    up = {"op": "conv_transpose", "kernel": (4, 4), "stride": (2, 2), "pads": (1, 1, 1, 1)}
-    red, free, zeros = (n.layer(a, 8, schedule=own, **up) for own in ("red", "padding-free", "zero-padding"))
+    up = {"op": "conv_transpose", "kernel": (3, 3), "stride": (2, 2), "pads": (1, 0, 0, 1)}
+    red, free, zeros = (n.layer(a, 4, schedule=own, **up) for own in ("red", "padding-free", "zero-padding"))
     d = n.concat(n.add(red, zeros), n.resize(x, 2, 2))
     return n.leaves(n.pool(d, "average", (4, 6)), n.pool(free, "max", (3, 3), (2, 2), (1, 1, 1, 1)))
 
 
 def heavy() -> SmallNetwork:
     """Layers of many tiles, whose sums add, and which divide the outputs."""
-    n = SmallNetwork.on("tiny", 5, arrays_per_tile=4)
+    n = SmallNetwork.on("tiny", 5, arrays_per_tile=2, weight_bits=4)
     a = n.layer(n.input(10, 4, 3), 6, kernel=(2, 2), pads=(1, 1, 0, 0), activation=RELU)
     return n.leaves(n.layer(a, 7, kernel=(4, 1)), n.layer(a, 5, raw=True))
 
 
 def tall() -> SmallNetwork:
     """Tiles of one layer that hold different rows of the kernel: none may starve the others of lines."""
-    n = SmallNetwork.on("tiny", 9, images=2)
+    n = SmallNetwork.on("tiny", 9, images=2, weight_bits=4)
     return n.leaves(
         n.layer(n.layer(n.input(4, 6, 6), 2, kernel=(5, 5), pads=(2, 2, 2, 2)), 2, kernel=(5, 5), pads=(2, 2, 2, 2))
     )
@@ -77,7 +80,7 @@ def tall() -> SmallNetwork:
 
 def shared() -> SmallNetwork:
     """The same map as both sides of a join, plain and by way of stages of the same length; several words a pixel."""
-    n = SmallNetwork.on("isaac", 6, images=3)
+    n = SmallNetwork.on("isaac", 6, images=3, **LOWER)
     x = n.input(6, 3, 4)
     a = n.concat(n.table(x), n.table(x))
     b = n.concat(x, x)
@@ -177,13 +180,13 @@ def test_node_by_node(name: str) -> None:
 
 def pooled() -> SmallNetwork:
     """A pool sets the pace, whose windows have more pixels than the layer before it has cycles for each."""
-    n = SmallNetwork.on("isaac", 11, images=1)
+    n = SmallNetwork.on("isaac", 11, images=1, **LOWER)
     return n.leaves(n.pool(n.layer(n.input(2, 5, 5), 4), "max", (5, 5), (1, 1), (2, 2, 2, 2)))
 
 
 def layerless() -> SmallNetwork:
     """No layer on crossbars at all; the mean sets the pace."""
-    n = SmallNetwork.on("isaac", 12, images=1)
+    n = SmallNetwork.on("isaac", 12, images=1, **LOWER)
     return n.leaves(n.table(n.pool(n.input(2, 6, 6), "average", (3, 3), (1, 1), (1, 1, 1, 1))))
 
 
