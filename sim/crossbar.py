@@ -9,8 +9,8 @@ from selvage.base.chip import Chip
 class Crossbar:
     """One array's cells (rows, columns) behind its pins.
 
-    `read` answers a request at the pins, `codes` many reads at once. A code is the number of levels
-    that the driven cells of a column hold, at most ``2**adc_bits - 1``.
+    `read` answers a request at the pins. A code is the number of levels that the driven cells of a column hold, at
+    most ``2**adc_bits - 1``.
     """
 
     def __init__(self, cells: NDArray[np.uint8], chip: Chip) -> None:
@@ -20,18 +20,6 @@ class Crossbar:
         self._padded = np.zeros((chip.rows, width), np.int64)
         self._padded[:, : chip.columns] = self.cells
         self._known: dict[int, list[int]] = {}
-
-    def codes(self, driven: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the ADC codes (..., columns) of ``driven`` word lines (..., rows) of 0 or 1."""
-        return np.minimum(self._sums(driven), 2**self.chip.adc_bits - 1)
-
-    def clips(self, driven: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return where the ADC cuts the sum of a column; shapes are those of `codes`."""
-        return self._sums(driven) > 2**self.chip.adc_bits - 1
-
-    def _sums(self, driven: NDArray[np.int64]) -> NDArray[np.int64]:
-        # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
-        return (driven.astype(np.float64) @ self.cells[: driven.shape[-1]].astype(np.float64)).astype(np.int64)
 
     def read(self, wordlines: int, column_group: int) -> int:
         """Return the ADC codes of one OU read as bits, lane 0 lowest, ``adc_bits`` each."""

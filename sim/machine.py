@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.mapping.placement import Array, Block, Placement, Tile, band_groups, column_groups
-from selvage.sim.crossbar import Crossbar
 
 Integers = NDArray[np.int64]
 
@@ -89,73 +88,90 @@ def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> 
     return total
 
 
-def array_sums(placement: Placement, array: Array, windows: Integers) -> list[Integers]:
-    """Return per block the sums (steps, weights) of an array over its row groups, input planes and slices."""
+def array_sums(placement: Placement, array: Array, windows: Integers) -> tuple[list[Integers], int]:
+    """Return per block the sums (steps, weights) of an array over its row groups, input planes and slices.
+
+    The second is the number of conversions that the ADC cuts.
+    """
     chip = placement.chip
-    crossbar = Crossbar(array.cells, chip)
     scale = 2 ** (np.arange(array.slices) * chip.cell_bits)
-    sums = []
+    sums, cut = [], 0
     for block in array.blocks:
         driven = windows[:, block.window] << block.shifts
         whole = np.zeros((len(windows), len(block.outputs)), np.int64)
         for columns, significance in zip(_columns(placement, array, block), block.significances, strict=True):
-            if chip.adc_bits >= chip.lossless_adc_bits:
-                total = _whole(block, array.cells[:, columns], driven)
-            else:
-                total = _read_by_read(block, crossbar, columns, driven, placement, placement.planes(array))
+            cells = array.cells[block.row : block.row + block.rows, columns]
+            total = _products(driven, cells)
+            if chip.adc_bits < chip.lossless_adc_bits:
+                cut += _take_excess(total, placement, driven, cells, placement.planes(array))
             whole += (total.reshape(len(windows), -1, array.slices) * scale).sum(axis=2) << significance
         if placement.weight_offset:
             whole -= placement.weight_offset * driven.sum(axis=1, keepdims=True)
         sums.append(whole * array.polarity)
-    return sums
+    return sums, cut
 
 
-def _whole(block: Block, columns: NDArray[np.uint8], values: Integers) -> Integers:
-    """Return all reads of a block at once: where no code can clip, sums of codes are sums of products."""
-    cells = columns[block.row : block.row + block.rows]
+def _products(values: Integers, cells: NDArray[np.uint8]) -> Integers:
+    """Return all reads of a block at once: where no code clips, sums of codes are sums of products."""
     # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
     return (values.astype(np.float64) @ cells.astype(np.float64)).astype(np.int64)
 
 
-def _read_by_read(
-    block: Block, crossbar: Crossbar, columns: slice, values: Integers, placement: Placement, planes: int
-) -> Integers:
-    total = np.zeros((len(values), columns.stop - columns.start), np.int64)
-    for plane, wordlines in _driven_lines(block, values, placement, planes):
-        codes = crossbar.codes(wordlines)[:, columns] << plane
-        total += -codes if placement.format.signed and plane == planes - 1 else codes
-    return total
+def _take_excess(
+    total: Integers, placement: Placement, values: Integers, cells: NDArray[np.uint8], planes: int
+) -> int:
+    """Subtract from ``total`` (steps, columns) what the ADC cuts off in the reads of a block; return how many it cuts.
+
+    Most columns of most OUs hold too little for it, and most reads drive too few rows: only what can be cut is summed.
+    """
+    chip, count = placement.chip, 0
+    most = 2**chip.adc_bits - 1
+    for rows, columns in _clipping_units(placement, cells, most):
+        held = cells[rows, columns].astype(np.float32)
+        fewest = most // int(held.max()) + 1  # rows that drive in a read that is cut
+        for plane in range(planes):
+            bits = values[:, rows] >> plane & 1
+            for steps, driven in _driven(placement, bits, fewest):
+                over = driven.astype(np.float32) @ held - most  # whole numbers far below 2**24
+                np.maximum(over, 0, out=over)
+                count += int(np.count_nonzero(over))
+                sign = -1 if placement.format.signed and plane == planes - 1 else 1
+                total[np.ix_(steps, columns)] -= sign * (over.astype(np.int64) << plane)
+    return count
 
 
-def _driven_lines(
-    block: Block, values: Integers, placement: Placement, planes: int
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each read of a block: the plane, and (steps, rows) the word lines that it drives."""
-    chip = placement.chip
-    for plane in range(planes):
-        bits = values >> plane & 1
-        # The OU of each driving row: of its place among the rows, or among those that drive.
-        place = bits.cumsum(axis=1) - 1 if placement.dynamic else np.arange(block.rows)[None]
-        unit = np.where(bits, place // chip.ou_rows, -1)
-        for number in range(-(-block.rows // chip.ou_rows)):
-            wordlines = np.zeros((len(values), chip.rows), np.int64)
-            wordlines[:, block.row : block.row + block.rows] = unit == number
-            yield plane, wordlines
+def _clipping_units(
+    placement: Placement, cells: NDArray[np.uint8], most: int
+) -> Iterator[tuple[slice, NDArray[np.intp]]]:
+    """Yield rows of a block that are read together, and the columns that hold more than ``most`` in a read of them."""
+    each = placement.chip.ou_rows
+    if placement.dynamic:  # any ``each`` rows of the block
+        highest = np.sort(cells, axis=0)[-each:].sum(axis=0, dtype=np.int64)
+        units = [(slice(0, len(cells)), highest)]
+    else:
+        starts = range(0, len(cells), each)
+        sums = np.add.reduceat(cells, starts, axis=0, dtype=np.int64)
+        units = [(slice(first, first + each), held) for first, held in zip(starts, sums, strict=True)]
+    for rows, held in units:
+        columns = np.flatnonzero(held > most)
+        if len(columns):
+            yield rows, columns
 
 
-def clipped(placement: Placement, codes: Integers) -> int:
-    """Return in how many conversions the ADC cuts a sum, of all for the outputs of ``codes`` (N, C, H, W)."""
-    chip, total = placement.chip, 0
-    for tile in placement.tiles if chip.adc_bits < chip.lossless_adc_bits else ():
-        windows = step_windows(placement, tile, codes)
-        for array in tile.arrays:
-            crossbar = Crossbar(array.cells, chip)
-            for block in array.blocks:
-                driven = windows[:, block.window] << block.shifts
-                for _, wordlines in _driven_lines(block, driven, placement, placement.planes(array)):
-                    cut = crossbar.clips(wordlines)
-                    total += sum(int(cut[:, columns].sum()) for columns in _columns(placement, array, block))
-    return total
+def _driven(placement: Placement, bits: Integers, fewest: int) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
+    """Yield the steps whose reads drive ``fewest`` rows or more, and (steps, rows) what they drive."""
+    if not placement.dynamic:
+        steps = np.flatnonzero(bits.sum(axis=1) >= fewest)
+        if len(steps):
+            yield steps, bits[steps]
+        return
+    # The OU of each driving row is that of its place among the rows that drive.
+    unit = np.where(bits, (bits.cumsum(axis=1) - 1) // placement.chip.ou_rows, -1)
+    for number in range(int(unit.max()) + 1):
+        driven = unit == number
+        steps = np.flatnonzero(driven.sum(axis=1) >= fewest)
+        if len(steps):
+            yield steps, driven[steps]
 
 
 def _columns(placement: Placement, array: Array, block: Block) -> list[slice]:
@@ -167,20 +183,31 @@ def _columns(placement: Placement, array: Array, block: Block) -> list[slice]:
 
 def run(placement: Placement, codes: Integers) -> Integers:
     """Return outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars."""
+    return run_counted(placement, codes)[0]
+
+
+def run_counted(placement: Placement, codes: Integers) -> tuple[Integers, int]:
+    """Return the outputs as `run`, and in how many conversions for them the ADC cuts a sum."""
     outputs = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
-    for tile in placement.tiles:
-        outputs += tile_outputs(placement, tile, codes)
-    return outputs
+    return outputs, sum(_add_tile(placement, tile, codes, outputs) for tile in placement.tiles)
 
 
 def tile_outputs(placement: Placement, tile: Tile, codes: Integers) -> Integers:
     """Return one tile's share of the outputs (N, M, OH, OW)."""
     y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
-    windows = step_windows(placement, tile, codes)
-    for array in tile.arrays:
-        for block, sums in zip(array.blocks, array_sums(placement, array, windows), strict=True):
-            scatter(placement, y, block.outputs, sums)
+    _add_tile(placement, tile, codes, y)
     return y
+
+
+def _add_tile(placement: Placement, tile: Tile, codes: Integers, y: Integers) -> int:
+    """Add a tile's share to the outputs ``y``; return how many conversions the ADC cuts."""
+    windows, count = step_windows(placement, tile, codes), 0
+    for array in tile.arrays:
+        found, cut = array_sums(placement, array, windows)
+        count += cut
+        for block, sums in zip(array.blocks, found, strict=True):
+            scatter(placement, y, block.outputs, sums)
+    return count
 
 
 def scatter(placement: Placement, y: Integers, outputs: Integers, sums: Integers) -> None:

@@ -33,7 +33,7 @@ from selvage.rtlsim.plain import build_network, run_network
 from selvage.rtlsim.plain_tile import build_plain_tile, run_plain_tile
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.rtlsim.watch import most_cycles
-from selvage.sim.machine import clipped
+from selvage.sim.machine import run_counted
 from selvage.sim.machine import run as run_crossbars
 from selvage.verilog.convert import convert
 from tb.benches.components import Case, simulate
@@ -139,10 +139,10 @@ def test_conversions_that_clip_are_those_of_every_read() -> None:
                     driven = np.arange(first, min(first + chip.ou_rows, block.rows))
                     cells = array.cells[block.row + driven].astype(int) * bits[driven, None]
                     found += int((cells.sum(axis=0)[block.column :][: len(block.outputs) * array.slices] > 3).sum())
-    assert clipped(placement, x) == found > 0
-    assert (run_crossbars(placement, x) != evaluate(layer, x, weights)).any()
+    outputs, cut = run_counted(placement, x)
+    assert cut == found > 0 and (outputs != evaluate(layer, x, weights)).any()
     lossless = replace(placement, chip=chip.model_copy(update={"adc_bits": 3}))
-    assert clipped(lossless, x) == 0
+    assert run_counted(lossless, x)[1] == 0
 
 
 def test_an_x_names_its_pin_and_cycle(selvage: Called, monkeypatch: pytest.MonkeyPatch) -> None:
