@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
-from selvage.mapping.packing import DenseCells, Piece, cut_tiles, pack_arrays, split_even, weight_offset
+from selvage.mapping.packing import DenseCells, Piece, cut_tiles, deal_groups, pack_arrays, split_even, weight_offset
 from selvage.mapping.placement import Integers, Placement, Tile
 from selvage.mapping.rows import RowSet, row_sets
 from selvage.mapping.schedule import Tap, choose, sweep_of, taps_of
@@ -77,8 +77,7 @@ def _placed(
     order: list[int] = []
     if layer.groups > 1 and _fits_one_array(layer, taps, schedule, chip):
         pieces = [piece for rows in sets for piece in _pieces(rows, chip, fold, offset)]
-        arrays = pack_arrays(pieces, chip, share=True)
-        tiles = cut_tiles([[array] for array in arrays], chip)
+        tiles = cut_tiles([[array] for array in deal_groups(pieces, chip)], chip)
         order = list(range(len(tiles)))
     else:
         for rows in sets:

@@ -57,6 +57,32 @@ def test_depthwise_groups_share_arrays() -> None:
     assert place(layer, "ou9x8").crossbars == 2 * 2
 
 
+def test_neighbouring_groups_are_dealt_to_the_arrays_of_a_tile() -> None:
+    """112 channels of 9 taps fill the 8 pairs of a tile, and a word of 16 channels gives two rows groups to each.
+
+    A load is 9 pixels of 7 words of 2 cycles: 126. One channel behind the other it is 720: a word of 16 channels meets
+    up to 14 row groups of one array.
+    """
+    layer = Layer(op="conv", channels=112, outputs=112, height=5, width=5, kernel=(3, 3), groups=112)
+    placement = place(layer, "ou9x8")
+    (tile,) = placement.tiles
+    assert len(load_plan(placement, tile).reads) == 9 * 7 * 2 == 126
+    firsts = [[int(block.outputs[0]) for block in array.blocks] for array in tile.arrays[::2]]
+    assert firsts == [list(range(k, 112, 8)) for k in range(8)]
+
+
+@pytest.mark.parametrize(("fold", "arrays"), [(1, 2), (2, 1), (4, 1)])
+def test_dealt_groups_of_several_phases_are_exact(fold: int, arrays: int) -> None:
+    """Groups whose phases lie above each other; no more pairs of arrays than one group behind the other takes."""
+    layer = Layer(op="conv_transpose", channels=4, outputs=4, height=2, width=3, kernel=(2, 2), stride=(2, 2), groups=2)
+    rng = np.random.default_rng(fold)
+    weights, x = rng.integers(-7, 8, layer.weight_shape), rng.integers(0, 256, (1, 4, 2, 3))
+    chip = load_chip("tiny").model_copy(update={"weight_bits": 3, "ou_cols": 3, "columns": 24})
+    placement = place_dense(layer, weights, chip, input_format=UINT8, schedule="red", fold=fold)
+    assert placement.crossbars == 2 * arrays
+    np.testing.assert_array_equal(run(placement, x), evaluate(layer, x, weights))
+
+
 @pytest.mark.parametrize("schedule", ["red", "zero-padding", "padding-free"])
 def test_every_weight_lies_somewhere_once(schedule: str) -> None:
     layer = Layer(op="conv_transpose", channels=5, outputs=3, height=3, width=3, kernel=(3, 4), stride=(2, 2), groups=1)

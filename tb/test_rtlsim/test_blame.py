@@ -34,7 +34,6 @@ from selvage.rtlsim.plain_tile import build_plain_tile, run_plain_tile
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.rtlsim.watch import most_cycles
 from selvage.sim.machine import run_counted
-from selvage.sim.machine import run as run_crossbars
 from selvage.verilog.convert import convert
 from tb.benches.components import Case, simulate
 from tb.models import planted
