@@ -171,7 +171,7 @@ def deal_groups(pieces: list[Piece], chip: Chip) -> list[LogicalArray]:
     """Give the pieces of small groups, each group's with the same first entry of their shelves, places in arrays.
 
     Neighbouring groups stand in different arrays of a tile, one after the other, so that all arrays at once take a word
-    of neighbouring channels; each array holds as many groups as any other, or one fewer. Where that needs more arrays
+    of neighbouring channels. Tiles are filled one after the other, a tile's arrays evenly. Where that needs more arrays
     than one group behind the other along the diagonal (`pack_arrays` with ``share``), it is done so instead.
     """
     in_order = pack_arrays(pieces, chip, share=True)
@@ -180,11 +180,11 @@ def deal_groups(pieces: list[Piece], chip: Chip) -> list[LogicalArray]:
         by_group.setdefault(piece.shelf[0], []).append(piece)
     groups, total = list(by_group.values()), len(in_order)
     each = max(1, chip.arrays_per_tile // chip.polarities)  # arrays of a tile, pairs of both polarities
-    sizes = [len(run) for run in split_even(len(groups), total)]
+    full = each * max(len({piece.shelf[0] for piece in array.pieces}) for array in in_order)
     arrays: list[LogicalArray] = []
-    for tile in range(0, total, each):
-        many, first = len(sizes[tile : tile + each]), sum(sizes[:tile])
-        run = groups[first : first + sum(sizes[tile : tile + each])]
+    for first in range(0, len(groups), full):
+        run = groups[first : first + full]
+        many = min(each, total - len(arrays))
         for index in range(many):
             packed = pack_arrays([piece for group in run[index::many] for piece in group], chip, share=True)
             if len(packed) > 1:

@@ -1,0 +1,70 @@
+"""Cycles of layers over the reads of their busiest array: what loads and drains add to them, by the exact cycle model.
+
+MobileNet-v2 and the six layers of RED on the chip ou9x8, whole, with one image of activations of which half are zero
+(`selvage.compiler.shape_cycles.Activations`), OUs that drive nothing skipped. Of each layer the slowest tile's
+cycles stand beside the reads of the array that reads most. A missed target is told.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass
+
+from bench.report import Figure, emit, figures, table
+from examples.red_layers import RED_LAYERS
+from selvage.base.chip import load_chip
+from selvage.base.layer import Layer
+from selvage.base.shapes import load_network
+from selvage.commands.exits import leave
+from selvage.compiler.shape_cycles import Activations
+from selvage.mapping.dense import dense_kinds
+from selvage.sim.cycles import Timeline, tile_reads
+
+CHIP = "ou9x8"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One layer, one image."""
+
+    layer: str
+    cycles: int
+    busiest: int  # reads
+
+    @property
+    def ratio(self) -> float:
+        """Cycles for each read of the busiest array."""
+        return self.cycles / self.busiest
+
+
+def line_of(layer: Layer, index: int, schedule: str) -> Line:
+    """Count one layer."""
+    chip, drawn = load_chip(CHIP), Activations()
+    placement, _ = dense_kinds(layer, chip, input_format=drawn.numbers(chip), schedule=schedule)
+    codes = drawn.draw(layer, index, chip)
+    reads = [tile_reads(placement, tile, codes)[1] for tile in placement.tiles]
+    lines = [Timeline(placement, tile) for tile in placement.tiles]
+    cycles = max(line.run(each, len(codes)) for line, each in zip(lines, reads, strict=True))
+    return Line(layer.name, cycles, max(int(each[0].sum(axis=1).max()) for each in reads))
+
+
+def main(argv: list[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="python -m bench.loads", description=__doc__).parse_args(argv)
+    layers = load_network("mobilenet-v2")
+    network = [line_of(layer, index, "auto") for index, layer in enumerate(layers)]
+    red = [line_of(layer, index, "red") for index, layer in enumerate(RED_LAYERS.values())]
+    deep = [line for line, layer in zip(network, layers, strict=True) if layer.groups > 1]
+    rows = [[line.layer, f"{line.cycles:,}", f"{line.busiest:,}", f"{line.ratio:.3f}"] for line in [*deep, *red]]
+    table("Cycles and reads of the busiest array", ("layer", "cycles", "reads", "ratio"), rows)
+    whole = sum(line.cycles for line in network) / sum(line.busiest for line in network)
+    found = [
+        Figure("MobileNet-v2: cycles over reads", whole, "<=", 1.05),
+        Figure("its depthwise layers, the worst", max(line.ratio for line in deep), "<=", 1.5),
+        Figure("RED's layers, the worst", max(line.ratio for line in red), "<=", 1.02),
+    ]
+    figures("Loads", found)
+    lines = [asdict(line) | {"ratio": line.ratio} for line in [*network, *red]]
+    emit({"benchmark": "loads", "layers": lines, "targets": [figure.as_dict() for figure in found]})
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main)
