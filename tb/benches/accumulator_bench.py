@@ -9,7 +9,7 @@ import cocotb
 from selvage.hw.tile.parameters import AccumulatorParameters
 from selvage.hw.tile.streams import tag_layout
 from selvage.mapping.placement import row_groups
-from tb.benches.component_bench import Bench, Source, as_signed, pack, unpack
+from tb.benches.component_bench import Bench, Source, as_signed, every_case, pack, unpack
 from tb.benches.components import Case, present_case
 
 STEPS = 14
@@ -143,16 +143,16 @@ class Drain:
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-@cocotb.parametrize(
+@every_case(
     (("tag", "codes", "drain"), [("never", "never", "never"),
                                  ("mostly", "never", "never"),
                                  ("never", "mostly", "never"),
                                  ("never", "never", "mostly"),
                                  ("half", "half", "half")]),
 )  # fmt: skip
-async def adds_every_code(dut: Any, tag: str, codes: str, drain: str) -> None:
+async def adds_every_code(dut: Any, case_name: str, tag: str, codes: str, drain: str) -> None:
     """Two steps are in flight; codes come after their tags, whenever they like."""
-    bench, case = Bench(dut), present_case()
+    bench, case = Bench(dut, case_name), present_case(case_name)
     await bench.reset(*INPUTS)
     steps = Steps(bench, case, case.parameters.accumulators[case.array], STEPS)
 

@@ -12,7 +12,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.steps import step_layout
 from selvage.sim.cycles import buffer_lines
 from selvage.sim.machine import step_windows
-from tb.benches.component_bench import Bench, Source, fields
+from tb.benches.component_bench import Bench, Source, every_case, fields
 from tb.benches.components import present_case
 from tb.benches.steps_bench import steps_of
 
@@ -60,11 +60,11 @@ class Words:
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-@cocotb.parametrize(source=["never", "half", "mostly"])
-async def walks_every_window(dut: Any, source: str) -> None:
+@every_case(source=["never", "half", "mostly"])
+async def walks_every_window(dut: Any, case_name: str, source: str) -> None:
     """Addresses of three images, whenever a step may begin."""
-    p = present_case().parameters
-    bench = Bench(dut)
+    p = present_case(case_name).parameters
+    bench = Bench(dut, case_name)
     await bench.reset("i__valid", "i__payload")
     layout = step_layout(p.buffer)
     place = layout["limit"].shape

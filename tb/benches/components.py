@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from zlib import crc32
 
@@ -23,10 +25,9 @@ from selvage.hw.tile.splice import Splice
 from selvage.hw.tile.steps import StepGenerator
 from selvage.mapping.dense import place_dense
 from selvage.verilog.convert import convert
-from tb.benches.bench_run import run_alone
+from tb.benches.bench_run import CASES, run_alone
 
 BUILD = build_folder("components")
-VARIABLE = "SELVAGE_COMPONENT"
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,32 @@ class Case:
         raise ValueError(f"{self.component!r} is no component")
 
 
-def present_case() -> Case:
-    """The case that the simulator runs: for benches."""
-    return Case(**json.loads(os.environ[VARIABLE]))
+@cache
+def present_case(name: str) -> Case:
+    """One of the cases that the simulator runs: for benches."""
+    return next(Case(**told) for told in json.loads(os.environ[CASES]) if told["name"] == name)
 
 
-def simulate(case: Case, simulator: str = "icarus") -> int:
-    """Run the case's bench; returns how many of its tests ran. Raises `SimulationError`."""
-    sources = {"dut.v": convert(case.build(), "dut")}
-    environment = {VARIABLE: json.dumps(asdict(case))}
-    return run_alone(BUILD / simulator / case.name, sources, "dut", case.bench, case.seed, environment, simulator)
+def simulate(cases: Sequence[Case], simulator: str = "icarus") -> int:
+    """Run the bench of ``cases``, which is the same, on all of them in one simulation; returns how many tests ran.
+
+    A simulator starts in a second, of which hardly a part is the case's. Raises `SimulationError`.
+    """
+    (bench,) = {case.bench for case in cases}
+    sources = {f"{case.name}.v": convert(case.build(), case.name) for case in cases}
+    sources["dut.v"] = side_by_side({case.name: sources[f"{case.name}.v"] for case in cases})
+    name = "_".join(case.name for case in cases[:2])
+    environment = {CASES: json.dumps([asdict(case) for case in cases])}
+    return run_alone(BUILD / simulator / name, sources, "dut", bench, cases[0].seed, environment, simulator)
+
+
+def side_by_side(texts: Mapping[str, str]) -> str:
+    """Module ``dut``: one instance of each module of ``texts``, whose pins have the module's name before theirs."""
+    pins, parts = [], []
+    for name, text in texts.items():
+        (module,) = re.findall(rf"^module {name} .*?^endmodule", text, re.MULTILINE | re.DOTALL)
+        found = re.findall(r"^  (input|output) (?:wire |reg )?((?:\[\d+:0\] )?)(\w+)", module, re.MULTILINE)
+        pins += [f"  {way} {width}{name}__{pin}" for way, width, pin in found]
+        joined = ", ".join(f".{pin}({name}__{pin})" for *_, pin in found)
+        parts.append(f"  {name} {name} ({joined});\n")
+    return "module dut(\n{}\n);\n{}endmodule\n".format(",\n".join(pins), "".join(parts))

@@ -13,7 +13,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.streams import request_layout, tag_layout
 from selvage.mapping.placement import row_groups
 from selvage.sim.machine import step_windows
-from tb.benches.component_bench import Bench, Sink, fields, pack, random_codes, unpack
+from tb.benches.component_bench import Bench, Sink, every_case, fields, pack, random_codes, unpack
 from tb.benches.components import Case, present_case
 
 STEPS = 14
@@ -77,7 +77,7 @@ class Loader:
         self.pins = {name: bench.input(name) for name in names}
         self.releases = bench.output("releases")
         self.released = 0  # steps
-        self.noise = len(bench.dut["load__data"])
+        self.noise = len(bench.pin("load__data"))
         self.moves = [self._move(p, case.array, index) for index in range(len(p.load.reads))]
         self.data = [self._words(p, window) for window in windows.tolist()]
         self.go = self._go()
@@ -224,15 +224,15 @@ def check_times(loader: Loader, asked: Sink, told: Sink, drains: Drains, counts:
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-@cocotb.parametrize(
+@every_case(
     (("load", "macro", "tag"), [("never", "never", "never"),
                                 ("mostly", "never", "never"),
                                 ("never", "mostly", "never"),
                                 ("never", "half", "half")]),
 )  # fmt: skip
-async def reads_what_drives(dut: Any, load: str, macro: str, tag: str) -> None:
+async def reads_what_drives(dut: Any, case_name: str, load: str, macro: str, tag: str) -> None:
     """Requests and tags in the documented order."""
-    bench, case = Bench(dut), present_case()
+    bench, case = Bench(dut, case_name), present_case(case_name)
     await bench.reset(*INPUTS)
     loader, asked, told, drains, counts = start(bench, case, load, macro, tag)
     await bench.finish(asked, told)
@@ -242,9 +242,10 @@ async def reads_what_drives(dut: Any, load: str, macro: str, tag: str) -> None:
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-async def forgets_at_reset(dut: Any) -> None:
+@every_case()
+async def forgets_at_reset(dut: Any, case_name: str) -> None:
     """A reset in the middle of a load, of a read, of a stall; then all from the beginning."""
-    bench, case = Bench(dut), present_case()
+    bench, case = Bench(dut, case_name), present_case(case_name)
     for macro in ("never", "mostly", "half", "never"):
         await bench.reset(*INPUTS)
         start(bench, case, "never", macro, "half")

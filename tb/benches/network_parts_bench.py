@@ -6,7 +6,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from tb.benches.component_bench import Bench, Sink, Source, pack, unpack
+from tb.benches.component_bench import Bench, Sink, Source, every_case, pack, unpack
 from tb.benches.network_maps import Streams, Words
 from tb.benches.network_parts import present_part
 
@@ -15,7 +15,7 @@ IMAGES = 3
 
 def lane_bits(bench: Bench, name: str, words: Words) -> int:
     """Bits of one lane of a stream's payload."""
-    return len(bench.dut[f"{name}__payload"]) // len(words[0])
+    return len(bench.pin(f"{name}__payload")) // len(words[0])
 
 
 def decoder(words: Words, bits: int) -> Callable[[int], list[int | None]]:
@@ -47,7 +47,7 @@ async def start(bench: Bench, streams: Streams) -> None:
     """Two cycles of reset, nothing offered and nothing taken; then loads what there is to load, still in reset."""
     inputs = [f"{name}__{pin}" for name in streams.inputs for pin in ("valid", "payload")]
     await bench.reset(*inputs, *(f"{name}__ready" for name in streams.outputs))
-    if table := getattr(present_part(), "table", ()):
+    if table := getattr(present_part(bench.case_name), "table", ()):
         rst, write, *word = (bench.input(name) for name in ("rst", "table__write", "table__address", "table__data"))
         rst.put(1)
         for own in enumerate(table):
@@ -62,14 +62,14 @@ async def start(bench: Bench, streams: Streams) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(
+@every_case(
     (("source", "sink"), [("never", "never"), ("mostly", "never"),
                           ("never", "mostly"), ("half", "half")]),
 )  # fmt: skip
-async def passes_every_image(dut: Any, source: str, sink: str) -> None:
+async def passes_every_image(dut: Any, case_name: str, source: str, sink: str) -> None:
     """Every word as the golden functions have it, and no other; when nothing pauses, each in its cycle."""
-    bench = Bench(dut)
-    streams = present_part().streams(np.random.default_rng(cocotb.RANDOM_SEED), IMAGES)
+    bench = Bench(dut, case_name)
+    streams = present_part(case_name).streams(np.random.default_rng(cocotb.RANDOM_SEED), IMAGES)
     await start(bench, streams)
     sources, sinks = attach(bench, streams, source, sink)
     await bench.finish(*sinks)
@@ -85,17 +85,18 @@ async def passes_every_image(dut: Any, source: str, sink: str) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def begins_again(dut: Any) -> None:
+@every_case()
+async def begins_again(dut: Any, case_name: str) -> None:
     """A reset anywhere, and nothing is left of what was under way."""
-    bench = Bench(dut)
+    bench = Bench(dut, case_name)
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     for _ in range(3):
-        streams = present_part().streams(rng, 1)
+        streams = present_part(case_name).streams(rng, 1)
         await start(bench, streams)
         attach(bench, streams, "half", "half")
         before = len(next(iter(streams.inputs.values())))
         await bench.cycles(bench.rng.randint(before // 4, before))
-    streams = present_part().streams(rng, 1)
+    streams = present_part(case_name).streams(rng, 1)
     await start(bench, streams)
     _, sinks = attach(bench, streams, "half", "never")
     await bench.finish(*sinks)

@@ -8,7 +8,7 @@ from selvage.hw.tile.output import output_layout
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.splice import beat_layout
 from selvage.mapping.drain import beat_outputs
-from tb.benches.component_bench import Bench, Sink, Source, fields
+from tb.benches.component_bench import Bench, Sink, Source, every_case, fields
 from tb.benches.components import present_case
 
 IMAGES = 3
@@ -65,13 +65,13 @@ def one_image(bench: Bench, p: TileParameters) -> tuple[list[int], list[tuple[in
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-@cocotb.parametrize(
+@every_case(
     (("source", "sink"), [("never", "never"), ("mostly", "never"),
                           ("never", "mostly"), ("half", "half")]),
 )  # fmt: skip
-async def keeps_what_exists(dut: Any, source: str, sink: str) -> None:
+async def keeps_what_exists(dut: Any, case_name: str, source: str, sink: str) -> None:
     """Values pass as they are; outputs beyond the map are dropped; images end."""
-    bench, p = Bench(dut), present_case().parameters
+    bench, p = Bench(dut, case_name), present_case(case_name).parameters
     await bench.reset("i__valid", "i__payload", "o__ready")
     images = [one_image(bench, p) for _ in range(IMAGES)]
     layout = output_layout(p)

@@ -9,7 +9,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.splice import beat_layout
 from selvage.mapping.drain import beat_outputs
 from selvage.mapping.widths import bank_range
-from tb.benches.component_bench import Bench, Sink, Source, as_signed, fields, pack, unpack
+from tb.benches.component_bench import Bench, Sink, Source, as_signed, every_case, fields, pack, unpack
 from tb.benches.components import present_case
 from tb.benches.output_bench import blocks, leaving_beats
 
@@ -60,13 +60,13 @@ def play(bench: Bench, p: TileParameters, source: str, sink: str) -> tuple[Sourc
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-@cocotb.parametrize(
+@every_case(
     (("source", "sink"), [("never", "never"), ("mostly", "never"),
                           ("never", "mostly"), ("half", "half")]),
 )  # fmt: skip
-async def adds_what_overlaps(dut: Any, source: str, sink: str) -> None:
+async def adds_what_overlaps(dut: Any, case_name: str, source: str, sink: str) -> None:
     """Several images; nothing of one is left in the next."""
-    bench, p = Bench(dut), present_case().parameters
+    bench, p = Bench(dut, case_name), present_case(case_name).parameters
     await bench.reset(*INPUTS)
     words, out = play(bench, p, source, sink)
     await bench.finish(out)
@@ -79,9 +79,10 @@ async def adds_what_overlaps(dut: Any, source: str, sink: str) -> None:
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-async def forgets_at_reset(dut: Any) -> None:
+@every_case()
+async def forgets_at_reset(dut: Any, case_name: str) -> None:
     """A reset while the memory holds sums; then images from their beginning."""
-    bench, p = Bench(dut), present_case().parameters
+    bench, p = Bench(dut, case_name), present_case(case_name).parameters
     await bench.reset(*INPUTS)
     words, _ = play(bench, p, "never", "half")
     while words.sent < len(words.words) // IMAGES // 2:

@@ -52,7 +52,7 @@ class Macro:
             return
         p, raw = PARAMETERS, self.pins["payload"].get()
         row = raw >> p.width & (1 << max(1, (p.rows - 1).bit_length())) - 1
-        if raw >> len(self.bench.dut["program_0__request__payload"]) - 1:
+        if raw >> len(self.bench.pin("program_0__request__payload")) - 1:
             self._write(row, unpack(raw, p.cell_bits, p.columns))
         else:
             self.pending.append((self.bench.now + self.delay, pack(self.levels[row], p.cell_bits)))

@@ -10,7 +10,7 @@ from selvage.hw.tile.splice import beat_layout
 from selvage.mapping.drain import beat_outputs
 from selvage.mapping.widths import slot_range
 from selvage.sim.beats import drain_to_beat
-from tb.benches.component_bench import Bench, Sink, as_signed, fields, pack, unpack
+from tb.benches.component_bench import Bench, Sink, as_signed, every_case, fields, pack, unpack
 from tb.benches.components import present_case
 
 STEPS = 16
@@ -79,7 +79,7 @@ class Arrays:
         n = len(p.accumulators)
         self.beats, self.widths = [own.beats for own in p.accumulators], [own.width for own in p.accumulators]
         self.sums = [bench.input(f"sums_{k}") for k in range(n)]
-        self.noise = [len(bench.dut[f"sums_{k}"]) for k in range(n)]
+        self.noise = [len(bench.pin(f"sums_{k}")) for k in range(n)]
         self.ended, self.go = bench.input("ended"), bench.output("go")
         self.shown = [0] * n  # sums of the slots read in the cycle before
         self.fresh = 0  # arrays that finish a step in this cycle
@@ -111,13 +111,13 @@ class Arrays:
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")
-@cocotb.parametrize(
+@every_case(
     (("arrays", "sink"), [("never", "never"), ("mostly", "never"),
                           ("never", "mostly"), ("half", "half")]),
 )  # fmt: skip
-async def splices_every_output(dut: Any, arrays: str, sink: str) -> None:
+async def splices_every_output(dut: Any, case_name: str, arrays: str, sink: str) -> None:
     """Beats in the order of the drain plan."""
-    bench, p = Bench(dut), present_case().parameters
+    bench, p = Bench(dut, case_name), present_case(case_name).parameters
     n = len(p.accumulators)
     await bench.reset("o__ready", "ended", *(f"sums_{k}" for k in range(n)))
     steps = [random_sums(bench, p) for _ in range(STEPS)]

@@ -7,7 +7,7 @@ import cocotb
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.steps import step_layout
 from selvage.sim.cycles import buffer_lines, window_edges
-from tb.benches.component_bench import Bench, Sink, fields
+from tb.benches.component_bench import Bench, Sink, every_case, fields
 from tb.benches.components import present_case
 
 IMAGES = 3
@@ -53,11 +53,11 @@ def steps_of(p: TileParameters) -> list[dict[str, int]]:
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-@cocotb.parametrize(sink=["never", "half", "mostly"])
-async def steps_without_an_end(dut: Any, sink: str) -> None:
+@every_case(sink=["never", "half", "mostly"])
+async def steps_without_an_end(dut: Any, case_name: str, sink: str) -> None:
     """Three images; one step a cycle from the first."""
-    p = present_case().parameters
-    bench = Bench(dut)
+    p = present_case(case_name).parameters
+    bench = Bench(dut, case_name)
     await bench.reset("o__ready")
     layout = step_layout(p.buffer)
     place = layout["limit"].shape

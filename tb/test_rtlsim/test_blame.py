@@ -386,4 +386,4 @@ def test_a_line_too_far_is_seen_by_the_address_generators_bench(name: str, monke
     case: Case = next(case for case in CASES if case.name == name)
     planted.line_below(monkeypatch)
     with pytest.raises(SimulationError, match="failed"):
-        simulate(replace(case, name=f"{name}_planted"))
+        simulate([replace(case, name=f"{name}_planted")])
