@@ -3,7 +3,6 @@
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.tile import COUNTER_BITS, Tile
 
-PERIOD = 10  # ns of a clock cycle
 COUNTERS = ("fetched", "reads", "conversions", "pending", "issued")
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.sim.crossbar import Crossbar
 
+PERIOD = 10  # ns of a clock cycle
+
 
 @dataclass
 class TileJob:

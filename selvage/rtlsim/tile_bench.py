@@ -11,8 +11,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 
-from selvage.rtlsim.harness import PERIOD
-from selvage.rtlsim.job import Record, TileJob, load_job, save_fault, save_result
+from selvage.rtlsim.job import PERIOD, Record, TileJob, load_job, save_fault, save_result
 from selvage.rtlsim.pins import InPin, OutPin, UnknownPin
 from selvage.rtlsim.streams import bursts
 from selvage.rtlsim.watch import GatewareFault, Watch, most_cycles, told_hang, told_unknown

@@ -10,7 +10,7 @@ from pathlib import Path
 from selvage.base.files import write_whole
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.steps import step_layout
-from selvage.rtlsim.harness import PERIOD
+from selvage.rtlsim.job import PERIOD
 
 # State of an array's walker: {row group in hand, request at the pins}.
 ENGINE_STATES = {0b00: "idle", 0b01: "last read", 0b10: "waits", 0b11: "reads"}
