@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
-from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.parameters import BufferParameters, TileParameters
 from selvage.mapping.dense import dense_kinds
-from selvage.mapping.placement import in_passes
+from selvage.mapping.load import words_of
+from selvage.mapping.placement import in_passes, row_groups
 from selvage.sim.cycles import tile_cycles
 
 BITS = 8  # of an activation, unless the chip takes fewer
@@ -60,11 +61,16 @@ class BufferBits:
 
     @classmethod
     def of(cls, parameters: TileParameters) -> "BufferBits":
-        """Return the bits of a tile."""
-        buffer = parameters.buffer
+        """Return the bits of a tile. Its load plan, which takes long for large layers, is not asked for."""
+        placement, tile = parameters.placement, parameters.tile
+        lanes, words = words_of(tile, placement)
+        pixels = tuple((*offset, 0) for offset in tile.offsets)  # each is read, whatever the order
+        buffer = BufferParameters(placement.sweep, placement.format, lanes, words, pixels)
+        groups = (len(row_groups(array, placement)) for array in tile.readers)
+        row_bits = placement.group_rows * placement.format.bits
         return cls(
-            input=buffer.depth * buffer.lanes * buffer.format.bits,
-            rows=sum(2 * 2**one.group_bits * one.group_rows * one.input_bits for one in parameters.engines),
+            input=buffer.depth * lanes * placement.format.bits,
+            rows=sum(2 * 2 ** max(1, (count - 1).bit_length()) * row_bits for count in groups),
             sums=sum(
                 2 * 2**one.slot_bits * (one.lanes + bool(one.driven_bits)) * one.width
                 for one in parameters.accumulators
