@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 JOBS := $(shell nproc)
 
-.PHONY: sim sim-full test bench wave verilog synth lint setup icarus clean
+.PHONY: sim sim-full test coverage bench wave verilog synth lint setup icarus clean
 
 sim: setup
 	@$(PYTHON) -m bench.main_job
@@ -16,6 +16,11 @@ sim-full: setup
 
 test: setup
 	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -q
+
+# The tests once more, half as fast, and then the lines and branches of the product that they reach.
+coverage: setup
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check "pytest-cov>=7,<8"
+	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -q --cov=selvage --cov=hw --cov=sim --cov=golden --cov-branch
 
 bench: setup
 	@$(PYTHON) -m bench
