@@ -123,7 +123,7 @@ def summary(names: Sequence[str], schedules: Sequence[str], chip: str, jobs: int
     rows = [[*(line[head] for head in heads), same] for line, same in zip(lines, model, strict=True)]
     table(f"Whole layers on {chip}, {simulator}, {jobs} processes", (*heads, "model"), rows)
     console.print(
-        "cycles: of all tiles, one after the other; model: cycles, reads and words of every tile are foretold"
+        "cycles: of all tiles, one after the other; model: cycles, reads and words of every tile are predicted"
     )
     found = [
         Figure("outputs that differ from golden", sum(line["wrong"] for line in lines), "==", 0),

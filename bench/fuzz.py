@@ -31,9 +31,9 @@ from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.commands.layer_report import report
 from selvage.commands.network_command import node_table
-from selvage.commands.run_network import foretell_node
+from selvage.commands.run_network import predict_node
 from selvage.commands.tables import layer_table
-from selvage.compiler.compile_layer import compile_layer, foretell
+from selvage.compiler.compile_layer import compile_layer, predict
 from selvage.compiler.compile_network import compile_network
 from selvage.compiler.model_file import Model, draw_input, input_format, load_model, read_input
 from selvage.compiler.options import Options
@@ -74,7 +74,7 @@ def count_layer(model: Model, chip: Chip, x: Any) -> None:
     if max(x.size, model.weights.size, steps * layer.outputs, layer.groups * 50) > SMALL:
         return
     compiled = compile_layer(model, chip, x, Options())
-    layer_table([report(compiled, foretell(compiled, Options()), None)])
+    layer_table([report(compiled, predict(compiled, Options()), None)])
 
 
 def use_chip(folder: Path) -> None:
@@ -125,7 +125,7 @@ def _use_network(path: str, chip: Chip) -> None:
     if sum(tensor.numbers for tensor in imported.graph.tensors.values()) > SMALL:
         return
     compiled = compile_network(path, chip, None, Options(), lambda: None)
-    node_table([foretell_node(compiled, node, Options()) for node in compiled.graph.nodes])
+    node_table([predict_node(compiled, node, Options()) for node in compiled.graph.nodes])
 
 
 USES: dict[str, Callable[[Path], None]] = {

@@ -126,9 +126,9 @@ def run_case(case: Case) -> Outcome:
     """All tiles through RTL, their sum against golden, their cycles against the model. Raises `RtlError`."""
     placement, x = case.part()
     codes = x - case.numbers.zero_point
-    y, foretold, results = np.int64(0), [], []
+    y, predicted, results = np.int64(0), [], []
     for tile in placement.tiles:
-        foretold.append(tile_cycles(placement, tile, codes))
+        predicted.append(tile_cycles(placement, tile, codes))
         try:
             results.append(simulate_tile(TileParameters(placement, tile, counters=False), x))
         except RtlError as error:
@@ -142,12 +142,12 @@ def run_case(case: Case) -> Outcome:
     return Outcome(
         steps=placement.steps * len(x),
         cycles=max(result.cycles for result in results),
-        cycles_model=max(tile.cycles for tile in foretold),
+        cycles_model=max(tile.cycles for tile in predicted),
         cycles_whole=max(tile_cycles(whole, tile, codes).cycles for tile in tiles),
         cycles_unskipped=max(tile_cycles(whole, tile, codes, skip=False).cycles for tile in tiles),
-        reads=sum(tile.reads for tile in foretold),
-        dense_reads=sum(tile.dense_reads for tile in foretold),
-        fault=str(wrong) if wrong else miscounted(case.layer.name, foretold, results),
+        reads=sum(tile.reads for tile in predicted),
+        dense_reads=sum(tile.dense_reads for tile in predicted),
+        fault=str(wrong) if wrong else miscounted(case.layer.name, predicted, results),
     )
 
 
@@ -174,7 +174,7 @@ HEADS = (
     "schedule",
     "steps",
     "RTL cycles",
-    "foretold",
+    "predicted",
     "speed-up",
     "unskipped",
     "OU reads",

@@ -87,8 +87,8 @@ def in_rtl(chip_name: str, name: str) -> InRtl:
     codes, numbers = activations.draw(layer, index, chip), activations.numbers(chip)
     line = model_layer(layer, chip, codes, numbers, True)
     placement = place_dense(layer, weights(layer, chip), chip, input_format=numbers)
-    foretold = [tile_cycles(placement, tile, codes) for tile in placement.tiles]
-    slowest = int(np.argmax([own.cycles for own in foretold]))
+    predicted = [tile_cycles(placement, tile, codes) for tile in placement.tiles]
+    slowest = int(np.argmax([own.cycles for own in predicted]))
     tile, started = placement.tiles[slowest], time.perf_counter()
     result = simulate_tile(TileParameters(placement, tile), codes, build=BUILD)
     return InRtl(
@@ -97,8 +97,8 @@ def in_rtl(chip_name: str, name: str) -> InRtl:
         tile=slowest,
         cycles=result.cycles,
         reads=sum(result.reads),
-        cycles_tile=foretold[slowest].cycles,
-        reads_tile=foretold[slowest].reads,
+        cycles_tile=predicted[slowest].cycles,
+        reads_tile=predicted[slowest].reads,
         cycles_layer=line.cycles,
         outputs_equal=bool(np.array_equal(result.y, tile_outputs(placement, tile, codes))),
         seconds=round(time.perf_counter() - started, 2),

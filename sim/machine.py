@@ -68,14 +68,13 @@ def group_reads(placement: Placement, array: Array, windows: Integers, *, skip: 
         if block.shifts.any():
             driven[: block.rows] <<= block.shifts[:, None].astype(driven.dtype)
         if placement.dynamic:
-            own = driven[: block.rows].T
-            planes = formed_reads(own, bits, placement.chip.ou_rows, skip=skip)[None]
+            planes = formed_reads(driven[: block.rows].T, bits, placement.chip.ou_rows, skip=skip)[None]
         else:
             ones = np.bitwise_or.reduce(driven.reshape(groups, each, -1), axis=1) & (2**bits - 1)
             planes = np.bitwise_count(ones)
         total += planes.sum(axis=0, dtype=np.int64) * columns
-        for own in planes:
-            np.copyto(last, own * np.int64(columns), where=own != 0)
+        for count in planes:
+            np.copyto(last, count * np.int64(columns), where=count != 0)
     return found
 
 
@@ -117,9 +116,7 @@ def _products(values: Integers, cells: NDArray[np.uint8]) -> Integers:
     return (values.astype(np.float64) @ cells.astype(np.float64)).astype(np.int64)
 
 
-def _take_excess(
-    total: Integers, placement: Placement, values: Integers, cells: NDArray[np.uint8], planes: int
-) -> int:
+def _take_excess(total: Integers, placement: Placement, values: Integers, cells: NDArray[np.uint8], planes: int) -> int:
     """Subtract from ``total`` (steps, columns) what the ADC cuts off in the reads of a block; return how many it cuts.
 
     Most columns of most OUs hold too little for it, and most reads drive too few rows: only what can be cut is summed.

@@ -25,7 +25,7 @@ from selvage.hw.shell.axi import FrameParameters
 from selvage.hw.shell.programming import cell_image, table_image
 from selvage.hw.shell.registers import register_views
 from selvage.hw.shell.shell import Shell, ShellParameters
-from selvage.rtlsim.foreseen import image_cycles
+from selvage.rtlsim.predicted import image_cycles
 from selvage.rtlsim.words import hex_lines, raster_words
 from selvage.verilog.modules import convert_modules
 

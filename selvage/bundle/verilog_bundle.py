@@ -28,8 +28,8 @@ from selvage.hw.macro.macro_views import Macro, macros_of, view_files
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.placement import Placement
 from selvage.mapping.stages import NetworkPlan, plan_network
-from selvage.rtlsim.foreseen import image_cycles
 from selvage.rtlsim.plain import cell_lines, entering_words, words_of_image
+from selvage.rtlsim.predicted import image_cycles
 from selvage.rtlsim.words import hex_lines, raster_words
 from selvage.sim.machine import run as run_crossbars
 from selvage.verilog.modules import ModuleFile, convert_modules

@@ -52,11 +52,11 @@ class LayerReport:
     note: str
 
 
-def report(compiled: Compiled, foretold: list[TileCycles], results: "list[TileResult] | None") -> LayerReport:
+def report(compiled: Compiled, predicted: list[TileCycles], results: "list[TileResult] | None") -> LayerReport:
     """Return the layer's line. ``results`` are None when only the model was run."""
     placement = compiled.placement
-    reads = sum(tile.reads for tile in foretold)
-    cycles = _of_passes([tile.cycles for tile in foretold], placement)
+    reads = sum(tile.reads for tile in predicted)
+    cycles = _of_passes([tile.cycles for tile in predicted], placement)
     difference, fault, clips, distance = None, "", 0, 0
     if results is not None:
         truth = evaluate(placement.layer, compiled.codes, compiled.weights)
@@ -64,7 +64,7 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: "list[TileRe
         expected, clips = run_counted(placement, compiled.codes) if compiled.warning else (truth, 0)
         y = sum((result.y for result in results), start=np.zeros_like(truth))
         difference = first_difference(placement.layer.name, y, expected)
-        fault = str(difference) if difference else miscounted(placement.layer.name, foretold, results)
+        fault = str(difference) if difference else miscounted(placement.layer.name, predicted, results)
         distance = int(np.abs(expected - truth).max())
         reads = sum(sum(result.reads) for result in results)
     return LayerReport(
@@ -76,7 +76,7 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: "list[TileRe
         cycles=cycles if results is None else _of_passes([result.cycles for result in results], placement),
         cycles_model=cycles,
         ou_reads=reads,
-        ou_skipped=sum(tile.dense_reads for tile in foretold) - reads,
+        ou_skipped=sum(tile.dense_reads for tile in predicted) - reads,
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
         passes=len(placement.passes),
@@ -93,15 +93,15 @@ def report(compiled: Compiled, foretold: list[TileCycles], results: "list[TileRe
     )
 
 
-def miscounted(name: str, foretold: list[TileCycles], results: "list[TileResult]") -> str:
-    """Return a sentence on the first tile whose cycles or reads are not those foretold; nothing where all are."""
-    for index, (result, tile) in enumerate(zip(results, foretold, strict=True)):
+def miscounted(name: str, predicted: list[TileCycles], results: "list[TileResult]") -> str:
+    """Return a sentence on the first tile whose cycles or reads are not those predicted; nothing where all are."""
+    for index, (result, tile) in enumerate(zip(results, predicted, strict=True)):
         pairs = {"cycles": (result.cycles, tile.cycles), "OU reads": (sum(result.reads), tile.reads)}
         for what, (counted, wanted) in pairs.items():
             if counted != wanted:
                 return (
                     f"layer {name!r}: the outputs are right, and tile {index} takes {counted:,} {what} where the cycle "
-                    f"model foretells {wanted:,}"
+                    f"model predicts {wanted:,}"
                 )
     return ""
 

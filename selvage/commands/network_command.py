@@ -56,7 +56,18 @@ def tell(compiled: ImportedNetwork) -> None:
 
 def node_table(reports: list[NodeReport]) -> Table:
     """Return a table of one row a node."""
-    heads = ("node", "kind", "mapping", "output", "RTL cycles", "foretold", "OU reads", "crossbars", "tiles", "buffers")
+    heads = (
+        "node",
+        "kind",
+        "mapping",
+        "output",
+        "RTL cycles",
+        "predicted",
+        "OU reads",
+        "crossbars",
+        "tiles",
+        "buffers",
+    )
 
     def number(value: int | None) -> str:
         return "-" if value is None else f"{value:,}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from selvage.base.errors import RtlError
 from selvage.commands.layer_report import LayerReport, report, summary
-from selvage.compiler.compile_layer import Compiled, foretell, tile_parameters
+from selvage.compiler.compile_layer import Compiled, predict, tile_parameters
 from selvage.compiler.options import Options
 
 if TYPE_CHECKING:
@@ -30,20 +30,20 @@ class PlacedLayer:
 
     def count(self, started: float) -> tuple[LayerReport, dict[str, Any]]:
         """Return the cycle model's line and the JSON report, of work ``started`` then (`time.monotonic`)."""
-        line = report(self.compiled, foretell(self.compiled, self.options), None)
+        line = report(self.compiled, predict(self.compiled, self.options), None)
         return line, summary([line], "model", started)
 
     def simulate(self, started: float, tick: Tick | None = None) -> "LayerRun":
         """Run all tiles through RTL. What RTL itself raises is in the result, whose other figures are the model's."""
         from selvage.commands.run import simulate
 
-        foretold, results, error = foretell(self.compiled, self.options), None, None
+        predicted, results, error = predict(self.compiled, self.options), None, None
         parameters = tile_parameters(self.compiled, self.options)
         try:
             results = simulate(self.compiled, parameters, self.options, tick or no_progress)
         except RtlError as raised:
             error = raised
-        line = report(self.compiled, foretold, results)
+        line = report(self.compiled, predicted, results)
         if error is not None:
             line = replace(line, match=False, fault=str(error))
         return LayerRun(self.compiled, line, summary([line], self.options.simulator, started), results, error)

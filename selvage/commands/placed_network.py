@@ -8,7 +8,7 @@ from typing import Any
 from selvage.base.chip import Chip
 from selvage.base.errors import RtlError
 from selvage.commands.placed_layer import no_progress
-from selvage.commands.run_network import Flow, NodeReport, foretell_node, report_of, run_nodes, run_pipeline
+from selvage.commands.run_network import Flow, NodeReport, predict_node, report_of, run_nodes, run_pipeline
 from selvage.compiler.compile_network import ImportedNetwork
 from selvage.compiler.options import Options
 
@@ -25,7 +25,7 @@ class PlacedNetwork:
 
     def count(self, started: float) -> tuple[list[NodeReport], dict[str, Any]]:
         """Return the cycle model's lines and the JSON report, of work ``started`` then (`time.monotonic`)."""
-        lines = [foretell_node(self.compiled, node, self.options) for node in self.compiled.graph.nodes]
+        lines = [predict_node(self.compiled, node, self.options) for node in self.compiled.graph.nodes]
         return lines, report_of(self.compiled, self.chip, lines, None, self.options, started)
 
     def simulate(

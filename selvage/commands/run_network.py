@@ -102,7 +102,7 @@ def _size(compiled: CompiledNetwork, node: Node) -> int:
     return placement.steps * placement.crossbars * 100
 
 
-def foretell_node(compiled: CompiledNetwork, node: Node, options: Options) -> NodeReport:
+def predict_node(compiled: CompiledNetwork, node: Node, options: Options) -> NodeReport:
     """Report one node by the cycle model alone."""
     return _report(compiled, node, options, None)
 
@@ -118,22 +118,22 @@ def _report(compiled: CompiledNetwork, node: Node, options: Options, runs: list[
         wrong = first_difference(node.name, runs[0].outputs[0], compiled.codes[node.output.name]) if runs else None
         return NodeReport(**common, **nothing, **blank, cycles=cycles, **_judged(runs, wrong, str(wrong or "")))
     placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
-    foretold = [part.tiles for part in counted]
-    if len(foretold) > 1:
-        common["where"] = f"rtl in {len(foretold)} passes; the host adds their sums and requantises them"
+    predicted = [part.tiles for part in counted]
+    if len(predicted) > 1:
+        common["where"] = f"rtl in {len(predicted)} passes; the host adds their sums and requantises them"
     return NodeReport(
         **common,
         mapping=placement.mapping,
         schedule=placement.schedule,
         steps=placement.steps * compiled.images,
         cycles=sum(max(run.tiles) for run in runs) if runs else None,
-        cycles_model=sum(max(tile.cycles for tile in tiles) for tiles in foretold),
+        cycles_model=sum(max(tile.cycles for tile in tiles) for tiles in predicted),
         reads=sum(sum(run.reads) for run in runs) if runs else None,
-        reads_model=sum(tile.reads for tiles in foretold for tile in tiles),
+        reads_model=sum(tile.reads for tiles in predicted for tile in tiles),
         crossbars=placement.crossbars,
         tiles=len(placement.tiles),
-        passes=len(foretold),
-        **_compared(compiled, node, foretold, runs),
+        passes=len(predicted),
+        **_compared(compiled, node, predicted, runs),
         note=compiled.choices[node.name].note,
     )
 
@@ -146,7 +146,7 @@ def _judged(runs: list[Run] | None, difference: Difference | None, fault: str) -
 def _compared(
     compiled: CompiledNetwork,
     node: Matrix,
-    foretold: list[list[TileCycles]],
+    predicted: list[list[TileCycles]],
     runs: list[Run] | None,
 ) -> dict:
     """Judge whether outputs are the golden model's, and cycles and reads of every tile the cycle model's."""
@@ -159,11 +159,11 @@ def _compared(
     if difference := first_difference(node.name, found, compiled.codes[node.output.name]):
         return _judged(runs, difference, str(difference))
     counted = [cycles for run in runs for cycles in run.tiles]
-    wanted = [tile.cycles for tiles in foretold for tile in tiles]
+    wanted = [tile.cycles for tiles in predicted for tile in tiles]
     for tile, (cycles, least) in enumerate(zip(counted, wanted, strict=True)):
         if cycles != least:
             return _judged(runs, None, _miscounted(node, f"tile {tile} takes {cycles:,} cycles", least))
-    for index, (run, tiles) in enumerate(zip(runs, foretold, strict=True)):
+    for index, (run, tiles) in enumerate(zip(runs, predicted, strict=True)):
         reads, least = sum(run.reads), sum(tile.reads for tile in tiles)
         if reads != least:
             where = f"pass {index} takes" if len(runs) > 1 else "its macros take"
@@ -171,8 +171,8 @@ def _compared(
     return _judged(runs, None, "")
 
 
-def _miscounted(node: Matrix, counted: str, foretold: int) -> str:
-    return f"layer {node.name!r}: the outputs are right, and {counted} where the cycle model foretells {foretold:,}"
+def _miscounted(node: Matrix, counted: str, predicted: int) -> str:
+    return f"layer {node.name!r}: the outputs are right, and {counted} where the cycle model predicts {predicted:,}"
 
 
 def run_pipeline(compiled: CompiledNetwork, options: Options, tick: Tick) -> Flow:

@@ -37,7 +37,7 @@ def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 
 def layer_row(line: LayerReport) -> list[str]:
-    """Return schedule, steps, cycles, foretold cycles, reads, and the share of reads skipped."""
+    """Return schedule, steps, cycles, predicted cycles, reads, and the share of reads skipped."""
     return [
         line.schedule,
         f"{line.steps:,}",
@@ -55,7 +55,7 @@ def tiles_of(line: Any) -> str:
 
 def layer_table(lines: Iterable[LayerReport]) -> Table:
     """Return a table of one row a layer."""
-    heads = ("layer", "schedule", "steps", "RTL cycles", "foretold", "OU reads", "skipped", "crossbars", "tiles")
+    heads = ("layer", "schedule", "steps", "RTL cycles", "predicted", "OU reads", "skipped", "crossbars", "tiles")
     rows = [[line.name, *layer_row(line), f"{line.crossbars:,}", tiles_of(line), verdict(line.match)] for line in lines]
     return table_of("selvage", (*heads, "verdict"), rows)
 

@@ -88,8 +88,8 @@ def place(
     return placement, chosen.weights, dense, chosen.note
 
 
-def foretell(compiled: Compiled, options: Options) -> list[TileCycles]:
-    """Return what the cycle model foretells of every tile."""
+def predict(compiled: Compiled, options: Options) -> list[TileCycles]:
+    """Return what the cycle model predicts of every tile."""
     return alone_cycles(compiled.placement, compiled.codes, skip=options.skip)
 
 

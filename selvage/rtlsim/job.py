@@ -23,7 +23,7 @@ class TileJob:
     words: list[int]
     beats: int
     request_bits: int
-    foretold: int  # cycles, when no stream pauses
+    predicted: int  # cycles, when no stream pauses
     counters: list[str]
     stalls: dict[str, Any] = field(default_factory=dict)
     reset_after: int = 0

@@ -1,4 +1,4 @@
-"""Cycles that RTL may take: what the cycle model foretells of a tile, and a bound of a network's stages."""
+"""Cycles that RTL may take: what the cycle model predicts of a tile, and a bound of a network's stages."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from selvage.sim.cycles import tile_cycles
 from selvage.sim.layer import layer_cycles
 
 
-def foretold_of_tile(p: TileParameters, x: NDArray[np.int64]) -> int:
+def predicted_of_tile(p: TileParameters, x: NDArray[np.int64]) -> int:
     """Return the cycles for activations ``x`` (N, C, H, W), as they come, when no stream pauses."""
     return tile_cycles(p.placement, p.tile, x - p.placement.format.zero_point, skip=p.skip).cycles
 

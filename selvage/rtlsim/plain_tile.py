@@ -165,7 +165,7 @@ def _runtime(build: Path) -> list[Path]:
 def run_plain_tile(p: TileParameters, built: Built, x: Integers, *, cycles: int, repeat: int = 1) -> PlainResult:
     """Simulate a compiled tile for one image ``x`` (1, C, H, W), as it comes, ``repeat`` times over.
 
-    A tile that takes much longer than ``cycles``, which are foretold, hangs. Raises `SimulationError` and `RtlError`,
+    A tile that takes much longer than ``cycles``, which are predicted, hangs. Raises `SimulationError` and `RtlError`,
     which name the folder, then kept.
     """
     with work_folder(built.where.parent) as run:
@@ -185,7 +185,7 @@ def _run(p: TileParameters, built: Built, x: Integers, run: Path, cycles: int, r
     call(command, run, run / "log.txt")
     used = time.perf_counter() - started, _cpu() - before
     if not (run / "counts.txt").exists() or "x" in (run / "output.hex").read_text():
-        why = f"for {most:,} cycles are over and {cycles:,} are foretold"
+        why = f"for {most:,} cycles are over and {cycles:,} are predicted"
         look_again(run, [*command, f"+watch={most - RESET}"], stream_names(p), lambda _: why)
     return _read(p, run, len(x) * repeat, used)
 

@@ -27,7 +27,7 @@ from selvage.rtlsim.cache import cocotb_versions, compiled, work_folder
 from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.harness import COUNTERS, harness, request_bits
 from selvage.rtlsim.job import pack_words, save_job
-from selvage.rtlsim.limits import foretold_of_tile
+from selvage.rtlsim.limits import predicted_of_tile
 from selvage.verilog.convert import convert
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def _run(
         "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
         "beats": len(output_beats(p)) * grid[0] * grid[1] * x.shape[0],
         "request_bits": request_bits(p),
-        "foretold": foretold_of_tile(p, x),
+        "predicted": predicted_of_tile(p, x),
         "counters": list(COUNTERS) if p.counters else [],
         "stalls": stalls,
         "reset_after": reset_after,

@@ -179,7 +179,7 @@ async def play(dut, job: TileJob, stalls: Stalls, rng: random.Random, *, stop_af
     macros, source = Macros(dut, job, stalls, rng), Source(dut, job.words, bursts(rng, *stalls.source))
     handshakes, payload, ready = Handshakes(dut, job), OutPin(dut.o__payload), InPin(dut.o__ready)
     sink, edge, now = bursts(rng, *stalls.sink), FallingEdge(dut.clk), 0
-    most = most_cycles(job.foretold, stalls.slower)
+    most = most_cycles(job.predicted, stalls.slower)
     # A layer may be over before its last activations have come: they are taken all the same.
     while (len(record.beats) < job.beats or source.sent < len(job.words)) and now != stop_after:
         pins = handshakes.look(now)
@@ -194,7 +194,7 @@ async def play(dut, job: TileJob, stalls: Stalls, rng: random.Random, *, stop_af
         await edge
         now += 1
         if now == most:
-            why = f"for {most:,} cycles are over and {job.foretold:,} are foretold"
+            why = f"for {most:,} cycles are over and {job.predicted:,} are predicted"
             raise GatewareFault(told_hang(why, handshakes.watch.streams()))
     record.fetched, record.reads = source.sent, macros.reads
     left = [k for k, due in enumerate(macros.due) if due]

@@ -14,9 +14,9 @@ HISTORY = 4096  # changes kept before they are summed up
 FILE = "streams.txt"
 
 
-def most_cycles(foretold: int, slower: int = 1) -> int:
-    """Return the cycles after which a run of ``foretold`` cycles, ``slower`` times as long by pauses, hangs."""
-    return FACTOR * foretold * slower + SLACK
+def most_cycles(predicted: int, slower: int = 1) -> int:
+    """Return the cycles after which a run of ``predicted`` cycles, ``slower`` times as long by pauses, hangs."""
+    return FACTOR * predicted * slower + SLACK
 
 
 class GatewareFault(Exception):

@@ -73,11 +73,11 @@ def _check_tiles(
     total = np.int64(0)
     for tile in placement.tiles[::every]:
         result = simulate_tile(TileParameters(placement, tile, skip=skip), x, **how)
-        foretold = tile_cycles(placement, tile, codes, skip=skip)
-        assert sum(result.reads) == foretold.reads == result.counters["reads"]
-        assert result.counters["fetched"] == foretold.fetched
+        predicted = tile_cycles(placement, tile, codes, skip=skip)
+        assert sum(result.reads) == predicted.reads == result.counters["reads"]
+        assert result.counters["fetched"] == predicted.fetched
         if "stalls" not in how:
-            assert result.cycles == foretold.cycles
+            assert result.cycles == predicted.cycles
         np.testing.assert_array_equal(result.y, tile_outputs(placement, tile, codes))
         total = total + result.y
     if every == 1:

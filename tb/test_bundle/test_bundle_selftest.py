@@ -10,7 +10,7 @@ import pytest
 
 from selvage.bundle.selftest import SHORTEST, TIMES
 from selvage.bundle.verilog_bundle import write_files
-from selvage.rtlsim.foreseen import image_cycles
+from selvage.rtlsim.predicted import image_cycles
 from tb.models.bundles import files_of, last_line, run, small
 from tb.models.small_networks import SmallNetwork
 

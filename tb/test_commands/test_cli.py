@@ -65,9 +65,9 @@ def test_sim_of_an_onnx_file_equals_onnxruntime(onnx_file: Path, tmp_path: Path)
 
     alone = selvage("model", onnx_file, "--chip", "tiny", "--input", "x.npy", "--json", "-", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
-    (foretold,) = json.loads(alone.stdout)["layers"]
+    (predicted,) = json.loads(alone.stdout)["layers"]
     same = ("cycles", "ou_reads", "ou_skipped", "crossbars", "tiles", "steps")
-    assert {key: foretold[key] for key in same} == {key: layer[key] for key in same}
+    assert {key: predicted[key] for key in same} == {key: layer[key] for key in same}
 
 
 def test_verilog_is_the_same_text_twice_and_icarus_takes_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.commands.layer_report import report
 from selvage.commands.network_command import model_network, simulate_network
-from selvage.compiler.compile_layer import compile_layer, foretell
+from selvage.compiler.compile_layer import compile_layer, predict
 from selvage.compiler.compile_network import compile_network
 from selvage.compiler.options import Options
 from selvage.compiler.shape_cycles import Activations, model_layer
@@ -110,7 +110,7 @@ def test_tiles_of_the_chip_make_passes(tiles: int | None) -> None:
     model = Model(layer, weights, None, 0, np.dtype(np.uint8), (None, 12, 4, 3))
     options = Options(mapping="dense")
     compiled = compile_layer(model, chip, x, options)
-    line = report(compiled, foretell(compiled, options), None)
+    line = report(compiled, predict(compiled, options), None)
     assert (line.cycles, line.passes, line.tiles) == (wanted, -(-len(each) // many), len(each))
     shape = model_layer(layer, chip, x, placement.format, True)
     assert (shape.cycles, shape.passes, shape.tiles) == (wanted, line.passes, line.tiles)

@@ -1,4 +1,4 @@
-"""Layers whose collector is slower than their tiles: RTL takes the cycles that the layer model foretells."""
+"""Layers whose collector is slower than their tiles: RTL takes the cycles that the layer model predicts."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_slow_collector_is_foretold(name: str) -> None:
+def test_a_slow_collector_is_predicted(name: str) -> None:
     chip_name, layer, zeros = CASES[name]
     chip, rng = load_chip(chip_name), np.random.default_rng(len(name))
     weights = rng.integers(-100, 101, layer.weight_shape)
@@ -63,7 +63,7 @@ def test_a_slow_collector_is_foretold(name: str) -> None:
     codes = x - NUMBERS.zero_point
     np.testing.assert_array_equal(run.outputs[0], evaluate(layer, codes, weights))
     words = plan.layers[0].leaving.plan(plan.lanes["y"]).words
-    foretold = layer_cycles(placement, placement.tiles, codes, words)
-    assert run.tiles == [tile.cycles for tile in foretold]
+    predicted = layer_cycles(placement, placement.tiles, codes, words)
+    assert run.tiles == [tile.cycles for tile in predicted]
     alone = [tile_cycles(placement, tile, codes).cycles for tile in placement.tiles]
     assert max(run.tiles) > max(alone), "the collector held nothing up: this case tests nothing"

@@ -156,11 +156,11 @@ def check_cycles(network: SmallNetwork, stage: LayerStage, lanes: int, found: Ru
     placement, words = stage.placement, stage.leaving.plan(lanes).words
     codes = network.codes[stage.sources[0].name] - placement.format.zero_point
     alone = [tile_cycles(placement, tile, codes) for tile in placement.tiles]
-    foretold = [own.cycles for own in layer_cycles(placement, placement.tiles, codes, words)]
+    predicted = [own.cycles for own in layer_cycles(placement, placement.tiles, codes, words)]
     assert sum(found.reads) == sum(tile.reads for tile in alone), stage.name
-    assert found.tiles == foretold, stage.name
+    assert found.tiles == predicted, stage.name
     if len(alone) == 1 and words <= drain_cycles(placement, placement.tiles[0]) and not placement.sweep.overlap:
-        assert foretold == [alone[0].cycles], stage.name
+        assert predicted == [alone[0].cycles], stage.name
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -214,7 +214,7 @@ def test_no_faster_than_its_slowest_stage(name: str) -> None:
     run = simulate_plan(plan, [codes[tensor.name].repeat(times, axis=0) for tensor in plan.inputs])
     done = [max(own[image] for own in run.done) for image in range(times)]
     counts = np.diff(done[measured_from(times) :])
-    assert counts.min() >= bound, f"{counts} a image, and no less than {bound} was foretold"
+    assert counts.min() >= bound, f"{counts} a image, and no less than {bound} was predicted"
     assert bound >= share * counts.mean(), f"{counts} a image, far from {bound}"
 
 

@@ -1,4 +1,4 @@
-"""A tile in RTL: outputs exact, cycles and reads as foretold, whatever the streams do."""
+"""A tile in RTL: outputs exact, cycles and reads as predicted, whatever the streams do."""
 
 import dataclasses
 

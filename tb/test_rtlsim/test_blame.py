@@ -168,8 +168,8 @@ def test_a_deadlock_names_who_refuses(
     how = ("--chip", "adc3.toml", "--input", "x.npy", "--simulator", simulator)
     status, report, told = selvage("layer.toml", *how)
     assert status == 1 and report["match"] is False and "Traceback" not in told
-    foretold = report["layers"][0]["cycles_model"]
-    assert f"layer 'small', tile 0: the RTL hangs, for {most_cycles(foretold):,} cycles are over" in report["fault"]
+    predicted = report["layers"][0]["cycles_model"]
+    assert f"layer 'small', tile 0: the RTL hangs, for {most_cycles(predicted):,} cycles are over" in report["fault"]
     assert re.search(says, report["fault"]), report["fault"]
     if stream == "input":
         assert "the RTL refuses i (since cycle 5)" in report["fault"], "five words are taken, one a cycle"
