@@ -70,10 +70,14 @@ def test_each_module_of_a_tile_is_proved(tile: Rewritten, tmp_path: Path) -> Non
         (r" \+ 1'h1;", " - 1'h1;", "unproven"),
         (r"(\w+ = \d+'h)0;", r"\g<1>1;", "registers start differently"),
         ("posedge clk", "negedge clk", "registers have other clocks"),
+        (r"\[write__addr\] <= ", "[~write__addr] <= ", "unproven"),
+        (r"(\w+\[\w+\] <= )after;", r"\1~after;", "unproven"),
+        (r"(sums_\d\w*\[entry\w*\] = 36'h)0", r"\g<1>1", "memories differ"),
+        (r"(reg \[35:0\] sums_\w+ \[)3:0", r"\g<1>2:0", "memories differ"),
     ],
 )
 def test_a_fault_is_found(right: str, wrong: str, told: str, tile: Rewritten, tmp_path: Path) -> None:
-    """In the first module that counts: one of its sums, and one of its registers' starts."""
+    """In the first module that has it: a sum, a register's start or clock, a memory's address, data, content, depth."""
     before, names, texts, _ = tile
     raw, plain = next((raw, plain) for raw, plain in names.modules.items() if re.search(right, texts[plain]))
     only = Renaming({raw: plain}, names.wires, names.cells)
