@@ -2,7 +2,7 @@
 
 Yosys' equivalence checker takes each module as it was before its Verilog was rewritten and the file that stands for it
 (`tb.models.equivalence`). A module that is the same in several designs is
-proved once. It takes an hour. Exits with 1 when one is not proved.
+proved once. It takes some minutes, on `isaac`, whose words have 512 bits, more than five. Exits with 1 when one is not proved.
 """
 
 import argparse
