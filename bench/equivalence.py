@@ -1,8 +1,8 @@
 """Every module of the ready chips' bundles and of the trained networks, proved equal to what it was rewritten from.
 
 Yosys' equivalence checker takes each module as it was before its Verilog was rewritten and the file that stands for it
-(`tb.models.equivalence`). A module that is the same in several designs is
-proved once. It takes some minutes, on `isaac`, whose words have 512 bits, more than five. Exits with 1 when one is not proved.
+(`tb.models.equivalence`). A module that is the same in several designs is proved once. It takes some minutes, the layer
+on `isaac`, whose words have 512 bits, more than five. Exits with 1 when one is not proved.
 """
 
 import argparse
