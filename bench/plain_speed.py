@@ -15,13 +15,13 @@ import numpy as np
 
 from bench.report import Figure, console, emit, figures, positive
 from bench.speed import FORMAT, LAYER, available
-from bench.tiles import verilator_there
 from selvage.base.build import build_folder
 from selvage.base.chip import load_chip
 from selvage.commands.exits import leave
 from selvage.golden.layer import evaluate
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
+from selvage.rtlsim.installed import verilator_there
 from selvage.rtlsim.plain_tile import FAST, build_plain_tile, run_plain_tile
 from selvage.sim.cycles import tile_cycles
 

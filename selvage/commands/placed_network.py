@@ -1,6 +1,6 @@
 """A network placed on a chip: counted, simulated, written as Verilog. Nothing is told here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,8 @@ from selvage.base.chip import Chip
 from selvage.base.errors import RtlError
 from selvage.commands.placed_layer import no_progress
 from selvage.commands.run_network import Flow, NodeReport, predict_node, report_of, run_nodes, run_pipeline
-from selvage.compiler.compile_network import ImportedNetwork
+from selvage.compiler.compile_network import ImportedNetwork, Tick
 from selvage.compiler.options import Options
-
-Tick = Callable[[], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,9 +107,8 @@ def simulate(cases: Sequence[Case], simulator: str = "icarus") -> int:
     (bench,) = {case.bench for case in cases}
     sources = {f"{case.name}.v": convert(case.build(), case.name) for case in cases}
     sources["dut.v"] = side_by_side({case.name: sources[f"{case.name}.v"] for case in cases})
-    name = "_".join(case.name for case in cases[:2])
     environment = {CASES: json.dumps([asdict(case) for case in cases])}
-    return run_alone(BUILD / simulator / name, sources, "dut", bench, cases[0].seed, environment, simulator)
+    return run_alone(BUILD / simulator / cases[0].name, sources, "dut", bench, cases[0].seed, environment, simulator)
 
 
 def side_by_side(texts: Mapping[str, str]) -> str:

@@ -1,6 +1,29 @@
 """The components of a tile that are tried alone, each with its bench."""
 
+from collections.abc import Collection, Sequence
+
+import pytest
+
+from selvage.rtlsim.installed import verilator_there
 from tb.benches.components import Case
+
+
+def parametrize_kinds(metafunc: pytest.Metafunc, cases: Sequence[Case], second: Collection[str]) -> None:
+    """Give a test all cases of a kind of component under Icarus; with ``-m verilator``, those named ``second`` too."""
+    if "simulator" not in metafunc.fixturenames:
+        return
+    kinds: dict[str, list[Case]] = {}
+    for case in cases:
+        kinds.setdefault(case.component, []).append(case)
+    chosen = [pytest.param(alike, "icarus", id=component) for component, alike in kinds.items()]
+    if "verilator" in (metafunc.config.getoption("markexpr") or "") and verilator_there():
+        chosen += [
+            pytest.param([case], "verilator", id=f"{case.name}-verilator", marks=pytest.mark.verilator)
+            for case in cases
+            if case.name in second
+        ]
+    metafunc.parametrize(("cases", "simulator"), chosen)
+
 
 CONV = dict(op="conv", channels=3, outputs=2, height=5, width=6, kernel=(3, 3), pads=(1, 1, 1, 1))
 

