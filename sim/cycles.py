@@ -55,28 +55,47 @@ def tile_cycles(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
 
 def tile_reads(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> tuple[TileCycles, Integers]:
     """Return all counts but the cycles, and what `group_reads` says of each kind of array (2, kinds, steps)."""
-    kinds, weights = distinct_arrays(tile)
-    every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
-    dense = np.stack([group_reads(placement, array, every, skip=False) for array in kinds], axis=1)
-    if skip or placement.dynamic:
-        narrow: NDArray[Any] = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
-        bands = [
-            np.stack([group_reads(placement, array, windows, skip=skip) for array in kinds], axis=1)
-            for windows in window_bands(placement, tile, narrow)
-        ]
-        reads = np.concatenate(bands, axis=2)
-    else:
-        reads = np.repeat(dense, len(codes) * placement.sweep.steps[0] * placement.sweep.steps[1], axis=2)
-    images, steps = codes.shape[0], reads.shape[2]
+    reads = every_read(placement, tile, codes, skip=skip)
+    return share_of(reads, placement, tile, len(codes))
+
+
+def share_of(reads: Integers, placement: Placement, tile: Tile, images: int) -> tuple[TileCycles, Integers]:
+    """Return `tile_reads` of a copy's ``placement`` from the reads of all steps, those of `every_read`."""
+    weights = distinct_arrays(tile)[1]
+    computed = placement.sweep.computed
+    if computed.step > 1:
+        kinds = reads.shape[1]
+        reads = reads.reshape(2, kinds, images, -1)[..., computed.start :: computed.step].reshape(2, kinds, -1)
+    dense = int(np.dot(dense_reads(placement, tile)[0, :, 0], weights))
     counts = TileCycles(
         cycles=0,
         reads=int((reads[0] * weights[:, None]).sum()),
-        dense_reads=int(np.dot(dense[0, :, 0], weights)) * steps,
+        dense_reads=dense * reads.shape[2],
         busiest=int(reads[0].max(axis=0).sum()),
         fetched=images * placement.layer.height * placement.layer.width * words_of(tile, placement)[1],
-        steps=steps,
+        steps=reads.shape[2],
     )
     return counts, reads
+
+
+def dense_reads(placement: Placement, tile: Tile) -> Integers:
+    """Return what `group_reads` says of each kind of array without skipping, (2, kinds, 1)."""
+    every = np.full((1, len(tile.offsets) * tile.channels), -1)  # every row drives in every plane
+    return np.stack([group_reads(placement, array, every, skip=False) for array in distinct_arrays(tile)[0]], axis=1)
+
+
+def every_read(placement: Placement, tile: Tile, codes: Integers, *, skip: bool = True) -> Integers:
+    """Return what `group_reads` says of each kind of array, of all steps of all copies (2, kinds, steps)."""
+    kinds = distinct_arrays(tile)[0]
+    if not skip and not placement.dynamic:
+        steps = placement.sweep.steps[0] * placement.sweep.steps[1]
+        return np.repeat(dense_reads(placement, tile), len(codes) * steps, axis=2)
+    narrow: NDArray[Any] = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
+    bands = [
+        np.stack([group_reads(placement, array, windows, skip=skip) for array in kinds], axis=1)
+        for windows in window_bands(placement, tile, narrow)
+    ]
+    return np.concatenate(bands, axis=2)
 
 
 def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = True) -> int:
@@ -89,7 +108,7 @@ def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = 
         nothing = np.zeros((1, len(tile.offsets) * tile.channels), np.int64)
         reads = max(int(ou_reads(placement, array, nothing, skip=False)[0]) for array in distinct_arrays(tile)[0])
     load, (drain, arrays) = load_cycles(placement, tile), drain_shape(placement, tile)
-    steps = images * placement.sweep.steps[0] * placement.sweep.steps[1]
+    steps = images * len(placement.sweep.computed)
     # With overlap the last beats of a drain may stay inside.
     once = load + reads + (0 if placement.sweep.overlap else drain)
     # A step without reads in its last array.
@@ -125,6 +144,7 @@ def buffer_lines(sweep: Sweep, offsets: Offsets) -> int:
     """Return the lines of the input buffer: the tallest window, and what a new row of steps adds to it."""
     base, rows = np.arange(sweep.insert[0]), [offset[0] for offset in offsets]
     tall = int(((base + max(rows)) // sweep.insert[0] - (base + min(rows)) // sweep.insert[0]).max()) + 1
+    tall += sweep.lines_ahead(column for _, column in offsets)
     return min(sweep.size[0], tall + (sweep.stride[0] - 1 if sweep.insert[0] == 1 else 0))
 
 
@@ -138,7 +158,8 @@ class Source:
         rows, columns = np.minimum(bottom, height - 1), np.minimum(right, width - 1)
         needed = (rows[:, None] * width + columns + 1) * words
         outside = ((bottom < 0) | (top >= height))[:, None] | ((right < 0) | (left >= width))
-        self.need = np.where(outside, 1, np.maximum(needed, 1)).ravel().tolist()
+        computed = slice(sweep.first, None, sweep.every)
+        self.need = np.where(outside, 1, np.maximum(needed, 1)).ravel()[computed].tolist()
         # The next row of steps starts lower, so what lies left of the window is dead.
         base = (np.arange(sweep.steps[0]) + 1) * sweep.stride[0]
         following = (base + min(offset[0] for offset in offsets)) // sweep.insert[0]
@@ -147,7 +168,7 @@ class Source:
         limit_rows = low + buffer_lines(sweep, offsets)
         limit = limit_rows[:, None] * pitch + np.where(retires[:, None], np.clip(left, 0, width) * words, 0)
         self.total = height * pitch
-        self.limit = np.minimum(limit, self.total).ravel().tolist()
+        self.limit = np.minimum(limit, self.total).ravel()[computed].tolist()
         self.open = self.limit[0]
         self._begin(0)
 

@@ -6,13 +6,14 @@ Written from the collector's timing table in ``docs/architecture.md``. Every til
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selvage.mapping.collect import Leaving
 from selvage.mapping.placement import Placement, Tile
-from selvage.sim.cycles import TileCycles, Timeline, tile_cycles, tile_reads
+from selvage.sim.cycles import TileCycles, Timeline, every_read, share_of, tile_cycles
 from selvage.sim.overlap import OverlapSink, PlainSink, block_steps
 
 Integers = NDArray[np.int64]
@@ -24,8 +25,12 @@ class CountedPass:
 
     placement: Placement  # of these tiles alone
     images: int
-    kinds: tuple[tuple, ...]  # of every tile
-    reads: dict[tuple, tuple[TileCycles, Integers]]  # by kind, as `tile_reads`
+    kinds: tuple[tuple, ...]  # of every tile of a copy
+    reads: dict[tuple, Integers]  # by kind, of the steps of all copies, as `every_read`
+
+    def copied(self, placement: Placement) -> "CountedPass":
+        """Return the same tiles, of which ``placement`` has another number of copies."""
+        return replace(self, placement=replace(placement, tiles=self.placement.tiles))
 
     @cached_property
     def leaving(self) -> Leaving:
@@ -39,41 +44,55 @@ class CountedPass:
 
     @cached_property
     def tiles(self) -> list[TileCycles]:
-        """Cycles and reads of every tile, behind them the collector of these tiles alone."""
+        """Cycles and reads of every tile of every copy, behind them the collector of these tiles alone."""
         return self.cycles(self.words)
 
     def cycles(self, words: int) -> list[TileCycles]:
         """Return cycles and reads of every tile, behind them a collector of ``words`` words a step."""
-        ends = zip(self.kinds_ends(words), self.reads.items(), strict=True)
-        known = {kind: replace(counts, cycles=cycles[-1] + 1) for cycles, (kind, (counts, _)) in ends}
-        return [known[kind] for kind in self.kinds]
+        ends = zip(self.kinds_ends(words), self._shares, strict=True)
+        known = {key: replace(counts, cycles=cycles[-1] + 1) for cycles, (key, _, counts, _) in ends}
+        return [known[copy, kind] for copy in range(self.placement.copies) for kind in self.kinds]
 
     def ends(self, words: int, again: int = 1) -> list[int]:
         """Return for each image the cycle in which its last beat is taken, all images ``again`` times."""
         return [max(ends) for ends in zip(*self.kinds_ends(words, again), strict=True)]
 
-    def kinds_ends(self, words: int, again: int = 1) -> list[list[int]]:
-        """Return what `ends` does, for each kind of tile."""
+    @cached_property
+    def _shares(self) -> list[tuple[tuple[int, tuple], Placement, TileCycles, Integers]]:
+        """What each kind of tile of each copy computes: copy and kind, placement, counts, reads."""
         distinct = dict(zip(self.kinds, self.placement.tiles, strict=True))
-        images, sweep = self.images * again, self.placement.sweep
-        lines = [Timeline(self.placement, distinct[kind]) for kind in self.reads]
+        return [
+            ((copy, kind), share, *share_of(reads, share, distinct[kind], self.images))
+            for copy, share in enumerate(self.placement.shares)
+            for kind, reads in self.reads.items()
+        ]
+
+    def kinds_ends(self, words: int, again: int = 1) -> list[list[int]]:
+        """Return what `ends` does, for each kind of tile of each copy."""
+        distinct = dict(zip(self.kinds, self.placement.tiles, strict=True))
+        images, sweep, copies = self.images * again, self.placement.sweep, self.placement.copies
+        lines = [Timeline(share, distinct[kind]) for (_, kind), share, _, _ in self._shares]
         sink = OverlapSink if sweep.overlap else PlainSink
         sinks = [sink(self.placement, line.tile, line.to_beat) for line in lines]
-        reads = [np.tile(array, again) for _, array in self.reads.values()]
+        reads = [np.tile(array, again) for *_, array in self._shares]
         drains = [line.drains(array, images) for line, array in zip(lines, reads, strict=True)]
         begin = [next(drain) for drain in drains]
-        end, free, free_next = -1, 0, 0  # last word read; from when this block's beats and the next one's are taken
+        end = -1  # last word read
+        # By copy: from when this block's beats and the next one's are taken, and its tiles.
+        free, free_next = [0] * copies, [0] * copies
+        each = len(self.reads)
+        members = [range(copy * each, (copy + 1) * each) for copy in range(copies)]
         found: list[list[int]] = [[] for _ in sinks]
-        blocks = list(block_steps(sweep))
+        blocks = list(zip(block_steps(sweep), cycle(range(copies)), strict=False))
         for _ in range(images):
-            for stepped in blocks:
-                for k, (target, steps) in enumerate(zip(sinks, drains, strict=True)):
+            for stepped, copy in blocks:
+                for k in members[copy]:
                     if stepped:
-                        begin[k] = steps.send(target.drain(begin[k], free))
+                        begin[k] = drains[k].send(sinks[k].drain(begin[k], free[copy]))
                     else:
-                        target.flush(free)
-                end = max(*(sink.out for sink in sinks), end) + words
-                free, free_next = free_next, end + 1
+                        sinks[k].flush(free[copy])
+                end = max(max(sinks[k].out for k in members[copy]), end) + words
+                free[copy], free_next[copy] = free_next[copy], end + 1
             for ends, target in zip(found, sinks, strict=True):
                 ends.append(target.out)
         return found
@@ -105,7 +124,7 @@ def alone_cycles(placement: Placement, codes: Integers, *, skip: bool = True) ->
 def _counted(placement: Placement, tiles: Sequence[Tile], codes: Integers, skip: bool) -> CountedPass:
     kinds = tuple(_kind(placement, tile) for tile in tiles)
     distinct = dict(zip(kinds, tiles, strict=True))
-    reads = {kind: tile_reads(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
+    reads = {kind: every_read(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
     return CountedPass(replace(placement, tiles=tuple(tiles)), len(codes), kinds, reads)
 
 

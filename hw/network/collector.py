@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
@@ -9,7 +11,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.tables import count_up, fit, lookup, total
-from selvage.mapping.collect import CollectPlan
+from selvage.mapping.collect import CollectPlan, Gathering
 
 
 @dataclass(frozen=True)
@@ -26,21 +28,24 @@ class CollectorParameters:
 
     @property
     def bits(self) -> int:
-        """Bits of all memories: two steps of every tile."""
-        return store_bits(self.plan.beats, self.plan.values, self.widths)
+        """Bits of all memories: two steps of every tile of every copy."""
+        plan = self.plan
+        stored = [-(-beats // how.beats) for beats, how in zip(plan.beats, plan.gatherings, strict=True)]
+        values = [many * how.beats for many, how in zip(plan.values, plan.gatherings, strict=True)]
+        return plan.copies * store_bits(stored, values, self.widths)
 
 
-def store_bits(beats: Sequence[int], values: Sequence[int], widths: Sequence[int]) -> int:
+def store_bits(words: Sequence[int], values: Sequence[int], widths: Sequence[int]) -> int:
     """Return the bits that hold two steps of every tile.
 
-    By tile: ``beats`` of a step, ``values`` of a beat, the width of a value.
+    By tile: stored ``words`` of a step, ``values`` of a word, the width of a value.
     """
-    return sum((2 << beat_bits(count)) * many * width for count, many, width in zip(beats, values, widths, strict=True))
+    return sum((2 << word_bits(count)) * many * width for count, many, width in zip(words, values, widths, strict=True))
 
 
-def beat_bits(beats: int) -> int:
-    """Return the bits of the number of a beat of a step."""
-    return max(1, (beats - 1).bit_length())
+def word_bits(words: int) -> int:
+    """Return the bits of the number of a stored word of a step."""
+    return max(1, (words - 1).bit_length())
 
 
 class StepStore(wiring.Component):
@@ -48,28 +53,28 @@ class StepStore(wiring.Component):
 
     Members
     -------
-    i : beats of a step, in order
-    beat : read from the oldest step, in ``word`` a cycle later if ``enable``
+    i : beats of a step, in order; a stored word gathers several
+    at : word read from the oldest step, in ``word`` a cycle later if ``enable``
     complete : a step is there
     done : the oldest step has been read
     """
 
     i: stream.Interface
-    beat: Signal
+    at: Signal
     enable: Signal
     word: data.View
     complete: Signal
     done: Signal
 
-    def __init__(self, beats: int, layout: data.ArrayLayout) -> None:
-        self.beats, self.layout = beats, layout
-        self.beat_bits = beat_bits(beats)
+    def __init__(self, beats: int, layout: data.ArrayLayout, gathering: Gathering) -> None:
+        self.beats, self.layout, self.gathering = beats, layout, gathering
+        self.word_bits = word_bits(-(-beats // gathering.beats))
         super().__init__(
             {
                 "i": In(stream.Signature(layout)),
-                "beat": In(self.beat_bits),
+                "at": In(self.word_bits),
                 "enable": In(1),
-                "word": Out(layout),
+                "word": Out(data.ArrayLayout(layout.elem_shape, layout.length * gathering.beats)),
                 "complete": Out(1),
                 "done": In(1),
             }
@@ -78,13 +83,14 @@ class StepStore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the memory, its write counter, and the count of whole steps in it."""
         m = Module()
-        m.submodules.steps = steps = Memory(shape=self.layout.size, depth=2 << self.beat_bits, init=[])
+        m.submodules.steps = steps = Memory(shape=self.word.shape().size, depth=2 << self.word_bits, init=[])
         write, read = steps.write_port(), steps.read_port()
-        at = Signal(self.beat_bits)
+        at = Signal(self.word_bits)
         written, taken = Signal(), Signal()  # half of the memory
         count = Signal(2)
         put = Signal()
-        full = count_up(m, at, self.beats, put)
+        whole, gathered = self._gathered(m, put)
+        full = whole & count_up(m, at, -(-self.beats // self.gathering.beats), put & whole)
         m.d.sync += [
             count.eq(count + (put & full) - self.done),
             written.eq(written ^ (put & full)),
@@ -94,25 +100,46 @@ class StepStore(wiring.Component):
             put.eq(self.i.valid & self.i.ready),
             self.i.ready.eq(count != 2),
             self.complete.eq(count != 0),
-            write.en.eq(put),
+            write.en.eq(put & whole),
             write.addr.eq(Cat(at, written)),
-            write.data.eq(self.i.payload.as_value()),
+            write.data.eq(gathered),
             read.en.eq(self.enable),
-            read.addr.eq(Cat(self.beat, taken)),
+            read.addr.eq(Cat(self.at, taken)),
             self.word.as_value().eq(read.data),
         ]
         return m
+
+    def _gathered(self, m: Module, put: Value) -> tuple[Value, Value]:
+        """Return whether a word is whole with the beat that comes, and the word: earlier beats wait in registers."""
+        gather = self.gathering.beats
+        if gather == 1:
+            return Const(1), self.i.payload.as_value()
+        beat, last = Signal(range(self.beats)), (self.beats - 1) % gather
+        count_up(m, beat, self.beats, put)
+        place, comes = beat[: gather.bit_length() - 1], self.i.payload.as_value()
+        held = []
+        for k in range(gather - 1):
+            waiting = Signal(self.layout.size, name=f"beat_{k}", reset_less=True)
+            with m.If(put & (place == k)):
+                m.d.sync += waiting.eq(comes)
+            # A step may end before its last word has all its beats.
+            held.append(Mux(place == k, comes, waiting) if k == last else waiting)
+        width = self.layout.size // self.layout.length
+        gathered = Cat(
+            [*held, comes][k].word_select(value, width) for k, value in self.gathering.order(self.layout.length)
+        )
+        return (place == gather - 1) | (beat == self.beats - 1), gathered
 
 
 class Collector(wiring.Component):
     """Sums of the tiles' shares of each output; words leave in raster order of the step's output block.
 
-    A step's first word leaves three cycles after the last beat of it was taken, or follows the word before it: one
-    word a cycle, across steps.
+    A step's first word leaves three cycles after the last beat of it was taken, four where there are copies, or
+    follows the word before it: one word a cycle, across steps. Copies have the steps of an image in turn.
 
     Members
     -------
-    i_k : beats of tile k
+    i_k : beats of tile k, copy by copy
     o : whole sums
     """
 
@@ -123,48 +150,89 @@ class Collector(wiring.Component):
         self.layouts = [
             data.ArrayLayout(signed(width), values) for width, values in zip(p.widths, p.plan.values, strict=True)
         ]
-        inputs = {f"i_{k}": In(stream.Signature(layout)) for k, layout in enumerate(self.layouts)}
+        inputs = {f"i_{k}": In(stream.Signature(layout)) for k, layout in enumerate(self.layouts * p.plan.copies)}
         word = data.ArrayLayout(signed(p.sum_width), p.plan.lanes)
         super().__init__({**inputs, "o": Out(stream.Signature(word))})
 
     def elaborate(self, platform: object) -> Module:
-        """Build a `StepStore` for each tile, the counter of words, and the sum of the tiles' words."""
+        """Build a `StepStore` for each tile of each copy, the counter of words, and the sum of the tiles' words."""
         m = Module()
         plan = self.p.plan
         index = Signal(range(max(2, plan.words)))
         late = Signal.like(index)
-        enable = Signal()
-        go = Signal()
-        read = Signal()
-        stores = []
+        enable, go, read, done = Signal(), Signal(), Signal(), Signal()
         end = count_up(m, index, plan.words, go)
-        for k, sources in enumerate(plan.sources):
-            m.submodules[f"store_{k}"] = store = StepStore(plan.beats[k], self.layouts[k])
-            wiring.connect(m, wiring.flipped(getattr(self, f"i_{k}")), store.i)
-            beats = [source[0] if source else 0 for source in sources]
-            m.d.comb += [
-                store.beat.eq(lookup(beats, index)),
-                store.enable.eq(enable),
-                store.done.eq(go & end),
-            ]
-            stores.append(store)
+        turn = self._turn(m, done)
+        stores = [self._stores(m, copy, index, enable) for copy in range(plan.copies)]
+        complete = [Cat(store.complete for store in copy).all() for copy in stores]
         m.d.comb += [
             enable.eq(~self.o.valid | self.o.ready),
-            go.eq(enable & Cat(store.complete for store in stores).all()),
+            go.eq(enable & (complete[0] if plan.copies == 1 else (Cat(complete) & turn).any())),
+            done.eq(go & end),
+            *(store.done.eq(done & turn[copy]) for copy, tiles in enumerate(stores) for store in tiles),
         ]
-        words = [self._word(k, store, late) for k, store in enumerate(stores)]
+        with m.If(enable):
+            m.d.sync += [read.eq(go), late.eq(index)]
+        read, late, taken = self._taken(m, stores, turn, enable, read, late)
+        words = [self._word(k, word, late) for k, word in enumerate(taken)]
         with m.If(enable):
             totals = [total([word[lane] for word in words]) for lane in range(plan.lanes)]
-            m.d.sync += [read.eq(go), late.eq(index), self.o.valid.eq(read)]
+            m.d.sync += self.o.valid.eq(read)
             m.d.sync += self.o.payload.as_value().eq(Cat(fit(value, self.p.sum_width) for value in totals))
         return m
 
-    def _word(self, k: int, store: StepStore, index: Value) -> list[Value]:
-        """Return the share of tile ``k`` in word ``index``, lane by lane."""
+    def _turn(self, m: Module, done: Value) -> Value:
+        """Return one-hot the copy that has the next step; an image begins with the first."""
+        plan = self.p.plan
+        if plan.copies == 1:
+            return Const(1, 1)
+        step, turn = Signal(range(plan.steps)), Signal(plan.copies, init=1)
+        image_end = count_up(m, step, plan.steps, done)
+        with m.If(done):
+            m.d.sync += turn.eq(Mux(image_end, 1, turn.rotate_left(1)))
+        return turn
+
+    def _stores(self, m: Module, copy: int, index: Value, enable: Value) -> list[StepStore]:
+        """Return the store of each tile of a copy, word ``index`` of the step read from it."""
+        plan, found = self.p.plan, []
+        for k, sources in enumerate(plan.sources):
+            number = copy * len(plan.sources) + k
+            store = StepStore(plan.beats[k], self.layouts[k], plan.gatherings[k])
+            m.submodules[f"store_{number}"] = store
+            wiring.connect(m, wiring.flipped(getattr(self, f"i_{number}")), store.i)
+            places = [source[0] if source else 0 for source in sources]
+            m.d.comb += [store.at.eq(lookup(places, index)), store.enable.eq(enable)]
+            found.append(store)
+        return found
+
+    def _taken(
+        self, m: Module, stores: list[list[StepStore]], turn: Value, enable: Value, read: Signal, index: Signal
+    ) -> tuple[Signal, Signal, list[Value]]:
+        """Return whether a word is there, its index, and each tile's stored word: that of the copy whose turn it was.
+
+        It is chosen in a cycle of its own; a single copy takes none.
+        """
+        if len(stores) == 1:
+            return read, index, [store.word.as_value() for store in stores[0]]
+        was, there, late = Signal.like(turn), Signal(), Signal.like(index)
+        with m.If(enable):
+            m.d.sync += [was.eq(turn), there.eq(read), late.eq(index)]
+        found = []
+        for k, copies in enumerate(zip(*stores, strict=True)):
+            words = [store.word.as_value() for store in copies]
+            chosen = Signal(len(words[0]), name=f"chosen_{k}", reset_less=True)
+            masked = [word & bit.replicate(len(word)) for word, bit in zip(words, was, strict=True)]
+            with m.If(enable):
+                m.d.sync += chosen.eq(reduce(or_, masked))
+            found.append(chosen)
+        return there, late, found
+
+    def _word(self, k: int, word: Value, index: Value) -> list[Value]:
+        """Return the share of tile ``k``, whose stored word is ``word``, in word ``index``, lane by lane."""
         plan, width = self.p.plan, self.p.widths[k]
         sources = plan.sources[k]
         groups = lookup([source[1] if source else 0 for source in sources], index)
-        chosen = store.word.as_value().word_select(groups, plan.lanes * width)
+        chosen = word.word_select(groups, plan.lanes * width)
         has = lookup([int(source is not None) for source in sources], index)
         if isinstance(has, Const) and not has.value:
             return [Const(0)] * plan.lanes

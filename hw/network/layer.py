@@ -37,12 +37,12 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def tiles(self) -> tuple[TileParameters, ...]:
-        """Parameters of each tile; tiles of equal `mapping.placement.Tile.likeness` share their plans."""
-        placement, known, found = self.stage.placement, {}, []
-        for tile in placement.tiles:
-            like = known.get(placement.likeness(tile))
-            found.append(TileParameters(placement, tile, self.skip, counters=False, like=like))
-            known.setdefault(placement.likeness(tile), found[-1])
+        """Parameters of each tile, copy by copy; tiles of equal `mapping.placement.Tile.likeness` share their plans."""
+        known, found = {}, []
+        for share, tile in self.stage.placement.standing:
+            like = known.get(share.likeness(tile))
+            found.append(TileParameters(share, tile, self.skip, counters=False, like=like))
+            known.setdefault(share.likeness(tile), found[-1])
         return tuple(found)
 
     @cached_property
@@ -54,8 +54,8 @@ class LayerParameters(TablesOfRequantizer):
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """Bits of a sum, by tile."""
-        return tuple(p.output_width for p in self.tiles)
+        """Bits of a sum, by tile of a copy."""
+        return tuple(p.output_width for p in self.tiles[: len(self.stage.placement.tiles)])
 
     @property
     def output_bits(self) -> int:
@@ -117,7 +117,8 @@ class LayerParameters(TablesOfRequantizer):
         inputs = sum(p.buffer.depth * p.buffer.lanes * p.buffer.format.bits for p in self.tiles)
         queues = sum(self.queue(packer) * packer.packed * packer.bits for packer in self.packers)
         queues += sum(self.ahead(p) * p.buffer.lanes * p.buffer.format.raw_bits for p in self.tiles)
-        stores = store_bits(*self.stage.leaving.shape, self.widths)
+        alone = self.stage.placement.copies == 1  # without the plan, which takes long for large layers
+        stores = store_bits(*self.stage.leaving.shape, self.widths) if alone else self.collector.bits
         return inputs + queues + stores + (self.raster.buffer_bits if self.raster else 0)
 
 

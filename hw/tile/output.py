@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from selvage.hw.lib.tables import count_up, lookup
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.splice import beat_layout
+from selvage.hw.tile.steps import share_ends, share_hops
 from selvage.mapping.drain import leaving_outputs
 
 
@@ -38,16 +39,11 @@ class OutputStage(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the counters of beats and steps, and the comparison with the borders of the map."""
         m = Module()
-        p, sweep = self.p, self.p.placement.sweep
-        beats = output_beats(p)
-        grid = sweep.grid
+        beats = output_beats(self.p)
         beat = Signal(range(max(2, len(beats))))
-        column = Signal(range(max(2, grid[1])))
-        row = Signal(range(max(2, grid[0])))
         move = self.i.valid & self.i.ready
         step_end = count_up(m, beat, len(beats), move)
-        row_end = count_up(m, column, grid[1], move & step_end)
-        image_end = count_up(m, row, grid[0], move & step_end & row_end)
+        row, column, last = self._block(m, move & step_end)
         inside = [
             self._inside([self._phase(beats[k][lane])[axis] for k in range(len(beats))], axis, at, beat)
             for lane in range(len(beats[0]))
@@ -59,9 +55,29 @@ class OutputStage(wiring.Component):
             self.i.ready.eq(self.o.ready),
             self.o.payload.values.eq(self.i.payload.values),
             self.o.payload.keep.eq(self.i.payload.keep & keep),
-            self.o.payload.last.eq(step_end & row_end & image_end),
+            self.o.payload.last.eq(step_end & last),
         ]
         return m
+
+    def _block(self, m: Module, move: Value) -> tuple[Signal, Signal, Value]:
+        """Return row and column of the present output block, and whether it is the image's last; ``move`` to the next.
+
+        A copy has a share of the blocks.
+        """
+        sweep, grid = self.p.placement.sweep, self.p.placement.sweep.grid
+        first = divmod(sweep.first, grid[1])
+        row, column = (
+            Signal(range(max(2, size)), init=start, name=name)
+            for name, size, start in zip(("row", "column"), grid, first, strict=True)
+        )
+        if sweep.every == 1:
+            row_end = count_up(m, column, grid[1], move)
+            return row, column, row_end & count_up(m, row, grid[0], move & row_end)
+        last, wraps = share_ends(m, sweep, move)
+        with m.If(move):
+            for at, start, (straight, wrapped) in zip((row, column), first, share_hops(sweep), strict=True):
+                m.d.sync += at.eq(Mux(last, start, at + Mux(wraps, wrapped, straight)))
+        return row, column, last
 
     def _phase(self, output: int | None) -> tuple[int, int]:
         sweep = self.p.placement.sweep

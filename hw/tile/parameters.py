@@ -41,6 +41,7 @@ class BufferParameters:
         low, high = (pick(read[0] for read in self.reads) for pick in (min, max))
         insert, stride = self.sweep.insert[0], self.sweep.stride[0]
         tall = max((base + high) // insert - (base + low) // insert for base in range(insert)) + 1
+        tall += self.sweep.lines_ahead(column for _, column, _ in self.reads)
         return min(self.sweep.size[0], tall + stride - 1 if insert == 1 else tall)
 
     @property
@@ -143,7 +144,7 @@ class TileParameters:
     skip: bool = True
     counters: bool = True  # performance counters at the tile's face
     like: "TileParameters | None" = field(default=None, compare=False, repr=False)
-    """Of a tile of the same placement and the same `Tile.likeness`: what does not name outputs is the same."""
+    """Of a tile of the same layer and `Tile.likeness`: it differs at most in outputs and in its share of the steps."""
 
     @property
     def chip(self) -> Chip:
@@ -164,7 +165,8 @@ class TileParameters:
     def buffer(self) -> BufferParameters:
         """Parameters of the input buffer."""
         if self.like:
-            return self.like.buffer
+            known = self.like.buffer
+            return known if known.sweep == self.placement.sweep else replace(known, sweep=self.placement.sweep)
         reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in self.load.reads)
         return BufferParameters(self.placement.sweep, self.placement.format, self.load.lanes, self.load.words, reads)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
 from selvage.hw.lib.tables import count_ahead, lookup
 from selvage.hw.tile.parameters import BufferParameters
+from selvage.mapping.schedule import Sweep
 
 Pick = Callable[..., int]
 
@@ -48,6 +49,7 @@ class _Axis:
 
     def __init__(self, p: BufferParameters, axis: int) -> None:
         self.p, self.axis = p, axis
+        self.first = divmod(p.sweep.first, p.sweep.steps[1])[axis]  # of the first step
         self.name = "row" if axis == 0 else "column"
         self.insert, self.stride = p.sweep.insert[axis], p.sweep.stride[axis]
         self.size, self.steps = p.sweep.size[axis], p.sweep.steps[axis]
@@ -69,18 +71,26 @@ class _Axis:
 
 
 class _Counters:
-    """Registers of an axis. Each edge of the window has its own, so none is a sum of others."""
+    """Registers of an axis. Each edge of the window has its own, so none is a sum of others.
 
-    def __init__(self, m: Module, axis: _Axis, enable: Value) -> None:
-        self.m, self.axis, self.enable = m, axis, enable
-        _, self.last = count_ahead(m, axis.name, axis.steps, enable)
+    With ``enable`` the axis moves by as many steps as the first of ``hop`` says, or the second if ``wraps``; ``last``
+    takes it back to the first step.
+    """
+
+    def __init__(self, m: Module, axis: _Axis, enable: Value, last: Value, hop: tuple[int, int], wraps: Value) -> None:
+        self.m, self.axis, self.enable, self.last, self.hop, self.wraps = m, axis, enable, last, hop, wraps
         self.quotient, self.remainder, carries = self.position("", 0)
         self.base = self._base(carries)
+
+    def moved(self, each: int) -> ValueLike:
+        """Return the way from this step to the next, of ``each`` a step."""
+        straight, wrapped = (steps * each for steps in self.hop)
+        return straight if straight == wrapped else Mux(self.wraps, wrapped, straight)
 
     def position(self, name: str, offset: int) -> tuple[Signal, Signal, Value]:
         """Return base + ``offset`` as quotient and remainder of the insert, and whether the next step carries."""
         m, axis = self.m, self.axis
-        quotient, remainder = divmod(offset, axis.insert)
+        quotient, remainder = divmod(offset + axis.first * axis.move, axis.insert)
         value = Signal(signed(axis.width), init=quotient, name=f"{axis.name}{name}_quotient")
         rest = Signal(axis.remainder_bits, init=remainder, name=f"{axis.name}{name}_remainder")
         carries: Value = rest == axis.insert - 1 if axis.insert > 1 else Const(1, 1)
@@ -88,7 +98,7 @@ class _Counters:
             if axis.insert > 1:
                 m.d.sync += rest.eq(Mux(carries, 0, rest + 1))
             with m.If(carries):
-                m.d.sync += value.eq(value + axis.move)
+                m.d.sync += value.eq(value + self.moved(axis.move))
             with m.If(self.last):
                 m.d.sync += [value.eq(quotient), rest.eq(remainder)]
         return value, rest, carries
@@ -105,20 +115,26 @@ class _Counters:
     def _base(self, carries: Value) -> Signal:
         """Return where the quotient's pixel stands: its line of the ring, or its first word in the line."""
         m, axis = self.m, self.axis
-        base = Signal(range(max(2, axis.places)), name=f"{axis.name}_base")
+        first = axis.first * axis.move
+        init = first % axis.places if axis.axis == 0 else first * axis.p.words
+        base = Signal(range(max(2, axis.places)), init=init, name=f"{axis.name}_base")
         if axis.axis == 0:
-            moved = lookup([(line + axis.move) % axis.places for line in range(axis.places)], base)
+            ways = [
+                lookup([(line + steps * axis.move) % axis.places for line in range(axis.places)], base)
+                for steps in dict.fromkeys(self.hop)
+            ]
+            following = ways[0] if len(ways) == 1 else Mux(self.wraps, ways[1], ways[0])
         else:
-            moved = base + axis.move * self.axis.p.words
+            following = base + self.moved(axis.move * axis.p.words)
         with m.If(self.enable & self.last):
-            m.d.sync += base.eq(0)
+            m.d.sync += base.eq(init)
         with m.Elif(self.enable & carries):
-            m.d.sync += base.eq(moved)
+            m.d.sync += base.eq(following)
         return base
 
 
 class StepGenerator(wiring.Component):
-    """The steps of an image, and then those of the next, without an end.
+    """The steps of an image that are computed, and then those of the next, without an end.
 
     One a cycle, the first after a cycle.
 
@@ -134,12 +150,10 @@ class StepGenerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the counters of both axes and the register of the step."""
         m = Module()
-        o, p = self.o, self.p
+        o = self.o
         move = Signal()
-        row_end = Signal()
-        x = _Counters(m, _Axis(p, 1), move)
-        y = _Counters(m, _Axis(p, 0), row_end)
-        m.d.comb += [move.eq(~o.valid | o.ready), row_end.eq(move & x.last)]
+        y, x, last = self._axes(m, move)
+        m.d.comb += move.eq(~o.valid | o.ready)
         m.d.sync += o.valid.eq(1)
         payload = o.payload
         with m.If(move):
@@ -149,10 +163,25 @@ class StepGenerator(wiring.Component):
                     payload[f"{name}_remainder"].eq(axis.remainder),
                     payload[f"{name}_base"].eq(axis.base),
                 ]
-            m.d.sync += payload.last.eq(x.last & y.last)
+            m.d.sync += payload.last.eq(last)
             self._needs(m, y, x)
             self._leaves(m, y, x)
         return m
+
+    def _axes(self, m: Module, move: Value) -> tuple[_Counters, _Counters, Value]:
+        """Return the counters of rows and columns, and whether the image ends with this step."""
+        sweep = self.p.sweep
+        axes = _Axis(self.p, 0), _Axis(self.p, 1)
+        if sweep.every > 1:
+            last, wraps = share_ends(m, sweep, move)
+            hops = share_hops(sweep)
+            y, x = (_Counters(m, axis, move, last, hop, wraps) for axis, hop in zip(axes, hops, strict=True))
+            return y, x, last
+        _, x_last = count_ahead(m, "column", axes[1].steps, move)
+        _, y_last = count_ahead(m, "row", axes[0].steps, move & x_last)
+        x = _Counters(m, axes[1], move, x_last, (1, 1), Const(0))
+        y = _Counters(m, axes[0], move & x_last, y_last, (1, 1), Const(0))
+        return y, x, x_last & y_last
 
     def _needs(self, m: Module, y: _Counters, x: _Counters) -> None:
         """Set the window's last pixel inside the map, and whether none is inside."""
@@ -184,8 +213,31 @@ class StepGenerator(wiring.Component):
         ]
 
 
+def share_hops(sweep: Sweep) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return by how many rows and by how many columns of steps a copy moves: within a row, and where it wraps."""
+    rows, columns = divmod(sweep.every, sweep.steps[1])
+    return (rows, rows + 1), (columns, columns - sweep.steps[1])
+
+
+def share_ends(m: Module, sweep: Sweep, enable: Value) -> tuple[Value, Value]:
+    """Return of a copy's present step whether it is the image's last, and whether the next wraps to a lower row.
+
+    Both are registers, the second a sign: the column of the next step, counted from the row's end.
+    """
+    hop, size = share_hops(sweep)[1], sweep.steps[1]
+    start = sweep.first % size + hop[0] - size
+    beyond = Signal(range(-size, size), init=start, name="column_beyond")
+    wraps = ~beyond[-1]
+    _, last = count_ahead(m, "step", len(sweep.computed), enable)
+    with m.If(enable):
+        m.d.sync += beyond.eq(Mux(last, start, beyond + Mux(wraps, hop[1], hop[0])))
+    return last, wraps
+
+
 def first_limit(p: BufferParameters) -> dict[str, int]:
     """Return the ``limit`` of an image's first step."""
-    y, left = _Axis(p, 0), max(_Axis(p, 1).offset(min) // p.sweep.insert[1], 0)
-    first, following = y.offset(min) // y.insert, (y.offset(min) + y.move) // y.insert
+    y, x = _Axis(p, 0), _Axis(p, 1)
+    left = max((x.offset(min) + x.first * x.move) // x.insert, 0)
+    begin = y.offset(min) + y.first * y.move
+    first, following = begin // y.insert, (begin + y.move) // y.insert
     return {"row": max(first, 0) + p.rows, "column": left if following > max(first, 0) else 0}

@@ -59,7 +59,7 @@ def placement_json(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
         }
         if isinstance(stage, LayerStage):
             entry |= {"first_crossbar": macro, **describe_placement(stage.placement)}
-            macro += sum(len(tile.arrays) for tile in stage.placement.tiles)
+            macro += stage.placement.crossbars
         stages.append(entry)
     tensors = {t.name: t for t in [*plan.inputs, *(stage.output for stage in plan.stages)]}
     content = {

@@ -19,6 +19,7 @@ def describe_placement(placement: Placement) -> dict:
             {"kernel": tap.kernel, "offset": tap.offset, "phase": phases.index(list(tap.phase))}
             for tap in taps_of(placement.layer, placement.schedule)
         ],
+        "copies": placement.copies,
         "step": {"stride": sweep.stride, "insert": sweep.insert, "block": sweep.block, "crop": sweep.crop},
         "tiles": [describe_tile(tile) for tile in placement.tiles],
     }
@@ -65,6 +66,9 @@ each, from `column` + `slices` * (index of o). Of several `significances` each h
 the other, each from a multiple of `ou_cols` on. Its value is all these cells together, times 2 to the power of its
 significance and of the row's `shifts`, times the array's `polarity`, all of it added up; `weight_offset` was added to
 each weight before it was stored. What stands nowhere is 0. Channels count within the layer, not within a group.
+
+The `tiles` stand `copies` times, with the same cells each: the crossbars of the first copy come first, then those of
+the next. Of `k` copies, copy `j` computes the steps `j`, `j + k`, `j + 2k` and so on of each image, in raster order.
 
 Step (y, x) of the `phases` is output pixel (y, x) * `block` + phase - `crop`, of `step`; a tap reads the pixel
 (y, x) * `stride` + offset of a map with a pixel of the input every `insert` rows and columns and zeros between.

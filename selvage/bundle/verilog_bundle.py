@@ -238,7 +238,7 @@ def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFi
         "together": [[f"i_{k}" for k in group] for group in groups(p)],  # fed side by side, or all stand still
         "outputs": _streams("o", p, p.outputs, p.plan.outputs),
         "beats": [
-            {"node": stage.name, "tile": k} for stage in p.plan.layers for k in range(len(stage.placement.tiles))
+            {"node": stage.name, "tile": k} for stage in p.plan.layers for k in range(len(stage.placement.standing))
         ],
         "words": [stage.name for stage in p.plan.stages],
         "stages": {f"stage_{k}": stage.name for k, stage in enumerate(p.plan.stages)},
@@ -251,7 +251,7 @@ def crossbar_places(plan: NetworkPlan, design: Design) -> list[dict]:
     places = [
         {"node": stage.name, "tile": k, "array": array}
         for stage in plan.layers
-        for k, tile in enumerate(stage.placement.tiles)
+        for k, (_, tile) in enumerate(stage.placement.standing)
         for array in range(len(tile.arrays))
     ]
     return [
@@ -266,7 +266,7 @@ def _streams(
     """Return what each stream carries, in raster order, channels of a pixel in order, the first lane lowest."""
     images = words_of_image(p)[prefix == "o"]
     if p.direct and prefix == "i":  # every tile takes its channels of the one tensor
-        tiles = p.plan.layers[0].placement.tiles
+        tiles = [tile for _, tile in p.plan.layers[0].placement.standing]
         carried = [(tensors[0], (tile.first_channel, tile.first_channel + tile.channels - 1)) for tile in tiles]
     else:
         carried = [(tensor, (0, tensor.shape[0] - 1)) for tensor in tensors]

@@ -79,11 +79,12 @@ def model_command(
     asked_of_shapes: AskedOfShapes,
     fold: Fold = 1,
     json_file: Json = None,
+    pipeline: Pipeline = False,
 ) -> None:
     """Count cycles, reads and crossbars of MODEL by cycle model alone."""
     from selvage.commands.model_command import model
 
-    model(model_file, asked, asked_of_shapes, fold=fold, json_file=json_file)
+    model(model_file, asked, asked_of_shapes, fold=fold, json_file=json_file, pipeline=pipeline)
 
 
 @app.command("prune")

@@ -88,6 +88,14 @@ Json = Annotated[
 ]
 Shape = Annotated[str | None, typer.Option(help="networks: shape of the input where sides are free, such as 1,3,32,32")]
 Pipeline = Annotated[bool, typer.Option("--pipeline", help="networks: all layers at work at once, in one simulation")]
+Copies = Annotated[
+    str | None,
+    typer.Option(help="networks: how often layers stand: auto, a number, or layer=number,layer=number and so on"),
+]
+Arrays = Annotated[
+    str | None,
+    typer.Option(help="networks: the most arrays, or +25%: of one copy each; --copies auto without it: +25%"),
+]
 Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
 
 
@@ -109,9 +117,12 @@ class Asked:
     seed: Seed = 0
     lossless: Lossless = False
     shape: Shape = None
+    copies: Copies = None
+    arrays: Arrays = None
 
     def options(self, **others: Any) -> "Options":
         """Return them as `Options`, with ``others`` of its fields. `InputError`: one is no value of its option."""
+        from selvage.compiler.copies_asked import copies_asked
         from selvage.compiler.options import Options, sme_of, switch
         from selvage.frontend.options import shape_of
 
@@ -124,6 +135,7 @@ class Asked:
             lossless=self.lossless,
             sme=sme_of(self.squeeze, self.significant_bits, self.compact, self.sort_rows, self.rounding),
             shape=shape_of(self.shape),
+            copies=copies_asked(self.copies, self.arrays),
             **others,
         )
 

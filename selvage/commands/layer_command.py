@@ -18,9 +18,10 @@ from selvage.compiler.options import Options
 
 def check_no_network(options: Options, *, pipeline: bool = False) -> None:
     """Raise `InputError` for an option of networks."""
-    if options.shape is not None or pipeline:
-        option = "--shape" if options.shape is not None else "--pipeline"
-        raise InputError(f"{option} is for networks, and this model is a single layer")
+    given = {"--shape": options.shape is not None, "--pipeline": pipeline, "--copies or --arrays": options.copies}
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"{option} is for networks, and this model is a single layer")
 
 
 def prepare_layer(

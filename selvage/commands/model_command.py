@@ -55,7 +55,15 @@ def sim(
     return content["match"]
 
 
-def model(model_file: str, asked: Asked, asked_of_shapes: AskedOfShapes, *, fold: int, json_file: Path | None) -> None:
+def model(
+    model_file: str,
+    asked: Asked,
+    asked_of_shapes: AskedOfShapes,
+    *,
+    fold: int,
+    json_file: Path | None,
+    pipeline: bool = False,
+) -> None:
     """Do `selvage model`."""
     options = asked.options(fold=fold)
     check_writable(json_file if str(json_file) != "-" else None)
@@ -67,7 +75,8 @@ def model(model_file: str, asked: Asked, asked_of_shapes: AskedOfShapes, *, fold
             raise InputError(f"{option} is for a model that has weights, and shapes:NAME has none")
         from selvage.commands.shapes_command import ShapesOptions, count_shapes
 
-        emit(count_shapes(model_file, asked.chip, options, ShapesOptions(**vars(asked_of_shapes))), json_file)
+        shapes = ShapesOptions(**vars(asked_of_shapes))
+        emit(count_shapes(model_file, asked.chip, options, shapes, pipeline=pipeline), json_file)
         return
     if asked_of_shapes != AskedOfShapes():
         raise InputError("--weights, --zeros, --patterns and their like are for shapes:NAME: this model has weights")
@@ -75,11 +84,11 @@ def model(model_file: str, asked: Asked, asked_of_shapes: AskedOfShapes, *, fold
         from selvage.commands.network_command import model_network
 
         options.check_network()
-        emit(model_network(model_file, asked.chip, asked.input_file, options), json_file)
+        emit(model_network(model_file, asked.chip, asked.input_file, options, pipeline=pipeline), json_file)
         return
     from selvage.commands.layer_command import check_no_network, model_layer
 
-    check_no_network(options)
+    check_no_network(options, pipeline=pipeline)
     emit(model_layer(model_file, asked.chip, asked.input_file, options), json_file)
 
 

@@ -81,7 +81,7 @@ def node_table(reports: list[NodeReport]) -> Table:
             number(r.cycles),
             number(r.cycles_model),
             number(r.reads if r.reads is not None else r.reads_model),
-            f"{r.crossbars:,}",
+            f"{r.crossbars:,}" + (f" in {r.copies} copies" if r.copies > 1 else ""),
             tiles_of(r),
             f"{r.buffer_bits:,}",
             verdict(r.match),
@@ -127,10 +127,12 @@ def _passes(compiled: CompiledNetwork) -> dict[str, int]:
     return {n.name: len(placements[n.name].passes) if n.name in placements else 1 for n in compiled.graph.nodes}
 
 
-def model_network(path: str, chip: str, input_file: Path | None, options: Options) -> dict:
+def model_network(path: str, chip: str, input_file: Path | None, options: Options, *, pipeline: bool = False) -> dict:
     """Do `selvage model` of a network, and return its JSON report."""
     started = time.monotonic()
     compiled, loaded = prepare(path, chip, input_file, options)
+    if pipeline:
+        check_fits(compiled)
     tell(compiled)
     lines, content = PlacedNetwork(compiled, loaded, options).count(started)
     show(node_table(lines))

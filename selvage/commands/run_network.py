@@ -48,6 +48,7 @@ class NodeReport:
     fault: str  # in what RTL does not match; empty where it does, and where it was not run
     difference: Difference | None  # the first output that is wrong
     note: str
+    copies: int = 1  # how often the layer stands; crossbars, tiles and buffers are those of all copies
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def _report(compiled: CompiledNetwork, node: Node, options: Options, runs: list[
         reads=sum(sum(run.reads) for run in runs) if runs else None,
         reads_model=sum(tile.reads for tiles in predicted for tile in tiles),
         crossbars=placement.crossbars,
-        tiles=len(placement.tiles),
+        tiles=len(placement.standing),
+        copies=placement.copies,
         passes=len(predicted),
         **_compared(compiled, node, predicted, runs),
         note=compiled.choices[node.name].note,

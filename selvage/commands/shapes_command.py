@@ -47,7 +47,9 @@ class ShapesOptions(AskedOfShapes):
                 raise InputError(f"--{given[0].replace('_', '-')} is for {what}")
 
 
-def count_shapes(model_file: str, chip: str, options: Options, asked: ShapesOptions) -> dict[str, Any]:
+def count_shapes(
+    model_file: str, chip: str, options: Options, asked: ShapesOptions, *, pipeline: bool = False
+) -> dict[str, Any]:
     """Print the tables, and return the JSON report. `InputError`: an option that shapes alone cannot have."""
     started = time.monotonic()
     if (options.schedule, options.fold, options.lossless) != ("auto", 1, False):
@@ -56,6 +58,10 @@ def count_shapes(model_file: str, chip: str, options: Options, asked: ShapesOpti
     dense = options.mapping != "pattern" and not has_planes(options.mapping, options.sme)
     if not dense and (not options.skip or options.dynamic):
         raise InputError("--ou-skip and --dynamic-ou are for cycles, which shapes:NAME has of the dense mapping only")
+    if not dense and (pipeline or options.copies):
+        raise InputError(
+            "--pipeline, --copies and --arrays are for cycles, which shapes:NAME has of the dense mapping only"
+        )
     if options.mapping == "pattern":
         if options.sme:
             raise InputError(
@@ -63,12 +69,12 @@ def count_shapes(model_file: str, chip: str, options: Options, asked: ShapesOpti
             )
         content = _count_pruned(model_file, chip, asked.pruning(options.seed), asked.cells_per_weight)
     else:
-        content = _count(model_file, chip, options, asked)
+        content = _count(model_file, chip, options, asked, pipeline=pipeline or options.copies is not None)
     seconds = round(time.monotonic() - started, 3)
     return {"simulator": "model", "seconds": seconds, "model": model_file, **content}
 
 
-def _count(model_file: str, chip: str, options: Options, asked: ShapesOptions) -> dict[str, Any]:
+def _count(model_file: str, chip: str, options: Options, asked: ShapesOptions, *, pipeline: bool) -> dict[str, Any]:
     layers, loaded = load_network(model_file.removeprefix(PREFIX)), load_chip(chip)
     mapping, sme = options.mapping, options.sme
     check_network(loaded, mapping, sme)
@@ -83,11 +89,17 @@ def _count(model_file: str, chip: str, options: Options, asked: ShapesOptions) -
         if planes:
             content = count_network(layers, loaded, mapping, sme, synthetic, tick)
         else:
-            how = {"skip": options.skip, "dynamic": options.dynamic}
+            how = {"skip": options.skip, "dynamic": options.dynamic, "copies": options.copies, "pipeline": pipeline}
             content = count_cycles(layers, loaded, activations, **how, tick=tick)
     show(network_table(content))
     if not planes:
         show(cycle_table(content))
+    if pipeline:
+        flow = content["pipeline"]
+        show(
+            f"as a pipeline {flow['per_image']:,.0f} cycles an image, those of {flow['slowest']}; "
+            f"{flow['utilisation']:.1%} of the arrays' cycles are OU reads"
+        )
     return content
 
 

@@ -15,6 +15,7 @@ from selvage.base.layer import InputFormat
 from selvage.compiler.chip_limits import check_activations, check_weights, clipping
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
+from selvage.compiler.copies import PacedLayer, assign, slowest
 from selvage.compiler.options import Options
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.golden.graph import evaluate_node, of_sums
@@ -24,6 +25,7 @@ from selvage.mapping.placement import Placement
 from selvage.mapping.stages import NetworkPlan, plan_network
 from selvage.sim.layer import CountedPass, count_passes
 from selvage.sim.machine import run as run_crossbars
+from selvage.sim.pipeline import slowest_stage
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -68,7 +70,7 @@ class CompiledNetwork:
     def fits(self) -> bool:
         """Whether the chip holds all layers at once."""
         room = self.chip.tiles
-        return room is None or sum(len(placed.tiles) for placed in self.placements.values()) <= room
+        return room is None or sum(len(placed.standing) for placed in self.placements.values()) <= room
 
     def counted(self, node: Matrix, *, skip: bool) -> list[CountedPass]:
         """Return a layer's passes, with the reads of all images."""
@@ -78,6 +80,7 @@ class CompiledNetwork:
             if self.images > 1 or known is None:
                 placement = self.placements[node.name]
                 known = count_passes(placement, self.codes[node.inputs[0]] - placement.format.zero_point, skip=skip)
+            known = [part.copied(self.placements[node.name]) for part in known]
             self._counted[key] = known
         return self._counted[key]
 
@@ -131,7 +134,27 @@ def compile_network(
         nodes.append(node)
         tick()
     whole = replace(graph, nodes=tuple(nodes))
-    return ImportedNetwork(whole, chip, placements, choices, codes, warning, imported=imported)
+    compiled = ImportedNetwork(whole, chip, placements, choices, codes, warning, imported=imported)
+    return _with_copies(compiled, options) if options.copies else compiled
+
+
+def _with_copies(compiled: ImportedNetwork, options: Options) -> ImportedNetwork:
+    """Return the network whose layers stand as often as ``options`` ask. Raises `InputError`."""
+    asked, layers = options.copies, []
+    assert asked is not None, "copies are asked for"
+    for node in compiled.graph.matrices:
+        placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
+        layers.append(PacedLayer(node.name, placement, counted[0], placement.crossbars, len(placement.tiles)))
+    floor = 0.0
+    while True:
+        counts = assign(asked, layers, floor)
+        copied = {layer.name: layer.placement.copied(count) for layer, count in zip(layers, counts, strict=True)}
+        found = replace(compiled, placements=compiled.placements | copied)
+        # Words between stages may be what binds: then fewer copies will do.
+        pace = slowest_stage(found.plan, {layer.name: layer.counted.copied(copied[layer.name]) for layer in layers})[0]
+        if not asked.auto or pace <= max(floor, slowest(layers, counts)[0]):
+            return found
+        floor = pace
 
 
 def _lean(imported: Imported) -> Imported:

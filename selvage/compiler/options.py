@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
+from selvage.compiler.copies_asked import CopiesAsked
 from selvage.mapping.schemes import schemes
 from selvage.mapping.sme_parameters import SmeParameters
 
@@ -25,6 +26,7 @@ class Options:
     dynamic: bool = False  # OUs of the rows that drive
     build: Path = ROOT  # folder of what is compiled
     shape: tuple[int, ...] | None = None  # of the model's input, where sides are free
+    copies: CopiesAsked | None = None  # of the layers of a network; None: each stands once
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

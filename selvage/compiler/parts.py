@@ -65,7 +65,7 @@ def check_fits(compiled: CompiledNetwork) -> None:
     if room is None:
         return
     for node in compiled.graph.matrices:
-        need = len(compiled.placements[node.name].tiles)
+        need = len(compiled.placements[node.name].standing)
         if need > room:
             raise InputError(
                 f"node {node.name!r} needs {need} tile{'s' if need > 1 else ''}, and {room} of tiles = "

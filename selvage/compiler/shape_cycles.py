@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
+from selvage.compiler.copies import PacedLayer, assign, slowest
+from selvage.compiler.copies_asked import CopiesAsked
 from selvage.hw.tile.parameters import BufferParameters, TileParameters
 from selvage.mapping.dense import dense_kinds
 from selvage.mapping.load import words_of
-from selvage.mapping.placement import in_passes, row_groups
-from selvage.sim.cycles import tile_cycles
+from selvage.mapping.placement import Placement, in_passes, row_groups
+from selvage.sim.cycles import Timeline, every_read, share_of
+from selvage.sim.layer import CountedPass
 
 BITS = 8  # of an activation, unless the chip takes fewer
 
@@ -107,6 +110,87 @@ class LayerCycles:
     passes: int  # with more tiles than the chip has
     buffer_bits: BufferBits  # of all tiles
     buffer_bits_largest: BufferBits  # of the tile that has most
+    copies: int = 1  # how often the layer stands; crossbars, tiles, words and buffers are those of all copies
+
+
+@dataclass(frozen=True, eq=False)
+class CountedShape:
+    """A layer placed on a chip, with the reads of every step: a tile of each kind, and which kind each tile is."""
+
+    placement: Placement
+    order: list[int]
+    counted: CountedPass
+    skip: bool
+
+    @property
+    def arrays(self) -> int:
+        """Arrays of one copy."""
+        return sum(len(self.placement.tiles[kind].arrays) for kind in self.order)
+
+    @property
+    def passes(self) -> int:
+        """Passes that one copy takes."""
+        return len(in_passes(self.order, self.placement.chip))
+
+    @property
+    def paced(self) -> PacedLayer:
+        """The layer for the choice of copies."""
+        return PacedLayer(self.placement.layer.name, self.placement, self.counted, self.arrays, len(self.order))
+
+    def line(self, copies: int = 1) -> LayerCycles:
+        """Return the counts with so many ``copies``."""
+        placement, images = self.placement.copied(copies), self.counted.images
+        times = np.bincount(self.order) * copies
+        cycles, totals, bits = [], [], []
+        known: dict[tuple, BufferBits] = {}
+        for tile, reads in zip(placement.tiles, self.counted.reads.values(), strict=True):
+            shares = [(share, *share_of(reads, share, tile, images)) for share in placement.shares]
+            cycles.append(max(Timeline(share, tile).run(own, images) for share, _, own in shares))
+            totals.append([counts for _, counts, _ in shares])
+            if (like := placement.likeness(tile)) not in known:
+                known[like] = BufferBits.of(TileParameters(placement.shares[0], tile, skip=self.skip))
+            bits.append(known[like])
+
+        def total(name: str) -> int:
+            found = zip(totals, np.bincount(self.order).tolist(), strict=True)
+            return sum(sum(getattr(counts, name) for counts in shares) * many for shares, many in found)
+
+        passes = in_passes([cycles[kind] for kind in self.order], placement.chip)
+        return LayerCycles(
+            name=placement.layer.name,
+            op=placement.layer.op,
+            schedule=placement.schedule,
+            steps=placement.steps * images,
+            cycles=sum(map(max, passes)),
+            ou_reads=total("reads"),
+            ou_skipped=total("dense_reads") - total("reads"),
+            fetched=total("fetched"),
+            crossbars=self.arrays * copies,
+            tiles=len(self.order) * copies,
+            passes=len(passes),
+            buffer_bits=sum((own.times(many) for own, many in zip(bits, times.tolist(), strict=True)), BufferBits()),
+            buffer_bits_largest=_largest(bits),
+            copies=copies,
+        )
+
+
+def count_shape(
+    layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
+) -> CountedShape:
+    """Place one layer and count its reads with activations ``codes`` (N, C, H, W), zero point subtracted."""
+    placement, order = dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic)
+    kinds = tuple((kind,) for kind in range(len(placement.tiles)))
+    reads = {
+        kind: every_read(placement, tile, codes, skip=skip) for kind, tile in zip(kinds, placement.tiles, strict=True)
+    }
+    return CountedShape(placement, order, CountedPass(placement, len(codes), kinds, reads), skip)
+
+
+def model_layer(
+    layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
+) -> LayerCycles:
+    """Count one layer, which stands once, as `count_shape` does."""
+    return count_shape(layer, chip, codes, numbers, skip, dynamic=dynamic).line()
 
 
 def model_network(
@@ -116,18 +200,26 @@ def model_network(
     activations: Activations | None = None,
     skip: bool = True,
     dynamic: bool = False,
+    copies: CopiesAsked | None = None,
+    pipeline: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> dict:
     """Count every layer and all exactly: `sim.cycles.tile_cycles` of each tile, one image, schedule ``auto``.
 
     Totals are sums over layers, as if each had its own arrays and ran after the one before; the largest tile
-    is that of any layer. ``skip``: OUs that drive nothing are left out; ``dynamic``: OUs of the rows that drive.
+    is that of any layer. ``skip``: OUs that drive nothing are left out; ``dynamic``: OUs of the rows that drive;
+    ``copies``: how often layers stand. ``pipeline``: the pace of all layers at work at once, too. Raises `InputError`.
     """
     activations = activations or Activations()
-    lines, numbers = [], activations.numbers(chip)
+    found, numbers = [], activations.numbers(chip)
     for index, layer in enumerate(layers):
-        lines.append(model_layer(layer, chip, activations.draw(layer, index, chip), numbers, skip, dynamic=dynamic))
+        found.append(count_shape(layer, chip, activations.draw(layer, index, chip), numbers, skip, dynamic=dynamic))
         tick()
+    paced = [shape.paced for shape in found]
+    if pipeline:
+        _check_at_once(found, chip)
+    counts = assign(copies, paced) if copies else [1] * len(found)
+    lines = [shape.line(count) for shape, count in zip(found, counts, strict=True)]
     totals = ("cycles", "ou_reads", "ou_skipped", "steps", "fetched", "crossbars", "tiles")
     return {
         **{name: sum(getattr(line, name) for line in lines) for name in totals},
@@ -138,40 +230,39 @@ def model_network(
         "ou_skip": skip,
         "dynamic_ou": dynamic,
         "activations": {**asdict(activations), "bits": numbers.bits},
+        **({"pipeline": asdict(_pipeline(paced, lines))} if pipeline else {}),
         "layers": [asdict(line) for line in lines],
     }
 
 
-def model_layer(
-    layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
-) -> LayerCycles:
-    """Count one layer with activations ``codes`` (N, C, H, W), zero point subtracted."""
-    placement, order = dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic)
-    found = [tile_cycles(placement, tile, codes, skip=skip) for tile in placement.tiles]
-    times = np.bincount(order).tolist()
-    passes = in_passes([found[kind].cycles for kind in order], chip)
-    known: dict[tuple, BufferBits] = {}
-    bits = []
-    for tile in placement.tiles:
-        if (kind := placement.likeness(tile)) not in known:
-            known[kind] = BufferBits.of(TileParameters(placement, tile, skip=skip))
-        bits.append(known[kind])
-    reads = sum(tile.reads * many for tile, many in zip(found, times, strict=True))
-    return LayerCycles(
-        name=layer.name,
-        op=layer.op,
-        schedule=placement.schedule,
-        steps=placement.steps * len(codes),
-        cycles=sum(map(max, passes)),
-        ou_reads=reads,
-        ou_skipped=sum(tile.dense_reads * many for tile, many in zip(found, times, strict=True)) - reads,
-        fetched=sum(tile.fetched * many for tile, many in zip(found, times, strict=True)),
-        crossbars=sum(len(tile.arrays) * many for tile, many in zip(placement.tiles, times, strict=True)),
-        tiles=len(order),
-        passes=len(passes),
-        buffer_bits=sum((tile.times(many) for tile, many in zip(bits, times, strict=True)), start=BufferBits()),
-        buffer_bits_largest=_largest(bits),
-    )
+@dataclass(frozen=True)
+class ShapesPipeline:
+    """All layers of shapes at work at once, in cycles.
+
+    How layers are joined is not known: ``per_image`` is the pace of the slowest layer, behind its collector, and
+    ``latency`` no more than all layers one after the other.
+    """
+
+    per_image: float
+    slowest: str
+    latency: int
+    utilisation: float  # OU reads over the cycles of all arrays
+
+
+def _pipeline(paced: list[PacedLayer], lines: list[LayerCycles]) -> ShapesPipeline:
+    pace, name = slowest(paced, [line.copies for line in lines])
+    reads, crossbars = (sum(getattr(line, name) for line in lines) for name in ("ou_reads", "crossbars"))
+    return ShapesPipeline(pace, name, sum(line.cycles for line in lines), reads / (crossbars * pace))
+
+
+def _check_at_once(found: list[CountedShape], chip: Chip) -> None:
+    """Raise `InputError` where the chip has fewer tiles than one copy of each layer needs."""
+    need = sum(len(shape.order) for shape in found)
+    if chip.tiles is not None and need > chip.tiles:
+        raise InputError(
+            f"a pipeline needs all layers on the chip at once: {need:,} tiles, and chip {chip.name} has tiles = "
+            f"{chip.tiles}"
+        )
 
 
 def _largest(found: list[BufferBits]) -> BufferBits:

@@ -13,6 +13,7 @@ from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import Layer
 from selvage.compiler.chip_limits import check_signs
+from selvage.compiler.copies_asked import CopiesAsked
 from selvage.compiler.shape_cycles import Activations, model_network
 from selvage.golden.sme import full_scale, quantise
 from selvage.mapping.dense import dense_crossbars
@@ -134,6 +135,8 @@ def count_cycles(
     *,
     skip: bool,
     dynamic: bool = False,
+    copies: CopiesAsked | None = None,
+    pipeline: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> dict:
     """Count the dense mapping as `count_network` does, and what `model_network` counts, of every layer and of all.
@@ -141,7 +144,8 @@ def count_cycles(
     ``crossbars`` are those of the placement, which may be some more than the plain formula of ``crossbars_dense``.
     """
     counts = count_network(layers, chip, "dense", None, Synthetic())
-    cycles = model_network(layers, chip, activations=activations, skip=skip, dynamic=dynamic, tick=tick)
+    how = {"skip": skip, "dynamic": dynamic, "copies": copies, "pipeline": pipeline}
+    cycles = model_network(layers, chip, activations=activations, **how, tick=tick)
     lines = [line | more for line, more in zip(counts["layers"], cycles["layers"], strict=True)]
     dense, total = counts["crossbars_dense"], cycles["crossbars"]
     ratios = {name: round(count / total, 4) for name, count in dense.items()}

@@ -171,8 +171,10 @@ def deal_groups(pieces: list[Piece], chip: Chip) -> list[LogicalArray]:
     """Give the pieces of small groups, each group's with the same first entry of their shelves, places in arrays.
 
     Neighbouring groups stand in different arrays of a tile, one after the other, so that all arrays at once take a word
-    of neighbouring channels. Tiles are filled one after the other, a tile's arrays evenly. Where that needs more arrays
-    than one group behind the other along the diagonal (`pack_arrays` with ``share``), it is done so instead.
+    of neighbouring channels. Tiles are filled one after the other, a tile's arrays evenly. Their number is a power of
+    two where the tile has room, so that words of input and of output fall into whole rounds: the last tile may have
+    more arrays than it needs. Where a round of groups does not fit, one group stands behind the other along the
+    diagonal instead (`pack_arrays` with ``share``).
     """
     in_order = pack_arrays(pieces, chip, share=True)
     by_group: dict[int, list[Piece]] = {}
@@ -184,7 +186,7 @@ def deal_groups(pieces: list[Piece], chip: Chip) -> list[LogicalArray]:
     arrays: list[LogicalArray] = []
     for first in range(0, len(groups), full):
         run = groups[first : first + full]
-        many = min(each, total - len(arrays))
+        many = min(each, 1 << (total - len(arrays) - 1).bit_length())
         for index in range(many):
             packed = pack_arrays([piece for group in run[index::many] for piece in group], chip, share=True)
             if len(packed) > 1:

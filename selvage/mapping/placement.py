@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from selvage.base.chip import Chip
+from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.mapping.schedule import Sweep
 
@@ -170,8 +171,43 @@ class Placement:
     fold: int
     weight_offset: int  # added to every weight before it is stored (offset encoding)
     sweep: Sweep
-    tiles: tuple[Tile, ...]
+    tiles: tuple[Tile, ...]  # of one copy
     dynamic: bool = False  # OUs are formed of the rows that drive, adjacent or not (SRE)
+    copies: int = 1  # how often the tiles stand on the chip, each with a share of the steps
+
+    @cached_property
+    def shares(self) -> tuple["Placement", ...]:
+        """Each copy: the same tiles, the steps that it computes (`Sweep.computed`)."""
+        if self.copies == 1:
+            return (self,)
+        sweeps = (replace(self.sweep, first=copy, every=self.copies) for copy in range(self.copies))
+        return tuple(replace(self, copies=1, sweep=sweep) for sweep in sweeps)
+
+    @cached_property
+    def standing(self) -> tuple[tuple["Placement", Tile], ...]:
+        """Every tile on the chip with its share of the steps: copy by copy, each tile by tile."""
+        return tuple((share, tile) for share in self.shares for tile in self.tiles)
+
+    def copied(self, copies: int) -> "Placement":
+        """Return the layer standing ``copies`` times.
+
+        Raises `InputError`: more than it has steps, or a schedule or passes that rule copies out.
+        """
+        if copies == self.copies:
+            return self
+        steps, name = self.sweep.steps[0] * self.sweep.steps[1], self.layer.name
+        if copies < 1:
+            raise InputError(f"{copies} copies of layer {name!r} are fewer than one")
+        if copies > steps:
+            raise InputError(f"{copies} copies of layer {name!r} are more than its {steps} steps")
+        if self.sweep.overlap or max(self.sweep.insert) > 1:
+            raise InputError(f"{copies} copies of layer {name!r} need another schedule than {self.schedule}")
+        if len(self.passes) > 1:
+            raise InputError(
+                f"{copies} copies of layer {name!r} have no room: one takes {len(self.passes)} passes with tiles = "
+                f"{self.chip.tiles} on chip {self.chip.name}"
+            )
+        return replace(self, copies=copies)
 
     @cached_property
     def group_rows(self) -> int:
@@ -200,8 +236,8 @@ class Placement:
 
     @property
     def crossbars(self) -> int:
-        """Arrays of all tiles."""
-        return sum(len(tile.arrays) for tile in self.tiles)
+        """Arrays of all tiles of all copies."""
+        return self.copies * sum(len(tile.arrays) for tile in self.tiles)
 
 
 def in_passes(tiles: Sequence[Any], chip: Chip) -> list[tuple[Any, ...]]:

@@ -4,6 +4,7 @@ A convolution has one schedule. A transposed convolution has three (RED, DATE 20
 inserted, padding-free, and RED's pixel-wise mapping.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from selvage.base.errors import InputError
@@ -28,7 +29,8 @@ class Sweep:
     The base of step (by, bx) is (by, bx) * stride in a map that holds one input pixel every
     ``insert`` positions and zeros between. Phase (py, px) of the step is output pixel
     (by, bx) * block + (py, px) - crop, dropped when outside the output. With ``overlap`` the same
-    output pixel is fed by several steps and their sums add.
+    output pixel is fed by several steps and their sums add. Steps are numbered in raster order, and only ``first``,
+    ``first`` + ``every``, ... are computed: the share of one of several copies.
     """
 
     size: tuple[int, int]  # of the input map
@@ -40,6 +42,25 @@ class Sweep:
     crop: tuple[int, int] = (0, 0)
     overlap: bool = False
     phases: tuple[tuple[int, int], ...] = ((0, 0),)
+    first: int = 0
+    every: int = 1
+
+    @property
+    def computed(self) -> range:
+        """Numbers of the steps that are computed, of one image."""
+        return range(self.first, self.steps[0] * self.steps[1], self.every)
+
+    def lines_ahead(self, columns: Iterable[int]) -> int:
+        """Return the lines that a copy holds beyond its window, whose pixels have these offsets along a row.
+
+        While it computes a step the stream reaches what the other copies need; a line but for the window's own width is
+        there for that already (docs/copies.md).
+        """
+        if self.every == 1:
+            return 0
+        along = list(columns)
+        wide = max(along) - min(along)
+        return (self.every - 1 - (-wide // self.stride[1])) // self.steps[1] * self.stride[0]
 
     @property
     def grid(self) -> tuple[int, int]:

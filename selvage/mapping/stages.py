@@ -84,7 +84,9 @@ class LayerStage(Stage):
     @property
     def structure(self) -> tuple:
         """The layer and how it is placed."""
-        return sorted(self.placement.layer.model_dump().items()), self.placement.mapping, self.placement.schedule
+        placement = self.placement
+        how = (placement.mapping, placement.schedule, *([placement.copies] if placement.copies > 1 else []))
+        return sorted(placement.layer.model_dump().items()), *how
 
     @property
     def lines_held(self) -> int:
@@ -190,7 +192,7 @@ class NetworkPlan:
     @property
     def arrays(self) -> list[Array]:
         """Arrays of all layers, tile by tile: the order of the macros at a network's pins."""
-        return [array for stage in self.layers for tile in stage.placement.tiles for array in tile.arrays]
+        return [array for stage in self.layers for _, tile in stage.placement.standing for array in tile.arrays]
 
     def readers(self, name: str) -> list[tuple[Stage, int]]:
         """Return the stages that read tensor ``name``, and as which of their sources."""

@@ -173,7 +173,7 @@ def cell_lines(plan: NetworkPlan) -> list[str]:
     found = []
     for stage in plan.layers:
         bits = stage.placement.chip.cell_bits
-        for array in (array for tile in stage.placement.tiles for array in tile.arrays):
+        for array in (array for _, tile in stage.placement.standing for array in tile.arrays):
             found.append(hex_lines(pack_words(array.cells.astype(np.int64), bits), array.cells.shape[1] * bits))
     return found
 

@@ -47,6 +47,8 @@ class Case:
     skip: bool = True
     tile: int = 0
     array: int = 0
+    copies: int = 1
+    copy: int = 0
 
     @property
     def bench(self) -> str:
@@ -68,7 +70,8 @@ class Case:
         placement = place_dense(
             layer, weights, chip, input_format=numbers, schedule=self.schedule, fold=self.fold, dynamic=self.dynamic
         )
-        return TileParameters(placement, placement.tiles[self.tile], skip=self.skip)
+        share = placement.copied(self.copies).shares[self.copy]
+        return TileParameters(share, share.tiles[self.tile], skip=self.skip)
 
     def build(self) -> wiring.Component:
         """The component itself."""

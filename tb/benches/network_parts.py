@@ -18,7 +18,7 @@ from selvage.hw.network.collector import Collector, CollectorParameters
 from selvage.hw.network.components import component_of
 from selvage.hw.network.raster import RasterBuffer, RasterParameters
 from selvage.hw.network.requantizer import Requantizer, RequantizerParameters
-from selvage.mapping.collect import CollectPlan
+from selvage.mapping.collect import CollectPlan, Gathering
 from tb.benches.bench_run import CASES
 from tb.benches.components import Case
 from tb.benches.network_maps import (
@@ -130,50 +130,83 @@ class Requantizing:
 
 
 class Collecting:
-    """Tiles of made-up beats; some words are not in all of them, some values in no word."""
+    """Tiles of made-up beats; some words are not in all of them, some values in no word.
+
+    ``gather`` beats are stored as one word, a run of ``side`` values of each beside each other; ``copies`` have the
+    ``steps`` of an image in turn.
+    """
 
     def __init__(
-        self, rng: np.random.Generator, *, tiles: int, lanes: int, words: int, groups: int = 2, sparse: float = 0.3
+        self,
+        rng: np.random.Generator,
+        *,
+        tiles: int,
+        lanes: int,
+        words: int,
+        groups: int = 2,
+        sparse: float = 0.3,
+        gather: int = 1,
+        side: int = 1,
+        copies: int = 1,
+        steps: int = 1,
     ) -> None:
         sources, beats = [], []
         for _ in range(tiles):
             count = max(1, -(-words // groups) + int(rng.integers(0, 2)))
-            places = [(beat, group) for beat in range(count) for group in range(groups)]
+            places = [(word, group) for word in range(count) for group in range(groups)]
             order = rng.permutation(len(places))[:words]
             sources.append(tuple(None if rng.random() < sparse else places[k] for k in order))
-            beats.append(count)
-        plan = CollectPlan(lanes, tuple(sources), tuple(beats), (groups * lanes,) * tiles)
+            # Of the last word some beats may be missing, if no word leaves of what they hold.
+            whole = any(source and source[0] == count - 1 for source in sources[-1])
+            beats.append(count * gather if whole else (count - 1) * gather + int(rng.integers(1, gather + 1)))
+        values, how = groups * lanes // gather, Gathering(gather, side)
+        plan = CollectPlan(
+            lanes, tuple(sources), tuple(beats), (values,) * tiles, (how,) * tiles, copies=copies, steps=steps
+        )
         self.p = CollectorParameters(plan, tuple(rng.integers(3, 13, tiles).tolist()))
 
     def build(self) -> wiring.Component:
         return Collector(self.p)
 
     def streams(self, rng: np.random.Generator, images: int) -> Streams:
-        plan, steps = self.p.plan, 5 * images
-        inputs: dict[str, Words] = {}
+        plan = self.p.plan
+        steps = 5 * images if plan.copies == 1 else plan.steps * images
+        inputs: dict[str, Words] = {f"i_{k}": [] for k in range(len(plan.beats) * plan.copies)}
         outputs = np.zeros((steps, plan.words, plan.lanes), np.int64)
         for k, (sources, beats, values, width) in enumerate(
             zip(plan.sources, plan.beats, plan.values, self.p.widths, strict=True)
         ):
-            numbers = InputFormat(raw_bits=width, raw_signed=True)
-            own = draw_maps(rng, numbers, (steps, beats, values))
-            inputs[f"i_{k}"] = own.reshape(-1, values).tolist()
-            for word, source in enumerate(sources):
-                if source:
-                    outputs[:, word] += own[:, source[0], source[1] * plan.lanes : (source[1] + 1) * plan.lanes]
+            numbers, how = InputFormat(raw_bits=width, raw_signed=True), plan.gatherings[k]
+            for step in range(steps):
+                copy = step % plan.steps % plan.copies
+                own = draw_maps(rng, numbers, (beats, values))
+                inputs[f"i_{copy * len(plan.beats) + k}"] += own.tolist()
+                filled = np.concatenate([own, np.zeros((-beats % how.beats, values), np.int64)])
+                runs = filled.reshape(-1, how.beats, values // how.side, how.side)
+                stored = runs.swapaxes(1, 2).reshape(len(runs), -1)
+                for word, source in enumerate(sources):
+                    if source:
+                        first = source[1] * plan.lanes
+                        outputs[step, word] += stored[source[0], first : first + plan.lanes]
         return Streams(inputs, {"o": outputs.reshape(-1, plan.lanes).tolist()}, self._times(steps))
 
     def _times(self, steps: int) -> list[int]:
-        """A word leaves two cycles after its turn: all tiles have its step since the cycle before."""
-        plan = self.p.plan
-        free, done, times, turn = [0] * len(plan.beats), [-1, -1], [], 0
+        """A word leaves two cycles after its turn, three with copies: all tiles have its step since the cycle before.
+
+        A tile of a copy writes its step when its last but one has been read.
+        """
+        plan, late = self.p.plan, 2 + (self.p.plan.copies > 1)
+        free = [[0] * len(plan.beats) for _ in range(plan.copies)]
+        done = [[-1, -1] for _ in range(plan.copies)]
+        times, turn = [], 0
         for step in range(steps):
+            copy = step % plan.steps % plan.copies
             for k, beats in enumerate(plan.beats):
-                free[k] = max(free[k], done[step] + 1) + beats
-            turn = max(turn, *free)
-            times += [turn + k + 2 for k in range(plan.words)]
+                free[copy][k] = max(free[copy][k], done[copy][-2] + 1) + beats
+            turn = max(turn, *free[copy])
+            times += [turn + k + late for k in range(plan.words)]
             turn += plan.words
-            done.append(turn - 1)
+            done[copy].append(turn - 1)
         return times
 
 

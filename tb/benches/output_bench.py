@@ -47,8 +47,9 @@ def exists(p: TileParameters, row: int, column: int, output: int) -> bool:
 def one_image(bench: Bench, p: TileParameters) -> tuple[list[int], list[tuple[int, int, int]]]:
     """Words in, and (values, keep, last) out."""
     layout, beats, (rows, columns) = beat_layout(p), leaving_beats(p), blocks(p)
-    words, want = [], []
-    for row, column in ((y, x) for y in range(rows) for x in range(columns)):
+    words, want, sweep = [], [], p.placement.sweep
+    every = [(y, x) for y in range(rows) for x in range(columns)]
+    for row, column in every[sweep.first :: sweep.every]:
         for ids in beats:
             given = [int(output is not None and bench.rng.random() < 0.9) for output in ids]
             keep = sum(

@@ -48,6 +48,7 @@ def steps_of(p: TileParameters) -> list[dict[str, int]]:
                     "last": 0,
                 }
             )
+    found = found[sweep.first :: sweep.every]
     found[-1]["last"] = 1
     return found
 
