@@ -8,7 +8,7 @@ offered. The source always offers, the sink always accepts, the macro answers af
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ LOAD_TO_READ = 14  # last cycle of a load to the first read's decision
 READ_TO_PINS = 2  # decision to request at the macro
 DRAIN_TO_READ = 3  # last slot asked for to the first read of the step after the next
 CODE_TO_SUM = 4  # codes at the pins to a finished sum
+WAITING = -1  # in the place of a cycle that is not known yet
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,18 @@ def buffer_lines(sweep: Sweep, offsets: Offsets) -> int:
     return min(sweep.size[0], tall + (sweep.stride[0] - 1 if sweep.insert[0] == 1 else 0))
 
 
+class Words(Protocol):
+    """What a tile asks of its input stream: see `Source`. None: it is not known yet."""
+
+    def present(self, step: int, cycle: int) -> int | None:
+        """Return the first cycle from ``cycle`` in which a step's load may begin."""
+        ...
+
+    def restart(self, cycle: int) -> int | None:
+        """Return the first cycle of the next image."""
+        ...
+
+
 class Source:
     """The input stream of windows of ``offsets``: one word a cycle, ``words`` a pixel, while the buffer has room."""
 
@@ -214,56 +227,66 @@ class Source:
 
 
 class Timeline:
-    """The steps of a tile one after the other; its arrays are vectors."""
+    """The steps of a tile one after the other; its arrays are vectors.
 
-    def __init__(self, placement: Placement, tile: Tile) -> None:
+    ``drained`` has the cycle of the last entry read of each step: who takes the beats appends to it.
+    """
+
+    def __init__(self, placement: Placement, tile: Tile, source: Words | None = None) -> None:
         self.placement, self.tile = placement, tile
         self.load, (self.drain, arrays) = load_cycles(placement, tile), drain_shape(placement, tile)
         self.to_beat = drain_to_beat(placement, tile, arrays)
-        self.source = Source(placement.sweep, tile.offsets, words_of(tile, placement)[1])
+        self.source: Words = source or Source(placement.sweep, tile.offsets, words_of(tile, placement)[1])
+        self.drained: list[int] = []
 
     def run(self, reads: Integers, images: int) -> int:
         """Return the cycles of a tile whose beats are taken at once; ``reads`` are those of `tile_reads`."""
-        drains, sweep = self.drains(reads, images), self.placement.sweep
-        first = next(drains)
+        steps, sweep, drained = self.steps(reads, images), self.placement.sweep, self.drained
+        last = -1
         if not sweep.overlap:
-            last = first
-            for _ in range(reads.shape[2]):
-                last = first + self.drain - 1
-                first = drains.send(last)
+            for complete in steps:
+                last = max(complete, last + 1) + self.drain - 1
+                drained.append(last)
             return last + self.to_beat + 1
         sink = OverlapSink(self.placement, self.tile, self.to_beat)
         for stepped in list(block_steps(sweep)) * images:
             if stepped:
-                first = drains.send(sink.drain(first, 0))
+                last = sink.drain(max(next(steps), last + 1), 0)
+                drained.append(last)
             else:
                 sink.flush(0)
         return sink.out + 1
 
-    def drains(self, reads: Integers, images: int) -> Generator[int, int, None]:
-        """Yield for each step the earliest readout cycle; receive (send) the cycle of the last entry read.
+    def steps(self, reads: Integers, images: int) -> Generator[int, None, None]:
+        """Yield for each step the cycle in which its sums are complete.
 
-        After the last step it yields once more, the cycle after the last drain.
+        Of the step before the last, `drained` must be known by then. It yields `WAITING` where the source does not
+        know yet when it has the words of a step, or `drained` is not known.
         """
         reads, last_group = binding(reads)
         steps = reads.shape[1]
         latency = READ_TO_PINS + self.placement.chip.read_latency
-        per_image, load = steps // images, self.load
+        per_image, load, drained = steps // images, self.load, self.drained
         some_empty = (reads == 0).any(axis=0).tolist()
         # Reads before those of a step's last row group; none where one group has them all.
         leads = (reads - last_group).T.tolist()
         last = [0] * len(reads)  # first cycle after the last read, per kind
         released = released_last = -1  # cycle in which the last kind has taken a step's last row group, of two steps
         popped = [-1] * len(reads)  # cycle in which the last tag left each queue; empty: it is as the reads were
-        drained, drained_last = -(10**9), -(10**9)
         step_start = FIRST_LOAD
         for step, counts in enumerate(np.maximum(reads, 1).T.tolist()):
             at = step % per_image
             if step and at == 0:
-                step_start = self.source.restart(step_start)
-            step_start = max(self.source.present(at, step_start), released + TAKEN_TO_LOAD) + load
+                while (restarted := self.source.restart(step_start)) is None:
+                    yield WAITING
+                step_start = restarted
+            while (present := self.source.present(at, step_start)) is None:
+                yield WAITING
+            step_start = max(present, released + TAKEN_TO_LOAD) + load
             arrival = step_start - 1 + LOAD_TO_READ
-            ready = max(arrival, drained + DRAIN_TO_READ)
+            while len(drained) < step - 1:
+                yield WAITING
+            ready = max(arrival, drained[step - 2] + DRAIN_TO_READ) if step > 1 else arrival
             firsts = [free if free > ready else ready for free in last]
             now = [first + count for first, count in zip(firsts, counts, strict=True)]
             taken = max(
@@ -283,8 +306,7 @@ class Timeline:
                 complete = max(now) - 1 + latency + CODE_TO_SUM
             last = now
             released, released_last = released_last, taken
-            drained, drained_last = drained_last, (yield max(complete, drained_last + 1))
-        yield drained_last + 1
+            yield complete
 
 
 def binding(reads: Integers) -> Integers:

@@ -75,8 +75,8 @@ class CountedPass:
         sink = OverlapSink if sweep.overlap else PlainSink
         sinks = [sink(self.placement, line.tile, line.to_beat) for line in lines]
         reads = [np.tile(array, again) for *_, array in self._shares]
-        drains = [line.drains(array, images) for line, array in zip(lines, reads, strict=True)]
-        begin = [next(drain) for drain in drains]
+        steps = [line.steps(array, images) for line, array in zip(lines, reads, strict=True)]
+        last = [-1] * len(lines)  # entry read
         end = -1  # last word read
         # By copy: from when this block's beats and the next one's are taken, and its tiles.
         free, free_next = [0] * copies, [0] * copies
@@ -88,7 +88,8 @@ class CountedPass:
             for stepped, copy in blocks:
                 for k in members[copy]:
                     if stepped:
-                        begin[k] = drains[k].send(sinks[k].drain(begin[k], free[copy]))
+                        last[k] = sinks[k].drain(max(next(steps[k]), last[k] + 1), free[copy])
+                        lines[k].drained.append(last[k])
                     else:
                         sinks[k].flush(free[copy])
                 end = max(max(sinks[k].out for k in members[copy]), end) + words

@@ -134,9 +134,15 @@ def model_network(path: str, chip: str, input_file: Path | None, options: Option
     if pipeline:
         check_fits(compiled)
     tell(compiled)
-    lines, content = PlacedNetwork(compiled, loaded, options).count(started)
+    lines, content = PlacedNetwork(compiled, loaded, options).count(started, pipeline=pipeline)
     show(node_table(lines))
-    if compiled.fits:
+    if flow := content["pipeline"]:
+        used = f", and {flow['utilisation']:.1%} of the arrays' cycles are OU reads" if flow["utilisation"] else ""
+        show(
+            f"as a pipeline {flow['per_image']:,.1f} cycles an image, {flow['latency']:,} until the first has left; "
+            f"the slowest node is {flow['slowest']}, {flow['bound']:,.1f} alone{used}"
+        )
+    elif compiled.fits:
         bound, slowest = slowest_node(compiled, options)
         show(f"as a pipeline {bound:,.0f} cycles an image, those of {slowest}")
     return content
@@ -170,9 +176,11 @@ def tell_flow(flow: Flow) -> None:
     """Tell throughput and latency of a pipeline."""
     rate = "throughput needs two images or more"
     if flow.per_image:
-        rate = f"{flow.per_image:,.1f} cycles an image, {flow.share:.4f} of what the slowest node allows"
+        predicted = f" ({flow.per_image_model:,.1f} predicted)" if flow.per_image_model else ""
+        rate = f"{flow.per_image:,.1f} cycles an image{predicted}, {flow.share:.4f} of what the slowest node allows"
     alone = f"{flow.slowest}, {flow.bound:,.1f} alone"
-    show(f"latency {flow.latency:,} cycles; {rate} ({alone}); outputs {verdict(flow.match)}")
+    latency = f"latency {flow.latency:,} cycles ({flow.latency_model:,} predicted)"
+    show(f"{latency}; {rate} ({alone}); outputs {verdict(flow.match)}")
 
 
 def check_outputs(outputs: dict[str, NDArray], output_file: Path | None) -> None:

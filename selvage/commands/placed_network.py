@@ -8,7 +8,15 @@ from typing import Any
 from selvage.base.chip import Chip
 from selvage.base.errors import RtlError
 from selvage.commands.placed_layer import no_progress
-from selvage.commands.run_network import Flow, NodeReport, predict_node, report_of, run_nodes, run_pipeline
+from selvage.commands.run_network import (
+    Flow,
+    NodeReport,
+    predict_flow,
+    predict_node,
+    report_of,
+    run_nodes,
+    run_pipeline,
+)
 from selvage.compiler.compile_network import ImportedNetwork, Tick
 from selvage.compiler.options import Options
 
@@ -21,10 +29,14 @@ class PlacedNetwork:
     chip: Chip
     options: Options
 
-    def count(self, started: float) -> tuple[list[NodeReport], dict[str, Any]]:
-        """Return the cycle model's lines and the JSON report, of work ``started`` then (`time.monotonic`)."""
+    def count(self, started: float, *, pipeline: bool = False) -> tuple[list[NodeReport], dict[str, Any]]:
+        """Return the cycle model's lines and the JSON report, of work ``started`` then (`time.monotonic`).
+
+        ``pipeline``: that of all layers at work at once, too.
+        """
         lines = [predict_node(self.compiled, node, self.options) for node in self.compiled.graph.nodes]
-        return lines, report_of(self.compiled, self.chip, lines, None, self.options, started)
+        flow = predict_flow(self.compiled, self.options) if pipeline else None
+        return lines, report_of(self.compiled, self.chip, lines, flow, self.options, started)
 
     def simulate(
         self, started: float, *, pipeline: bool = False, ticks: Mapping[str, Tick] | None = None

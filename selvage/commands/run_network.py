@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,12 @@ from selvage.hw.network.network import NetworkParameters
 from selvage.rtlsim.plain import Run, build_network, run_network
 from selvage.rtlsim.simulate import workers
 from selvage.sim.cycles import TileCycles
-from selvage.sim.pipeline import measured_from, slowest_stage
+from selvage.sim.network import NetworkCycles, network_cycles
+from selvage.sim.pipeline import slowest_stage
 
 Integers = NDArray[np.int64]
+
+AGAIN = 4  # images of a prediction where there is but one: the first half of them fills the network
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class Flow:
     per_image: float | None  # between last words, once the network is full; None for a single image
     bound: float  # of the slowest node alone, from the cycle model: a network is no faster
     slowest: str
+    latency_model: int
+    per_image_model: float | None
+    utilisation: float | None  # OU reads over the cycles of all arrays, once the network is full
     match: bool
     fault: str  # in what RTL does not match
     difference: Difference | None
@@ -197,11 +204,63 @@ def flow(compiled: CompiledNetwork, options: Options, run: Run) -> Flow:
         if isinstance(node, Matrix) and node.raw:
             found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
         difference = difference or first_difference(node.name, found, compiled.codes[tensor.name])
-    bound, slowest = slowest_node(compiled, options)
-    done = [max(ends[n] for ends in run.done) for n in range(compiled.images)]
-    first = measured_from(len(done))
-    per_image = (done[-1] - done[first]) / (len(done) - 1 - first) if len(done) > 1 else None
-    return Flow(done[0], per_image, bound, slowest, difference is None, str(difference or ""), difference)
+    found, predicted = NetworkCycles(run.done, 0, {}), pipeline_cycles(compiled, options, compiled.images)
+    fault = str(difference or "") or _mistimed(found.ends, predicted.ends)
+    return Flow(
+        found.latency,
+        found.per_image,
+        *slowest_node(compiled, options),
+        predicted.latency,
+        predicted.per_image,
+        utilisation(compiled, options, found.per_image),
+        not fault,
+        fault,
+        difference,
+    )
+
+
+def _mistimed(found: list[int], predicted: list[int]) -> str:
+    """Return what is wrong in the cycles until images have left; empty where nothing is."""
+    for image, (cycles, wanted) in enumerate(zip_longest(found, predicted)):
+        if cycles != wanted:
+            says = f"the network model predicts {wanted:,}" if wanted else "the network model never lets it out"
+            return f"the outputs are right, and image {image} has left after {cycles:,} cycles where {says}"
+    return ""
+
+
+def pipeline_cycles(compiled: CompiledNetwork, options: Options, images: int) -> NetworkCycles:
+    """Return when ``images`` leave the whole network, those compiled for again and again, by the network model."""
+    counted = {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
+    return network_cycles(compiled.plan, counted, images)
+
+
+def utilisation(compiled: CompiledNetwork, options: Options, per_image: float | None) -> float | None:
+    """Return the OU reads of an image over the cycles of all arrays between two; None where that is not known."""
+    counted = [compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices]
+    reads = sum(tile.reads for part in counted for tile in part.tiles) / compiled.images
+    arrays = sum(placement.crossbars for placement in compiled.placements.values())
+    return reads / (arrays * per_image) if per_image and arrays else None
+
+
+@dataclass(frozen=True)
+class PredictedFlow:
+    """The whole network at work on successive images, by the network model alone."""
+
+    latency: int
+    per_image: float
+    bound: float  # of the slowest node alone
+    slowest: str
+    utilisation: float | None
+
+
+def predict_flow(compiled: CompiledNetwork, options: Options) -> PredictedFlow:
+    """Return what `flow` would show; a single image comes again and again."""
+    check_fits(compiled)
+    found = pipeline_cycles(compiled, options, compiled.images if compiled.images > 1 else AGAIN)
+    if found.per_image is None or found.stuck:
+        raise RtlError("the network model finds that the pipeline stands still: a queue is too short")
+    used = utilisation(compiled, options, found.per_image)
+    return PredictedFlow(found.latency, found.per_image, *slowest_node(compiled, options), used)
 
 
 def slowest_node(compiled: CompiledNetwork, options: Options) -> tuple[float, str]:
@@ -214,16 +273,20 @@ def slowest_node(compiled: CompiledNetwork, options: Options) -> tuple[float, st
     return bound, next(stage.node_name for stage in compiled.plan.stages if stage.name == slowest)
 
 
+def _flow_json(flow: Flow | PredictedFlow | None) -> dict | None:
+    return {**asdict(flow), "share": flow.share} if isinstance(flow, Flow) else asdict(flow) if flow else None
+
+
 def report_of(
     compiled: ImportedNetwork,
     chip: Chip,
     reports: list[NodeReport],
-    flow: Flow | None,
+    flow: Flow | PredictedFlow | None,
     options: Options,
     started: float,
 ) -> dict:
     """Return the JSON report."""
-    known = [flow.match] if flow else [r.match for r in reports if r.match is not None]
+    known = [flow.match] if isinstance(flow, Flow) else [r.match for r in reports if r.match is not None]
     cycles = [r.cycles if r.cycles is not None else r.cycles_model for r in reports]
     return {
         "match": all(known) if known else None,
@@ -237,7 +300,7 @@ def report_of(
         "tiles": sum(r.tiles for r in reports),
         "reads": sum(r.reads_model or 0 for r in reports),
         "buffer_bits": sum(r.buffer_bits for r in reports),
-        "pipeline": None if flow is None else {**asdict(flow), "share": flow.share},
+        "pipeline": _flow_json(flow),
         "nodes": [asdict(r) for r in reports],
         "candidates": {
             name: [asdict(candidate) for candidate in choice.candidates] for name, choice in compiled.choices.items()

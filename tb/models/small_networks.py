@@ -30,6 +30,8 @@ from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement
 from selvage.mapping.stages import NetworkPlan, plan_network
 from selvage.rtlsim.plain import Run, build_network, run_network
+from selvage.sim.layer import count_passes
+from selvage.sim.network import NetworkCycles, network_cycles
 
 Integers = NDArray[np.int64]
 
@@ -66,6 +68,15 @@ class SmallNetwork:
     @property
     def plan(self) -> NetworkPlan:
         return plan_network(self.graph, self.placements)
+
+    def predicted(self) -> NetworkCycles:
+        """When the images leave the whole network, by the network model."""
+        plan = self.plan
+        counted = {}
+        for stage in plan.layers:
+            codes = self.codes[stage.sources[0].name] - stage.placement.format.zero_point
+            (counted[stage.name],) = count_passes(stage.placement, codes)
+        return network_cycles(plan, counted, self.images)
 
     def tensor(self, name: str) -> Tensor:
         return next(t for t in (*self.inputs, *(node.output for node in self.nodes)) if t.name == name)

@@ -43,5 +43,6 @@ def test_copies_in_a_network() -> None:
     inputs = {tensor.name: network.codes[tensor.name] for tensor in network.graph.inputs}
     expected = run(network.graph, inputs)
     found = simulate_plan(plan, list(inputs.values()))
+    assert found.done == network.predicted().done
     for output, codes in found_outputs(network.graph, found).items():
         np.testing.assert_array_equal(codes, expected[output])

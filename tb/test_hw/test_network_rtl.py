@@ -135,6 +135,7 @@ def test_whole(name: str) -> None:
     found = simulate_plan(plan, list(inputs.values()))
     for output, codes in found_outputs(graph, found).items():
         assert np.array_equal(codes, expected[output]), f"{output} is not the golden model's"
+    assert found.done == network.predicted().done, "images have not left when the network model says"
     for stage, words in zip(plan.stages, found.words, strict=True):
         all_of_them = network.images * stage.output.numbers // plan.lanes[stage.output.name]
         # Last words that no window needs may be under way.

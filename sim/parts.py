@@ -1,0 +1,171 @@
+"""Small parts between the stages of a network: when words leave them.
+
+Written from the timing tables of ``docs/architecture.md`` and ``docs/pipelines.md``, not from the gateware.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selvage.mapping.schedule import Sweep
+from selvage.sim.cycles import FIRST_LOAD, Offsets, Source
+from selvage.sim.flow import Pipeline, Process, Simulation, Stream, Times
+from selvage.sim.tiles import FedSource
+
+LOAD_TO_WORD = 6  # last cycle of a pool's load of a word to the one in which its result enters the queue
+BEYOND = 8  # words of a pool's queue beside those of two windows
+
+
+@dataclass(frozen=True)
+class Packing:
+    """``own`` of a pixel's ``channels`` from ``first`` on are taken; words of ``lanes`` become words of ``packed``."""
+
+    channels: int
+    lanes: int
+    first: int
+    own: int
+    packed: int
+
+
+def packer(simulation: Simulation, stream: Stream, packing: Packing) -> Stream:
+    """Return the words that leave a width converter; the stream itself where nothing is to do."""
+    if (packing.lanes, packing.own) == (packing.packed, packing.channels):
+        return stream
+    pipe = Pipeline(simulation, 1)
+    simulation.start(_pack(stream, pipe, packing))
+    return pipe.out
+
+
+def _pack(stream: Stream, pipe: Pipeline, packing: Packing) -> Process:
+    first, last = packing.first // packing.lanes, (packing.first + packing.own) // packing.lanes - 1
+    parts, per_pixel = packing.packed // packing.lanes, packing.channels // packing.lanes
+    word = part = 0
+    while True:
+        while len(stream.offered) <= word:
+            yield stream.offered
+        taken = yield from pipe.moves(stream.offered[word])
+        stream.taken.put(taken)
+        at = word % per_pixel
+        if first <= at <= last:
+            part += 1
+            if part == parts or at == last:
+                pipe.out.offered.put(taken + 1)
+                part = 0
+        word += 1
+
+
+def concat(simulation: Simulation, streams: Sequence[Stream], words: Sequence[int]) -> Stream:
+    """Return the words of each stream, pixel by pixel, one stream's ``words`` after the other's. No cycle."""
+    out = simulation.stream()
+    simulation.start(_concat(streams, words, out))
+    return out
+
+
+def _concat(streams: Sequence[Stream], words: Sequence[int], out: Stream) -> Process:
+    order = [k for k, count in enumerate(words) for _ in range(count)]
+    word, at = 0, [0] * len(streams)
+    while True:
+        k = order[word % len(order)]
+        stream = streams[k]
+        while len(stream.offered) <= at[k]:
+            yield stream.offered
+        before = out.taken[word - 1] + 1 if word else 0
+        out.offered.put(max(stream.offered[at[k]], before))
+        while len(out.taken) <= word:
+            yield out.taken
+        stream.taken.put(out.taken[word])
+        at[k] += 1
+        word += 1
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A map of ``size`` pixels in ``grid`` blocks of ``block``, its first at ``crop``; each leaves ``repeat`` times."""
+
+    grid: tuple[int, int]
+    block: tuple[int, int]
+    crop: tuple[int, int]
+    size: tuple[int, int]
+    repeat: tuple[int, int]
+    words: int  # of a pixel
+
+
+def raster(simulation: Simulation, stream: Stream, shape: Raster) -> Stream:
+    """Return the words that leave a raster buffer, which holds two rows of blocks."""
+    pipe = Pipeline(simulation, 1)
+    read = simulation.times()
+    simulation.start(_write(stream, read, shape))
+    simulation.start(_read(stream, read, pipe, shape))
+    return pipe.out
+
+
+def _row(shape: Raster) -> int:
+    return shape.grid[1] * shape.block[0] * shape.block[1] * shape.words
+
+
+def _write(stream: Stream, read: Times, shape: Raster) -> Process:
+    """Take words of a row of blocks from the cycle after the row two before it has been read."""
+    word, each = 0, _row(shape)
+    while True:
+        row = word // each
+        while row > 1 and len(read) <= row - 2:
+            yield read
+        while len(stream.offered) <= word:
+            yield stream.offered
+        stream.taken.put(max(stream.offered[word], read[row - 2] + 1 if row > 1 else 0))
+        word += 1
+
+
+def _read(stream: Stream, read: Times, pipe: Pipeline, shape: Raster) -> Process:
+    """Read a row of blocks line by line, from the cycle after its last word came; a line outside takes a cycle."""
+    band, cycle, each = 0, -1, _row(shape)
+    line = shape.repeat[0] * shape.size[1] * shape.repeat[1] * shape.words
+    while True:
+        while len(stream.taken) < (band + 1) * each:
+            yield stream.taken
+        cycle = max(cycle, stream.taken[(band + 1) * each - 1])
+        for row in range(shape.block[0]):
+            at = band % shape.grid[0] * shape.block[0] + row - shape.crop[0]
+            inside = 0 <= at < shape.size[0]
+            for _ in range(line if inside else 1):
+                cycle = yield from pipe.moves(cycle + 1)
+                if inside:
+                    pipe.out.offered.put(cycle + 1)
+        read.put(cycle)
+        band += 1
+
+
+def pool(simulation: Simulation, stream: Stream, sweep: Sweep, offsets: Offsets, words: int, images: int) -> Stream:
+    """Return the reduced words of each window of ``offsets``, of ``words`` words a pixel, behind the pool's queue."""
+    source = FedSource(simulation, stream, Source(sweep, offsets, words), images)
+    written = simulation.stream()
+    out = simulation.queue(written, 2 * words + BEYOND)
+    simulation.start(_load(source, written, out, sweep, len(offsets), words, images))
+    return out
+
+
+def _load(source: FedSource, written: Stream, out: Stream, sweep: Sweep, taps: int, words: int, images: int) -> Process:
+    """Load window after window, each when its pixels are there and no more than a window's words wait in the queue."""
+    cycle, entered = FIRST_LOAD, 0
+    for image in range(images):
+        if image:
+            while (begin := source.restart(cycle)) is None:
+                yield source.stream.taken
+            cycle = begin
+        for step in range(sweep.steps[0] * sweep.steps[1]):
+            while (begin := source.present(step, cycle)) is None:
+                yield source.stream.taken
+            cycle = begin
+            while True:
+                while entered < len(written.offered) and written.offered[entered] < cycle:
+                    entered += 1
+                gone = entered - words  # words that must have left before
+                if gone <= 0:
+                    break
+                while len(out.taken) < gone:
+                    yield out.taken
+                if out.taken[gone - 1] < cycle:
+                    break
+                cycle = out.taken[gone - 1] + 1
+            for word in range(words):
+                written.offered.put(cycle + (word + 1) * taps - 1 + LOAD_TO_WORD)
+            cycle += words * taps
