@@ -110,7 +110,7 @@ class TileStream:
 
     def _waits(self) -> Times:
         """Return what must grow for the next step: entries read, where they lag, else words."""
-        steps, source = len(self.complete), self.source
+        source = self.source
         need = source.base + (source.total if source.step == WAITING else source.rules.need[source.step])
         return source.stream.taken if len(source.stream.taken) < need else self.drained
 

@@ -14,6 +14,8 @@ from selvage.mapping.collect import WIDEST, Leaving
 from selvage.mapping.load import words_of
 from selvage.mapping.placement import Array, Placement
 
+STEPS_AHEAD = 8  # pixels under way in a stage: loaded, read, drained, collected, requantised
+
 Placements = Mapping[str, Placement]  # by node
 
 
@@ -54,6 +56,11 @@ class Stage:
     def lines_behind(self) -> Fraction:
         """Lines of its input, below the one that an output pixel lies in, that it takes to make the pixel."""
         return Fraction()
+
+    @property
+    def lines_taken(self) -> int:
+        """Lines of its input that it may have taken beyond those of the outputs that have left it."""
+        return 1
 
     def agree(self, lanes: dict[str, int]) -> None:
         """Reduce the channels of a word of each of its tensors, by name, to what it takes and yields.
@@ -105,6 +112,16 @@ class LayerStage(Stage):
         whole = 0 if sweep.raster else sweep.stride[0]
         return (below + cropped + whole) / sweep.insert[0]
 
+    @property
+    def lines_taken(self) -> int:
+        """Those of its input buffers, as many of the next image, and two rows of blocks where they leave whole."""
+        sweep = self.placement.shares[0].sweep
+        offsets = [offset for tile in self.placement.tiles for offset in tile.offsets]
+        rows = [row // sweep.insert[0] for row, _ in offsets]
+        ahead = sweep.lines_ahead(column for _, column in offsets)
+        buffer = max(rows) - min(rows) + 1 + sweep.stride[0] + ahead
+        return 2 * buffer + (0 if sweep.raster else 2 * sweep.stride[0]) + 1
+
     def agree(self, lanes: dict[str, int]) -> None:
         """Take whole words a tile, and yield what its collector gathers."""
         (source,) = self.sources
@@ -141,6 +158,11 @@ class PoolStage(Stage):
     def lines_behind(self) -> Fraction:
         """The window's lines below its pads and the first."""
         return Fraction(self.node.kernel[0] - 1 - self.node.pads[0])
+
+    @property
+    def lines_taken(self) -> int:
+        """Those of its input buffer."""
+        return self.node.kernel[0] + self.node.stride[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,26 +239,34 @@ class NetworkPlan:
     def depths(self) -> dict[tuple[str, int], int]:
         """Words that wait before a stage that joins streams, by (stage, source); 0 where none need to.
 
-        All of an image, so that the fork never waits for the join for ever, and as much as the longer way lags behind.
-        Ways that hold the same may still need different pixels before they yield one. A concatenation's maps may come
-        word by word from one fork, and it takes a whole pixel of one before the next: so a pixel of each waits.
+        As many as the longer way may have taken beyond what has left it, so that the fork never waits for the join for
+        ever, nor the longer way for words that it has room for. That is no more than an image and as much as the longer
+        way lags behind. Ways that hold the same may still need different pixels before they yield one. A
+        concatenation's maps may come word by word from one fork, and it takes a whole pixel of one before the next: so
+        a pixel of each waits.
         """
-        held: dict[str, float] = {tensor.name: 0.0 for tensor in self.inputs}  # images between input and tensor
-        lag = dict.fromkeys(held, Fraction())  # of these, what it needs before it yields
+        names = [tensor.name for tensor in self.inputs]
+        held = dict.fromkeys(names, 0.0)  # images between input and tensor, before it yields
+        taken = dict.fromkeys(names, 0.0)  # of these, what the way may have taken beyond what has left
+        lag = dict.fromkeys(names, Fraction())  # and what it needs before it yields
         depths: dict[tuple[str, int], int] = {}
         for stage in self.stages:
-            longest = max(held[source.name] for source in stage.sources)
+            longest, most = (max(way[source.name] for source in stage.sources) for way in (held, taken))
             last = max(lag[source.name] for source in stage.sources)
             for k, source in enumerate(stage.sources):
                 late = max(longest - held[source.name], float(last - lag[source.name]))
                 words = source.numbers // self.lanes[source.name]
-                depth = -(-int((1 + late) * words * 16) // 16) if late else 0
                 pixel = source.shape[0] // self.lanes[source.name]
+                depth = -(-int((1 + late) * words * 16) // 16) if late else 0
+                beyond = max(late, most - taken[source.name])
+                depth = min(depth, -(-int(beyond * words * 16) // 16) + STEPS_AHEAD * pixel)
                 if isinstance(stage, ConcatStage) and k and pixel > 1:
                     depth = max(depth, pixel)
                 depths[stage.name, k] = depth
-            held[stage.output.name] = longest + min(1.0, (stage.lines_held + 1) / stage.sources[0].shape[1])
-            lag[stage.output.name] = last + stage.lines_behind / stage.sources[0].shape[1]
+            lines = stage.sources[0].shape[1]
+            held[stage.output.name] = longest + min(1.0, (stage.lines_held + 1) / lines)
+            taken[stage.output.name] = most + stage.lines_taken / lines
+            lag[stage.output.name] = last + stage.lines_behind / lines
         return depths
 
     @cached_property

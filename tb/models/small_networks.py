@@ -69,9 +69,9 @@ class SmallNetwork:
     def plan(self) -> NetworkPlan:
         return plan_network(self.graph, self.placements)
 
-    def predicted(self) -> NetworkCycles:
-        """When the images leave the whole network, by the network model."""
-        plan = self.plan
+    def predicted(self, plan: NetworkPlan | None = None) -> NetworkCycles:
+        """When the images leave the whole network, or ``plan`` of it, by the network model."""
+        plan = plan or self.plan
         counted = {}
         for stage in plan.layers:
             codes = self.codes[stage.sources[0].name] - stage.placement.format.zero_point
@@ -205,10 +205,10 @@ class SmallNetwork:
         return self
 
 
-def simulate_plan(plan: NetworkPlan, inputs: list[Integers], *, direct: bool = False) -> Run:
-    """A network through Icarus, its macros with the cells of its placements."""
+def simulate_plan(plan: NetworkPlan, inputs: list[Integers], *, direct: bool = False, simulator: str = "icarus") -> Run:
+    """A network through RTL, its macros with the cells of its placements."""
     p = NetworkParameters(plan, direct=direct)
-    return run_network(p, build_network(p), inputs)
+    return run_network(p, build_network(p, simulator=simulator), inputs)
 
 
 def found_outputs(graph: Graph, run: Run) -> dict[str, Integers]:

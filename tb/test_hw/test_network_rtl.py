@@ -244,6 +244,44 @@ def test_too_small_a_queue_is_reported() -> None:
         simulate_plan(plan, [network.codes["x_0"]])
 
 
+def long_way() -> SmallNetwork:
+    """A short way round two layers, on a map of many lines."""
+    n = SmallNetwork.on("tiny", 21, images=2, weight_bits=4)
+    x = n.input(2, 30, 4)
+    pads = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
+    return n.leaves(n.add(n.layer(n.layer(x, 2, activation=RELU, **pads), 2, **pads), x))
+
+
+def with_depth(plan: NetworkPlan, depth: int) -> NetworkPlan:
+    """The network with a queue of ``depth`` before its join."""
+
+    class Other(NetworkPlan):
+        @property
+        def depths(self) -> dict[tuple[str, int], int]:
+            return {key: depth if own else 0 for key, own in plan.depths.items()}
+
+    return Other(**{own.name: getattr(plan, own.name) for own in fields(plan)})
+
+
+def test_queues_before_joins_are_long_enough() -> None:
+    """A queue is as long as its way lags, not a whole image, and a longer one is no faster.
+
+    The network model says from which length on the network does not stand still. At that length RTL takes the cycles of
+    the model, one word less and it hangs.
+    """
+    network = long_way()
+    plan = network.plan
+    (depth,) = (own for own in plan.depths.values() if own)
+    assert depth < plan.inputs[0].numbers // plan.lanes[plan.inputs[0].name], "a whole image"
+    assert network.predicted().done == network.predicted(with_depth(plan, 10**6)).done, "a longer queue is faster"
+    least = next(depth for depth in range(1, depth) if not network.predicted(with_depth(plan, depth)).stuck)
+    codes = [network.codes["x_0"]]
+    found = simulate_plan(with_depth(plan, least), codes)
+    assert found.done == network.predicted(with_depth(plan, least)).done
+    with pytest.raises(RtlError, match="the RTL hangs"):
+        simulate_plan(with_depth(plan, least - 1), codes)
+
+
 def test_wrong_bias_shows() -> None:
     """The comparison is one: a bias that is a code off in one channel changes some output."""
     network = straight()
