@@ -1,12 +1,14 @@
 """The splice: what the arrays of a bank hold of a weight, added up to whole outputs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.credits import StepCredits
+from selvage.hw.lib.shared import Library, Shared
 from selvage.hw.lib.tables import adder_tree, count_up, levels, lookup
 from selvage.hw.tile.accumulator import sums_layout
 from selvage.hw.tile.parameters import TileParameters
@@ -184,8 +186,9 @@ class Splice(wiring.Component):
     go: Signal
     o: stream.Interface
 
-    def __init__(self, parameters: TileParameters) -> None:
+    def __init__(self, parameters: TileParameters, library: Library | None = None) -> None:
         self.p = p = parameters
+        self.bank_sums = [self._bank_sum(bank, library) for bank in p.drain.banks]
         sums = {f"sums_{k}": In(sums_layout(accumulator)) for k, accumulator in enumerate(p.accumulators)}
         pulses = {"ended": In(len(p.accumulators)), "go": Out(len(p.accumulators))}
         super().__init__({**sums, **pulses, "o": Out(stream.Signature(beat_layout(p)))})
@@ -241,7 +244,7 @@ class Splice(wiring.Component):
         p, length, values = self.p, self.p.drain.length, []
         keep = []
         for index, bank in enumerate(p.drain.banks):
-            m.submodules[f"bank_{index}"] = total = BankSum(p, bank)
+            m.submodules[f"bank_{index}"] = total = self.bank_sums[index]
             m.d.comb += [total.beats.eq(beats), total.adds.eq(sums)]
             for k, array in enumerate(bank.arrays):
                 m.d.comb += getattr(total, f"sums_{k}").eq(getattr(self, f"sums_{array}"))
@@ -249,6 +252,18 @@ class Splice(wiring.Component):
             masks = [(2 ** len(b.outputs) - 1) * b.last for b in bank.beats] + [0] * (length - len(bank.beats))
             keep.append(lookup(masks, last, width=p.weights))
         return Cat(values), Cat(keep)
+
+    def _bank_sum(self, bank: Bank, library: Library | None) -> BankSum | Shared:
+        """Return the sum of a bank; banks that differ in their outputs alone are one module of the library."""
+        p = self.p
+        if library is None:
+            return BankSum(p, bank)
+        beats = tuple(replace(beat, outputs=()) for beat in bank.beats)
+        arrays = tuple((p.accumulators[index].width, p.tile.readers[index].polarity) for index in bank.arrays)
+        depths, sums = (p.drain.length, arrays_deep(p), lanes_deep(p)), (p.output_width, p.weights, p.tile.slices)
+        chip = p.chip.ou_cols, p.chip.cell_bits, p.placement.weight_offset, p.driven_bits
+        key = (BankSum, arrays, beats, depths, sums, chip, p.tile.scattered)
+        return library.shared(key, lambda: BankSum(p, bank), "bank_sum")
 
 
 def _leaving(plan: DrainPlan) -> list[int]:

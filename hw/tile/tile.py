@@ -54,6 +54,11 @@ class Tile(wiring.Component):
         self.accumulators = [
             self.library.instance(Accumulator, accumulator, "accumulator") for accumulator in p.accumulators
         ]
+        self.splice = Splice(p, self.library)
+        self.pairs = [
+            self.library.instance(Pair, engine, "pair") if len(arrays) > 1 else None
+            for engine, arrays in zip(p.engines, p.tile.read_together, strict=True)
+        ]
         crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(p.macros)}
         counters = ("fetched", "reads", "conversions", "pending", "issued")
         super().__init__(
@@ -69,12 +74,14 @@ class Tile(wiring.Component):
         """Connect input buffer, engines, accumulators, splice and output stage."""
         m = Module()
         m.submodules.input_buffer = buffer = self.buffer
-        m.submodules.splice = splice = Splice(self.p)
+        m.submodules.splice = splice = self.splice
         m.submodules.output_stage = output = OutputStage(self.p)
         wiring.connect(m, wiring.flipped(self.i), buffer.i)
+        moves = self._moves(m)
         for k, (engine, accumulator) in enumerate(zip(self.engines, self.accumulators, strict=True)):
             m.submodules[f"engine_{k}"], m.submodules[f"accumulator_{k}"] = engine, accumulator
             self._array(m, k, engine, accumulator, splice)
+            m.d.sync += engine.move.eq(moves[k])
         m.submodules.rows_free = free = StepCredits(len(self.engines), STEPS)
         m.d.comb += [
             free.given.eq(Cat(engine.releases for engine in self.engines)),
@@ -97,16 +104,16 @@ class Tile(wiring.Component):
         """Connect engine, macros and accumulator of reader ``k``."""
         wiring.connect(m, engine.tag, accumulator.tag)
         crossbars = [getattr(self, f"crossbar_{index}") for index in self.p.tile.read_together[k]]
-        if len(crossbars) == 1:
+        pair = self.pairs[k]
+        if pair is None:
             wiring.connect(m, engine.crossbar.request, wiring.flipped(crossbars[0].request))
             wiring.connect(m, wiring.flipped(crossbars[0].codes), accumulator.codes)
         else:
-            m.submodules[f"pair_{k}"] = pair = Pair(self.p.engines[k])
+            m.submodules[f"pair_{k}"] = pair
             wiring.connect(m, engine.crossbar.request, pair.request)
             wiring.connect(m, pair.codes, accumulator.codes)
             for index, crossbar in enumerate(crossbars):
                 wiring.connect(m, getattr(pair, f"crossbar_{index}"), wiring.flipped(crossbar))
-        m.d.sync += engine.move.eq(self._move(k))
         m.d.comb += [
             engine.load.valid.eq(self.buffer.load.valid),
             engine.load.last.eq(self.buffer.load.last),
@@ -117,11 +124,18 @@ class Tile(wiring.Component):
             getattr(splice, f"sums_{k}").eq(accumulator.sums),
         ]
 
-    def _move(self, k: int) -> Value:
-        """Return the load plan's move of reader ``k`` in the buffer's next cycle."""
-        engine = self.p.engines[k]
-        moves = [move_value(engine, move) for move in self.p.load.moves[k]]
-        return lookup(moves, self.buffer.index, width=move_layout(engine).size)
+    def _moves(self, m: Module) -> list[Value]:
+        """Return the load plan's move of each reader in the buffer's next cycle; a table for all that move alike."""
+        tables: dict[tuple, Value] = {}
+        found = []
+        for engine, plan in zip(self.p.engines, self.p.load.moves, strict=True):
+            width = move_layout(engine).size
+            table = width, *(move_value(engine, move) for move in plan)
+            if table not in tables:
+                tables[table] = Signal(width, name=f"moves_{len(tables)}")
+                m.d.comb += tables[table].eq(lookup(table[1:], self.buffer.index, width=width))
+            found.append(tables[table])
+        return found
 
     def _count(self, m: Module) -> None:
         requests = [getattr(self, f"crossbar_{k}").request for k in range(len(self.p.macros))]

@@ -16,6 +16,7 @@ from selvage.compiler.chip_limits import check_activations, check_weights, clipp
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
 from selvage.compiler.copies import PacedLayer, assign, slowest
+from selvage.compiler.copies_asked import CopiesAsked
 from selvage.compiler.options import Options
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.golden.graph import evaluate_node, of_sums
@@ -108,6 +109,26 @@ def compile_network(
 
     ``tick`` is called once for each node. Raises `InputError`, which names the node.
     """
+    once = _placed_once(path, chip, images, options, tick)
+    if not options.copies:
+        return once
+    found, pace = _with_copies(once, options)
+    if not options.copies.auto or all(not placed.sweep.overlap for placed in once.placements.values()):
+        return found
+    # A layer on the padding-free schedule stands once: with RED it may be slower alone, and faster in copies.
+    budget = options.copies.budget(sum(placed.crossbars for placed in once.placements.values()))
+    red = replace(options, schedule="red", copies=CopiesAsked(auto=True, arrays=budget))
+    try:
+        other, other_pace = _with_copies(_placed_once(path, chip, images, red, lambda: None), red)
+    except InputError:  # one copy each is more than the budget
+        return found
+    return other if options.schedule == "auto" and other_pace < pace else found
+
+
+def _placed_once(
+    path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: Options, tick: Tick
+) -> ImportedNetwork:
+    """Return the network whose layers stand once each."""
     imported = _lean(load_graph(path, options.shape))
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
         raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
@@ -134,12 +155,11 @@ def compile_network(
         nodes.append(node)
         tick()
     whole = replace(graph, nodes=tuple(nodes))
-    compiled = ImportedNetwork(whole, chip, placements, choices, codes, warning, imported=imported)
-    return _with_copies(compiled, options) if options.copies else compiled
+    return ImportedNetwork(whole, chip, placements, choices, codes, warning, imported=imported)
 
 
-def _with_copies(compiled: ImportedNetwork, options: Options) -> ImportedNetwork:
-    """Return the network whose layers stand as often as ``options`` ask. Raises `InputError`."""
+def _with_copies(compiled: ImportedNetwork, options: Options) -> tuple[ImportedNetwork, float]:
+    """Return the network whose layers stand as often as ``options`` ask, and its pace. Raises `InputError`."""
     asked, layers = options.copies, []
     assert asked is not None, "copies are asked for"
     for node in compiled.graph.matrices:
@@ -153,7 +173,7 @@ def _with_copies(compiled: ImportedNetwork, options: Options) -> ImportedNetwork
         # Words between stages may be what binds: then fewer copies will do.
         pace = slowest_stage(found.plan, {layer.name: layer.counted.copied(copied[layer.name]) for layer in layers})[0]
         if not asked.auto or pace <= max(floor, slowest(layers, counts)[0]):
-            return found
+            return found, pace
         floor = pace
 
 

@@ -4,9 +4,10 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
-from amaranth.hdl import Shape
+from amaranth.hdl import Shape, _nir  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -83,8 +84,29 @@ def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
                 f"module {module!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
                 f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
             )
-    with _no_collection(), traced():
+    with _no_collection(), _constants_aside(), traced():
         return "\n".join(rtlil.convert(part, name=module, emit_src=False) for module, part in designs.items())
+
+
+@contextlib.contextmanager
+def _constants_aside() -> Iterator[None]:
+    """Let Amaranth's search for combinational loops pass over constants, through which no loop leads.
+
+    For each bit that is read of a table it looks at every bit of the table, which of large tables is most of a
+    conversion's time.
+    """
+    edges = _nir.Part.comb_edges_to  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
+
+    def without_constants(part: Any, bit: int) -> Iterator[tuple[Any, Any]]:
+        if not hasattr(part, "not_constant"):
+            part.not_constant = [net for net in (*part.value, *part.offset) if not net.is_const]
+        return ((net, part.src_loc) for net in part.not_constant)
+
+    _nir.Part.comb_edges_to = without_constants  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        _nir.Part.comb_edges_to = edges  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextlib.contextmanager
