@@ -199,7 +199,8 @@ class Placement:
         if copies < 1:
             raise InputError(f"{copies} copies of layer {name!r} are fewer than one")
         if copies > steps:
-            raise InputError(f"{copies} copies of layer {name!r} are more than its {steps} step{'s' if steps > 1 else ''}")
+            has = "1 step" if steps == 1 else f"{steps} steps"
+            raise InputError(f"{copies} copies of layer {name!r} are more than its {has}")
         if self.sweep.overlap or max(self.sweep.insert) > 1:
             raise InputError(f"{copies} copies of layer {name!r} need another schedule than {self.schedule}")
         if len(self.passes) > 1:
