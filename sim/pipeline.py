@@ -12,6 +12,8 @@ from selvage.mapping.stages import LayerStage, NetworkPlan, PoolStage, Stage
 from selvage.sim.cycles import FIRST_LOAD, Source
 from selvage.sim.layer import CountedPass
 
+SETTLED = 4  # images after which the copies of a layer have found their turns
+
 
 def measured_from(images: int) -> int:
     """Return the image from whose end on throughput is measured: the first half of them fills the network."""
@@ -59,10 +61,12 @@ def pool_interval(stage: PoolStage, words: int) -> int:
 def layer_interval(counted: CountedPass, words: int) -> float:
     """Return the cycles between images of a layer's tiles, the collector reading ``words`` words a step.
 
-    A single image is taken as if it came again and again.
+    A single image is taken as if it came again and again. Copies are not all at work in the first image, and some stand
+    idle at its end, so theirs is the interval of later ones.
     """
-    ends = counted.ends(words, again=2 if counted.images == 1 else 1)
-    first = measured_from(len(ends))
+    copied = counted.placement.copies > 1
+    ends = counted.ends(words, again=1 if counted.images > 1 else SETTLED if copied else 2)
+    first = len(ends) - 2 if counted.images == 1 else measured_from(len(ends))
     return (ends[-1] - ends[first]) / (len(ends) - 1 - first)
 
 
@@ -86,6 +90,6 @@ def _most(counted: CountedPass, words: int) -> float:
 
     A second image takes no longer than the first.
     """
-    if counted.images > 1 or words != counted.words:
+    if counted.images > 1 or words != counted.words or counted.placement.copies > 1:
         return math.inf
     return max(tile.cycles for tile in counted.tiles)

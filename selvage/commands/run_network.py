@@ -26,7 +26,7 @@ from selvage.sim.pipeline import slowest_stage
 
 Integers = NDArray[np.int64]
 
-AGAIN = 4  # images of a prediction where there is but one: the first half of them fills the network
+AGAIN, MOST_AGAIN = 4, 64  # images of a prediction where there is but one: at first, and until queues have filled
 
 
 @dataclass(frozen=True)
@@ -256,11 +256,18 @@ class PredictedFlow:
 def predict_flow(compiled: CompiledNetwork, options: Options) -> PredictedFlow:
     """Return what `flow` would show; a single image comes again and again."""
     check_fits(compiled)
-    found = pipeline_cycles(compiled, options, compiled.images if compiled.images > 1 else AGAIN)
-    if found.per_image is None or found.stuck:
-        raise RtlError("the network model finds that the pipeline stands still: a queue is too short")
-    used = utilisation(compiled, options, found.per_image)
-    return PredictedFlow(found.latency, found.per_image, *slowest_node(compiled, options), used)
+    (bound, slowest), several = slowest_node(compiled, options), compiled.images > 1
+    images = compiled.images if several else AGAIN
+    while True:
+        found = pipeline_cycles(compiled, options, images)
+        if found.per_image is None or found.stuck:
+            raise RtlError("the network model finds that the pipeline stands still: a queue is too short")
+        per_image = found.per_image if several else float(found.ends[-1] - found.ends[-2])
+        # While its queues fill a network takes more images than its slowest node.
+        if several or per_image >= bound or images >= MOST_AGAIN:
+            break
+        images *= 2
+    return PredictedFlow(found.latency, per_image, bound, slowest, utilisation(compiled, options, per_image))
 
 
 def slowest_node(compiled: CompiledNetwork, options: Options) -> tuple[float, str]:

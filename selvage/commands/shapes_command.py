@@ -69,9 +69,15 @@ def count_shapes(
             )
         content = _count_pruned(model_file, chip, asked.pruning(options.seed), asked.cells_per_weight)
     else:
-        content = _count(model_file, chip, options, asked, pipeline=pipeline or options.copies is not None)
+        content = _count(model_file, chip, options, asked, pipeline=pipeline or _several(options))
     seconds = round(time.monotonic() - started, 3)
     return {"simulator": "model", "seconds": seconds, "model": model_file, **content}
+
+
+def _several(options: Options) -> bool:
+    """Return whether some layer may stand more than once."""
+    asked = options.copies
+    return asked is not None and (asked.auto or max([asked.every, *asked.by_layer.values()]) > 1)
 
 
 def _count(model_file: str, chip: str, options: Options, asked: ShapesOptions, *, pipeline: bool) -> dict[str, Any]:

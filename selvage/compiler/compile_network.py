@@ -1,5 +1,6 @@
 """A quantised network on a chip: each layer placed by the mapping that the cycle model finds best."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from selvage.base.layer import InputFormat
 from selvage.compiler.chip_limits import check_activations, check_weights, clipping
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
-from selvage.compiler.copies import PacedLayer, assign, slowest
+from selvage.compiler.copies import PacedLayer, assign, counts_asked, slowest
 from selvage.compiler.copies_asked import CopiesAsked
 from selvage.compiler.options import Options
 from selvage.frontend.onnx.graph import Imported, load_graph
@@ -109,20 +110,26 @@ def compile_network(
 
     ``tick`` is called once for each node. Raises `InputError`, which names the node.
     """
-    once = _placed_once(path, chip, images, options, tick)
-    if not options.copies:
+    once, asked = _placed_once(path, chip, images, options, tick), options.copies
+    if not asked:
         return once
+    single = [name for name, placed in once.placements.items() if placed.sweep.overlap]
+    if options.schedule != "auto" or not single:
+        return _with_copies(once, options)[0]
+    red = replace(options, schedule="red")
+    if any(asked.by_layer.get(name, asked.every) > 1 for name in single):
+        return _with_copies(_placed_once(path, chip, images, red, lambda: None), red)[0]
     found, pace = _with_copies(once, options)
-    if not options.copies.auto or all(not placed.sweep.overlap for placed in once.placements.values()):
+    if not asked.auto:
         return found
     # A layer on the padding-free schedule stands once: with RED it may be slower alone, and faster in copies.
-    budget = options.copies.budget(sum(placed.crossbars for placed in once.placements.values()))
-    red = replace(options, schedule="red", copies=CopiesAsked(auto=True, arrays=budget))
+    budget = asked.budget(sum(placed.crossbars for placed in once.placements.values()))
+    red = replace(red, copies=CopiesAsked(auto=True, arrays=budget))
     try:
         other, other_pace = _with_copies(_placed_once(path, chip, images, red, lambda: None), red)
     except InputError:  # one copy each is more than the budget
         return found
-    return other if options.schedule == "auto" and other_pace < pace else found
+    return other if other_pace < pace else found
 
 
 def _placed_once(
@@ -165,6 +172,10 @@ def _with_copies(compiled: ImportedNetwork, options: Options) -> tuple[ImportedN
     for node in compiled.graph.matrices:
         placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
         layers.append(PacedLayer(node.name, placement, counted[0], placement.crossbars, len(placement.tiles)))
+    if not compiled.fits:
+        # The layers run one after the other, some in passes: none may stand twice, and there is no pace.
+        counts_asked(asked, layers)
+        return compiled, math.inf
     floor = 0.0
     while True:
         counts = assign(asked, layers, floor)

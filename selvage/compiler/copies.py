@@ -122,15 +122,40 @@ class Room(NamedTuple):
         return min((have // need for have, need in each if have is not None), default=layer.most)
 
 
+class Standing(NamedTuple):
+    """What is known of a layer before its reads are counted: see `PacedLayer`."""
+
+    name: str
+    placement: Placement
+    arrays: int
+    tiles: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of an image."""
+        return self.placement.sweep.steps[0] * self.placement.sweep.steps[1]
+
+
 def assign(asked: CopiesAsked, layers: Sequence[PacedLayer], floor: float = 0) -> list[int]:
     """Return how often each of ``layers`` stands, none of them faster than is worth it at ``floor`` cycles an image.
 
     Raises `InputError`: what is asked cannot be had.
     """
+    counts = counts_asked(asked, layers)
+    if counts is not None:
+        return counts
+    tiles = layers[0].placement.chip.tiles if layers else None
+    return allocate(layers, Room(tiles, asked.budget(sum(layer.arrays for layer in layers))), floor)
+
+
+def counts_asked(asked: CopiesAsked, layers: Sequence[PacedLayer | Standing]) -> list[int] | None:
+    """Return how often each of ``layers`` stands where that is said; None where the budget decides.
+
+    Raises `InputError`: what is asked cannot be had.
+    """
     arrays = asked.budget(sum(layer.arrays for layer in layers))
-    room = Room(layers[0].placement.chip.tiles, arrays) if layers else Room(None, None)
     if asked.auto:
-        return allocate(layers, room, floor)
+        return None
     check_names(asked.by_layer, [layer.name for layer in layers])
     counts = [asked.by_layer.get(layer.name, min(asked.every, layer.steps)) for layer in layers]
     if asked.every > max((layer.steps for layer in layers), default=1):
@@ -142,8 +167,8 @@ def assign(asked: CopiesAsked, layers: Sequence[PacedLayer], floor: float = 0) -
     )
     if arrays is not None and need > arrays:
         raise InputError(f"the copies asked for need {need} arrays, and --arrays leaves {arrays}")
-    if room.tiles is not None and tiles > room.tiles and counts != [1] * len(counts):
-        chip = layers[0].placement.chip
+    chip = layers[0].placement.chip if layers else None
+    if chip and chip.tiles is not None and tiles > chip.tiles and max(counts) > 1:
         raise InputError(f"the copies asked for need {tiles} tiles, and chip {chip.name} has tiles = {chip.tiles}")
     return counts
 
@@ -152,7 +177,8 @@ def check_names(asked: Iterable[str], names: Sequence[str]) -> None:
     """Raise `InputError` for a name that no layer has."""
     for name in asked:
         if name not in names:
-            raise InputError(f"--copies names layer {name!r}, and the layers are {', '.join(names)}")
+            have = f"the layers are {', '.join(names)}" if names else "the network has no layers on crossbars"
+            raise InputError(f"--copies names layer {name!r}, and {have}")
 
 
 def allocate(layers: Sequence[PacedLayer], room: Room, floor: float = 0) -> list[int]:

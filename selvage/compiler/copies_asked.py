@@ -49,12 +49,12 @@ def _copies(text: str) -> dict:
     """Return the fields that ``--copies`` sets."""
     if text == "auto":
         return {"auto": True}
-    if re.fullmatch(r"[+-]?\d{1,9}", text):
+    if re.fullmatch(r"[+-]?[0-9]{1,9}", text):
         return {"every": _count(text, text)}
     by_layer: dict[str, int] = {}
     for part in text.split(","):
         name, _, count = part.rpartition("=")
-        if not name or not re.fullmatch(r"[+-]?\d{1,9}", count):
+        if not name or not re.fullmatch(r"[+-]?[0-9]{1,9}", count):
             raise InputError(f"--copies {text!r} is neither auto, nor a number, nor layer=number and so on")
         if name in by_layer:
             raise InputError(f"--copies {text!r} names layer {name!r} twice")
@@ -71,11 +71,11 @@ def _count(digits: str, text: str) -> int:
 
 def _arrays(text: str) -> dict:
     """Return the fields that ``--arrays`` sets."""
-    if re.fullmatch(r"[+-]?\d{1,9}(\.\d{1,9})?%", text):
+    if re.fullmatch(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?%", text):
         percent = Fraction(text[:-1])
         if percent < 0:
             raise InputError(f"--arrays {text} is a negative percentage: one copy of each layer is the least")
         return {"percent": percent}
-    if re.fullmatch(r"\d{1,12}", text):
+    if re.fullmatch(r"[0-9]{1,12}", text):
         return {"arrays": int(text)}
     raise InputError(f"--arrays {text!r} is neither a number of arrays nor a percentage such as +25%")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
-from selvage.compiler.copies import PacedLayer, assign, slowest
+from selvage.compiler.copies import PacedLayer, Standing, assign, counts_asked, slowest
 from selvage.compiler.copies_asked import CopiesAsked
 from selvage.hw.tile.parameters import BufferParameters, TileParameters
 from selvage.mapping.dense import dense_kinds
@@ -123,19 +123,10 @@ class CountedShape:
     skip: bool
 
     @property
-    def arrays(self) -> int:
-        """Arrays of one copy."""
-        return sum(len(self.placement.tiles[kind].arrays) for kind in self.order)
-
-    @property
-    def passes(self) -> int:
-        """Passes that one copy takes."""
-        return len(in_passes(self.order, self.placement.chip))
-
-    @property
     def paced(self) -> PacedLayer:
         """The layer for the choice of copies."""
-        return PacedLayer(self.placement.layer.name, self.placement, self.counted, self.arrays, len(self.order))
+        own = _standing(self.placement, self.order)
+        return PacedLayer(own.name, own.placement, self.counted, own.arrays, own.tiles)
 
     def line(self, copies: int = 1) -> LayerCycles:
         """Return the counts with so many ``copies``."""
@@ -165,7 +156,7 @@ class CountedShape:
             ou_reads=total("reads"),
             ou_skipped=total("dense_reads") - total("reads"),
             fetched=total("fetched"),
-            crossbars=self.arrays * copies,
+            crossbars=self.paced.arrays * copies,
             tiles=len(self.order) * copies,
             passes=len(passes),
             buffer_bits=sum((own.times(many) for own, many in zip(bits, times.tolist(), strict=True)), BufferBits()),
@@ -174,11 +165,8 @@ class CountedShape:
         )
 
 
-def count_shape(
-    layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
-) -> CountedShape:
-    """Place one layer and count its reads with activations ``codes`` (N, C, H, W), zero point subtracted."""
-    placement, order = dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic)
+def count_shape(placement: Placement, order: list[int], codes: NDArray[np.int64], skip: bool) -> CountedShape:
+    """Count the reads of what `dense_kinds` placed with activations ``codes`` (N, C, H, W), zero point subtracted."""
     kinds = tuple((kind,) for kind in range(len(placement.tiles)))
     reads = {
         kind: every_read(placement, tile, codes, skip=skip) for kind, tile in zip(kinds, placement.tiles, strict=True)
@@ -189,8 +177,8 @@ def count_shape(
 def model_layer(
     layer: Layer, chip: Chip, codes: NDArray[np.int64], numbers: InputFormat, skip: bool, *, dynamic: bool = False
 ) -> LayerCycles:
-    """Count one layer, which stands once, as `count_shape` does."""
-    return count_shape(layer, chip, codes, numbers, skip, dynamic=dynamic).line()
+    """Count one layer, which stands once, with activations ``codes`` (N, C, H, W), zero point subtracted."""
+    return count_shape(*dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic), codes, skip).line()
 
 
 def model_network(
@@ -212,12 +200,15 @@ def model_network(
     """
     activations = activations or Activations()
     found, numbers = [], activations.numbers(chip)
-    for index, layer in enumerate(layers):
-        found.append(count_shape(layer, chip, activations.draw(layer, index, chip), numbers, skip, dynamic=dynamic))
+    placed = [dense_kinds(layer, chip, input_format=numbers, dynamic=dynamic) for layer in layers]
+    if pipeline:
+        _check_at_once([order for _, order in placed], chip)
+    if copies:
+        counts_asked(copies, [_standing(*own) for own in placed])
+    for index, (layer, own) in enumerate(zip(layers, placed, strict=True)):
+        found.append(count_shape(*own, activations.draw(layer, index, chip), skip))
         tick()
     paced = [shape.paced for shape in found]
-    if pipeline:
-        _check_at_once(found, chip)
     counts = assign(copies, paced) if copies else [1] * len(found)
     lines = [shape.line(count) for shape, count in zip(found, counts, strict=True)]
     totals = ("cycles", "ou_reads", "ou_skipped", "steps", "fetched", "crossbars", "tiles")
@@ -255,9 +246,14 @@ def _pipeline(paced: list[PacedLayer], lines: list[LayerCycles]) -> ShapesPipeli
     return ShapesPipeline(pace, name, sum(line.cycles for line in lines), reads / (crossbars * pace))
 
 
-def _check_at_once(found: list[CountedShape], chip: Chip) -> None:
-    """Raise `InputError` where the chip has fewer tiles than one copy of each layer needs."""
-    need = sum(len(shape.order) for shape in found)
+def _standing(placement: Placement, order: list[int]) -> Standing:
+    arrays = sum(len(placement.tiles[kind].arrays) for kind in order)
+    return Standing(placement.layer.name, placement, arrays, len(order))
+
+
+def _check_at_once(orders: list[list[int]], chip: Chip) -> None:
+    """Raise `InputError` where the chip has fewer tiles than the ``orders`` of one copy of each layer."""
+    need = sum(map(len, orders))
     if chip.tiles is not None and need > chip.tiles:
         raise InputError(
             f"a pipeline needs all layers on the chip at once: {need:,} tiles, and chip {chip.name} has tiles = "

@@ -202,7 +202,9 @@ class Placement:
             has = "1 step" if steps == 1 else f"{steps} steps"
             raise InputError(f"{copies} copies of layer {name!r} are more than its {has}")
         if self.sweep.overlap or max(self.sweep.insert) > 1:
-            raise InputError(f"{copies} copies of layer {name!r} need another schedule than {self.schedule}")
+            raise InputError(
+                f"{copies} copies of layer {name!r} need another schedule than {self.schedule}, such as red"
+            )
         if len(self.passes) > 1:
             raise InputError(
                 f"{copies} copies of layer {name!r} have no room: one takes {len(self.passes)} passes with tiles = "

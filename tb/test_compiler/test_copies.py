@@ -1,6 +1,7 @@
 """How often layers stand: the choice of `auto` against a search of everything, and what is refused."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,19 @@ import pytest
 from selvage.base.chip import load_chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
+from selvage.base.shapes import load_network
+from selvage.commands.placed_layer import no_progress
+from selvage.commands.run_network import predict_flow
+from selvage.compiler.compile_network import compile_network
 from selvage.compiler.copies import PacedLayer, Room, allocate, assign
 from selvage.compiler.copies_asked import CopiesAsked, copies_asked
+from selvage.compiler.options import Options
+from selvage.compiler.shape_cycles import model_network
 from selvage.mapping.dense import place_dense
 from selvage.sim.layer import count_passes
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CLASSIFIER, GENERATOR = EXAMPLES / "digits" / "classifier.onnx", EXAMPLES / "digits_gan" / "generator.onnx"
 NUMBERS = InputFormat(raw_bits=8, raw_signed=False)
 
 
@@ -63,6 +72,54 @@ def test_bounds_of_a_pace_are_bounds() -> None:
             assert layer.least(copies) <= layer.pace(copies) <= layer.at_most()
 
 
+def test_a_pace_is_that_of_later_images() -> None:
+    """In the first images copies stand idle that are at work later on: the pace is what it settles at."""
+    for layer in LAYERS:
+        for copies in range(1, layer.most + 1):
+            counted = layer.counted.copied(layer.placement.copied(copies))
+            ends = counted.ends(counted.words, again=12)
+            settled = ends[-1] - ends[-2]
+            assert settled == ends[-2] - ends[-3]
+            assert layer.pace(copies) == max(settled, layer._work[2])
+
+
+@pytest.mark.parametrize("copies", ["auto", "1"])
+def test_layers_in_passes_stand_once(copies: str) -> None:
+    """On a chip that runs layers in passes nothing stands twice, and what is asked without need is no fault."""
+    chip = load_chip("tiny").model_copy(update={"tiles": 2})
+    options = Options(copies=copies_asked(copies, None))
+    compiled = compile_network(str(CLASSIFIER), chip, None, options, no_progress)
+    assert not compiled.fits and all(own.copies == 1 for own in compiled.placements.values())
+
+
+def test_copies_of_a_layer_in_passes_are_refused() -> None:
+    chip = load_chip("tiny").model_copy(update={"tiles": 2})
+    with pytest.raises(InputError, match=r"have no room: one takes [0-9]+ passes with tiles = 2 on chip tiny"):
+        compile_network(str(CLASSIFIER), chip, None, Options(copies=copies_asked("2", None)), no_progress)
+
+
+def test_red_where_padding_free_cannot_be_copied() -> None:
+    """`auto` may have taken padding-free for a layer, which stands once; copies of it are of RED."""
+    compiled = compile_network(
+        str(GENERATOR), load_chip("ou9x8"), None, Options(copies=copies_asked("2", None)), no_progress
+    )
+    assert {own.schedule for own in compiled.placements.values()} == {"red"}
+    assert [own.copies for own in compiled.placements.values()] == [1, 2, 2, 2]
+
+
+def test_a_prediction_waits_until_queues_are_full() -> None:
+    """Copies hold more than an image: a network takes images faster than its slowest node until they are full."""
+    options = Options(copies=copies_asked("conv1=8,conv2=31,conv3=16", None))
+    compiled = compile_network(str(CLASSIFIER), load_chip("ou9x8"), None, options, no_progress)
+    flow = predict_flow(compiled, options)
+    assert flow.per_image == flow.bound
+
+
+def test_shapes_are_refused_before_they_are_counted() -> None:
+    with pytest.raises(InputError, match="--copies names layer 'nope'"):
+        model_network(load_network("sngan"), load_chip("ou9x8"), copies=copies_asked("nope=2", None), tick=pytest.fail)
+
+
 def test_tiles_of_the_chip_bound_copies_too() -> None:
     tiles = sum(layer.tiles for layer in LAYERS)
     assert allocate(LAYERS, Room(tiles, 10**6)) == [1, 1, 1]
@@ -94,6 +151,8 @@ def test_what_the_options_say() -> None:
         ("b=5", None, "5 copies of layer 'b' are more than its 4 steps"),
         ("26", None, "--copies 26 is more than the steps of any layer"),
         ("2", "+10%", "the copies asked for need "),
+        ("\u0663", None, "is neither auto, nor a number"),
+        (None, "\u0663", "is neither a number of arrays"),
     ],
 )
 def test_what_cannot_be_had_is_refused(copies: str | None, arrays: str | None, words: str) -> None:
