@@ -86,7 +86,7 @@ def _count(model_file: str, chip: str, options: Options, asked: ShapesOptions, *
     check_network(loaded, mapping, sme)
     activations, synthetic = asked.activations(options.seed), asked.synthetic(options.seed)
     planes = has_planes(mapping, sme)
-    with progress() as bar:
+    with progress(transient=True) as bar:  # an error is one line
         task = bar.add_task(model_file, total=len(layers))
 
         def tick() -> None:
