@@ -124,6 +124,12 @@ def _most(entered: Times, left: Times) -> int:
     return max((bisect_left(entered, end) - word for word, end in enumerate(left)), default=0)
 
 
+def unpredicted(plan: NetworkPlan) -> str:
+    """Return the name of the first stage whose kind has no part here, so that the network is not predicted; or none."""
+    unknown = stage_stream.dispatch(object)
+    return next((stage.name for stage in plan.stages if stage_stream.dispatch(type(stage)) is unknown), "")
+
+
 @singledispatch
 def stage_stream(stage: Stage, streams: list[Stream], around: _Around) -> Stream:
     """Return the stream that leaves a stage with these ``streams`` at its sources. TypeError: nobody knows its kind."""

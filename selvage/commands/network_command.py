@@ -179,7 +179,8 @@ def tell_flow(flow: Flow) -> None:
         predicted = f" ({flow.per_image_model:,.1f} predicted)" if flow.per_image_model else ""
         rate = f"{flow.per_image:,.1f} cycles an image{predicted}, {flow.share:.4f} of what the slowest node allows"
     alone = f"{flow.slowest}, {flow.bound:,.1f} alone"
-    latency = f"latency {flow.latency:,} cycles ({flow.latency_model:,} predicted)"
+    predicted = f" ({flow.latency_model:,} predicted)" if flow.latency_model else ""
+    latency = f"latency {flow.latency:,} cycles{predicted}"
     show(f"{latency}; {rate} ({alone}); outputs {verdict(flow.match)}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
-from selvage.base.errors import RtlError
+from selvage.base.errors import InputError, RtlError
 from selvage.base.graph import Matrix, Node
 from selvage.commands.difference import Difference, first_difference
 from selvage.compiler.compile_network import CompiledNetwork, ImportedNetwork, Tick
@@ -21,7 +21,7 @@ from selvage.hw.network.network import NetworkParameters
 from selvage.rtlsim.plain import Run, build_network, run_network
 from selvage.rtlsim.simulate import workers
 from selvage.sim.cycles import TileCycles
-from selvage.sim.network import NetworkCycles, network_cycles
+from selvage.sim.network import NetworkCycles, network_cycles, unpredicted
 from selvage.sim.pipeline import slowest_stage
 
 Integers = NDArray[np.int64]
@@ -63,7 +63,7 @@ class Flow:
     per_image: float | None  # between last words, once the network is full; None for a single image
     bound: float  # of the slowest node alone, from the cycle model: a network is no faster
     slowest: str
-    latency_model: int
+    latency_model: int | None  # None: a stage of a kind that the network model does not know
     per_image_model: float | None
     utilisation: float | None  # OU reads over the cycles of all arrays, once the network is full
     match: bool
@@ -204,14 +204,16 @@ def flow(compiled: CompiledNetwork, options: Options, run: Run) -> Flow:
         if isinstance(node, Matrix) and node.raw:
             found = of_sums(node, compiled.graph.tensors[node.inputs[0]], found)
         difference = difference or first_difference(node.name, found, compiled.codes[tensor.name])
-    found, predicted = NetworkCycles(run.done, 0, {}), pipeline_cycles(compiled, options, compiled.images)
-    fault = str(difference or "") or _mistimed(found.ends, predicted.ends)
+    found, predicted, fault = NetworkCycles(run.done, 0, {}), None, str(difference or "")
+    if not unpredicted(compiled.plan):
+        predicted = pipeline_cycles(compiled, options, compiled.images)
+        fault = fault or _mistimed(found.ends, predicted.ends)
     return Flow(
         found.latency,
         found.per_image,
         *slowest_node(compiled, options),
-        predicted.latency,
-        predicted.per_image,
+        predicted.latency if predicted else None,
+        predicted.per_image if predicted else None,
         utilisation(compiled, options, found.per_image),
         not fault,
         fault,
@@ -256,6 +258,8 @@ class PredictedFlow:
 def predict_flow(compiled: CompiledNetwork, options: Options) -> PredictedFlow:
     """Return what `flow` would show; a single image comes again and again."""
     check_fits(compiled)
+    if stage := unpredicted(compiled.plan):
+        raise InputError(f"--pipeline has no cycles of node {stage!r}, whose kind the network model does not know")
     (bound, slowest), several = slowest_node(compiled, options), compiled.images > 1
     images = compiled.images if several else AGAIN
     while True:
