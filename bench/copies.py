@@ -27,7 +27,6 @@ from selvage.compiler.copies import PacedLayer, assign, slowest
 from selvage.compiler.copies_asked import CopiesAsked
 from selvage.compiler.options import Options
 from selvage.compiler.shape_cycles import model_network
-from selvage.sim.layer import count_passes
 from selvage.sim.network import NetworkCycles
 from tb.models.small_networks import RELU, SmallNetwork, found_outputs, simulate_plan
 
@@ -125,12 +124,9 @@ def in_rtl(network: Network) -> InRtl:
 
 def residual_in_rtl() -> InRtl:
     """Run `residual`."""
-    network, layers = residual(), []
-    for stage in network.plan.layers:
-        codes = network.codes[stage.sources[0].name] - stage.placement.format.zero_point
-        (counted,) = count_passes(stage.placement, codes)
-        arrays, tiles = stage.placement.crossbars, len(stage.placement.tiles)
-        layers.append(PacedLayer(stage.name, stage.placement, counted, arrays, tiles))
+    network = residual()
+    reads = network.counted(network.plan)
+    layers = [PacedLayer.of(name, network.placements[name], counted) for name, counted in reads.items()]
     once, before = network.predicted(), sum(layer.arrays for layer in layers)
     _, slow = slowest(layers, [1] * len(layers))
     counts = assign(CopiesAsked(auto=True, percent=Fraction(MORE)), layers)

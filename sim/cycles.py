@@ -89,8 +89,7 @@ def every_read(placement: Placement, tile: Tile, codes: Integers, *, skip: bool 
     """Return what `group_reads` says of each kind of array, of all steps of all copies (2, kinds, steps)."""
     kinds = distinct_arrays(tile)[0]
     if not skip and not placement.dynamic:
-        steps = placement.sweep.steps[0] * placement.sweep.steps[1]
-        return np.repeat(dense_reads(placement, tile), len(codes) * steps, axis=2)
+        return np.repeat(dense_reads(placement, tile), len(codes) * placement.sweep.count, axis=2)
     narrow: NDArray[Any] = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
     bands = [
         np.stack([group_reads(placement, array, windows, skip=skip) for array in kinds], axis=1)

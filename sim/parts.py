@@ -151,7 +151,7 @@ def _load(source: FedSource, written: Stream, out: Stream, sweep: Sweep, taps: i
             while (begin := source.restart(cycle)) is None:
                 yield source.stream.taken
             cycle = begin
-        for step in range(sweep.steps[0] * sweep.steps[1]):
+        for step in range(sweep.count):
             while (begin := source.present(step, cycle)) is None:
                 yield source.stream.taken
             cycle = begin

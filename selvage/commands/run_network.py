@@ -21,6 +21,7 @@ from selvage.hw.network.network import NetworkParameters
 from selvage.rtlsim.plain import Run, build_network, run_network
 from selvage.rtlsim.simulate import workers
 from selvage.sim.cycles import TileCycles
+from selvage.sim.layer import CountedPass
 from selvage.sim.network import NetworkCycles, network_cycles, unpredicted
 from selvage.sim.pipeline import slowest_stage
 
@@ -232,14 +233,17 @@ def _mistimed(found: list[int], predicted: list[int]) -> str:
 
 def pipeline_cycles(compiled: CompiledNetwork, options: Options, images: int) -> NetworkCycles:
     """Return when ``images`` leave the whole network, those compiled for again and again, by the network model."""
-    counted = {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
-    return network_cycles(compiled.plan, counted, images)
+    return network_cycles(compiled.plan, _counted(compiled, options), images)
+
+
+def _counted(compiled: CompiledNetwork, options: Options) -> dict[str, CountedPass]:
+    """Return the reads of each layer; all of them stand on the chip at once."""
+    return {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
 
 
 def utilisation(compiled: CompiledNetwork, options: Options, per_image: float | None) -> float | None:
     """Return the OU reads of an image over the cycles of all arrays between two; None where that is not known."""
-    counted = [compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices]
-    reads = sum(tile.reads for part in counted for tile in part.tiles) / compiled.images
+    reads = sum(tile.reads for part in _counted(compiled, options).values() for tile in part.tiles) / compiled.images
     arrays = sum(placement.crossbars for placement in compiled.placements.values())
     return reads / (arrays * per_image) if per_image and arrays else None
 
@@ -279,8 +283,7 @@ def slowest_node(compiled: CompiledNetwork, options: Options) -> tuple[float, st
 
     All layers must stand on the chip at once.
     """
-    counted = {node.name: compiled.counted(node, skip=options.skip)[0] for node in compiled.graph.matrices}
-    bound, slowest = slowest_stage(compiled.plan, counted)
+    bound, slowest = slowest_stage(compiled.plan, _counted(compiled, options))
     return bound, next(stage.node_name for stage in compiled.plan.stages if stage.name == slowest)
 
 

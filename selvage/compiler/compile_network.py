@@ -171,7 +171,7 @@ def _with_copies(compiled: ImportedNetwork, options: Options) -> tuple[ImportedN
     assert asked is not None, "copies are asked for"
     for node in compiled.graph.matrices:
         placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
-        layers.append(PacedLayer(node.name, placement, counted[0], placement.crossbars, len(placement.tiles)))
+        layers.append(PacedLayer.of(node.name, placement, counted[0]))
     if not compiled.fits:
         # The layers run one after the other, some in passes: none may stand twice, and there is no pace.
         counts_asked(asked, layers)

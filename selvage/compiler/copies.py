@@ -17,24 +17,37 @@ STEP = 100  # cycles, more than a step takes beside its load, reads, drain and w
 
 
 @dataclass(eq=False)
-class PacedLayer:
-    """A layer that may stand several times, its pace counted exactly when it is asked for.
+class Standing:
+    """A layer that may stand several times, before its reads are counted.
 
-    ``placement`` is of one copy, which needs ``arrays`` and ``tiles``; ``counted`` has the reads of all its steps.
-    ``name`` is what messages call it.
+    ``placement`` is of one copy, which needs ``arrays`` and ``tiles``; ``name`` is what messages call it.
     """
 
     name: str
     placement: Placement
-    counted: CountedPass
     arrays: int
     tiles: int
-    _known: dict[int, float] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
         """Steps of an image: the most copies there can be."""
-        return self.placement.sweep.steps[0] * self.placement.sweep.steps[1]
+        return self.placement.sweep.count
+
+
+@dataclass(eq=False)
+class PacedLayer(Standing):
+    """A layer that may stand several times, its pace counted exactly when it is asked for.
+
+    ``counted`` has the reads of all its steps.
+    """
+
+    counted: CountedPass
+    _known: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, placement: Placement, counted: CountedPass) -> "PacedLayer":
+        """Return a layer of which ``placement`` has every tile."""
+        return cls(name, placement, placement.crossbars, len(placement.tiles), counted)
 
     @cached_property
     def most(self) -> int:
@@ -42,7 +55,7 @@ class PacedLayer:
         try:
             self.placement.copied(max(2, self.steps))
         except InputError:
-            return 1 if self.steps > 1 else self.steps
+            return 1
         return self.steps
 
     @cached_property
@@ -106,7 +119,7 @@ class Room(NamedTuple):
     tiles: int | None
     arrays: int | None
 
-    def left(self, layers: Sequence[PacedLayer], counts: Sequence[int]) -> "Room | None":
+    def left(self, layers: Sequence[Standing], counts: Sequence[int]) -> "Room | None":
         """Return what is left when ``layers`` stand so often; None where there is not so much."""
         found = []
         for name, have in zip(self._fields, self, strict=True):
@@ -122,20 +135,6 @@ class Room(NamedTuple):
         return min((have // need for have, need in each if have is not None), default=layer.most)
 
 
-class Standing(NamedTuple):
-    """What is known of a layer before its reads are counted: see `PacedLayer`."""
-
-    name: str
-    placement: Placement
-    arrays: int
-    tiles: int
-
-    @property
-    def steps(self) -> int:
-        """Steps of an image."""
-        return self.placement.sweep.steps[0] * self.placement.sweep.steps[1]
-
-
 def assign(asked: CopiesAsked, layers: Sequence[PacedLayer], floor: float = 0) -> list[int]:
     """Return how often each of ``layers`` stands, none of them faster than is worth it at ``floor`` cycles an image.
 
@@ -148,7 +147,7 @@ def assign(asked: CopiesAsked, layers: Sequence[PacedLayer], floor: float = 0) -
     return allocate(layers, Room(tiles, asked.budget(sum(layer.arrays for layer in layers))), floor)
 
 
-def counts_asked(asked: CopiesAsked, layers: Sequence[PacedLayer | Standing]) -> list[int] | None:
+def counts_asked(asked: CopiesAsked, layers: Sequence[Standing]) -> list[int] | None:
     """Return how often each of ``layers`` stands where that is said; None where the budget decides.
 
     Raises `InputError`: what is asked cannot be had.

@@ -194,5 +194,5 @@ def _count(layer: Layer, index: int, chip: Chip, pruning: Pruning, slices: int) 
     last = max(heights)
     width = max(place.column // chip.ou_cols for place in places if (place.array, place.row) == last) + 1
     used = (sum(heights.values()) - heights[last]) * chip.columns + heights[last] * width * chip.ou_cols
-    steps = sweep.steps[0] * sweep.steps[1]
+    steps = sweep.count
     return LayerPattern(layer.name, steps, asdict(counts), asdict(dense_counts(layer, slices, chip)), used)

@@ -126,7 +126,7 @@ class CountedShape:
     def paced(self) -> PacedLayer:
         """The layer for the choice of copies."""
         own = _standing(self.placement, self.order)
-        return PacedLayer(own.name, own.placement, self.counted, own.arrays, own.tiles)
+        return PacedLayer(own.name, own.placement, own.arrays, own.tiles, self.counted)
 
     def line(self, copies: int = 1) -> LayerCycles:
         """Return the counts with so many ``copies``."""

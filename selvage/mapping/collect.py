@@ -45,13 +45,9 @@ class CollectPlan:
     sources: tuple[tuple[tuple[int, int] | None, ...], ...]
     beats: tuple[int, ...]
     values: tuple[int, ...]
-    gatherings: tuple[Gathering, ...] = ()
-    copies: int = 1
-    steps: int = 1
-
-    def __post_init__(self) -> None:
-        if not self.gatherings:
-            object.__setattr__(self, "gatherings", (Gathering(),) * len(self.beats))
+    gatherings: tuple[Gathering, ...]
+    copies: int
+    steps: int
 
     @property
     def words(self) -> int:

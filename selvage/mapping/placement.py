@@ -195,7 +195,7 @@ class Placement:
         """
         if copies == self.copies:
             return self
-        steps, name = self.sweep.steps[0] * self.sweep.steps[1], self.layer.name
+        steps, name = self.sweep.count, self.layer.name
         if copies < 1:
             raise InputError(f"{copies} copies of layer {name!r} are fewer than one")
         if copies > steps:
@@ -222,7 +222,7 @@ class Placement:
     @cached_property
     def steps(self) -> int:
         """Vector reads of the layer for one image: positions of the counters, times the fold."""
-        return self.sweep.steps[0] * self.sweep.steps[1] * self.fold
+        return self.sweep.count * self.fold
 
     @cached_property
     def passes(self) -> list[tuple[Tile, ...]]:

@@ -46,9 +46,14 @@ class Sweep:
     every: int = 1
 
     @property
+    def count(self) -> int:
+        """Steps of an image, those of all copies."""
+        return self.steps[0] * self.steps[1]
+
+    @property
     def computed(self) -> range:
         """Numbers of the steps that are computed, of one image."""
-        return range(self.first, self.steps[0] * self.steps[1], self.every)
+        return range(self.first, self.count, self.every)
 
     def lines_ahead(self, columns: Iterable[int]) -> int:
         """Return the lines that a copy holds beyond its window, whose pixels have these offsets along a row.

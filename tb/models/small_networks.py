@@ -30,7 +30,7 @@ from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement
 from selvage.mapping.stages import NetworkPlan, plan_network
 from selvage.rtlsim.plain import Run, build_network, run_network
-from selvage.sim.layer import count_passes
+from selvage.sim.layer import CountedPass, count_passes
 from selvage.sim.network import NetworkCycles, network_cycles
 
 Integers = NDArray[np.int64]
@@ -72,11 +72,15 @@ class SmallNetwork:
     def predicted(self, plan: NetworkPlan | None = None) -> NetworkCycles:
         """When the images leave the whole network, or ``plan`` of it, by the network model."""
         plan = plan or self.plan
-        counted = {}
+        return network_cycles(plan, self.counted(plan), self.images)
+
+    def counted(self, plan: NetworkPlan) -> dict[str, CountedPass]:
+        """The reads of each layer, which takes one pass."""
+        found = {}
         for stage in plan.layers:
             codes = self.codes[stage.sources[0].name] - stage.placement.format.zero_point
-            (counted[stage.name],) = count_passes(stage.placement, codes)
-        return network_cycles(plan, counted, self.images)
+            (found[stage.name],) = count_passes(stage.placement, codes)
+        return found
 
     def tensor(self, name: str) -> Tensor:
         return next(t for t in (*self.inputs, *(node.output for node in self.nodes)) if t.name == name)

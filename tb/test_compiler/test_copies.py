@@ -32,7 +32,7 @@ def paced(name: str, seed: int, **sides: object) -> PacedLayer:
     x = rng.integers(0, 256, (1, layer.channels, layer.height, layer.width))
     x[:, :, : layer.height // 2] *= rng.random((1, layer.channels, layer.height // 2, layer.width)) < 0.2
     (counted,) = count_passes(placement, x)
-    return PacedLayer(name, placement, counted, placement.crossbars, len(placement.tiles))
+    return PacedLayer.of(name, placement, counted)
 
 
 LAYERS = [
