@@ -1,10 +1,12 @@
-"""ResNet-50 and DenseNet-121 as quantised ONNX files, 224 x 224: their layers with drawn weights, nothing trained.
+"""ResNet-18, ResNet-50 and DenseNet-121 as quantised ONNX files: their layers with drawn weights, nothing trained.
+
+ResNet-18 has the stem for CIFAR, a 3x3 convolution, and 32 x 32 pixels, the others 224 x 224.
 
 QuantizeLinear and DequantizeLinear of 8 bits around each operator, weights with a scale for each channel, as
 onnxruntime's quantiser writes them. Weights have the deviation that keeps that of the maps (He, ICCV 2015), so the
 scales are known without a calibration: four deviations fill the range of a map.
 
-Topologies are those of torchvision 0.20, `resnet50` and `densenet121`.
+Topologies are those of torchvision 0.20, `resnet18`, `resnet50` and `densenet121`.
 """
 
 from collections.abc import Callable
@@ -17,8 +19,8 @@ from onnx import ModelProto, helper
 
 from bench.onnx_models import MICROSOFT, Build
 
-SIDE = 224
-CLASSES = 1000
+SIDE, CLASSES = 224, 1000  # of ImageNet
+CIFAR = 32, 10
 RANGE = 4.0  # deviations from the middle of a map's range to its end
 OPSET = 17
 
@@ -39,9 +41,9 @@ class Drawn(Build):
         super().__init__(OPSET)
         self.rng = np.random.default_rng(seed)
 
-    def start(self) -> Map:
+    def start(self, side: int = SIDE) -> Map:
         """The picture."""
-        real = self.input("image", (1, 3, SIDE, SIDE))
+        real = self.input("image", (1, 3, side, side))
         return Map(self.through(real, 2 * RANGE / 255, 128), 3)
 
     def after_relu(self, real: str, deviation: float, channels: int) -> Map:
@@ -95,17 +97,31 @@ class Drawn(Build):
         real = self.add("BatchNormalization", x.name, *(self.constant(part, np.float32) for part in parts))
         return self.after_relu(real, 1.0, x.channels)
 
-    def classified(self, x: Map) -> ModelProto:
+    def classified(self, x: Map, classes: int = CLASSES) -> ModelProto:
         """Mean of the map, and a dense layer: the model."""
         mean = self.through(self.add("GlobalAveragePool", x.name), RANGE * x.power**0.5 / 255)
         flat = Map(self.add("Flatten", mean), x.channels, x.power)
-        drawn = self.rng.standard_normal((CLASSES, x.channels), np.float32)
+        drawn = self.rng.standard_normal((classes, x.channels), np.float32)
         real = self._product("Gemm", flat, drawn, x.channels**-0.5, transB=1)
-        out = self.signed(real, x.power, CLASSES)
+        out = self.signed(real, x.power, classes)
         self.output(out.name, rank=2)
         graph = helper.make_graph(self.nodes, "made", self.inputs, self.outputs, self.constants)
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def resnet18(seed: int = 0) -> ModelProto:
+    """20 convolutions, 8 sums, a dense layer."""
+    n, (side, classes) = Drawn(seed), CIFAR
+    x = n.layer(n.start(side), 64, 3)
+    for stage in range(4):
+        width = 64 << stage
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            way = n.layer(n.layer(x, width, 3, stride), width, 3, relu=False)
+            short = n.layer(x, width, 1, stride, relu=False) if stride == 2 else x
+            x = n.sum(way, short)
+    return n.classified(x, classes)
 
 
 def resnet50(seed: int = 0) -> ModelProto:
@@ -139,7 +155,7 @@ def densenet121(seed: int = 0) -> ModelProto:
     return n.classified(n.normalised(x))
 
 
-NETWORKS: dict[str, Callable[[], ModelProto]] = {"resnet50": resnet50, "densenet121": densenet121}
+NETWORKS: dict[str, Callable[[], ModelProto]] = {"resnet18": resnet18, "resnet50": resnet50, "densenet121": densenet121}
 
 
 def write(name: str, folder: Path) -> Path:
