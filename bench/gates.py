@@ -16,13 +16,14 @@ Needs Debian's yosys, opensta, qflow-tech-osu018 (``sh tools/install_synthesis.s
 """
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from selvage.verilog.modules import convert_modules
 
 BUILD = build_folder("gates")
 TOOLS = {"yosys": "yosys", "sta": "opensta", "iverilog": "iverilog"}
-TOP, PERIPHERY = "network_with_crossbars", "network"
+TOP = "network"
 # The arrays of `bench.synth.tile(1)`, two steps.
 LAYER = Layer(op="conv", channels=14, outputs=16, height=3, width=4, kernel=(3, 3))
 # Of each, another gate with the same pins.
@@ -65,7 +66,7 @@ module probe;
   end
   always @(negedge selftest.clk) if (selftest.rst === 1'b0) begin
     cycles = cycles + 1;
-    reads = reads + {taken};
+    reads = {asked};
     if (cycles == {limit}) begin
       $display("FAIL no end in {limit} cycles");
       $finish(0);
@@ -156,21 +157,19 @@ def vectors(where: Path, seed: int) -> None:
     write_files(layer_files(Compiled(None, placed, x, weights, placed), skip=True), where)
 
 
-def simulate(where: Path, name: str, netlist: Sequence[Path], macros: int, limit: int, *, watch: bool = False) -> Run:
+def simulate(where: Path, name: str, netlist: Sequence[Path], limit: int, *, watch: bool = False) -> Run:
     """Play the self-test into the RTL, or into ``netlist`` (cell models and cells) in its place.
 
     ``watch``: all nets of it.     RuntimeError: Icarus failed.
     """
-    taken = " + ".join(
-        f"((selftest.dut.crossbar_{k}__request__valid & selftest.dut.crossbar_{k}__request__ready) === 1'b1)"
-        for k in range(macros)
-    )
-    dumped = "reads, cycles" + (", selftest.dut.periphery" if watch else "")
-    (where / f"{name}.v").write_text(PROBE.format(dumped=dumped, taken=taken, limit=limit))
+    places = [own["instance"] for own in json.loads((where / "names.json").read_text())["crossbars"]]
+    asked = " + ".join(f"selftest.dut.{f'{chr(92)}{own} ' if netlist else own}.asked" for own in places)
+    dumped = "reads, cycles" + (", selftest.dut" if watch else "")
+    (where / f"{name}.v").write_text(PROBE.format(dumped=dumped, asked=asked, limit=limit))
     sources = (where / "selftest.f").read_text().split()
     if netlist:
-        sources = [own for own in sources if not own.startswith("rtl/") or own == f"rtl/{TOP}.v"]
-    delays = ["-gspecify"] if netlist else []
+        sources = [own for own in sources if not own.startswith("rtl/")]
+    delays = ["-gspecify", "-DFLAT"] if netlist else []
     # The probe first, for files without a timescale take that of the file before.
     files = [f"{name}.v", *map(str, netlist), *sources]
     command = ["iverilog", "-g2005", *delays, "-s", "selftest", "-s", "probe", "-o", f"{name}.vvp", *files]
@@ -207,20 +206,19 @@ def gate_level(where: Path, library: CellLibrary, seed: int) -> dict[str, Any]:
     """RTL, netlist and faulty netlist on the same vectors, and the energy of the netlist's run."""
     vectors(where, seed)
     design = [where / own for own in (where / "rtl.f").read_text().split()]
-    rtl = [own for own in design if own.parent.name == "rtl" and own.stem != TOP]
-    map_design(rtl, PERIPHERY, library, where, flat=True)
-    macros = len(list((where / "macro").glob("cells_*.hex")))
-    reference = simulate(where, "probe_rtl", (), macros, limit=1_000_000)
+    map_design(design, TOP, library, where, flat=True)
+    reference = simulate(where, "probe_rtl", (), limit=1_000_000)
     limit = reference.cycles * 11 // 10 + 10
-    netlist = where / f"{PERIPHERY}_flat.v"
-    run = simulate(where, "probe_gates", (library.models, netlist.resolve()), macros, limit, watch=True)
+    netlist = where / f"{TOP}_flat.v"
+    run = simulate(where, "probe_gates", (library.models, netlist.resolve()), limit, watch=True)
     text = netlist.read_text()
-    (flat,) = modules(text).values()
+    whole = modules(text)[TOP]
+    flat = replace(whole, instances=tuple(own for own in whole.instances if own.kind in library.cells))
     changed, fault = exchanged(text, flat, run.moved)
     faulty = where / "faulty.v"
     faulty.write_text(changed)
-    wrong = simulate(where, "probe_fault", (library.models, faulty.resolve()), macros, limit)
-    kinds = dict(places(modules((where / f"{PERIPHERY}_modules.v").read_text()), PERIPHERY))
+    wrong = simulate(where, "probe_fault", (library.models, faulty.resolve()), limit)
+    kinds = dict(places(modules((where / f"{TOP}_modules.v").read_text()), TOP))
     parts = grouped(energy(flat.instances, run.moved, library), kinds)
     return {
         "rtl": reference.said,

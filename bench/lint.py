@@ -42,8 +42,7 @@ PARTS = ("ready", "random", "size")
 def checked(files: dict[str, bytes], where: Path) -> dict[str, Any]:
     """Diagnostics of a bundle by tool, and what its self-test says."""
     write_files(files, where)
-    top = "network_with_crossbars" if "rtl/network_with_crossbars.v" in files else "network"
-    found = lint(where, top)
+    found = lint(where, "network")
     told = {tool: own[:3] for tool, own in found.items() if own}
     counts = {tool: len(own) for tool, own in found.items()}
     return {**counts, "lines": lines_of(files), "selftest": run_selftest(where), **({"told": told} if told else {})}

@@ -5,7 +5,8 @@ from selvage.hw.tile.parameters import EngineParameters
 CROSSBAR = """\
 // An ideal crossbar behind its pins. A request drives word lines and names a column group; LATENCY cycles after it is
 // accepted come the group's codes, lane 0 lowest: levels of each column's driven cells, at most 2**ADC_BITS - 1.
-// CELLS names a file of one line for each word line, column 0 lowest, CELL_BITS each, as $readmemh reads it.
+// Cells are unknown until load(file) is called, or CELLS names a file: one line for each word line, column 0 lowest,
+// CELL_BITS each, as $readmemh reads it. asked counts the reads.
 module crossbar #(
   parameter ROWS = 128,
   parameter COLUMNS = 128,
@@ -15,7 +16,7 @@ module crossbar #(
   parameter ADC_BITS = 4,
   parameter SUM_BITS = 4, // of one lane's sum before the ADC, at least ADC_BITS
   parameter LATENCY = 1,
-  parameter CELLS = "cells.hex"
+  parameter CELLS = ""
 ) (
   input clk,
   input rst,
@@ -33,13 +34,20 @@ module crossbar #(
   reg [COLUMNS * CELL_BITS - 1:0] cells [0:ROWS - 1];
   reg [GROUPS * GROUP_SUMS - 1:0] levels [0:ROWS - 1]; // of all columns, each in the place of its sum
   integer r, c;
-  initial begin
-    $readmemh(CELLS, cells);
-    for (r = 0; r < ROWS; r = r + 1) begin
-      levels[r] = {GROUPS * GROUP_SUMS{1'b0}};
-      for (c = 0; c < COLUMNS; c = c + 1) levels[r][c * SUM_BITS +: CELL_BITS] = cells[r][c * CELL_BITS +: CELL_BITS];
+  task load(input [8 * 256 - 1:0] file);
+    begin
+      $readmemh(file, cells);
+      for (r = 0; r < ROWS; r = r + 1) begin
+        levels[r] = {GROUPS * GROUP_SUMS{1'b0}};
+        for (c = 0; c < COLUMNS; c = c + 1)
+          levels[r][c * SUM_BITS +: CELL_BITS] = cells[r][c * CELL_BITS +: CELL_BITS];
+      end
     end
-  end
+  endtask
+  initial if (CELLS != "") load(CELLS);
+  integer asked;
+  initial asked = 0;
+  always @(posedge clk) if (!rst && request__valid) asked <= asked + 1;
 
   wire [ROWS - 1:0] wordlines = request__payload[ROWS - 1:0];
   wire [GROUP_BITS - 1:0] column_group = request__payload[ROWS +: GROUP_BITS];

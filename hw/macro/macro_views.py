@@ -13,7 +13,7 @@ from selvage.hw.macro.programmable import PROGRAMMABLE
 from selvage.hw.tile.parameters import EngineParameters
 
 # What Verilator says of a module without contents, its file called after it and what it is.
-STUB_WAIVED = ("DECLFILENAME", "UNDRIVEN", "UNUSEDPARAM", "UNUSEDSIGNAL")
+STUB_WAIVED = ("DECLFILENAME", "UNDRIVEN", "UNUSEDSIGNAL")
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,6 @@ class Macro:
         return max(1, (self.values["ROWS"] - 1).bit_length())
 
     @property
-    def contents(self) -> str:
-        """The parameter that names the file of the cells."""
-        return "BLANK" if self.programmable else "CELLS"
-
-    @property
     def request_width(self) -> int:
         """Bits of a request: word lines and column group."""
         return self.values["ROWS"] + self.values["GROUP_BITS"]
@@ -134,21 +129,11 @@ class Macro:
         return round(max(width, 8 * physics.strap_width), 2), round(max(height, 8 * physics.strap_width), 2)
 
 
-def macros_of(
-    engines: list[EngineParameters], cell_bits: int, latency: int, *, programmable: bool = False
-) -> tuple[list[Macro], list[Macro]]:
-    """Return the distinct macros of a design, and the macro of each array."""
-    kinds: dict[tuple, Macro] = {}
-    each = []
-    for engine in engines:
-        values = macro_parameters(engine, cell_bits, latency)
-        key = tuple(values.items())
-        if key not in kinds:
-            name = f"crossbar_{values['ROWS']}x{values['COLUMNS']}" + "_programmable" * programmable
-            same = sum(kind.name.startswith(name) for kind in kinds.values())
-            kinds[key] = Macro(f"{name}_kind_{same}" if same else name, values, programmable=programmable)
-        each.append(kinds[key])
-    return list(kinds.values()), each
+def macro_of(engine: EngineParameters, cell_bits: int, latency: int, *, programmable: bool = False) -> Macro:
+    """Return the macro of an engine's array: the same of all engines of a chip."""
+    values = macro_parameters(engine, cell_bits, latency)
+    name = f"crossbar_{values['ROWS']}x{values['COLUMNS']}" + "_programmable" * programmable
+    return Macro(name, values, programmable=programmable)
 
 
 def view_files(macro: Macro) -> dict[str, bytes]:
@@ -159,11 +144,7 @@ def view_files(macro: Macro) -> dict[str, bytes]:
 
 
 def stub(macro: Macro) -> str:
-    """Return Verilog of the black box.
-
-    It has the parameter that names the file of cells, though only the model reads it, so that one text instantiates
-    both.
-    """
+    """Return Verilog of the black box."""
     ports = ",\n".join(
         f"  {'output' if pin.output else 'input'} wire {f'[{pin.width - 1}:0] ' if pin.width else ''}{pin.name}"
         for pin in macro.pins
@@ -171,7 +152,7 @@ def stub(macro: Macro) -> str:
     return (
         f"// {macro.name}: the crossbar macro as a black box; its model, Liberty and LEF have the same pins.\n\n"
         f"{lint('off', STUB_WAIVED)}"
-        f'(* blackbox *)\nmodule {macro.name} #(\n  parameter {macro.contents} = "cells.hex"\n) (\n'
+        f"(* blackbox *)\nmodule {macro.name} (\n"
         f"{ports}\n);\nendmodule\n{lint('on', STUB_WAIVED)}"
     )
 

@@ -3,8 +3,8 @@
 PROGRAMMABLE = """\
 // An ideal crossbar (crossbar.v) with a programming port: a row is written or read back a request, reads answered in
 // order. Its cells are unknown until they are written. A write takes WRITE_CYCLES, an answer comes READ_CYCLES later.
-// FAULTS names a file of one line a row: masks of weak cells, which take only what is written a second time, and of
-// stuck ones, and the levels of these, column 0 lowest.
+// load_faults(file) reads a file of one line a row: masks of weak cells, which take only what is written a second time,
+// and of stuck ones, and the levels of these, column 0 lowest.
 module programmable_crossbar #(
   parameter ROWS = 128,
   parameter COLUMNS = 128,
@@ -16,9 +16,7 @@ module programmable_crossbar #(
   parameter LATENCY = 1,
   parameter ROW_BITS = 7,
   parameter WRITE_CYCLES = 3,
-  parameter READ_CYCLES = 2,
-  parameter BLANK = "blank.hex", // ROWS lines of x
-  parameter FAULTS = ""
+  parameter READ_CYCLES = 2
 ) (
   input clk,
   input rst,
@@ -39,7 +37,7 @@ module programmable_crossbar #(
 
   crossbar #(
     .ROWS(ROWS), .COLUMNS(COLUMNS), .CELL_BITS(CELL_BITS), .OU_COLS(OU_COLS), .GROUP_BITS(GROUP_BITS),
-    .ADC_BITS(ADC_BITS), .SUM_BITS(SUM_BITS), .LATENCY(LATENCY), .CELLS(BLANK)
+    .ADC_BITS(ADC_BITS), .SUM_BITS(SUM_BITS), .LATENCY(LATENCY)
   ) ideal (
     .clk(clk), .rst(rst),
     .request__valid(request__valid), .request__ready(request__ready), .request__payload(request__payload),
@@ -55,11 +53,17 @@ module programmable_crossbar #(
   wire [WIDTH - 1:0] stuck = faults[row][WIDTH +: WIDTH];
   wire [WIDTH - 1:0] level = (wanted & ~stuck) | (faults[row][0 +: WIDTH] & stuck);
   wire [WIDTH - 1:0] taken = (level & ~frail) | (~wanted & frail);
-  integer k, wait_for;
+  task load_faults(input [8 * 256 - 1:0] file);
+    $readmemh(file, faults);
+  endtask
+  integer k, c, wait_for;
   initial begin
     for (k = 0; k < ROWS; k = k + 1) faults[k] = {3 * WIDTH{1'b0}};
-    for (k = 0; k < ROWS; k = k + 1) tried[k] = {WIDTH{1'b0}};
-    if (FAULTS != "") $readmemh(FAULTS, faults);
+    for (k = 0; k < ROWS; k = k + 1) begin
+      tried[k] = {WIDTH{1'b0}};
+      ideal.levels[k] = 0;
+      for (c = 0; c < COLUMNS; c = c + 1) ideal.levels[k][c * SUM_BITS +: CELL_BITS] = {CELL_BITS{1'bx}};
+    end
     wait_for = 0;
     program__cells__valid = 1'b0;
   end

@@ -9,13 +9,15 @@ from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.loadable import Constants, TableInterface, table_signature
 from selvage.hw.lib.shared import Library
+from selvage.hw.macro.macro_views import Macro, macro_of
 from selvage.hw.network.collector import Collector, CollectorParameters, store_bits
+from selvage.hw.network.crossbar_control import CrossbarControl, control_signature, spread
 from selvage.hw.network.maps import Packer, PackerParameters, codes_layout
+from selvage.hw.network.populated_tile import PopulatedTile
 from selvage.hw.network.raster import RasterBuffer, RasterParameters
 from selvage.hw.network.requantizer import Requantizer, RequantizerParameters, TablesOfRequantizer
 from selvage.hw.tile.parameters import TileParameters
-from selvage.hw.tile.streams import Fork, crossbar_signature
-from selvage.hw.tile.tile import Tile
+from selvage.hw.tile.streams import Fork
 from selvage.mapping.stages import LayerStage
 
 
@@ -25,6 +27,7 @@ class LayerParameters(TablesOfRequantizer):
 
     ``queued``: whether the first lines of the next image wait in a queue while the tiles finish this one.
     ``direct``: every tile has an input of its own, of words as it takes them. ``constants``: of the requantisation.
+    ``programmable``: whether its crossbars have a programming port.
     """
 
     stage: LayerStage
@@ -34,6 +37,18 @@ class LayerParameters(TablesOfRequantizer):
     skip: bool = True
     direct: bool = False
     constants: Constants = "fixed"
+    programmable: bool = False
+
+    @cached_property
+    def macro(self) -> Macro:
+        """The crossbar of all its tiles."""
+        chip, (engine, *_) = self.stage.placement.chip, self.tiles[0].engines
+        return macro_of(engine, chip.cell_bits, chip.read_latency, programmable=self.programmable)
+
+    @cached_property
+    def crossbars(self) -> int:
+        """Crossbars of all its tiles."""
+        return sum(len(p.macros) for p in self.tiles)
 
     @cached_property
     def tiles(self) -> tuple[TileParameters, ...]:
@@ -133,7 +148,7 @@ class CrossbarLayer(wiring.Component):
     -------
     i : codes as they come, ``lanes`` channels a word; ``i_k``, words of tile k, where they are direct
     o : codes, or sums where the layer is not requantised
-    crossbar_k : pins of its macros, tile by tile
+    control : of its crossbars, tile by tile, where they can be programmed
     beats : a beat of tile k leaves
     table : writes to the constants of the requantisation, where they are loaded
     """
@@ -142,16 +157,17 @@ class CrossbarLayer(wiring.Component):
     o: stream.Interface
     beats: Signal
     table: TableInterface
+    control: CrossbarControl
 
     def __init__(self, parameters: LayerParameters, library: Library) -> None:
         self.p = p = parameters
         # Tiles of equal structure are one module.
         self.tiles = [
-            library.shared((Tile, tile.structure), lambda tile=tile: Tile(tile, library=library), "tile")
+            library.shared(
+                (PopulatedTile, tile.structure), lambda tile=tile: PopulatedTile(tile, p.macro, library), "tile"
+            )
             for tile in p.tiles
         ]
-        self.macros = [macro for tile in p.tiles for macro in tile.macros]
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(self.macros)}
         bits = p.tiles[0].buffer.format.raw_bits
         inputs = {"i": In(stream.Signature(codes_layout(bits, p.lanes)))}
         if p.direct:
@@ -161,11 +177,16 @@ class CrossbarLayer(wiring.Component):
             {
                 **inputs,
                 "o": Out(stream.Signature(codes_layout(p.output_bits, p.leaving))),
-                **crossbars,
                 "beats": Out(len(p.tiles)),
+                **({"control": In(self.control_signature)} if p.programmable else {}),
                 **({"table": In(table_signature(len(p.table)))} if p.table else {}),
             }
         )
+
+    @property
+    def control_signature(self) -> wiring.Signature:
+        """Signature of the control of all its crossbars."""
+        return control_signature(self.p.crossbars, self.p.macro.values["ROWS"], self.p.macro.row_width)
 
     def elaborate(self, platform: object) -> Module:
         """Connect the tiles to the collector, and it to requantisation and raster buffer where they are needed."""
@@ -174,8 +195,7 @@ class CrossbarLayer(wiring.Component):
         m.submodules.collector = collector = Collector(p.collector)
         direct = [wiring.flipped(getattr(self, f"i_{k}")) for k in range(len(p.tiles))] if p.direct else None
         words = direct or self._inputs(m)
-        crossbar = 0
-        for k, (parameters, tile) in enumerate(zip(p.tiles, self.tiles, strict=True)):
+        for k, tile in enumerate(self.tiles):
             m.submodules[f"tile_{k}"] = tile
             wiring.connect(m, words[k], tile.i)
             store = getattr(collector, f"i_{k}")
@@ -185,10 +205,9 @@ class CrossbarLayer(wiring.Component):
                 tile.o.ready.eq(store.ready),
                 self.beats[k].eq(tile.o.valid & tile.o.ready),
             ]
-            for index in range(len(parameters.macros)):
-                pins = getattr(self, f"crossbar_{crossbar}")
-                wiring.connect(m, getattr(tile, f"crossbar_{index}"), wiring.flipped(pins))
-                crossbar += 1
+        if p.programmable:
+            counts = (len(tile.macros) for tile in p.tiles)
+            spread(m, self.control, [(tile.control, count) for tile, count in zip(self.tiles, counts, strict=True)])
         leaves = collector.o
         if p.requantizer:
             m.submodules.requantizer = requantizer = Requantizer(p.requantizer)

@@ -12,11 +12,12 @@ from amaranth.lib.wiring import In, Out
 from selvage.base.graph import Tensor
 from selvage.hw.lib.loadable import Constants, TableInterface, TablePart, check_constants, split_table, table_signature
 from selvage.hw.lib.shared import Library
+from selvage.hw.macro.macro_views import Macro
 from selvage.hw.network.components import Surroundings, component_of, load_components, parameters_of
+from selvage.hw.network.crossbar_control import CrossbarControl, control_signature, spread
 from selvage.hw.network.layer import CrossbarLayer, LayerParameters, queue
 from selvage.hw.network.maps import codes_layout
-from selvage.hw.tile.parameters import EngineParameters
-from selvage.hw.tile.streams import Fork, crossbar_signature
+from selvage.hw.tile.streams import Fork
 from selvage.mapping.stages import LayerStage, NetworkPlan, Stage
 
 load_components()
@@ -27,13 +28,15 @@ class NetworkParameters:
     """Parameters of a `Network`; with ``skip`` OUs without an active row are left out.
 
     ``direct``: of a network of one layer; each tile has an input of its own. ``constants``: factors, biases, tables of
-    codes are fixed (constants and ROM), or loaded: what `tables` has is where it begins.
+    codes are fixed (constants and ROM), or loaded: what `tables` has is where it begins. ``programmable``: whether
+    crossbars have a programming port.
     """
 
     plan: NetworkPlan
     skip: bool = True
     direct: bool = False
     constants: Constants = "fixed"
+    programmable: bool = False
 
     def __post_init__(self) -> None:
         check_constants(self.constants)
@@ -51,15 +54,24 @@ class NetworkParameters:
                 skip=self.skip,
                 direct=self.direct,
                 constants=self.constants,
+                programmable=self.programmable,
             )
             for stage in self.plan.layers
         }
 
-    @cached_property
-    def macros(self) -> list[EngineParameters]:
-        """The engine of every macro, in the order of the network's pins."""
+    @property
+    def macro(self) -> Macro | None:
+        """The crossbar of all its layers; None where there is no layer."""
+        return next((layer.macro for layer in self.layers.values()), None)
+
+    def crossbars(self, tile: str = "tile_{}") -> list[str]:
+        """Return each crossbar's place, layer by layer, tile by tile; ``tile`` is how tiles are called."""
         return [
-            engine for stage in self.plan.layers for tile in self.layers[stage.name].tiles for engine in tile.macros
+            f"stage_{index}.{tile.format(k)}.crossbar_{array}"
+            for index, stage in enumerate(self.plan.stages)
+            if isinstance(stage, LayerStage)
+            for k, p in enumerate(self.layers[stage.name].tiles)
+            for array in range(len(p.macros))
         ]
 
     @cached_property
@@ -154,7 +166,7 @@ class Network(wiring.Component):
     -------
     i_k : tensor k of the network's inputs, raster order, channels of a pixel in order; direct, words of tile k
     o_k : tensor k of its outputs, likewise
-    crossbar_k : pins of every macro: layer by layer, tile by tile
+    control : of every crossbar: layer by layer, tile by tile; where they can be programmed
     beats : of every tile in that order, that a beat of sums leaves it
     words : of every stage, that a word leaves it
     table : writes to what is loaded, where something is; reset or not, but not while an image is inside
@@ -163,6 +175,7 @@ class Network(wiring.Component):
     beats: Signal
     words: Signal
     table: TableInterface
+    control: CrossbarControl
 
     def __init__(self, parameters: NetworkParameters) -> None:
         self.p = p = parameters
@@ -171,13 +184,21 @@ class Network(wiring.Component):
         tiles = sum(len(layer.tiles) for layer in p.layers.values())
         inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}
         outputs = {f"o_{k}": Out(_stream(*word)) for k, word in enumerate(p.outputs)}
-        crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(p.macros)}
+        control = {"control": In(self.control_signature)} if p.programmable else {}
         strobes = {"beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
         table = {"table": In(table_signature(len(p.table)))} if p.tables else {}
-        super().__init__({**inputs, **outputs, **crossbars, **strobes, **table})
+        super().__init__({**inputs, **outputs, **control, **strobes, **table})
+
+    @property
+    def control_signature(self) -> wiring.Signature:
+        """Signature of the control of all crossbars."""
+        macro = self.p.macro
+        assert macro, "a network that is programmed has a layer"
+        crossbars = sum(layer.crossbars for layer in self.p.layers.values())
+        return control_signature(crossbars, macro.values["ROWS"], macro.row_width)
 
     def elaborate(self, platform: object) -> Module:
-        """Connect the stages by forks and queues, and bring the macros' pins out."""
+        """Connect the stages by forks and queues."""
         m = Module()
         plan = self.p.plan
         entering = [] if self.p.direct else plan.inputs
@@ -186,7 +207,7 @@ class Network(wiring.Component):
             m.submodules[f"stage_{k}"] = component
             made[stage.output.name] = component.o
             m.d.comb += self.words[k].eq(component.o.valid & component.o.ready)
-        self._macros(m)
+        self._tiles(m)
         self._tables(m)
         for k in range(len(self.p.inputs) if self.p.direct else 0):
             wiring.connect(m, wiring.flipped(getattr(self, f"i_{k}")), getattr(self.stages[0], f"i_{k}"))
@@ -222,18 +243,15 @@ class Network(wiring.Component):
         for part, table in zip(self.p.tables, split_table(m, self.table, sizes), strict=True):
             wiring.connect(m, table, at[part.stage].table)
 
-    def _macros(self, m: Module) -> None:
-        """Connect the pins of the macros and the strobes of the tiles, in order."""
-        crossbar = tile = 0
-        for component in self.stages:
-            if not isinstance(component, CrossbarLayer):
-                continue
-            for k in range(len(component.macros)):
-                pins = wiring.flipped(getattr(self, f"crossbar_{crossbar + k}"))
-                wiring.connect(m, getattr(component, f"crossbar_{k}"), pins)
+    def _tiles(self, m: Module) -> None:
+        """Connect the strobes of the tiles, in order, and the control of their crossbars."""
+        layers, tile = [component for component in self.stages if isinstance(component, CrossbarLayer)], 0
+        for component in layers:
             count = len(component.tiles)
             m.d.comb += self.beats[tile : tile + count].eq(component.beats)
-            crossbar, tile = crossbar + len(component.macros), tile + count
+            tile += count
+        if self.p.programmable:
+            spread(m, self.control, [(component.control, component.p.crossbars) for component in layers])
 
 
 def _stream(bits: int, lanes: int) -> stream.Signature:

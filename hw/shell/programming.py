@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.loadable import TableInterface, table_signature
+from selvage.hw.network.crossbar_control import CrossbarControl, control_signature
 from selvage.hw.shell.registers import CODE_BITS, Code
 
 MAGIC = 0x43564C53  # the bytes SLVC
@@ -110,33 +111,15 @@ def image_layout() -> data.StructLayout:
     return data.StructLayout({"word": 32, "last": 1})
 
 
-def program_layout(p: ProgrammingParameters) -> data.StructLayout:
-    """Return the layout of a row to write, or to read (``levels`` then mean nothing)."""
-    return data.StructLayout({"levels": p.width, "row": max(1, (p.rows - 1).bit_length()), "write": 1})
-
-
-def program_signature(p: ProgrammingParameters) -> wiring.Signature:
-    """Return the signature of a macro's programming port, seen from the programmer.
-
-    ``cells`` answers each request that reads, in order.
-    """
-    return wiring.Signature(
-        {
-            "request": Out(stream.Signature(program_layout(p))),
-            "cells": In(stream.Signature(data.ArrayLayout(1, p.width))),
-        }
-    )
-
-
 class Programmer(wiring.Component):
     """The programmer of cells and tables.
 
     It writes an image of cells row by row, verifies each row, and writes it again up to ``retries`` times; an image of
     tables it writes word by word.
 
-    A row of W words takes W + 4 cycles and the macro's own when it takes its cells at once, 3 and the macro's own for
-    each further attempt, and one for each of its cells when some failed. One request is under way at a time. A word of
-    tables takes a cycle.
+    A row of W words takes W + 3 cycles and those of two answers, of a write and a read, when it takes its cells at
+    once; 3 and those of two answers for each further attempt; one for each of its cells when some failed. One request
+    is under way at a time. A word of tables takes a cycle.
 
     Members
     -------
@@ -149,7 +132,7 @@ class Programmer(wiring.Component):
     done : high for a cycle; then ``code`` says how the load ended
     failed : the oldest failed cell, 0 where there is none; those that find the queue full are only counted
     failed_count : cells that failed
-    program_k : port of macro k
+    control : of the macros; only what programs them
     table : writes to the tables, where there are some
     """
 
@@ -165,10 +148,11 @@ class Programmer(wiring.Component):
     failed_count: Signal
     tables: Signal
     table: TableInterface
+    control: CrossbarControl
 
     def __init__(self, parameters: ProgrammingParameters) -> None:
         self.p = p = parameters
-        ports = {f"program_{k}": Out(program_signature(p)) for k in range(p.macros)}
+        ports = {"control": Out(control_signature(p.macros, p.rows, p.width))}
         if p.tables:
             ports |= {"tables": In(1), "table": Out(table_signature(p.tables))}
         super().__init__(
@@ -206,7 +190,7 @@ class Programmer(wiring.Component):
         ]
         with m.If(self.abort & self.busy):
             m.d.sync += self.aborted.eq(1)
-        request, taken, answered = self._ports(m)
+        self._port(m)
         with m.FSM() as states:
             m.d.comb += self.busy.eq(~states.ongoing("IDLE"))
             with m.State("IDLE"), m.If(self.begin):
@@ -220,7 +204,7 @@ class Programmer(wiring.Component):
             self._words(m)
             if self.p.tables:
                 self._table(m)
-            self._attempts(m, request, taken, answered)
+            self._attempts(m)
             with m.State("VERDICT"):
                 sound: Any = crc.match_detected  # there are no stubs of amaranth.lib.crc
                 found = Mux(sound, Mux(self.failed_count > self.tolerated, Code.CELLS, 0), Code.CHECKSUM)
@@ -230,26 +214,16 @@ class Programmer(wiring.Component):
                 m.next = "IDLE"
         return m
 
-    def _ports(self, m: Module) -> tuple[data.View, Signal, Signal]:
-        """Return the request to the present macro, whether it is taken, and whether cells have come back."""
-        request = Signal(data.StructLayout({"valid": 1, "write": 1}))
-        taken, ports = Signal(), [getattr(self, f"program_{k}") for k in range(self.p.macros)]
-        for k, port in enumerate(ports):
-            payload = port.request.payload
-            m.d.comb += [
-                port.request.valid.eq(request.valid & (self.macro == k)),
-                payload.levels.eq(self.levels),
-                payload.row.eq(self.row),
-                payload.write.eq(request.write),
-                port.cells.ready.eq(1),
-            ]
-            with m.If(self.macro == k):
-                m.d.comb += taken.eq(port.request.ready)
-            with m.If(port.cells.valid):
-                m.d.sync += self.cells.eq(port.cells.payload.as_value())
-        answered = Signal()
-        m.d.comb += answered.eq(Cat(port.cells.valid for port in ports).any())
-        return request, taken, answered
+    def _port(self, m: Module) -> None:
+        """Show the row in hand to the macros, and keep the cells that come back."""
+        control = self.control
+        m.d.comb += [
+            control.macro.eq(self.macro),
+            control.row.eq(self.row),
+            control.levels.eq(self.levels),
+        ]
+        with m.If(control.done):
+            m.d.sync += self.cells.eq(control.cells)
 
     def _word(self, m: Module) -> None:
         """Let a word be taken in this state, unless an abort is pending."""
@@ -325,16 +299,17 @@ class Programmer(wiring.Component):
                 with m.Elif(self.entry == self.p.tables - 1):
                     m.next = "CHECKSUM"
 
-    def _attempts(self, m: Module, request: data.View, taken: Signal, answered: Signal) -> None:
+    def _attempts(self, m: Module) -> None:
         """Build the states of one row: write, read, compare, tell the failed cells."""
-        p = self.p
-        for state, write, after in (("WRITE", 1, "READ"), ("READ", 0, "ANSWER")):
+        p, control = self.p, self.control
+        for state, write, after in (("WRITE", 1, "READ"), ("READ", 0, "COMPARE")):
             with m.State(state):
-                m.d.comb += [request.valid.eq(1), request.write.eq(write)]
-                with m.If(taken):
+                m.d.comb += [control.go.eq(1), control.write.eq(write)]
+                m.next = f"{state} ENDS"
+            with m.State(f"{state} ENDS"):
+                m.d.comb += control.write.eq(write)
+                with m.If(control.done):
                     m.next = after
-        with m.State("ANSWER"), m.If(answered):
-            m.next = "COMPARE"
         with m.State("COMPARE"):
             m.d.sync += self.attempt.eq(self.attempt + 1)
             with m.If(self.cells == self.levels):

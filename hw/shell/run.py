@@ -1,10 +1,10 @@
 """The runs of a shell: its state, the commands that it heeds, its counters and its first error."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.lib.tables import total
+from selvage.hw.network.crossbar_control import HOPS
 from selvage.hw.shell.registers import CODE_BITS, Code, State
 
 
@@ -22,7 +22,7 @@ class Run(wiring.Component):
     loaded, load_code : the programmer is done, and how; ``last_load`` keeps it
     cells_loaded, tables_loaded : the last image of each was good; where no tables are loaded the latter is high
     flagged : the host has not cleared the last error
-    requests, answers : macros whose requests, whose codes are taken in this cycle
+    busy, asked : some read was unanswered, so many were asked, `HOPS` + 1 cycles ago
     locked, unloadable : why settings and words of an image are refused now
     limit, endless, hold : images that may enter; any number may; no word may enter in this cycle
     start, load, abort_load, next_failed : commands that are heeded, for a cycle
@@ -49,8 +49,8 @@ class Run(wiring.Component):
     cells_loaded: Signal
     tables_loaded: Signal
     flagged: Signal
-    requests: Signal
-    answers: Signal
+    busy: Signal
+    asked: Signal
     locked: Signal
     unloadable: Signal
     limit: Signal
@@ -73,10 +73,10 @@ class Run(wiring.Component):
     reads: Signal
 
     def __init__(self, macros: int, tables: bool = False) -> None:
-        self.macros, self.tables = macros, tables
+        self.tables = tables
         inputs = {"command": 5 + tables, "images": 32, "settled": 1, "begun": 32, "empty": 1, "dropping": 1}
         inputs |= {"fault": CODE_BITS, "refused": CODE_BITS, "loaded": 1, "load_code": CODE_BITS, "flagged": 1}
-        inputs |= {"requests": macros, "answers": macros}
+        inputs |= {"busy": 1, "asked": range(macros + 1)}
         outputs = {"refusal": CODE_BITS, "locked": CODE_BITS, "unloadable": CODE_BITS, "last_load": CODE_BITS}
         outputs |= {"state": 3, "code": CODE_BITS, "limit": 32, "cycles": 64, "reads": 64}
         strobes = ("endless", "hold", "start", "load", "abort_load", "next_failed", "running", "aborting", "forget")
@@ -168,16 +168,14 @@ class Run(wiring.Component):
 
     def _counters(self, m: Module) -> Value:
         """Count cycles and reads; return whether every read has been answered."""
-        asked, came = Signal(self.macros), Signal(self.macros)
-        under_way = Signal(32)
-        reads, answers = total(list(asked)), total(list(came))
-        m.d.sync += [asked.eq(self.requests), came.eq(self.answers), under_way.eq(under_way + reads - answers)]
+        untold = Signal(HOPS + 1)  # of what was asked in the run's last cycles
+        m.d.sync += untold.eq(Cat(self.running, untold))
         computing = self.running | (self.state == State.STOPPING)
         with m.If(self.start):
             m.d.sync += [self.cycles.eq(0), self.reads.eq(0)]
         with m.Else():
-            m.d.sync += [self.cycles.eq(self.cycles + computing), self.reads.eq(self.reads + reads)]
-        return (under_way == 0) & ~asked.any() & ~came.any()
+            m.d.sync += [self.cycles.eq(self.cycles + computing), self.reads.eq(self.reads + self.asked)]
+        return ~self.busy & ~untold.any()
 
     def _errors(self, m: Module, aborted: Value) -> None:
         found = Signal(CODE_BITS)

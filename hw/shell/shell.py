@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.loadable import TableInterface
+from selvage.hw.network.crossbar_control import CrossbarControl
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
 from selvage.hw.shell.buses import buses
-from selvage.hw.shell.programming import Programmer, ProgrammingParameters, program_signature
+from selvage.hw.shell.programming import Programmer, ProgrammingParameters
 from selvage.hw.shell.registers import Code, RegisterFile, RegisterParameters
 from selvage.hw.shell.run import Run
-from selvage.hw.tile.streams import crossbar_signature
 
 NETWORK = "network"  # module of the bare network, which the shell instantiates
 
@@ -39,21 +39,17 @@ class ShellParameters:
             raise ValueError(f"queue must be at least 2, not {self.queue}")
         if self.network.direct:
             raise ValueError("a shell needs a whole network, not a direct one")
-        sides = {(macro.rows, macro.columns) for macro in self.network.macros}
-        if len(sides) != 1:
-            raise ValueError(f"all macros must have the same sides, and there must be one: {sorted(sides)}")
-
-    @property
-    def cell_bits(self) -> int:
-        """Bits of a cell."""
-        return self.network.plan.layers[0].placement.chip.cell_bits
+        if not self.network.programmable:
+            raise ValueError("a shell needs crossbars that can be programmed")
+        if self.network.macro is None:
+            raise ValueError("a shell needs a network with a layer on crossbars")
 
     @cached_property
     def programming(self) -> ProgrammingParameters:
         """Parameters of the programmer."""
-        macros = self.network.macros
-        sides = (len(macros), macros[0].rows, macros[0].columns, self.cell_bits)
-        words = len(self.network.table)
+        macro, words = self.network.macro, len(self.network.table)
+        assert macro, "there is a layer on crossbars"
+        sides = (len(self.network.crossbars()), *(macro.values[name] for name in ("ROWS", "COLUMNS", "CELL_BITS")))
         return ProgrammingParameters(*sides, tables=words, design=self.network.design if words else 0)
 
     @cached_property
@@ -81,6 +77,7 @@ class NetworkPins(wiring.PureInterface):
     """Ports of a `Network` that are not numbered; the numbered ones are looked up by name."""
 
     table: TableInterface
+    control: CrossbarControl
 
 
 class Contained(wiring.Component):
@@ -99,7 +96,7 @@ class Contained(wiring.Component):
         ports = {"i_clk": ClockSignal(), "i_rst": self.reset}
         for path, member, value in self.inner.flatten(self.pins):
             ports[f"{'i' if member.flow is In else 'o'}_{'__'.join(map(str, path))}"] = value
-        m.submodules.instance = Instance(self.name, **ports)
+        m.submodules.shared = Instance(self.name, a_selvage_shared=1, **ports)
         return m
 
 
@@ -113,7 +110,6 @@ class Shell(wiring.Component):
     s_axil_x, s_axis_k_x, m_axis_k_x : registers, frames of input k and of output k: of an AXI shell
     wb_x : registers, data among them: of a Wishbone shell
     interrupt_request : a level: what INTERRUPT_STATUS has and INTERRUPT_ENABLE allows
-    crossbar_k, program_k : of macro k; the latter is idle in runs, the former outside them
     """
 
     interrupt_request: Signal
@@ -123,27 +119,21 @@ class Shell(wiring.Component):
         self.network = Network(p.network)
         self.bus = buses()[p.bus]
         self.modules = {**self.network.library.components, NETWORK: self.network}  # to emit before the shell
-        members = self.bus.members(p.inputs, p.outputs)
-        for k, own in enumerate(p.network.macros):
-            members |= {
-                f"crossbar_{k}": Out(crossbar_signature(own)),
-                f"program_{k}": Out(program_signature(p.programming)),
-            }
-        super().__init__({**members, "interrupt_request": Out(1)})
+        super().__init__({**self.bus.members(p.inputs, p.outputs), "interrupt_request": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         """Connect the network with bus, registers, programmer, runs, inputs and outputs."""
         m = Module()
         p = self.p
         m.submodules.registers = registers = RegisterFile(p.registers)
-        m.submodules.run = run = Run(len(p.network.macros), bool(p.programming.tables))
+        m.submodules.run = run = Run(p.programming.macros, bool(p.programming.tables))
         m.submodules.programmer = programmer = Programmer(p.programming)
         m.submodules.network = network = Contained(self.network, NETWORK)
         m.d.comb += network.reset.eq(~run.running)
         wiring.connect(m, self.bus.registers(m, self), registers.bus)
         self._programming(m, registers, run, programmer)
         self._tables(m, network.pins, run, programmer)
-        self._macros(m, network.pins, run)
+        self._crossbars(m, network.pins.control, run, programmer.control)
         entering = [self._input(m, k, network.pins, registers, run) for k in range(len(p.inputs))]
         leaving = [self._output(m, k, network.pins, registers, run) for k in range(len(p.outputs))]
         self._status(m, registers, run, programmer, entering)
@@ -213,8 +203,6 @@ class Shell(wiring.Component):
         for name in ("load_word", "load_last"):
             m.d.comb += getattr(r, f"{name}_refusal").eq(run.unloadable)
             m.d.comb += getattr(r, f"{name}_ready").eq(word.ready)
-        for k in range(self.p.programming.macros):
-            wiring.connect(m, getattr(programmer, f"program_{k}"), wiring.flipped(getattr(self, f"program_{k}")))
 
     def _tables(self, m: Module, pins: NetworkPins, run: Run, programmer: Programmer) -> None:
         """Pass writes to tables on to the network through a register, for they spread over all of it."""
@@ -227,25 +215,20 @@ class Shell(wiring.Component):
             pins.table.data.eq(programmer.table.data),
         ]
 
-    def _macros(self, m: Module, pins: NetworkPins, run: Run) -> None:
-        """Let requests to the macros out only in runs.
+    def _crossbars(self, m: Module, control: CrossbarControl, run: Run, programmed: CrossbarControl) -> None:
+        """Let requests to the crossbars out only in runs, and the programmer at their cells.
 
-        Codes of reads that were under way when a run ended are dropped.
+        Their reset is the shell's, for what is under way when a run ends is still to be answered.
         """
-        requests, answers = [], []
-        for k in range(len(self.p.network.macros)):
-            inner, outer = getattr(pins, f"crossbar_{k}"), getattr(self, f"crossbar_{k}")
-            m.d.comb += [
-                outer.request.valid.eq(inner.request.valid & run.running),
-                outer.request.payload.eq(inner.request.payload),
-                inner.request.ready.eq(outer.request.ready),
-                inner.codes.valid.eq(outer.codes.valid & run.running),
-                inner.codes.payload.eq(outer.codes.payload),
-                outer.codes.ready.eq(inner.codes.ready | ~run.running),
-            ]
-            requests.append(outer.request.valid & outer.request.ready)
-            answers.append(outer.codes.valid & outer.codes.ready)
-        m.d.comb += [run.requests.eq(Cat(requests)), run.answers.eq(Cat(answers))]
+        m.d.comb += [
+            control.reset.eq(ResetSignal()),
+            control.running.eq(run.running),
+            *(getattr(control, n).eq(getattr(programmed, n)) for n in ("go", "macro", "row", "levels", "write")),
+            programmed.done.eq(control.done),
+            programmed.cells.eq(control.cells),
+            run.busy.eq(control.busy),
+            run.asked.eq(control.reads),
+        ]
 
     def _input(self, m: Module, k: int, pins: NetworkPins, registers: RegisterFile, run: Run) -> StreamIn:
         m.submodules[f"input_{k}"] = frames = StreamIn(self.p.inputs[k], framed=self.bus.framed)

@@ -46,13 +46,16 @@ stand still for ever."
 _MACRO = """
 ## The crossbar
 `macro/` has its black box, Liberty, LEF and GDS outline, and {models}.
+Tiles instantiate it; a netlist without hierarchy calls each by its place (`\\stage_0.tile_0.crossbar_0`), and the
+self-test finds them there with `-DFLAT`.
 A `request` is `column_group` above `wordlines`, a bit for each word line, row 0 lowest; `codes` are the ADCs' of that
 group, lane 0 lowest, one word for each request in the order of the requests, at any time.
 """
 
 _MODELS = """\
 a model in Verilog and one in Python, with a proof that both are equal.
-The former reads its cells from `macro/cells_k.hex`: a line a word line, column 0 lowest"""
+The self-test gives each of the former its cells, from `macro/cells_k.hex`: a line a word line, column 0 lowest. Which
+file is whose is in `names.json`"""
 _PROGRAMMABLE = "a model in Verilog, with the port through which cells are written and read back"
 
 _HOST = """
@@ -89,19 +92,19 @@ def readme(design: Design, bus: str | None = None, tables: bool = False, togethe
     """
     files = bus_files()[bus] if bus else None
     what = f"a network behind registers ({files.title})" if files else "a network"
-    if design.macros:
-        what += f" with its {len(design.macros)} crossbars around `{design.name}`, the periphery alone"
+    if design.crossbars:
+        what += f" with its {len(design.crossbars)} crossbars, each in its tile"
     streams = files.page if files else _BARE
     text = _CHECK.format(
-        top=design.top,
+        top=design.name,
         generator=design.generator,
         what=what,
         streams=streams,
         waived=" ".join(f"-Wno-{name}" for name in WAIVED),
         together="".join(f"\n{note}\n" for note in together_notes(together)),
     )
-    if design.macros:
+    if design.macro:
         text += _MACRO.format(models=_PROGRAMMABLE if bus else _MODELS)
-    if design.macros and not bus:
+    if design.macro and not bus:
         text += f"\n## Where the weights lie\n`placement.json`, of each layer:\n\n{PLACEMENT}"
     return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES, ends=files.ends) if files else "")

@@ -24,12 +24,14 @@ def selftest(
     extra: Sequence[tuple[str, int]],
     image_cycles: int,
     together: Sequence[Sequence[int]] = (),
+    crossbars: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Return module ``selftest`` around module ``top``, its last line PASS, or FAIL and the first thing that differs.
 
     ``selftest/input_k.hex`` and ``selftest/expected_k.hex`` hold a word a line; ``extra`` are outputs that nobody
     looks at, with their bits. ``image_cycles``: that an image takes, roughly; the design hangs when no word moves for
-    some times as long. ``together``: inputs that hang when one goes ahead (`NetworkPlan.fed_together`).
+    some times as long. ``together``: inputs that hang when one goes ahead (`NetworkPlan.fed_together`). ``crossbars``:
+    place in the design and file of cells of each.
 
     The design is reset amid the first image and starts anew. In every second image sources and sinks stand still by
     turns that a shift register makes, with ``+pauses`` in all; before its first word each waits until nothing moves
@@ -58,6 +60,7 @@ def selftest(
     tells += [_tell_together(group) for group in together]
     return _BENCH.format(
         top=top,
+        loads=_loads(crossbars),
         parts="\n".join(parts),
         checks="".join(checks),
         pins=",\n".join(pins),
@@ -71,6 +74,15 @@ def selftest(
         again=min(image_cycles // 2, LONGEST),
         rest=REST,
     )
+
+
+def _loads(crossbars: Sequence[tuple[str, str]]) -> str:
+    """Return what gives each crossbar its cells, in the design's hierarchy and in a netlist without one."""
+    if not crossbars:
+        return ""
+    hierarchy = "".join(f'    dut.{place}.load("{path}");\n' for place, path in crossbars)
+    flat = "".join(f'    dut.\\{place} .load("{path}");\n' for place, path in crossbars)
+    return f"  initial begin\n`ifdef FLAT\n{flat}`else\n{hierarchy}`endif\n  end\n"
 
 
 def _tell_together(group: Sequence[int]) -> str:
@@ -160,7 +172,7 @@ _BENCH = """\
 // selftest: plays words into {top} and compares what leaves it with what must.
 // In the folder above: iverilog -g2005 -Wall -f selftest.f -o t && vvp t
 // The last line is PASS, or FAIL with the first difference. In every second image sources and sinks stand still at
-// times, with vvp t +pauses in all.
+// times, with vvp t +pauses in all. Define FLAT for a netlist without hierarchy: crossbars are called by their places.
 
 // verilator lint_off WIDTH
 // verilator lint_off UNUSEDSIGNAL
@@ -187,7 +199,7 @@ module selftest;
   {top} dut (
 {pins}
   );
-  always @(posedge clk) turns <= {{turns[14:0], turns[15] ^ turns[13] ^ turns[12] ^ turns[10]}};
+{loads}  always @(posedge clk) turns <= {{turns[14:0], turns[15] ^ turns[13] ^ turns[12] ^ turns[10]}};
   always @(posedge clk) quiet <= rst || ({moves}) === 1'b1 ? 0 : quiet + 1;
   initial forever @(negedge clk) if (!rst && !over) begin
 {checks}    if (!over && ^{{{driven}}} === 1'bx) begin

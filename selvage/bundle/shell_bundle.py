@@ -4,14 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from amaranth.hdl import Shape
-from amaranth.lib.wiring import Out
-
 from selvage.base.errors import InputError
 from selvage.base.files import lines
 from selvage.base.graph import Tensor
 from selvage.bundle.buses import bus_files
-from selvage.bundle.flow import BLANK, Design, Port, flow_files, timed, top_text
+from selvage.bundle.flow import Design, flow_files, timed
 from selvage.bundle.readme import readme, together_notes
 from selvage.bundle.shell_selftest import shell_selftest
 from selvage.bundle.vectors import selftest_images
@@ -19,7 +16,7 @@ from selvage.bundle.verilog_bundle import code_json, crossbar_places, expected_c
 from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.compiler.parts import check_fits
-from selvage.hw.macro.macro_views import macros_of, view_files
+from selvage.hw.macro.macro_views import view_files
 from selvage.hw.network.network import NetworkParameters
 from selvage.hw.shell.axi import FrameParameters
 from selvage.hw.shell.programming import cell_image, table_image
@@ -39,7 +36,7 @@ def check_bus(bus: str | None) -> None:
 def shell_files(compiled: CompiledNetwork, options: Options, bus: str) -> dict[str, bytes]:
     """Return the files of a network's shell, by path. The same bytes for the same input.
 
-    ``shell.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers
+    ``rtl.f`` lists the modules in ``rtl/``, ``shell`` the last; ``registers/`` has the SystemRDL source, C headers
     and HTML pages; ``cells.hex`` and ``tables.hex`` the words that a host loads (`hw.shell.programming.cell_image`,
     `table_image`), ``tables.json`` the addresses of the latter. Around it macros with a programming port, a self-test
     and flow files, as for a bare network (`bundle.verilog_bundle`). `InputError`: the chip does not hold the network
@@ -48,36 +45,30 @@ def shell_files(compiled: CompiledNetwork, options: Options, bus: str) -> dict[s
     check_fits(compiled)
     if not compiled.plan.layers:
         raise InputError(f"--bus {bus} needs a network with a layer on crossbars, and {compiled.graph.name!r} has none")
-    p = ShellParameters(NetworkParameters(compiled.plan, skip=options.skip, constants="loaded"), bus)
+    network = NetworkParameters(compiled.plan, skip=options.skip, constants="loaded", programmable=True)
+    p = ShellParameters(network, bus)
     shell, made = Shell(p), generator()
-    modules = convert_modules(shell, "shell", shell.modules, generator=made)
-    images = _images(p)
-    kinds, each = macros_of(
-        p.network.macros, p.cell_bits, compiled.plan.layers[0].placement.chip.read_latency, programmable=True
-    )
     together = _together(p)
+    notes = {"shell": "\n// ".join([f"{compiled.graph.name!r} behind a bus.", *together_notes(together)])}
+    modules = convert_modules(shell, "shell", shell.modules, generator=made, notes=notes if together else None)
+    images = _images(p)
     design = Design(
         name="shell",
         rtl=tuple(f"rtl/{module.name}.v" for module in modules),
-        ports=_ports(shell),
-        macros=tuple(each),
+        macro=network.macro,
+        crossbars=tuple(f"network.{place}" for place in network.crossbars()),
         generator=made,
         inputs=(*(f"{kind}.hex" for kind in images), *_vector_files(p)),
-        notes=tuple(together_notes(together)),
     )
     texts = {f"rtl/{module.name}.v": module.text for module in modules}
-    texts[f"rtl/{design.top}.v"] = top_text(design)
-    texts["shell.f"] = lines(design.rtl)
     texts |= {f"{kind}.hex": lines(f"{word:08x}" for word in words) for kind, words in images.items()}
     if p.programming.tables:
         texts["tables.json"] = json.dumps(tables_json(p.network), indent=1) + "\n"
     texts |= flow_files(design) | {"README.md": readme(design, bus, bool(p.programming.tables), together)}
     texts["names.json"] = json.dumps(names_json(p, design), indent=1) + "\n"
     texts |= _selftest_files(p, design, compiled, {kind: len(words) for kind, words in images.items()})
-    texts[BLANK] = lines("x" * -(-p.programming.width // 4) for _ in range(p.programming.rows))
     contents = {path: text.encode() for path, text in texts.items()}
-    for kind in kinds:
-        contents |= view_files(kind)
+    contents |= view_files(network.macro) if network.macro else {}
     contents |= {f"registers/{name}": content for name, content in register_views(p.registers).items()}
     return {f"shell/{name}": content for name, content in timed(contents).items()}
 
@@ -88,13 +79,6 @@ def _images(p: ShellParameters) -> dict[str, list[int]]:
     if p.programming.tables:
         images["tables"] = table_image(p.programming, p.network.table)
     return images
-
-
-def _ports(shell: Shell) -> tuple[Port, ...]:
-    """Return all ports but those of the macros."""
-    flat = [(name, member) for name, member in shell.signature.members.items() if member.is_port]
-    pins = [Port(name, member.flow is Out, Shape.cast(member.shape).width) for name, member in flat]
-    return (Port("clk", False), Port("rst", False), *pins)
 
 
 def _together(p: ShellParameters) -> list[list[str]]:
@@ -116,7 +100,7 @@ def _selftest_files(
     expected = expected_codes(graph, plan, inputs)
     vectors = [*inputs, *(expected[name] for name in graph.outputs)]
     run = len(inputs[0]), loads, image_cycles(p.network.plan)
-    bench = shell_selftest(design.top, p.bus, p.registers.addresses, p.inputs, p.outputs, *run)
+    bench = shell_selftest(design.name, p.bus, p.registers.addresses, p.inputs, p.outputs, *run)
     texts = {"selftest/selftest.v": bench}
     for path, codes, frame in zip(_vector_files(p), vectors, (*p.inputs, *p.outputs), strict=True):
         texts[path] = hex_lines(raster_words(codes, frame.bits, frame.lanes), frame.width)
@@ -135,13 +119,13 @@ def names_json(p: ShellParameters, design: Design) -> dict:
         ]
 
     return {
-        "top": design.top,
+        "top": design.name,
         "bus": p.bus,
         "registers": p.registers.addresses,
         "inputs": streams(plan.inputs, p.inputs),
         "together": _together(p),  # fed side by side, or all stand still
         "outputs": streams(plan.outputs, p.outputs),
-        "crossbars": [{name: at[name] for name in at if name != "cells"} for at in crossbar_places(plan, design)],
+        "crossbars": crossbar_places(plan, design),
     }
 
 

@@ -12,7 +12,7 @@ from selvage.base.chip import Chip
 from selvage.base.files import write_files
 from selvage.base.graph import Graph, Matrix, Tensor
 from selvage.base.layer import InputFormat
-from selvage.bundle.flow import Design, Port, flow_files, timed, top_text
+from selvage.bundle.flow import Design, flow_files, timed
 from selvage.bundle.macro_proof import macro_proof
 from selvage.bundle.network_bundle import placement_json
 from selvage.bundle.placement_file import describe_placement
@@ -24,7 +24,7 @@ from selvage.compiler.compile_network import CompiledNetwork, layer_sums
 from selvage.compiler.options import Options
 from selvage.compiler.parts import Part, node_parts
 from selvage.golden.graph import evaluate_node, of_sums
-from selvage.hw.macro.macro_views import Macro, macros_of, view_files
+from selvage.hw.macro.macro_views import Macro, view_files
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.placement import Placement
 from selvage.mapping.stages import NetworkPlan, plan_network
@@ -157,29 +157,24 @@ def bundle_files(
     made = generator()
     modules = convert_modules(network, name, network.library.components, generator=made, notes=notes)
     chip = p.plan.layers[0].placement.chip if p.plan.layers else None
-    kinds, each = macros_of(p.macros, chip.cell_bits, chip.read_latency) if chip else ([], [])
     design = Design(
         name=name,
         rtl=tuple(f"rtl/{module.name}.v" for module in modules),
-        ports=_ports(p),
-        macros=tuple(each),
+        macro=p.macro,
+        crossbars=tuple(p.crossbars()),
         generator=made,
         inputs=tuple(
             [f"selftest/input_{k}.hex" for k in range(len(p.inputs))]
             + [f"selftest/expected_{k}.hex" for k in range(len(p.outputs))]
         ),
-        notes=tuple(warnings),
     )
     texts = {f"rtl/{module.name}.v": module.text for module in modules}
-    if each:
-        texts[f"rtl/{design.top}.v"] = top_text(design)
     texts |= flow_files(design) | {"README.md": readme(design, together=together)}
     texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
     texts |= _selftest_files(p, design, inputs, expected)
     contents = {path: text.encode() for path, text in texts.items()}
-    if chip:
-        for kind in kinds:
-            contents |= _macro_files(kind, chip)
+    if chip and p.macro:
+        contents |= _macro_files(p.macro, chip)
     for k, text in enumerate(cell_lines(p.plan)):
         contents[f"macro/cells_{k}.hex"] = text.encode()
     return timed(contents)
@@ -190,18 +185,6 @@ def groups(p: NetworkParameters) -> tuple[tuple[int, ...], ...]:
     if p.direct:  # the sums of all tiles are added
         return (tuple(range(len(p.inputs))),) if len(p.inputs) > 1 else ()
     return p.plan.fed_together
-
-
-def _ports(p: NetworkParameters) -> tuple[Port, ...]:
-    ports = [Port("clk", False), Port("rst", False)]
-    for prefix, words, output in (("i", p.inputs, False), ("o", p.outputs, True)):
-        for k, (bits, lanes) in enumerate(words):
-            ports += [
-                Port(f"{prefix}_{k}__payload", output, bits * lanes),
-                Port(f"{prefix}_{k}__valid", output),
-                Port(f"{prefix}_{k}__ready", not output),
-            ]
-    return (*ports, *(Port(name, True, bits) for name, bits in _strobes(p)))
 
 
 def _strobes(p: NetworkParameters) -> list[tuple[str, int]]:
@@ -219,8 +202,9 @@ def _selftest_files(
     entering, leaving = words_of_image(p)
     sources = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.inputs, entering, strict=True)]
     sinks = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.outputs, leaving, strict=True)]
-    run = (len(inputs[0]), _strobes(p), image_cycles(p.plan), groups(p))
-    texts = {"selftest/selftest.v": selftest(design.top, sources, sinks, *run)}
+    crossbars = list(zip(design.crossbars, design.cells, strict=True))
+    run = (len(inputs[0]), _strobes(p), image_cycles(p.plan), groups(p), crossbars)
+    texts = {"selftest/selftest.v": selftest(design.name, sources, sinks, *run)}
     texts |= {f"selftest/input_{k}.hex": text for k, text in enumerate(entering_words(p, inputs))}
     for k, (codes, (bits, lanes)) in enumerate(zip(expected, p.outputs, strict=True)):
         texts[f"selftest/expected_{k}.hex"] = hex_lines(raster_words(codes, bits, lanes), bits * lanes)
@@ -230,8 +214,7 @@ def _selftest_files(
 def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFile]) -> dict:
     """Return what each module, pin and macro is, and where in the design."""
     return {
-        "top": design.top,
-        "periphery": design.name,
+        "top": design.name,
         "generator": generator(),
         "modules": {m.name: {"file": f"rtl/{m.name}.v", "places": list(m.origins)} for m in modules},
         "inputs": _streams("i", p, p.inputs, p.plan.inputs),
@@ -247,16 +230,17 @@ def _names_json(p: NetworkParameters, design: Design, modules: Sequence[ModuleFi
 
 
 def crossbar_places(plan: NetworkPlan, design: Design) -> list[dict]:
-    """Return each crossbar's macro and file of cells, and the array of a node's tile that it is."""
+    """Return each crossbar's place, macro and file of cells if it has one, and which array of a node's tile it is."""
     places = [
         {"node": stage.name, "tile": k, "array": array}
         for stage in plan.layers
         for k, (_, tile) in enumerate(stage.placement.standing)
         for array in range(len(tile.arrays))
     ]
+    files = [{"cells": path} for path in design.cells] or [{} for _ in places]
     return [
-        {"instance": f"crossbar_{k}", "macro": macro.name, "cells": path, **place}
-        for k, (macro, path, place) in enumerate(zip(design.macros, design.cells, places, strict=True))
+        {"instance": instance, "macro": design.macro.name if design.macro else "", **cells, **place}
+        for instance, cells, place in zip(design.crossbars, files, places, strict=True)
     ]
 
 

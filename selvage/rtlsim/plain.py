@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.errors import RtlError, SimulationError
-from selvage.hw.macro.macro import CROSSBAR, macro_parameters
+from selvage.hw.macro.macro_views import model
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.stages import NetworkPlan
 from selvage.rtlsim.cache import compiled, tool_versions, work_folder
@@ -69,7 +69,8 @@ class Built:
 def network_verilog(p: NetworkParameters) -> dict[str, str]:
     """Return sources by file name: the network, the macro, the bench around them."""
     network = Network(p)
-    texts = convert(network, "network", network.library.components), CROSSBAR, _bench(p)
+    crossbar = model(p.macro) if p.macro else ""
+    texts = convert(network, "network", network.library.components), crossbar, _bench(p)
     return dict(zip(SOURCES, texts, strict=True))
 
 
@@ -151,12 +152,13 @@ def stream_names(p: NetworkParameters) -> list[tuple[str, bool]]:
     """Return the streams of the network, each with what stands behind it, and whether the network offers."""
     plan = p.plan
     entering = [f"tile {k}" for k in range(len(p.inputs))] if p.direct else [repr(t.name) for t in plan.inputs]
-    owners = [stage.name for stage in plan.layers for tile in p.layers[stage.name].tiles for _ in tile.macros]
+    owners = [stage.name for stage in plan.layers for _ in range(p.layers[stage.name].crossbars)]
+    places = [f"{place} of {owner!r}" for place, owner in zip(p.crossbars(), owners, strict=True)]
     return [
         *((f"i_{k} of {owner}", False) for k, owner in enumerate(entering)),
         *((f"o_{k} of {tensor.name!r}", True) for k, tensor in enumerate(plan.outputs)),
-        *((f"crossbar_{k}__request of {owner!r}", True) for k, owner in enumerate(owners)),
-        *((f"crossbar_{k}__codes of {owner!r}", False) for k, owner in enumerate(owners)),
+        *((f"the request of {place}", True) for place in places),
+        *((f"the codes of {place}", False) for place in places),
     ]
 
 
@@ -226,7 +228,8 @@ def _numbers(text: str, bits: int, lanes: int) -> Integers:
 def _bench(p: NetworkParameters) -> str:
     """Return module ``bench``: sources and sinks that never pause, counters, macros."""
     (entering, leaving), bounds = words_of_image(p), bound_of_stages(p)
-    tiles, stages, macros = sum(len(layer.tiles) for layer in p.layers.values()), len(p.plan.stages), len(p.macros)
+    tiles, stages = sum(len(layer.tiles) for layer in p.layers.values()), len(p.plan.stages)
+    crossbars = [f"network.{place}" for place in p.crossbars("tile_{}.shared")]
     parts, pins = [], [".clk(clk)", ".rst(rst)", ".beats(beats)", ".words(words)"]
     for k, ((bits, lanes), words) in enumerate(zip(p.inputs, entering, strict=True)):
         parts.append(_SOURCE.format(k=k, top=bits * lanes - 1, words=words))
@@ -234,23 +237,13 @@ def _bench(p: NetworkParameters) -> str:
     for k, ((bits, lanes), words) in enumerate(zip(p.outputs, leaving, strict=True)):
         parts.append(_SINK.format(k=k, top=bits * lanes - 1, words=words))
         pins += [f".o_{k}__payload(o_{k})", f".o_{k}__valid(o_valid_{k})", f".o_{k}__ready(1'b1)"]
-    for k, engine in enumerate(p.macros):
-        chip = p.plan.layers[0].placement.chip
-        values = macro_parameters(engine, chip.cell_bits, chip.read_latency)
-        settings = ", ".join(f".{name}({value})" for name, value in values.items())
-        request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
-        parts.append(MACRO.format(k=k, parameters=settings, request=request - 1, codes=codes - 1))
-        for name in ("request__valid", "request__ready", "request__payload"):
-            pins.append(f".crossbar_{k}__{name}({name}_{k})")
-        for name in ("codes__valid", "codes__ready", "codes__payload"):
-            pins.append(f".crossbar_{k}__{name}({name}_{k})")
+    parts += [_CROSSBAR.format(k=k, place=place) for k, place in enumerate(crossbars)]
     return _BENCH.format(
         parts="\n".join(parts),
         pins=",\n    ".join(pins),
         tiles=max(1, tiles),
         stages=stages,
-        macros=max(1, macros),
-        reading=", ".join(f"request__valid_{k}" for k in reversed(range(macros))) or "1'b0",
+        reads="".join(f'      $fwrite(file, " %0d", {place}.asked);\n' for place in crossbars),
         finished=" && ".join(f"left_{k} == images * {words}" for k, words in enumerate(leaving)),
         moves=" || ".join(
             [f"(i_valid_{k} && i_ready_{k})" for k in range(len(entering))]
@@ -263,26 +256,26 @@ def _bench(p: NetworkParameters) -> str:
         refused="".join(_REFUSED.format(k=k) for k in range(len(entering))),
         come=", ".join(f"left_{k}" for k in range(len(leaving))),
         places=", ".join("%0d" for _ in leaving),
-        watch=watch_text(_streams(len(p.inputs), len(p.outputs), macros)),
+        watch=watch_text(_streams(len(p.inputs), len(p.outputs), crossbars)),
         most=MOST_IMAGES,
     )
 
 
-def _streams(inputs: int, outputs: int, macros: int) -> list[tuple[str, str, str]]:
+def _streams(inputs: int, outputs: int, crossbars: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return nets of the bench for `watch_text`, in the order of `stream_names`."""
     return [
         *((f"i_valid_{k}", f"i_ready_{k}", f"i_{k}") for k in range(inputs)),
         *((f"o_valid_{k}", "1'b1", f"o_{k}") for k in range(outputs)),
-        *macro_streams(macros),
+        *crossbar_streams(crossbars),
     ]
 
 
-def macro_streams(macros: int) -> list[tuple[str, str, str]]:
-    """Return the nets of all `MACRO`, of requests and then of codes: valid, ready, payload."""
+def crossbar_streams(crossbars: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return the nets at crossbars in these places, of requests and then of codes: valid, ready, payload."""
     return [
-        (f"{stream}__valid_{k}", f"{stream}__ready_{k}", f"{stream}__payload_{k}")
+        (f"{place}.{stream}__valid", f"{place}.{stream}__ready", f"{place}.{stream}__payload")
         for stream in ("request", "codes")
-        for k in range(macros)
+        for place in crossbars
     ]
 
 
@@ -317,17 +310,10 @@ _REFUSED = """\
         if (i_valid_{k} && i_ready_{k} !== 1'b1) $write("; i_{k} is refused word %0d", at_{k});
 """
 
-MACRO = """\
-  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
-  wire [{request}:0] request__payload_{k};
-  wire [{codes}:0] codes__payload_{k};
-  crossbar #({parameters}, .CELLS("cells_{k}.hex")) crossbar_{k} (
-    .clk(clk), .rst(rst),
-    .request__valid(request__valid_{k}), .request__ready(request__ready_{k}), .request__payload(request__payload_{k}),
-    .codes__valid(codes__valid_{k}), .codes__ready(codes__ready_{k}), .codes__payload(codes__payload_{k})
-  );
+_CROSSBAR = """\
+  initial {place}.load("cells_{k}.hex");
 `ifndef VERILATOR
-  always @(request__payload_{k}) if (!rst && ^request__payload_{k} === 1'bx) odd = 1'b1;
+  always @({place}.request__payload) if (!rst && ^{place}.request__payload === 1'bx) odd = 1'b1;
 `endif
 """
 
@@ -348,34 +334,29 @@ module bench;
   wire [{stages} - 1:0] words;
   integer last [0:{tiles} - 1];
   integer count [0:{stages} - 1];
-  integer reads [0:{macros} - 1];
 {parts}
 {watch}
   wire hangs = quiet == {patience} || now == limit;
-  wire [{macros} - 1:0] reading = {{{reading}}};
   network network (
     {pins}
   );
   initial begin
     for (k = 0; k < {tiles}; k = k + 1) last[k] = 0;
     for (k = 0; k < {stages}; k = k + 1) count[k] = 0;
-    for (k = 0; k < {macros}; k = k + 1) reads[k] = 0;
     #22 rst = 1'b0;
   end
   always @(posedge clk) if (!rst) begin
     now <= now + 1;
-    quiet <= ({moves} || words != 0 || reading != 0) ? 0 : quiet + 1;
+    quiet <= ({moves} || words != 0 || beats != 0) ? 0 : quiet + 1;
     if (beats != 0) for (k = 0; k < {tiles}; k = k + 1) if (beats[k]) last[k] = now + 1;
     if (words != 0) for (k = 0; k < {stages}; k = k + 1) if (words[k]) count[k] = count[k] + 1;
-    if (reading != 0) for (k = 0; k < {macros}; k = k + 1) if (reading[k]) reads[k] = reads[k] + 1;
     if (watching) watch(hangs);
     if (({finished}) || hangs || odd && !watching) begin
       file = $fopen("counts.txt", "w");
       $fwrite(file, "tiles");
       for (k = 0; k < {tiles}; k = k + 1) $fwrite(file, " %0d", last[k]);
       $fwrite(file, "\\nreads");
-      for (k = 0; k < {macros}; k = k + 1) $fwrite(file, " %0d", reads[k]);
-      $fwrite(file, "\\nwords");
+{reads}      $fwrite(file, "\\nwords");
       for (k = 0; k < {stages}; k = k + 1) $fwrite(file, " %0d", count[k]);
       if (hangs || odd && !watching) begin
         $fwrite(file, "\\nstopped\\n");

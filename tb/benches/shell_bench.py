@@ -6,11 +6,10 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiResp, AxiStreamFrame
 
+from selvage.hw.network.crossbar_control import HOPS
 from selvage.hw.shell.registers import Code, State
 from tb.benches.axi_host import IMAGES, INPUTS, OUTPUTS, AxiHost
-from tb.benches.shell_host import ADDRESSES, COMMANDS, DONE, ERROR, LOADED, TOLD, write_blank
-
-write_blank()
+from tb.benches.shell_host import ADDRESSES, COMMANDS, DONE, ERROR, LOADED, TOLD, crossbar
 
 
 @cocotb.test(timeout_time=600, timeout_unit="us")
@@ -27,7 +26,7 @@ async def whole(dut: Any, pauses: float) -> None:
         assert cycles >= images * max(map(len, INPUTS[0]))
         assert await host.counters() == (cycles, reads), "they go on counting"
         if not pauses and images == IMAGES:
-            assert cycles - TOLD["bare_cycles"] == 4, "not as docs/shell.md says"
+            assert cycles - TOLD["bare_cycles"] == 4 + HOPS + 1, "not as docs/shell.md says"
         assert await host.get("images_done") == images
 
 
@@ -61,7 +60,7 @@ async def timing(dut: Any) -> None:
     await host.expect()
     await host.get("ident")
     assert seen["s_axil_r"] == [cycle + 2 for cycle in seen["s_axil_ar"]]
-    assert seen["interrupt"][0] == max(seen[f"last_{k}"][-1] for k in range(len(OUTPUTS))) + 4
+    assert seen["interrupt"][0] == max(seen[f"last_{k}"][-1] for k in range(len(OUTPUTS))) + 4 + HOPS + 1
     words = IMAGES * len(INPUTS[0][0])
     assert len(seen["open"]) >= words
     watching.cancel()
@@ -331,8 +330,8 @@ async def failed_cells(dut: Any) -> None:
     for (_, row_of, column), level in zip(stuck, wanted, strict=True):
         faults[row_of] |= 1 << width + column | (1 - level) << column
     for row_of, value in faults.items():
-        dut.macro_1.faults[row_of].value = value
-    dut.macro_0.faults[row].value = weak << 2 * width
+        crossbar(dut, 1).faults[row_of].value = value
+    crossbar(dut, 0).faults[row].value = weak << 2 * width
     assert await host.load() == ERROR and host.code == Code.CELLS
     assert await host.get("failed_count") == len(stuck)
     for (macro, row_of, column), level in zip(stuck, wanted, strict=True):
@@ -347,11 +346,11 @@ async def failed_cells(dut: Any) -> None:
     assert await host.load() == LOADED
     assert await host.put("programming", 3)
     for row_of in faults:
-        dut.macro_1.faults[row_of].value = 0
+        crossbar(dut, 1).faults[row_of].value = 0
     assert await host.load() == LOADED
     await host.run(1)
     assert await host.put("programming", 0)
-    dut.macro_0.faults[row].value = weak << 2 * width
-    dut.macro_0.tried[row].value = ~image[3 + row] & (1 << width) - 1
+    crossbar(dut, 0).faults[row].value = weak << 2 * width
+    crossbar(dut, 0).tried[row].value = ~image[3 + row] & (1 << width) - 1
     assert await host.load() == ERROR and host.code == Code.CELLS, "no write beyond the first was allowed"
-    dut.macro_0.faults[row].value = 0
+    crossbar(dut, 0).faults[row].value = 0

@@ -8,12 +8,11 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from selvage.hw.shell.registers import Code, State
 from tb.benches.axi_host import IMAGES, INPUTS, OUTPUTS, AxiManager
-from tb.benches.shell_host import DONE, ERROR, LOADED, TOLD, write_blank
+from tb.benches.shell_host import DONE, ERROR, LOADED, TOLD, crossbar
 
 DROPPED = 8  # interrupt
 FAILED, DROPPING = 16, 128  # of STATUS
 SIZES = [len(images[0]) for images in INPUTS]
-write_blank()
 
 
 class Source:
@@ -273,9 +272,9 @@ async def registers(dut: Any) -> None:
         assert found["failed_count"] == found["failed_cell"] == found["failed_levels"] == 0
         await host.put("interrupt_enable", DONE | ERROR | LOADED)
         assert await host.interrupt() == ERROR  # of the addresses that are none
-        dut.macro_0.faults[2].value = 3 << TOLD["width"] | ~TOLD["image"][3 + 2] & 3
+        crossbar(dut, 0).faults[2].value = 3 << TOLD["width"] | ~TOLD["image"][3 + 2] & 3
         assert await host.load() == ERROR and host.code == Code.CELLS
-        dut.macro_0.faults[2].value = 0
+        crossbar(dut, 0).faults[2].value = 0
         for column in range(2):
             assert (await host.survey())["failed_cell"] == 2 | column << 16
             assert await host.command("next_failed")

@@ -1,7 +1,6 @@
 """Runs inside the simulator: what the host of a shell does, whatever the bus."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -17,10 +16,12 @@ COMMANDS = {"start": 1, "stop": 2, "abort": 4, "load": 8, "next_failed": 16, "lo
 DONE, ERROR, LOADED = 1, 2, 4
 
 
-def write_blank() -> None:
-    """Cells that are unknown before they are programmed."""
-    digits = -(-TOLD["width"] // 4)
-    Path("blank.hex").write_text(f"{'x' * digits}\n" * TOLD["rows"])
+def crossbar(dut: Any, k: int) -> Any:
+    """The model of crossbar ``k``."""
+    found = dut
+    for name in TOLD["crossbars"][k].split("."):
+        found = found[name]
+    return found
 
 
 class Host:

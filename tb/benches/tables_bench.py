@@ -6,12 +6,11 @@ import cocotb
 
 from selvage.hw.shell.registers import Code, State
 from tb.benches.axi_host import IMAGES, AxiHost
-from tb.benches.shell_host import COMMANDS, DONE, ERROR, LOADED, TOLD, write_blank
+from tb.benches.shell_host import COMMANDS, DONE, ERROR, LOADED, TOLD
 
 OWN, OTHER = TOLD["tables"]
 HEAD = 3  # words of a header
 CELLS, TABLES = 32, 64  # of STATUS
-write_blank()
 
 
 async def refused(host: AxiHost, words: list[int], code: Code) -> None:

@@ -6,12 +6,11 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from selvage.hw.shell.registers import Code, State
-from tb.benches.shell_host import ADDRESSES, COMMANDS, DONE, ERROR, LOADED, TOLD, Host, write_blank
+from tb.benches.shell_host import ADDRESSES, COMMANDS, DONE, ERROR, LOADED, TOLD, Host
 
 INPUTS, OUTPUTS = TOLD["inputs"], TOLD["outputs"]
 IMAGES = len(INPUTS[0])
 IN_PARTS, OUT_PARTS = TOLD["parts"]
-write_blank()
 
 
 class WishboneHost(Host):

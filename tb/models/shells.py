@@ -4,8 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 
-from selvage.hw.macro.macro import CROSSBAR, macro_parameters
-from selvage.hw.macro.programmable import PROGRAMMABLE
+from selvage.hw.macro.macro_views import model
 from selvage.hw.shell.axi import FrameParameters
 from selvage.hw.shell.programming import cell_image, table_image
 from selvage.hw.shell.shell import Shell, ShellParameters
@@ -48,17 +47,8 @@ endmodule
 
 
 MACRO = """\
-  wire request__valid_{k}, request__ready_{k}, codes__valid_{k}, codes__ready_{k};
-  wire [{request}:0] request__payload_{k};
-  wire [{codes}:0] codes__payload_{k};
-  wire program__request__valid_{k}, program__request__ready_{k}, program__cells__valid_{k}, program__cells__ready_{k};
-  wire [{program}:0] program__request__payload_{k};
-  wire [{row}:0] program__cells__payload_{k};
-  assign reading[{k}] = request__valid_{k} && request__ready_{k};
-  assign programming[{k}] = program__request__valid_{k};
-  programmable_crossbar #({parameters}) macro_{k} (.clk(clk), .rst(rst),
-    {pins}
-  );
+  assign reading[{k}] = {place}.request__valid && {place}.request__ready;
+  assign programming[{k}] = {place}.program__request__valid;
 """
 
 
@@ -66,7 +56,13 @@ def sources_of(p: ShellParameters) -> dict[str, str]:
     """A shell and its harness by file name."""
     made = Shell(p)
     text = convert(made, "shell", made.modules)
-    return {"shell.v": text, "crossbar.v": CROSSBAR, "programmable.v": PROGRAMMABLE, "harness.v": harness(p, made)}
+    assert p.network.macro
+    return {"shell.v": text, "crossbar.v": model(p.network.macro), "harness.v": harness(p, made)}
+
+
+def places(p: ShellParameters) -> list[str]:
+    """Where each crossbar stands below the harness."""
+    return [f"shell.network.shared.{place}" for place in p.network.crossbars("tile_{}.shared")]
 
 
 def harness(p: ShellParameters, made: Shell) -> str:
@@ -93,31 +89,14 @@ def harness(p: ShellParameters, made: Shell) -> str:
         width = 1 + sum(Shape.cast(made.signature.members[name].shape).width for name in values)
         fields = {"values": ", ".join(values), "valid": f"{own}valid", "ready": f"{own}ready"}
         parts.append(STABLE.format(k=k, top=width - 1, width=width, **fields))
-    chip = p.network.plan.layers[0].placement.chip
-    for k, engine in enumerate(p.network.macros):
-        own = macro_parameters(engine, chip.cell_bits, chip.read_latency)
-        own["ROW_BITS"] = row_bits = max(1, (p.programming.rows - 1).bit_length())
-        names = [f"{port}__{name}" for port in ("request", "codes") for name in ("valid", "ready", "payload")]
-        program = [
-            f"program__{port}__{name}" for port in ("request", "cells") for name in ("valid", "ready", "payload")
-        ]
-        widths = {
-            "request": engine.rows + engine.column_group_bits - 1,
-            "codes": engine.ou_cols * engine.adc_bits - 1,
-            "program": p.programming.width + row_bits,
-            "row": p.programming.width - 1,
-        }
-        given = ", ".join(f".{name}({value})" for name, value in own.items())
-        inner = ",\n    ".join(f".{name}({name}_{k})" for name in (*names, *program))
-        asked = [f"{port}request__{name}_{k}" for port in ("", "program__") for name in ("payload", "valid")]
+    for k, place in enumerate(places(p)):
+        asked = [f"{place}.{port}request__{name}" for port in ("", "program__") for name in ("payload", "valid")]
         parts += [KNOWN.format(values=asked[n], valid=asked[n + 1]) for n in (0, 2)]
-        parts.append(MACRO.format(k=k, parameters=given, pins=inner, **widths))
-        connections += [f".crossbar_{k}__{name}({name}_{k})" for name in names]
-        connections += [f".program_{k}__{name[9:]}({name}_{k})" for name in program]
+        parts.append(MACRO.format(k=k, place=place))
     return HARNESS.format(
         pins=", ".join([*pins, "conflict", "unstable", "unknown", "reads"]),
         declarations="\n".join(declarations),
-        macros=len(p.network.macros),
+        macros=p.programming.macros,
         parts="\n".join(parts),
         connections=",\n    ".join(connections),
     )
@@ -147,5 +126,6 @@ def fields(network: SmallNetwork, p: ShellParameters) -> dict[str, Any]:
         "parts": [[-(-own.data_bits // 32) for own in side] for side in (p.inputs, p.outputs)],
         "rows": p.programming.rows,
         "width": p.programming.width,
+        "crossbars": places(p),
         "tables": [table_image(p.programming, p.network.table)] if p.programming.tables else [],
     }

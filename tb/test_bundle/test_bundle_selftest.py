@@ -47,12 +47,10 @@ def test_selftest_of_a_design_that_hangs(bundle: Path, tmp_path: Path) -> None:
     """Codes of a crossbar do not come: who offers, who refuses, after a few times what an image takes."""
     where = tmp_path / "hangs"
     shutil.copytree(bundle, where)
-    top = where / "rtl" / "network_with_crossbars.v"
-    top.write_text(
-        top.read_text().replace(
-            ".crossbar_0__codes__valid(crossbar_0__codes__valid)", ".crossbar_0__codes__valid(1'b0)", 1
-        )
-    )
+    tile = where / "rtl" / "tile_0.v"
+    pins = ".crossbar_0__codes__valid(crossbar_0__codes__valid)", ".crossbar_0__codes__valid(1'b0)"
+    assert pins[0] in tile.read_text()
+    tile.write_text(tile.read_text().replace(*pins, 1))
     subprocess.run(["iverilog", "-g2005", "-f", "selftest.f", "-o", "t"], cwd=where, check=True, capture_output=True)
     verdict = run(["vvp", "t"], where).strip().split("\n")[-1]
     told = re.fullmatch(r"FAIL first difference: nothing moved in (\d+) cycles, and (\d+) of \d+ words .*", verdict)
@@ -74,10 +72,12 @@ def test_selftest_sees(bundle: Path, tmp_path: Path, plant: str, says: str) -> N
     """What a stream must not do."""
     where = tmp_path / "planted"
     shutil.copytree(bundle, where)
-    top = where / "rtl" / "network_with_crossbars.v"
-    text = top.read_text().replace(".o_0__valid(o_0__valid)", ".o_0__valid()", 1)
+    top = where / "rtl" / "network.v"
+    text = top.read_text()
+    assert text.count(".o_0__valid(o_0__valid)") == 1
+    text = text.replace(".o_0__valid(o_0__valid)", ".o_0__valid()", 1)
     ticks = "  reg [3:0] ticks = 0;\n  always @(posedge clk) ticks <= ticks + 1;\n"
-    top.write_text(text.replace("  network periphery", f"{ticks}  {plant}\n  network periphery", 1))
+    top.write_text(text.replace("endmodule", f"{ticks}  {plant}\nendmodule", 1))
     assert says in last_line(where, "selftest.f", "+pauses")
 
 
@@ -89,7 +89,7 @@ def test_inputs_that_meet(tmp_path: Path) -> None:
     assert n.plan.fed_together == ((0, 1),)
     write_files(files_of(n), tmp_path)
     assert json.loads((tmp_path / "names.json").read_text())["together"] == [["i_0", "i_1"]]
-    for told in ("README.md", "rtl/network.v", "rtl/network_with_crossbars.v"):
+    for told in ("README.md", "rtl/network.v"):
         assert "i_0, i_1 meet: feed them side by side" in (tmp_path / told).read_text()
     assert last_line(tmp_path, "selftest.f") == "PASS"
     bench = tmp_path / "selftest" / "selftest.v"

@@ -95,10 +95,10 @@ def test_verilator_has_nothing_to_say(bus: str, tmp_path: Path) -> None:
 def test_a_shell_that_hangs(bus: str, says: str, tmp_path: Path) -> None:
     """Codes of a crossbar do not come: which stream stands, after a few times what an image takes."""
     where = written(bus, tmp_path)
-    top = where / "rtl" / "shell_with_crossbars.v"
+    tile = where / "rtl" / "tile_0.v"
     pins = ".crossbar_0__codes__valid(crossbar_0__codes__valid)", ".crossbar_0__codes__valid(1'b0)"
-    assert pins[0] in top.read_text()
-    top.write_text(top.read_text().replace(*pins, 1))
+    assert pins[0] in tile.read_text()
+    tile.write_text(tile.read_text().replace(*pins, 1))
     subprocess.run(["iverilog", "-g2005", "-f", "selftest.f", "-o", "t"], cwd=where, check=True, capture_output=True)
     told = re.fullmatch(r"FAIL first difference: nothing moved in (\d+) cycles(;.*)", last_line(where))
     assert told, last_line(where)

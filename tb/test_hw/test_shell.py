@@ -27,7 +27,7 @@ def shell(bus: str) -> tuple[SmallNetwork, ShellParameters, dict[str, str]]:
     """The network, its shell, and all sources. Behind Wishbone it loads tables (behind AXI in `test_tables.py`)."""
     network = small_network()
     constants = "loaded" if bus == "wishbone" else "fixed"
-    p = ShellParameters(NetworkParameters(network.plan, constants=constants), bus=bus)
+    p = ShellParameters(NetworkParameters(network.plan, constants=constants, programmable=True), bus=bus)
     return network, p, sources_of(p)
 
 
@@ -79,3 +79,8 @@ def test_shell_refuses() -> None:
         ShellParameters(NetworkParameters(network.plan), bus="apb")
     with pytest.raises(ValueError, match="direct"):
         ShellParameters(NetworkParameters(network.plan, direct=True))
+    with pytest.raises(ValueError, match="can be programmed"):
+        ShellParameters(NetworkParameters(network.plan))
+    n = SmallNetwork.on("tiny", 1)
+    with pytest.raises(ValueError, match="a layer on crossbars"):
+        ShellParameters(NetworkParameters(n.leaves(n.table(n.input(1, 2, 2))).plan, programmable=True))

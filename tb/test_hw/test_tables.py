@@ -55,7 +55,7 @@ def calibrated(graph: Graph, seed: int) -> Graph:
 
 
 def parameters(network: SmallNetwork, graph: Graph) -> NetworkParameters:
-    return NetworkParameters(plan_network(graph, network.placements), constants="loaded")
+    return NetworkParameters(plan_network(graph, network.placements), constants="loaded", programmable=True)
 
 
 def test_tables() -> None:
