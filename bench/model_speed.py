@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.large_networks import NETWORKS, write
+from bench.large_networks import write
 from bench.report import Figure, console, emit, figures, table
 
 BUILD = Path("build") / "model_speed"
@@ -68,7 +68,7 @@ def summary(names: list[str] | None = None, chip: str = "ou9x8") -> dict[str, An
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.model_speed", description=__doc__)
-    parser.add_argument("--network", choices=tuple(NETWORKS), action="append", help="these alone")
+    parser.add_argument("--network", choices=tuple(SECONDS), action="append", help="these alone")
     parser.add_argument("--chip", default="ou9x8", help="a ready chip, or a TOML file")
     a = parser.parse_args(argv)
     try:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
+from amaranth.hdl import ClockSignal, Instance, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -21,15 +21,13 @@ class Shared(wiring.Component):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def elaborate(self, platform: object) -> Module:
-        """Build the instance."""
-        m = Module()
+    def elaborate(self, platform: object) -> Instance:
+        """Return the instance itself: there is no module around it."""
         ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         for path, member, value in self.signature.flatten(self):
             name = "__".join(str(part) for part in path)
             ports[f"{'i' if member.flow is In else 'o'}_{name}"] = value
-        m.submodules.shared = Instance(self.name, a_selvage_shared=1, **ports)
-        return m
+        return Instance(self.name, **ports)
 
 
 class Library:

@@ -10,8 +10,24 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from selvage.hw.lib.shared import Library, Shared
 from selvage.hw.lib.tables import count_up, fit, lookup, total
 from selvage.mapping.collect import CollectPlan, Gathering
+
+
+@dataclass(frozen=True)
+class StoreParameters:
+    """Parameters of a `StepStore`: beats of a step, values of a beat, bits of a value, how beats are gathered."""
+
+    beats: int
+    values: int
+    width: int
+    gathering: Gathering
+
+    @property
+    def layout(self) -> data.ArrayLayout:
+        """Layout of a beat."""
+        return data.ArrayLayout(signed(self.width), self.values)
 
 
 @dataclass(frozen=True)
@@ -66,15 +82,17 @@ class StepStore(wiring.Component):
     complete: Signal
     done: Signal
 
-    def __init__(self, beats: int, layout: data.ArrayLayout, gathering: Gathering) -> None:
-        self.beats, self.layout, self.gathering = beats, layout, gathering
-        self.word_bits = word_bits(-(-beats // gathering.beats))
+    def __init__(self, parameters: StoreParameters) -> None:
+        self.p = p = parameters
+        self.beats, self.layout, self.gathering = p.beats, p.layout, p.gathering
+        self.word_bits = word_bits(-(-p.beats // p.gathering.beats))
+        layout = self.layout
         super().__init__(
             {
                 "i": In(stream.Signature(layout)),
                 "at": In(self.word_bits),
                 "enable": In(1),
-                "word": Out(data.ArrayLayout(layout.elem_shape, layout.length * gathering.beats)),
+                "word": Out(data.ArrayLayout(layout.elem_shape, layout.length * p.gathering.beats)),
                 "complete": Out(1),
                 "done": In(1),
             }
@@ -137,6 +155,8 @@ class Collector(wiring.Component):
     A step's first word leaves three cycles after the last beat of it was taken, four where there are copies, or
     follows the word before it: one word a cycle, across steps. Copies have the steps of an image in turn.
 
+    Equal stores are one module of ``library``, where there is one.
+
     Members
     -------
     i_k : beats of tile k, copy by copy
@@ -145,12 +165,16 @@ class Collector(wiring.Component):
 
     o: stream.Interface
 
-    def __init__(self, parameters: CollectorParameters) -> None:
-        self.p = p = parameters
-        self.layouts = [
-            data.ArrayLayout(signed(width), values) for width, values in zip(p.widths, p.plan.values, strict=True)
+    def __init__(self, parameters: CollectorParameters, library: Library | None = None) -> None:
+        self.p = parameters
+        p, plan = parameters, parameters.plan
+        stores = zip(plan.beats, plan.values, p.widths, plan.gatherings, strict=True)
+        self.kinds = [StoreParameters(*store) for store in stores]
+        self.stores = [
+            library.instance(StepStore, kind, "store") if library else StepStore(kind)
+            for kind in self.kinds * plan.copies
         ]
-        inputs = {f"i_{k}": In(stream.Signature(layout)) for k, layout in enumerate(self.layouts * p.plan.copies)}
+        inputs = {f"i_{k}": In(stream.Signature(kind.layout)) for k, kind in enumerate(self.kinds * plan.copies)}
         word = data.ArrayLayout(signed(p.sum_width), p.plan.lanes)
         super().__init__({**inputs, "o": Out(stream.Signature(word))})
 
@@ -192,13 +216,12 @@ class Collector(wiring.Component):
             m.d.sync += turn.eq(Mux(image_end, 1, turn.rotate_left(1)))
         return turn
 
-    def _stores(self, m: Module, copy: int, index: Value, enable: Value) -> list[StepStore]:
+    def _stores(self, m: Module, copy: int, index: Value, enable: Value) -> list[Shared | StepStore]:
         """Return the store of each tile of a copy, word ``index`` of the step read from it."""
         plan, found = self.p.plan, []
         for k, sources in enumerate(plan.sources):
             number = copy * len(plan.sources) + k
-            store = StepStore(plan.beats[k], self.layouts[k], plan.gatherings[k])
-            m.submodules[f"store_{number}"] = store
+            m.submodules[f"store_{number}"] = store = self.stores[number]
             wiring.connect(m, wiring.flipped(getattr(self, f"i_{number}")), store.i)
             places = [source[0] if source else 0 for source in sources]
             m.d.comb += [store.at.eq(lookup(places, index)), store.enable.eq(enable)]
@@ -206,7 +229,7 @@ class Collector(wiring.Component):
         return found
 
     def _taken(
-        self, m: Module, stores: list[list[StepStore]], turn: Value, enable: Value, read: Signal, index: Signal
+        self, m: Module, stores: list[list[Shared | StepStore]], turn: Value, enable: Value, read: Signal, index: Signal
     ) -> tuple[Signal, Signal, list[Value]]:
         """Return whether a word is there, its index, and each tile's stored word: that of the copy whose turn it was.
 

@@ -168,6 +168,9 @@ class CrossbarLayer(wiring.Component):
             )
             for tile in p.tiles
         ]
+        self.collector = library.shared(
+            (Collector, p.collector), lambda: Collector(p.collector, library=library), "collector"
+        )
         bits = p.tiles[0].buffer.format.raw_bits
         inputs = {"i": In(stream.Signature(codes_layout(bits, p.lanes)))}
         if p.direct:
@@ -192,7 +195,7 @@ class CrossbarLayer(wiring.Component):
         """Connect the tiles to the collector, and it to requantisation and raster buffer where they are needed."""
         m = Module()
         p = self.p
-        m.submodules.collector = collector = Collector(p.collector)
+        m.submodules.collector = collector = self.collector
         direct = [wiring.flipped(getattr(self, f"i_{k}")) for k in range(len(p.tiles))] if p.direct else None
         words = direct or self._inputs(m)
         for k, tile in enumerate(self.tiles):

@@ -64,10 +64,11 @@ class NetworkParameters:
         """The crossbar of all its layers; None where there is no layer."""
         return next((layer.macro for layer in self.layers.values()), None)
 
-    def crossbars(self, tile: str = "tile_{}") -> list[str]:
-        """Return each crossbar's place, layer by layer, tile by tile; ``tile`` is how tiles are called."""
+    @cached_property
+    def crossbars(self) -> list[str]:
+        """Each crossbar's place in the network: layer by layer, tile by tile."""
         return [
-            f"stage_{index}.{tile.format(k)}.crossbar_{array}"
+            f"stage_{index}.tile_{k}.crossbar_{array}"
             for index, stage in enumerate(self.plan.stages)
             if isinstance(stage, LayerStage)
             for k, p in enumerate(self.layers[stage.name].tiles)

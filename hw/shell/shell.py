@@ -49,7 +49,7 @@ class ShellParameters:
         """Parameters of the programmer."""
         macro, words = self.network.macro, len(self.network.table)
         assert macro, "there is a layer on crossbars"
-        sides = (len(self.network.crossbars()), *(macro.values[name] for name in ("ROWS", "COLUMNS", "CELL_BITS")))
+        sides = (len(self.network.crossbars), *(macro.values[name] for name in ("ROWS", "COLUMNS", "CELL_BITS")))
         return ProgrammingParameters(*sides, tables=words, design=self.network.design if words else 0)
 
     @cached_property
@@ -90,14 +90,12 @@ class Contained(wiring.Component):
         self.name, self.inner = name, component.signature
         super().__init__({"pins": Out(component.signature), "reset": In(1)})
 
-    def elaborate(self, platform: object) -> Module:
-        """Build the instance."""
-        m = Module()
+    def elaborate(self, platform: object) -> Instance:
+        """Return the instance itself: there is no module around it."""
         ports = {"i_clk": ClockSignal(), "i_rst": self.reset}
         for path, member, value in self.inner.flatten(self.pins):
             ports[f"{'i' if member.flow is In else 'o'}_{'__'.join(map(str, path))}"] = value
-        m.submodules.shared = Instance(self.name, a_selvage_shared=1, **ports)
-        return m
+        return Instance(self.name, **ports)
 
 
 class Shell(wiring.Component):

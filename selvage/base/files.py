@@ -4,11 +4,13 @@ Whoever writes holds a lock, and gives a file its name when all of it is written
 """
 
 import contextlib
+import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +110,20 @@ def _remove_empty(folder: Path, out: Path) -> None:
 def lines(texts: Iterable[str]) -> str:
     """Return the lines, each with its end, as one text."""
     return "".join(f"{text}\n" for text in texts)
+
+
+def json_text(content: Any, indent: str = "") -> str:
+    """Return JSON whose objects have an entry a line; a list without objects in it is one line.
+
+    A placement has lists of numbers by the million, which `json` writes quickly only where it need not indent.
+    """
+    inner = f"{indent} "
+    if isinstance(content, Mapping) and content:
+        parts = [f"{json.dumps(str(key))}: {json_text(value, inner)}" for key, value in content.items()]
+        return f"{{\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}}}"
+    if isinstance(content, list | tuple) and content and isinstance(content[0], Mapping):
+        return f"[\n{inner}" + f",\n{inner}".join(json_text(value, inner) for value in content) + f"\n{indent}]"
+    return json.dumps(content)
 
 
 def _earlier(listing: Path) -> list[str]:

@@ -1,11 +1,10 @@
 """The files of a compiled network: Verilog, cells, names, report."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from selvage.base.files import write_files
+from selvage.base.files import json_text, write_files
 from selvage.base.graph import Integers
 from selvage.bundle.placement_file import describe_placement
 from selvage.compiler.compile_network import CompiledNetwork
@@ -85,4 +84,4 @@ def placement_json(compiled: CompiledNetwork, plan: NetworkPlan) -> bytes:
         ],
         "stages": stages,
     }
-    return (json.dumps(content, indent=1) + "\n").encode()
+    return (json_text(content) + "\n").encode()

@@ -1,11 +1,10 @@
 """The files of a network's bus shell: its modules, register views, and the images of its cells and tables."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from selvage.base.errors import InputError
-from selvage.base.files import lines
+from selvage.base.files import json_text, lines
 from selvage.base.graph import Tensor
 from selvage.bundle.buses import bus_files
 from selvage.bundle.flow import Design, flow_files, timed
@@ -56,16 +55,16 @@ def shell_files(compiled: CompiledNetwork, options: Options, bus: str) -> dict[s
         name="shell",
         rtl=tuple(f"rtl/{module.name}.v" for module in modules),
         macro=network.macro,
-        crossbars=tuple(f"network.{place}" for place in network.crossbars()),
+        crossbars=tuple(f"network.{place}" for place in network.crossbars),
         generator=made,
         inputs=(*(f"{kind}.hex" for kind in images), *_vector_files(p)),
     )
     texts = {f"rtl/{module.name}.v": module.text for module in modules}
     texts |= {f"{kind}.hex": lines(f"{word:08x}" for word in words) for kind, words in images.items()}
     if p.programming.tables:
-        texts["tables.json"] = json.dumps(tables_json(p.network), indent=1) + "\n"
+        texts["tables.json"] = json_text(tables_json(p.network)) + "\n"
     texts |= flow_files(design) | {"README.md": readme(design, bus, bool(p.programming.tables), together)}
-    texts["names.json"] = json.dumps(names_json(p, design), indent=1) + "\n"
+    texts["names.json"] = json_text(names_json(p, design)) + "\n"
     texts |= _selftest_files(p, design, compiled, {kind: len(words) for kind, words in images.items()})
     contents = {path: text.encode() for path, text in texts.items()}
     contents |= view_files(network.macro) if network.macro else {}

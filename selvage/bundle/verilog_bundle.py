@@ -1,6 +1,5 @@
 """The bundle of `selvage verilog`: modules, macros, a self-test and flow files; each file whole or not at all."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from selvage import __version__
 from selvage.base.chip import Chip
-from selvage.base.files import write_files
+from selvage.base.files import json_text, write_files
 from selvage.base.graph import Graph, Matrix, Tensor
 from selvage.base.layer import InputFormat
 from selvage.bundle.flow import Design, flow_files, timed
@@ -161,7 +160,7 @@ def bundle_files(
         name=name,
         rtl=tuple(f"rtl/{module.name}.v" for module in modules),
         macro=p.macro,
-        crossbars=tuple(p.crossbars()),
+        crossbars=tuple(p.crossbars),
         generator=made,
         inputs=tuple(
             [f"selftest/input_{k}.hex" for k in range(len(p.inputs))]
@@ -170,7 +169,7 @@ def bundle_files(
     )
     texts = {f"rtl/{module.name}.v": module.text for module in modules}
     texts |= flow_files(design) | {"README.md": readme(design, together=together)}
-    texts["names.json"] = json.dumps(_names_json(p, design, modules), indent=1) + "\n"
+    texts["names.json"] = json_text(_names_json(p, design, modules)) + "\n"
     texts |= _selftest_files(p, design, inputs, expected)
     contents = {path: text.encode() for path, text in texts.items()}
     if chip and p.macro:
@@ -279,4 +278,4 @@ def _layer_placement_json(compiled: Compiled) -> bytes:
     """Return where the weights of a single layer lie."""
     placement = compiled.placement
     content = {"chip": placement.chip.model_dump(), "first_crossbar": 0, **describe_placement(placement)}
-    return (json.dumps(content, indent=1) + "\n").encode()
+    return (json_text(content) + "\n").encode()

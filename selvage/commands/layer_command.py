@@ -25,13 +25,16 @@ def check_no_network(options: Options, *, pipeline: bool = False) -> None:
 
 
 def prepare_layer(
-    path: str, chip: str, input_file: Path | None, options: Options
+    path: str, chip: str, input_file: Path | None, options: Options, *, written: bool = False
 ) -> tuple[Model, Chip, Compiled, tuple[int, ...]]:
-    """Return the layer, the chip, the layer placed on it, and the shape of its input in ONNX's layout."""
+    """Return the layer, the chip, the layer placed on it, and the shape of its input in ONNX's layout.
+
+    ``written``: as of `compile_network`.
+    """
     loaded = load_chip(chip)
     model = load_model(path, input_shape(str(input_file)) if input_file else None)
     x = read_input(model, str(input_file)) if input_file else draw_input(model, loaded, options.seed)
-    compiled = compile_layer(model, loaded, x, options)
+    compiled = compile_layer(model, loaded, x, options, written=written)
     if compiled.warning:
         warn(compiled.warning)
     return model, loaded, compiled, x.shape
@@ -95,7 +98,7 @@ def verilog_layer(
     path: str, chip: str, input_file: Path | None, out: Path, bus: str | None, options: Options
 ) -> list[Path]:
     """Do `selvage verilog` of a layer, and return the paths written."""
-    _, _, compiled, _ = prepare_layer(path, chip, input_file, options)
+    _, _, compiled, _ = prepare_layer(path, chip, input_file, options, written=True)
     if compiled.note:
         show(f"{compiled.model.layer.name}: {compiled.note}")
     return PlacedLayer(compiled, options).write_verilog(out, bus)

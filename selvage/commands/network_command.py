@@ -31,13 +31,18 @@ def read_images(path: Path) -> NDArray | Mapping[str, NDArray]:
     return read_npz(path, what) if path.suffix == ".npz" else open_npy(path, what)
 
 
-def prepare(path: str, chip: str, input_file: Path | None, options: Options) -> tuple[ImportedNetwork, Chip]:
-    """Return the network placed, and the chip. `InputError`: more images than a run takes."""
+def prepare(
+    path: str, chip: str, input_file: Path | None, options: Options, *, written: bool = True
+) -> tuple[ImportedNetwork, Chip]:
+    """Return the network placed, and the chip; ``written`` as of `compile_network`.
+
+    `InputError`: more images than a run takes.
+    """
     loaded = load_chip(chip)
     images = None if input_file is None else read_images(input_file)
     with progress(transient=True) as bar:  # an error is one line
         task = bar.add_task("placing", total=None)
-        compiled = compile_network(path, loaded, images, options, lambda: bar.advance(task))
+        compiled = compile_network(path, loaded, images, options, lambda: bar.advance(task), written=written)
     if compiled.images > MOST_IMAGES:
         raise InputError(f"--input holds {compiled.images} images, and a run takes {MOST_IMAGES} at most")
     if compiled.warning:
@@ -130,7 +135,7 @@ def _passes(compiled: CompiledNetwork) -> dict[str, int]:
 def model_network(path: str, chip: str, input_file: Path | None, options: Options, *, pipeline: bool = False) -> dict:
     """Do `selvage model` of a network, and return its JSON report."""
     started = time.monotonic()
-    compiled, loaded = prepare(path, chip, input_file, options)
+    compiled, loaded = prepare(path, chip, input_file, options, written=False)
     if pipeline:
         check_fits(compiled)
     tell(compiled)

@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
+from selvage.base.layer import Layer
+from selvage.compiler.options import Options
 from selvage.frontend.layer_file import first_index
+from selvage.mapping.dense import dense_crossbars
 from selvage.mapping.packing import weight_offset
+from selvage.verilog.errors import MOST_INPUTS
+
+FEW_ZEROS = 0.1  # share of the weights below which no mapping of `auto` saves arrays, planes apart
 
 
 def first_of(array: NDArray, mask: NDArray[np.bool_]) -> str:
@@ -46,6 +52,27 @@ def check_weights(weights: NDArray[np.int64], chip: Chip, what: str) -> None:
         f"{weight}, outside {low} .. {high} of weight_bits = {chip.weight_bits} "
         f"in {chip.encoding} encoding on chip {chip.name}"
     )
+
+
+def check_collected(layer: Layer, weights: NDArray[np.int64], chip: Chip, options: Options) -> None:
+    """Raise `InputError` when the sums of a layer's tiles are too wide for the collector that adds them in Verilog.
+
+    That is told from counts, before anything is placed: a tile has at least one sum, which is as wide as a product and
+    comes with a `valid`. Where a mapping may take fewer arrays than the dense one, nothing is told here.
+    """
+    fewer = options.sme or options.mapping not in ("auto", "dense")
+    if fewer or (options.mapping == "auto" and np.count_nonzero(weights) < (1 - FEW_ZEROS) * weights.size):
+        return
+    polarities = 2 if chip.encoding == "differential" else 1
+    arrays = dense_crossbars(layer, chip, bits=chip.weight_bits, cell_bits=chip.cell_bits, polarities=polarities)
+    tiles = -(-arrays // chip.arrays_per_tile)
+    bits = min(tiles, chip.tiles or tiles) * (chip.input_bits + chip.weight_bits + 1)
+    if bits > MOST_INPUTS:
+        raise InputError(
+            f"{arrays:,} arrays are {tiles:,} tiles on chip {chip.name}, whose sums are {bits:,} bits or more into one "
+            f"collector, and at most {MOST_INPUTS:,} can be written: larger arrays (rows, columns) or more in a tile "
+            "(arrays_per_tile) have fewer, and with fewer tiles at a time (tiles) the layer runs in passes"
+        )
 
 
 def check_signs(chip: Chip, what: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat
-from selvage.compiler.chip_limits import clipping
+from selvage.compiler.chip_limits import check_collected, clipping
 from selvage.compiler.choose_asked import choose_asked
 from selvage.compiler.model_file import Model, check_weights, input_format, to_maps
 from selvage.compiler.options import Options
@@ -40,11 +40,16 @@ class Compiled:
         return self.maps - self.placement.format.zero_point
 
 
-def compile_layer(model: Model, chip: Chip, x: Integers, options: Options) -> Compiled:
-    """Place ``model`` for activations ``x`` in ONNX's layout. Raises `InputError`."""
+def compile_layer(model: Model, chip: Chip, x: Integers, options: Options, *, written: bool = False) -> Compiled:
+    """Place ``model`` for activations ``x`` in ONNX's layout; ``written``: as of `compile_network`.
+
+    Raises `InputError`.
+    """
     if options.mapping != "auto":
         scheme(options.mapping).check(chip, options.sme)
     check_weights(model, chip)
+    if written:
+        check_collected(model.layer, model.weights, chip, options)
     numbers = input_format(model, chip, x)
     warning = clipping(chip, lossless=options.lossless)
     maps = to_maps(model, x)

@@ -1,7 +1,8 @@
 """A quantised network on a chip: each layer placed by the mapping that the cycle model finds best."""
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,7 @@ from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.graph import Graph, Matrix, Tensor
 from selvage.base.layer import InputFormat
-from selvage.compiler.chip_limits import check_activations, check_weights, clipping
+from selvage.compiler.chip_limits import check_activations, check_collected, check_weights, clipping
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
 from selvage.compiler.copies import PacedLayer, assign, counts_asked, slowest
@@ -104,13 +105,20 @@ class ImportedNetwork(CompiledNetwork):
 
 
 def compile_network(
-    path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: Options, tick: Tick
+    path: str,
+    chip: Chip,
+    images: NDArray | Mapping[str, NDArray] | None,
+    options: Options,
+    tick: Tick,
+    *,
+    written: bool = False,
 ) -> ImportedNetwork:
     """Place the network in the ONNX file ``path`` for ``images`` as its inputs take them; drawn codes for None.
 
-    ``tick`` is called once for each node. Raises `InputError`, which names the node.
+    ``tick`` is called once for each node. ``written``: Verilog of it will be, so what is too large for that is refused
+    before anything is computed. Raises `InputError`, which names the node.
     """
-    once, asked = _placed_once(path, chip, images, options, tick), options.copies
+    once, asked = _placed_once(path, chip, images, options, tick, written=written), options.copies
     if not asked:
         return once
     single = [name for name, placed in once.placements.items() if placed.sweep.overlap]
@@ -133,10 +141,19 @@ def compile_network(
 
 
 def _placed_once(
-    path: str, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: Options, tick: Tick
+    path: str,
+    chip: Chip,
+    images: NDArray | Mapping[str, NDArray] | None,
+    options: Options,
+    tick: Tick,
+    *,
+    written: bool = False,
 ) -> ImportedNetwork:
     """Return the network whose layers stand once each."""
     imported = _lean(load_graph(path, options.shape))
+    for node in imported.graph.matrices if written else ():
+        with _named(node):
+            check_collected(node.layer, node.weights, chip, options)
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
         raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
     warning = clipping(chip, lossless=options.lossless)
@@ -147,11 +164,9 @@ def _placed_once(
         sources = [tensors[name] for name in node.inputs]
         if isinstance(node, Matrix):
             taken, numbers = codes[node.inputs[0]] - sources[0].format.zero_point, sources[0].format
-            try:
+            with _named(node):
                 _check(node, sources[0], chip)
                 found = choose_asked(node.layer, node.weights, chip, taken, **_how(node, options, numbers))
-            except InputError as error:
-                raise InputError(f"node {node.name!r}: {error}") from None
             note = "; ".join(text for text in (imported.notes.get(node.name), found.note) if text)
             placements[node.name] = found.placement
             choices[node.name] = Choice(note, found.candidates, found.counted)
@@ -163,6 +178,15 @@ def _placed_once(
         tick()
     whole = replace(graph, nodes=tuple(nodes))
     return ImportedNetwork(whole, chip, placements, choices, codes, warning, imported=imported)
+
+
+@contextlib.contextmanager
+def _named(node: Matrix) -> Iterator[None]:
+    """Name the node in an `InputError`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"node {node.name!r}: {error}") from None
 
 
 def _with_copies(compiled: ImportedNetwork, options: Options) -> tuple[ImportedNetwork, float]:

@@ -153,12 +153,12 @@ def stream_names(p: NetworkParameters) -> list[tuple[str, bool]]:
     plan = p.plan
     entering = [f"tile {k}" for k in range(len(p.inputs))] if p.direct else [repr(t.name) for t in plan.inputs]
     owners = [stage.name for stage in plan.layers for _ in range(p.layers[stage.name].crossbars)]
-    places = [f"{place} of {owner!r}" for place, owner in zip(p.crossbars(), owners, strict=True)]
+    places = list(zip(p.crossbars, owners, strict=True))
     return [
         *((f"i_{k} of {owner}", False) for k, owner in enumerate(entering)),
         *((f"o_{k} of {tensor.name!r}", True) for k, tensor in enumerate(plan.outputs)),
-        *((f"the request of {place}", True) for place in places),
-        *((f"the codes of {place}", False) for place in places),
+        *((f"{place}__request of {owner!r}", True) for place, owner in places),
+        *((f"{place}__codes of {owner!r}", False) for place, owner in places),
     ]
 
 
@@ -229,7 +229,7 @@ def _bench(p: NetworkParameters) -> str:
     """Return module ``bench``: sources and sinks that never pause, counters, macros."""
     (entering, leaving), bounds = words_of_image(p), bound_of_stages(p)
     tiles, stages = sum(len(layer.tiles) for layer in p.layers.values()), len(p.plan.stages)
-    crossbars = [f"network.{place}" for place in p.crossbars("tile_{}.shared")]
+    crossbars = [f"network.{place}" for place in p.crossbars]
     parts, pins = [], [".clk(clk)", ".rst(rst)", ".beats(beats)", ".words(words)"]
     for k, ((bits, lanes), words) in enumerate(zip(p.inputs, entering, strict=True)):
         parts.append(_SOURCE.format(k=k, top=bits * lanes - 1, words=words))

@@ -73,7 +73,7 @@ def _stream(prefix: str, payload: str, width: int) -> list[str]:
 
 
 def _input(p: TileParameters, names: str) -> list[str]:
-    inside = "input_buffer.shared"
+    inside = "input_buffer"
     step = step_layout(p.buffer)
     return _group(
         "input buffer",
@@ -95,13 +95,13 @@ def _input(p: TileParameters, names: str) -> list[str]:
 def _array(p: TileParameters, index: int, names: str) -> list[str]:
     macro = p.macros[index]
     reader = next(k for k, arrays in enumerate(p.tile.read_together) if index in arrays)
-    walker = f"engine_{reader}.shared.walker"
+    walker = f"engine_{reader}.walker"
     pins = f"crossbar_{index}"
     return _group(
         f"array {index}",
         [
             _state(f"array {index}", f"{walker}.have", f"{walker}.request__valid", names),
-            _bits(f"engine_{reader}.shared.rows.pending", len(macro.groups)),
+            _bits(f"engine_{reader}.rows.pending", len(macro.groups)),
             _bits(f"{walker}.plane", max(1, (macro.planes - 1).bit_length())),
             *_stream(f"{pins}__request", "payload", macro.rows + macro.column_group_bits),
             *_stream(f"{pins}__codes", "payload", macro.ou_cols * macro.adc_bits),

@@ -4,16 +4,16 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
-from amaranth.hdl import Shape, _nir  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
+from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from selvage.verilog.emission import rewrite
-from selvage.verilog.errors import ModuleTooWide
+from selvage.verilog.errors import MOST_INPUTS, ModuleTooWide
 from selvage.verilog.nets import drive_whole, drop_unread
+from selvage.verilog.quick import quick
 from selvage.verilog.registers import pack_registers, take_resets
 from selvage.verilog.rtlil import NetlistModule, dump, parse
 from selvage.verilog.tracing import traced
@@ -32,9 +32,6 @@ attrmap -remove generator -remove top
 attrmap -modattr -remove generator -remove top
 write_rtlil
 """
-
-
-MOST_INPUTS = 2**16 - 8  # of a module; clock and reset are two more
 
 
 def convert(
@@ -81,32 +78,11 @@ def to_rtlil(designs: Mapping[str, wiring.Component]) -> str:
         bits = sum(Shape.cast(member.shape).width for member in pins)
         if bits > MOST_INPUTS:
             raise ModuleTooWide(
-                f"module {module!r} has {bits} bits of inputs, the codes of all its crossbars among them, and at most "
-                f"{MOST_INPUTS} can be written: take a smaller layer, or larger arrays"
+                f"module {module!r} has {bits} bits of inputs, and at most {MOST_INPUTS} can be written: a smaller "
+                "layer, larger arrays (rows, columns) or more of them in a tile (arrays_per_tile) have fewer"
             )
-    with _no_collection(), _constants_aside(), traced():
+    with _no_collection(), quick(), traced():
         return "\n".join(rtlil.convert(part, name=module, emit_src=False) for module, part in designs.items())
-
-
-@contextlib.contextmanager
-def _constants_aside() -> Iterator[None]:
-    """Let Amaranth's search for combinational loops pass over constants, through which no loop leads.
-
-    For each bit that is read of a table it looks at every bit of the table, which of large tables is most of a
-    conversion's time.
-    """
-    edges = _nir.Part.comb_edges_to  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
-
-    def without_constants(part: Any, bit: int) -> Iterator[tuple[Any, Any]]:
-        if not hasattr(part, "not_constant"):
-            part.not_constant = [net for net in (*part.value, *part.offset) if not net.is_const]
-        return ((net, part.src_loc) for net in part.not_constant)
-
-    _nir.Part.comb_edges_to = without_constants  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        _nir.Part.comb_edges_to = edges  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextlib.contextmanager

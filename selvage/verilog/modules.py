@@ -1,6 +1,5 @@
 """A design's Verilog as files of one module each: plain names, equal modules once, a header that says what it is."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -14,11 +13,9 @@ from selvage.verilog.plain import Renaming, rename
 from selvage.verilog.rtlil import parse
 from selvage.verilog.yosys import run_yosys
 
-# As `verilog.convert.SCRIPT`, and: what a `Shared` stands in is dissolved (`_keep`), nothing is kept that nothing
-# reads, and no comparison is left whose result is known (-fine).
+# As `verilog.convert.SCRIPT`, and: nothing is kept that nothing reads, and no comparison is left whose result is known
+# (-fine).
 SCRIPT = """
-attrmap -modattr -remove top
-flatten
 proc -norom
 memory_collect
 opt_expr -fine
@@ -26,8 +23,8 @@ opt_merge
 opt_clean -purge
 opt_expr -fine
 opt_clean -purge
-attrmap -remove generator -remove top -remove keep_hierarchy
-attrmap -modattr -remove generator -remove keep_hierarchy
+attrmap -remove generator -remove top
+attrmap -modattr -remove generator
 write_rtlil
 """
 
@@ -75,7 +72,7 @@ def convert_modules(
 
 def delivered_rtlil(components: Mapping[str, wiring.Component], name: str) -> str:
     """Return a design as Yosys leaves it, before anything of it is rewritten."""
-    return run_yosys(_keep(to_rtlil(components)), SCRIPT, name)
+    return run_yosys(to_rtlil(components), SCRIPT, name)
 
 
 def rewritten(rtlil: str, name: str, prefix: str, counts: Counter[str]) -> tuple[Renaming, dict[str, str]]:
@@ -86,17 +83,6 @@ def rewritten(rtlil: str, name: str, prefix: str, counts: Counter[str]) -> tuple
     counts["equal modules"] += len(modules) - len(distinct)
     texts = rewrite(write_verilog(distinct.values(), name), counts)
     return names, {plain: texts[plain] for plain in distinct}
-
-
-def _keep(text: str) -> str:
-    """Keep the hierarchy of all modules but those that only hold a shared one (`hw.lib.shared.Shared`)."""
-    found = []
-    for part in re.split(r"(?<=\nend\n)", text):
-        stands_in = re.search(r"^  attribute \\selvage_shared ", part, re.MULTILINE)
-        found.append(
-            part if stands_in else re.sub(r"^module ", "attribute \\\\keep_hierarchy 1\nmodule ", part, flags=8)
-        )
-    return "".join(found)
 
 
 def _header(

@@ -67,9 +67,12 @@ def drive_whole(module: NetlistModule, modules: Modules) -> int:
             else:
                 kept.append(((part,), bits))
     pieces = {name: dict(sorted(found.items())) for name, found in pieces.items()}
+    driven: dict[int, tuple[Cell, set[str]]] = {}
     for driver in drivers:
         if driver.cell is not None:
-            _read_pieces(driver.cell, {part.wire for part in driver.target}, pieces, modules)
+            driven.setdefault(id(driver.cell), (driver.cell, set()))[1].update(part.wire for part in driver.target)
+    for cell, names in driven.values():
+        _read_pieces(cell, names & pieces.keys(), pieces, modules)
     for name, found in pieces.items():
         whole = joined(part for bits in found.values() for part in bits)
         kept.append((module.whole(name), _resolved(whole, pieces)))
@@ -138,9 +141,9 @@ def _resolved(bits: Bits, pieces: _Pieces) -> Bits:
 
 def _read_pieces(cell: Cell, names: set[str], pieces: _Pieces, modules: Modules) -> None:
     """Let a cell read the pieces of the wires ``names`` in place of these, for it drives some of their bits."""
-    outputs = driven_ports(cell, modules)
-    for port, bits in cell.ports.items():
-        if port not in outputs and any(part.wire in names and part.wire in pieces for part in bits):
+    outputs = set(driven_ports(cell, modules)) if names else ()
+    for port, bits in cell.ports.items() if names else ():
+        if port not in outputs and any(part.wire in names for part in bits):
             cell.ports[port] = _resolved(bits, pieces)
 
 

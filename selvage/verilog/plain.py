@@ -151,8 +151,8 @@ def _plain(module: NetlistModule, meanings: Mapping[str, str], inner: Names) -> 
     memories = _named((_memory(cell) for cell in module.cells if cell.kind == "$mem_v2"), names)
     names.taken -= inner.taken - {plain.lower() for plain in (found | memories).values()} - KEYWORDS
     cells = [cell.name for cell in module.cells if not cell.kind.startswith("$")]
-    instances = plain_names((name[1:].removesuffix(".shared") for name in cells), names)
-    return found, memories | {name: instances[name[1:].removesuffix(".shared")] for name in cells}
+    instances = plain_names((name[1:] for name in cells), names)
+    return found, memories | {name: instances[name[1:]] for name in cells}
 
 
 def _named(wires: Iterable[str], names: Names) -> dict[str, str]:

@@ -62,7 +62,7 @@ def sources_of(p: ShellParameters) -> dict[str, str]:
 
 def places(p: ShellParameters) -> list[str]:
     """Where each crossbar stands below the harness."""
-    return [f"shell.network.shared.{place}" for place in p.network.crossbars("tile_{}.shared")]
+    return [f"shell.network.{place}" for place in p.network.crossbars]
 
 
 def harness(p: ShellParameters, made: Shell) -> str:

@@ -13,6 +13,7 @@ from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.commands.layer_report import report
 from selvage.commands.network_command import model_network, simulate_network
+from selvage.compiler.chip_limits import check_collected
 from selvage.compiler.compile_layer import compile_layer, predict
 from selvage.compiler.compile_network import compile_network
 from selvage.compiler.options import Options
@@ -143,3 +144,23 @@ def test_a_network_without_a_layer(tmp_path: Path) -> None:
     content, match = simulate_network(path, "tiny", tmp_path / "in.npy", None, Options(), pipeline=True)
     flow = content["pipeline"]
     assert match and flow["slowest"] == "pool" and 0.95 <= flow["share"] <= 1
+
+
+def test_a_layer_too_large_for_verilog_is_refused_from_its_counts() -> None:
+    """With the number of tiles and the keys that help; what is only counted, and what runs in passes, is not."""
+    layer = Layer(name="wide", op="dense", channels=2**14, outputs=2**10)
+    weights = np.ones(layer.weight_shape, np.int8)
+    chip = on(arrays_per_tile=2)
+    arrays = 2 * 2**14 * 2**10 * chip.slices // (chip.rows * chip.columns)
+    said = rf"{arrays:,} arrays are {arrays // 2:,} tiles on chip tiny.* \(arrays_per_tile\).* \(tiles\)"
+    for options in (Options(), Options(mapping="dense")):
+        with pytest.raises(InputError, match=said):
+            check_collected(layer, weights, chip, options)
+    check_collected(layer, weights, on(arrays_per_tile=2, tiles=100), Options())
+    check_collected(layer, weights, on(arrays_per_tile=2**10), Options())
+    check_collected(layer, weights % 2, chip, Options(mapping="pattern"))
+    pruned = weights * (np.arange(weights.size).reshape(weights.shape) % 4 == 0)
+    check_collected(layer, pruned, chip, Options())
+    model = Model(layer, weights.astype(np.int64), None, 0, np.dtype(np.uint8), (None, 2**14))
+    with pytest.raises(InputError, match=said):
+        compile_layer(model, chip, np.ones((1, 2**14), np.int64), Options(), written=True)

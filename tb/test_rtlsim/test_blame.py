@@ -304,7 +304,9 @@ def test_x_in_a_network_names_the_pin_and_good_runs_run_once(tmp_path: Path, mon
     plain.call(["vvp", "-n", "network.vvp"], where, where / "log.txt")
     assert (where / "counts.txt").read_text().endswith("end\n"), "told nothing, the bench plays an image to its end"
     planted.address(monkeypatch)
-    with pytest.raises(RtlError, match=r"shows X at crossbar_\d__request of 'layer_0'__(valid|payload) in cycle \d+"):
+    with pytest.raises(
+        RtlError, match=r"shows X at stage_0\.tile_0\.crossbar_\d__request of 'layer_0'__(valid|payload) in cycle \d+"
+    ):
         run_join("icarus", tmp_path)
 
 

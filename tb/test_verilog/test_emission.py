@@ -9,9 +9,9 @@ from amaranth.hdl import Cat, Fragment, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.verilog.convert import MOST_INPUTS, convert
+from selvage.verilog.convert import convert
 from selvage.verilog.emission import TOGETHER
-from selvage.verilog.errors import ModuleTooWide
+from selvage.verilog.errors import MOST_INPUTS, ModuleTooWide
 
 WIDTH = 2 * TOGETHER + 5
 BENCH = """\

@@ -95,7 +95,8 @@ def test_registers_keep_their_names(tile: Rewritten) -> None:
 def test_each_step_finds_something_to_do(tile: Rewritten) -> None:
     """A pattern that no longer meets what Yosys writes would be silent."""
     counts = tile[3].copy()
-    convert_modules(Chosen(), "chosen", generator="a test", counts=counts)
+    modules = convert_modules(Twice(), "twice", generator="a test", counts=counts)
+    assert [own.name for own in modules] == ["twice_first", "twice"], "equal modules are one"
     assert {step for step in STEPS if not counts[step]} == set()
     packed: Counter[str] = Counter()
     again = _tile()
@@ -117,6 +118,23 @@ class Chosen(wiring.Component):
             for number in range(4):
                 with m.Case(number):
                     m.d.comb += self.out.eq(self.words.word_select(number, 8))
+        return m
+
+
+class Twice(wiring.Component):
+    """Two equal modules."""
+
+    numbers: In(4)
+    words: In(32)
+    out: Out(16)
+
+    def elaborate(self, platform: object) -> Module:
+        """Build both on the same words."""
+        m = Module()
+        for k, name in enumerate(("first", "second")):
+            m.submodules[name] = chosen = Chosen()
+            m.d.comb += [chosen.number.eq(self.numbers.word_select(k, 2)), chosen.words.eq(self.words)]
+            m.d.comb += self.out.word_select(k, 8).eq(chosen.out)
         return m
 
 
