@@ -154,7 +154,7 @@ def vectors(where: Path, seed: int) -> None:
     seen = np.zeros_like(x)
     seen[:, :, 1, 1:3] = 1  # two pixels that both steps have in their windows
     x *= seen
-    write_files(layer_files(Compiled(None, placed, x, weights, placed), skip=True), where)
+    write_files([layer_files(Compiled(None, placed, x, weights, placed), skip=True)], where)
 
 
 def simulate(where: Path, name: str, netlist: Sequence[Path], limit: int, *, watch: bool = False) -> Run:

@@ -41,7 +41,7 @@ PARTS = ("ready", "random", "size")
 
 def checked(files: dict[str, bytes], where: Path) -> dict[str, Any]:
     """Diagnostics of a bundle by tool, and what its self-test says."""
-    write_files(files, where)
+    write_files([files], where)
     found = lint(where, "network")
     told = {tool: own[:3] for tool, own in found.items() if own}
     counts = {tool: len(own) for tool, own in found.items()}

@@ -6,6 +6,7 @@ Whoever writes holds a lock, and gives a file its name when all of it is written
 import contextlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
@@ -19,6 +20,7 @@ from selvage.base.errors import InputError
 from selvage.base.working import held, part_of
 
 LISTING = "files.txt"
+WAITING = ".files.txt.waiting"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -76,28 +78,56 @@ def alone_in(out: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def write_files(contents: Mapping[str, bytes], out: Path) -> list[Path]:
-    """Write all files, each whole, after all have been made; what is there with the same bytes is left alone.
+def write_files(groups: Iterable[Mapping[str, bytes]], out: Path) -> list[Path]:
+    """Write the files of all groups, by their path in ``out``, each whole; what has the same bytes is left alone.
 
-    ``files.txt`` lists them and is written last: without it a folder is not whole. Files of an earlier run that this
-    one has not are removed, and what a killed run left; others are not touched. Until the end ``files.txt.begun`` lists
-    all that may be there, so that the run after a killed one knows them.
+    One group at a time is in memory: files wait in a folder of their own until all have been made, and only then is
+    what is there replaced. ``files.txt`` lists them and is written last: without it a folder is not whole. Files of an
+    earlier run that this one has not are removed, and what a killed run left; others are not touched. From the first
+    file that is replaced to the end ``files.txt.begun`` lists all that may be there, so that the run after a killed one
+    knows them. `InputError` when a file cannot be written.
     """
-    check_places(contents, out)
+    waiting, names = out / WAITING, []
+    try:
+        shutil.rmtree(waiting, ignore_errors=True)
+        for contents in groups:
+            check_places(contents, out)
+            names += contents
+            for name, content in contents.items():
+                if not _holds(out / name, content):
+                    _write(waiting / name, content)
+        _replace(waiting, names, out)
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+    return [out / path for path in (*names, LISTING)]
+
+
+def _replace(waiting: Path, names: list[str], out: Path) -> None:
+    """Put the files that wait in their places, and take away what is left of an earlier run."""
     listing, begun = out / LISTING, out / f"{LISTING}.begun"
     known = {*_earlier(listing), *_earlier(begun)} - {LISTING}
-    stale = sorted(known - contents.keys())
-    write_changed({begun.name: lines(sorted(known | contents.keys())).encode()}, out)
+    stale = sorted(known.difference(names))
+    _write(begun, lines(sorted(known.union(names))).encode())
     listing.unlink(missing_ok=True)
-    write_changed(contents, out)
+    for name in names:
+        part_of(out / name).unlink(missing_ok=True)  # of a run that was killed
+        if (waiting / name).exists():
+            _put(waiting / name, out / name)
     for path in stale:
         for place in (out / path, part_of(out / path)):
             place.unlink(missing_ok=True)
         _remove_empty((out / path).parent, out)
-    names = [*contents, LISTING]
-    write_changed({LISTING: lines(sorted(names)).encode()}, out)
+    _write(listing, lines(sorted([*names, LISTING])).encode())
     begun.unlink()
-    return [out / path for path in names]
+
+
+def _put(waiting: Path, path: Path) -> None:
+    """Move a file to its place on the same disk."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        waiting.replace(path)
+    except OSError as error:
+        raise InputError(f"output {path} cannot be written: {error.strerror}") from None
 
 
 def _remove_empty(folder: Path, out: Path) -> None:
@@ -148,20 +178,6 @@ def check_places(names: Iterable[str], out: Path) -> None:
         above = next(folder for folder in path.parents if folder.exists())
         if not above.is_dir():
             raise InputError(f"output {path} cannot be written: {above} is not a directory")
-
-
-def write_changed(contents: Mapping[str, bytes], out: Path) -> list[Path]:
-    """Write files by their path in ``out``, each whole; what is there with the same bytes is left alone.
-
-    `InputError` before the first is written as far as that can be told (`check_places`).
-    """
-    check_places(contents, out)
-    for name, content in contents.items():
-        if _holds(out / name, content):
-            part_of(out / name).unlink(missing_ok=True)  # of a run that was killed
-        else:
-            _write(out / name, content)
-    return [out / name for name in contents]
 
 
 def _holds(path: Path, content: bytes) -> bool:

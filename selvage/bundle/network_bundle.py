@@ -1,5 +1,7 @@
 """The files of a compiled network: Verilog, cells, names, report."""
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +25,19 @@ def write_network(compiled: CompiledNetwork, options: Options, out: Path, report
     node, of a node that takes several passes for each pass. ``placement.json`` names everything; ``report.json``;
     ``files.txt`` lists them (`base.files.write_files`).
     """
-    contents: dict[str, bytes] = {"report.json": report.encode()}
+    return write_files(chain([{"report.json": report.encode()}], _files(compiled, options)), out)
+
+
+def _files(compiled: CompiledNetwork, options: Options) -> Iterator[dict[str, bytes]]:
+    """Yield the files of the network, or of one node, or pass of one, after the other."""
     if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
-        contents |= _design(p, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs], "")
-        contents["placement.json"] = placement_json(compiled, p.plan)
-    else:
-        for folder, part in node_parts(compiled, options):
-            contents |= _design(part.parameters, part.inputs, folder)
-            contents[f"{folder}placement.json"] = placement_json(compiled, part.plan)
-    return write_files(contents, out)
+        files = _design(p, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs], "")
+        yield files | {"placement.json": placement_json(compiled, p.plan)}
+        return
+    for folder, part in node_parts(compiled, options):
+        files = _design(part.parameters, part.inputs, folder)
+        yield files | {f"{folder}placement.json": placement_json(compiled, part.plan)}
 
 
 def _design(p: NetworkParameters, inputs: list[Integers], folder: str) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """The bundle of `selvage verilog`: modules, macros, a self-test and flow files; each file whole or not at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -44,17 +45,20 @@ def write_verilog_bundle(
     Where the chip does not hold all layers at once there is a bundle for each node, of a node that takes several
     passes for each pass, in a folder of its own.
     """
-    contents: dict[str, bytes] = dict(more or {})
+    return write_files(chain([more or {}], _network_files(compiled, options)), out)
+
+
+def _network_files(compiled: CompiledNetwork, options: Options) -> Iterator[dict[str, bytes]]:
+    """Yield the files of the network, or of one node, or pass of one, after the other."""
     if compiled.fits:
         p = NetworkParameters(compiled.plan, skip=options.skip)
         inputs = selftest_images(compiled.graph, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs])
         expected = expected_codes(compiled.graph, compiled.plan, inputs)
-        contents |= bundle_files(p, inputs, [expected[name] for name in compiled.graph.outputs])
-        contents["placement.json"] = placement_json(compiled, p.plan)
+        contents = bundle_files(p, inputs, [expected[name] for name in compiled.graph.outputs])
+        yield contents | {"placement.json": placement_json(compiled, p.plan)}
     for folder, part in node_parts(compiled, options) if not compiled.fits else ():
         files = part_files(compiled, part) | {"placement.json": placement_json(compiled, part.plan)}
-        contents |= {f"{folder}{name}": content for name, content in files.items()}
-    return write_files(contents, out)
+        yield {f"{folder}{name}": content for name, content in files.items()}
 
 
 def write_layer_bundle(
@@ -71,7 +75,7 @@ def write_layer_bundle(
     expected = expected_codes(graph, plan, inputs)
     contents = dict(more or {}) | bundle_files(p, inputs, [expected[name] for name in graph.outputs])
     contents["placement.json"] = _layer_placement_json(compiled)
-    return write_files(contents, out)
+    return write_files([contents], out)
 
 
 def layer_network(compiled: Compiled) -> CompiledNetwork:

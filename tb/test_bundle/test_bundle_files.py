@@ -1,7 +1,7 @@
 """How the files of a bundle are written: over an earlier one, and broken off."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from selvage.base.chip import load_chip
 from selvage.base.errors import InputError
-from selvage.base.files import alone_in, write_changed, write_files, write_whole
+from selvage.base.files import WAITING, alone_in, write_files, write_whole
 from selvage.base.layer import InputFormat, Layer
 from selvage.bundle.shell_bundle import shell_files
 from selvage.bundle.verilog_bundle import write_layer_bundle
@@ -51,7 +51,7 @@ def check_streams(where: Path, inputs: list[Integers], outputs: list[Integers]) 
 
 def test_streams_of_a_network(tmp_path: Path) -> None:
     network = small()
-    write_files(files_of(network), tmp_path)
+    write_files([files_of(network)], tmp_path)
     codes, graph = network.codes, network.graph
     raw = graph.nodes[-1]
     outputs = [codes[name] - (raw.bias[:, None, None] if name == raw.output.name else 0) for name in graph.outputs]
@@ -82,7 +82,7 @@ def test_a_shell_needs_a_crossbar() -> None:
 def test_rewritten(tmp_path: Path) -> None:
     """Files of an earlier bundle go, others do not; what is the same keeps its time; what a killed run left goes."""
     files = files_of(small())
-    write_files(files, tmp_path)
+    write_files([files], tmp_path)
     kept = tmp_path / "rtl" / "network.v"
     before = kept.stat().st_mtime_ns
     gone = next(name for name in files if name.startswith("rtl/accumulator"))
@@ -90,7 +90,7 @@ def test_rewritten(tmp_path: Path) -> None:
     mine, left = tmp_path / "rtl" / "mine.v", tmp_path / "rtl" / ".network.v.part"
     mine.touch()
     left.touch()
-    paths = write_files(fewer, tmp_path)
+    paths = write_files([fewer], tmp_path)
     assert kept.stat().st_mtime_ns == before and mine.exists()
     assert not any((tmp_path / path).exists() for path in (gone, "selftest/input_0.hex", left))
     assert (tmp_path / "files.txt").read_text().split() == sorted(str(path.relative_to(tmp_path)) for path in paths)
@@ -101,21 +101,21 @@ def test_a_killed_run_leaves_no_listing_and_the_next_one_cleans_up(
 ) -> None:
     """Also what only the bundle before the killed one had, and what the killed one wrote; and folders left empty."""
     first, second, third = ({f"rtl/{name}.v": b"", f"{name}/file": b""} for name in "abc")
-    write_files(first, tmp_path)
+    write_files([first], tmp_path)
     (tmp_path / "mine").touch()
 
-    def killed(contents: Mapping[str, bytes], out: Path) -> list[Path]:
-        paths = write_changed(contents, out)
-        if set(contents) >= set(second):
+    def killed(waiting: Path, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        waiting.replace(path)
+        if path.name == "file":  # the last one
             raise KeyboardInterrupt
-        return paths
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("selvage.base.files.write_changed", killed)
-        write_files(second, tmp_path)
+        patched.setattr("selvage.base.files._put", killed)
+        write_files([second], tmp_path)
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert {*first, *second} < there and "files.txt" not in there
-    write_files(third, tmp_path)
+    write_files([third], tmp_path)
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {
         *third,
         "c",
@@ -127,12 +127,39 @@ def test_a_killed_run_leaves_no_listing_and_the_next_one_cleans_up(
 
 @pytest.mark.parametrize(("place", "rule"), [("rtl/network.v/x", "is a directory"), ("rtl", "is not a directory")])
 def test_what_cannot_be_written_is_told_before_the_first_file(tmp_path: Path, place: str, rule: str) -> None:
-    write_files({"a": b"old"}, tmp_path)
+    write_files([{"a": b"old"}], tmp_path)
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).touch()
     with pytest.raises(InputError, match=rule):
-        write_files({"a": b"new", "rtl/network.v": b""}, tmp_path)
+        write_files([{"a": b"new", "rtl/network.v": b""}], tmp_path)
     assert (tmp_path / "a").read_bytes() == b"old" and (tmp_path / "files.txt").exists()
+
+
+def test_files_are_made_one_group_after_the_other_and_a_fault_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    """Also what a run left that was killed while files waited."""
+    write_files([{"a": b"old", "b": b"same"}], tmp_path)
+    (tmp_path / WAITING).mkdir()
+    (tmp_path / WAITING / "a").touch()
+    seen = []
+
+    def groups(fault: bool) -> Iterator[dict[str, bytes]]:
+        for name in "abc":
+            yield {name: b"same"}
+            seen.append((tmp_path / "a").read_bytes())
+            if fault and name == "b":
+                raise InputError("wrong")
+
+    with pytest.raises(InputError, match="wrong"):
+        write_files(groups(fault=True), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a": b"old",
+        "b": b"same",
+        "files.txt": b"a\nb\nfiles.txt\n",
+    }
+    write_files(groups(fault=False), tmp_path)
+    assert set(seen) == {b"old"}, "nothing is replaced before all is made"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "files.txt"]
+    assert (tmp_path / "a").read_bytes() == b"same"
 
 
 def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
@@ -141,10 +168,10 @@ def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
     with alone_in(out):
         with pytest.raises(InputError, match="out is being written by another run"), alone_in(out):
             pass
-        write_files({"a": b"first"}, out)
+        write_files([{"a": b"first"}], out)
     assert sorted(path.name for path in out.iterdir()) == ["a", "files.txt"]
     with alone_in(out):
-        write_files({"b": b"second"}, out)
+        write_files([{"b": b"second"}], out)
     assert sorted(path.name for path in out.iterdir()) == ["b", "files.txt"]
 
 

@@ -18,7 +18,7 @@ from tb.models.small_networks import SmallNetwork
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("bundle")
-    write_files(files_of(small()), where)
+    write_files([files_of(small())], where)
     return where
 
 
@@ -87,7 +87,7 @@ def test_inputs_that_meet(tmp_path: Path) -> None:
     x, y = n.input(2, 8, 3), n.input(2, 8, 3)
     n.leaves(n.add(n.layer(x, 2, kernel=(2, 2), pads=(1, 0, 0, 1)), y), n.table(n.input(1, 2, 2)))
     assert n.plan.fed_together == ((0, 1),)
-    write_files(files_of(n), tmp_path)
+    write_files([files_of(n)], tmp_path)
     assert json.loads((tmp_path / "names.json").read_text())["together"] == [["i_0", "i_1"]]
     for told in ("README.md", "rtl/network.v"):
         assert "i_0, i_1 meet: feed them side by side" in (tmp_path / told).read_text()

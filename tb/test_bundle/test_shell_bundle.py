@@ -30,7 +30,7 @@ def files_of(bus: str, images: int) -> dict[str, bytes]:
 
 def written(bus: str, where: Path, images: int = 2) -> Path:
     """Its folder."""
-    write_files(files_of(bus, images), where)
+    write_files([files_of(bus, images)], where)
     return where / "shell"
 
 

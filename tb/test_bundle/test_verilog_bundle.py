@@ -42,7 +42,7 @@ needs_sta = pytest.mark.skipif(shutil.which("sta") is None, reason="opensta is n
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("bundle")
-    write_files(files_of(small()), where)
+    write_files([files_of(small())], where)
     return where
 
 
@@ -145,7 +145,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tb.models.bundles import files_of, small
 from selvage.base.files import write_files
-write_files(files_of(small()), Path({out!r}))
+write_files([files_of(small())], Path({out!r}))
 """
 
 
