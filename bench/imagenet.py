@@ -195,7 +195,7 @@ def measure(name: str) -> Bundle:
     tiles = [name for name, own in told["modules"].items() if name.startswith("tile_") and name in own["places"]]
     warned = linted(where, tiles)
     for line in warned[:5]:
-        console.print(line, markup=False)
+        console.print(line[:300], markup=False)
     lines = sum(path.read_text().count("\n") for path in (where / "rtl").iterdir())
     layer, layer_crossbars, said = simulated(name, where, GOALS[name].crossbars)
     return Bundle(

@@ -37,6 +37,11 @@ class AddressGenerator(wiring.Component):
         self.p = p = parameters
         super().__init__({"i": In(stream.Signature(step_layout(p))), "valid": Out(1), "word": Out(word_layout(p))})
 
+    @property
+    def _reads(self) -> tuple[tuple[int, int, int], ...]:
+        """Reads of the plan that there are tables of."""
+        return self.p.reads[: self.p.period or None]
+
     def elaborate(self, platform: object) -> Module:
         """Build the counter of the plan's cycles and the pipeline of the address."""
         m = Module()
@@ -55,22 +60,35 @@ class AddressGenerator(wiring.Component):
         with m.If(self.i.valid & waits):
             m.d.sync += step.eq(self.i.payload)
         m.d.sync += [valid.eq(valid << 1 | go), index.eq(ahead), last.eq(end)]
-        self._address(m, ahead, step)
+        self._address(m, *self._place(m, ahead, go, end), step)
         later = Signal(p.index_bits)
         last_later = Signal()
         m.d.sync += [later.eq(index), last_later.eq(last), self.word.index.eq(later), self.word.last.eq(last_later)]
         return m
 
-    def _address(self, m: Module, ahead: Value, step: data.View) -> None:
-        """Build the pipeline: tables of the plan's cycle, terms of the address, their sum; a register behind each."""
+    def _place(self, m: Module, ahead: Signal, go: Value, end: Value) -> tuple[Value, Value]:
+        """Return the place in the tables, and how many words further than they say: 0 but in a long regular plan."""
         p = self.p
+        if not p.period:
+            return ahead, Const(0)
+        place, further = Signal(range(max(2, p.period))), Signal(range(p.words))
+        turns = count_up(m, place, p.period, go)
+        with m.If(go & turns):
+            m.d.sync += further.eq(Mux(end, 0, further + 1))
+        later = Signal.like(further)
+        m.d.sync += later.eq(further)
+        return place, later
+
+    def _address(self, m: Module, ahead: Value, further: Value, step: data.View) -> None:
+        """Build the pipeline: tables of the plan's cycle, terms of the address, their sum; a register behind each."""
+        p, reads = self.p, self._reads
         row, row_carry, row_real = self._position(m, 0, ahead, step.row, step.row_remainder)
         column, column_carry, column_real = self._position(m, 1, ahead, step.column, step.column_remainder)
-        lines = [read[0] // p.sweep.insert[0] for read in p.reads]
+        lines = [read[0] // p.sweep.insert[0] for read in reads]
         at = self._table(m, "line", [q % p.rows for q in lines], ahead)
         if p.sweep.insert[0] > 1:
             at = Mux(row_carry, self._table(m, "line_below", [(q + 1) % p.rows for q in lines], ahead), at)
-        words = [read[1] // p.sweep.insert[1] * p.words + read[2] for read in p.reads]
+        words = [read[1] // p.sweep.insert[1] * p.words + read[2] for read in reads]
         across = self._table(m, "across", words, ahead)
         if p.sweep.insert[1] > 1:
             across = Mux(column_carry, self._table(m, "across_next", [w + p.words for w in words], ahead), across)
@@ -79,7 +97,7 @@ class AddressGenerator(wiring.Component):
         inside = Signal()
         m.d.sync += [
             line.eq(lookup([k * p.pitch for k in range(p.rows)], self._line(m, step.row_base, at))),
-            word.eq(step.column_base + across),
+            word.eq(step.column_base + across + further),
             inside.eq(row_real & column_real),
             self.word.address.eq(line + word),
             self.word.inside.eq(inside & self._in_map(row, 0) & self._in_map(column, 1)),
@@ -110,7 +128,7 @@ class AddressGenerator(wiring.Component):
         """Return pixel (next cycle), quotient carry, and whether the position is a real pixel, no inserted zero."""
         insert = self.p.sweep.insert[axis]
         name = ("row", "column")[axis]
-        offsets = [divmod(read[axis], insert) for read in self.p.reads]
+        offsets = [divmod(read[axis], insert) for read in self._reads]
         pixel = Signal(signed(len(quotient) + 1), name=f"{name}_pixel")
         moved = self._table(m, f"{name}_quotient", [q for q, _ in offsets], ahead)
         if insert == 1:

@@ -12,6 +12,8 @@ from selvage.mapping.placement import Placement, RowGroup, Tile, row_groups
 from selvage.mapping.schedule import Sweep
 from selvage.mapping.widths import output_range, slot_range
 
+LONG_PLAN = 1024  # reads of a step from which on a regular plan is counted, not a table of them all
+
 
 @dataclass(frozen=True)
 class BufferParameters:
@@ -43,6 +45,19 @@ class BufferParameters:
         tall = max((base + high) // insert - (base + low) // insert for base in range(insert)) + 1
         tall += self.sweep.lines_ahead(column for _, column, _ in self.reads)
         return min(self.sweep.size[0], tall + stride - 1 if insert == 1 else tall)
+
+    @cached_property
+    def period(self) -> int:
+        """Reads after which a long plan begins anew with the next word of each pixel; 0 where it does not, or is short.
+
+        Of such a plan there are tables of one period. All pixels of a pool's window, word by word, are one.
+        """
+        first = self.reads[0][2]
+        period = next((k for k, read in enumerate(self.reads) if read[2] != first), len(self.reads))
+        if len(self.reads) <= LONG_PLAN or period == len(self.reads):
+            return 0
+        regular = ((*self.reads[k % period][:2], first + k // period) for k in range(len(self.reads)))
+        return period if len(self.reads) % period == 0 and tuple(regular) == self.reads else 0
 
     @property
     def pitch(self) -> int:

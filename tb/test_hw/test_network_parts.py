@@ -70,6 +70,8 @@ CASES = [
     case("pool_mean", kind="average", size=(4, 6), kernel=(2, 2), stride=(2, 2), signed=False),
     case("pool_mean_pads", kind="average", size=(5, 4), kernel=(3, 2), stride=(2, 1), pads=(1, 1, 1, 0), channels=4),
     case("pool_mean_whole", kind="average", size=(4, 3), kernel=(4, 3), channels=8, lanes=4),
+    case("pool_mean_long", kind="average", size=(6, 6), kernel=(6, 6), channels=31, lanes=1),  # counted, not listed
+    case("pool_max_long", kind="max", size=(6, 8), kernel=(6, 6), stride=(1, 2), pads=(1, 1, 0, 1), channels=64),
     case("pool_mean_sixths", kind="average", size=(4, 9), kernel=(2, 3), stride=(2, 3), same_scale=True),
     case("pool_mean_sixths_zero_first", kind="average", size=(4, 9), kernel=(2, 3), same_scale=True, zero_first=True),
     case("pool_max_whole", kind="max", size=(3, 3), kernel=(3, 3), channels=3, lanes=1),
