@@ -1,17 +1,17 @@
 """A pipeline spread over 1 to 64 chips: what each link must carry, what each chip holds, what binds first.
 
-The network stands with copies for 25 % more arrays (`selvage model --copies auto --arrays +25%`); its layers follow each
-other over the chips, each chip with as many arrays as the others, so a cut may fall inside a layer. Counted over a cut:
+The network stands with copies for 25 % more arrays (`selvage model --copies auto --arrays +25%`); its layers follow
+each other over the chips, each chip with as many arrays as the others, so a cut may fall inside a layer. Over a cut go
 
-* between layers the map that leaves the layer before, a byte a number;
-* inside a layer the map that enters it, and a partial sum of 3 bytes of each output: its tiles stand on both sides, and the
-  second chip adds up;
-* of a residual block the map that goes round it, where the cut is behind its first layer.
+* between layers the map that enters the layer behind it, a byte a number;
+* inside a layer the map that enters it, and a partial sum of 3 bytes of each output: its tiles stand on both sides,
+  and the second chip adds up;
+* behind the first layer of a residual block also the map that goes round the block.
 
-Bits a cycle are these over the pace of the slowest layer: the fewest data pins at the core's clock. Latency is not: a link
-is a queue. Programming is that of the shell (`docs/shell.md`), one array at a time on each chip, all chips side by side;
-a row's write pulse takes ``WRITE`` cycles, which is the macro's and a guess. Copies see the same input, so they add nothing
-to a cut but where they stand on both sides.
+Bits a cycle are these over the pace of the slowest layer: the fewest data pins at the core's clock. A link adds
+latency and no pace, for it is a queue. Programming is that of the shell (`docs/shell.md`), one array at a time on each
+chip, all chips side by side; a row's write pulse takes ``WRITE`` cycles, which is the macro's own and a guess. Buffers
+bind where a chip has more bits than ``MEMORY``, the buffers of an ISAAC chip.
 """
 
 import argparse
@@ -34,6 +34,7 @@ CODE, SUM = 8, 24  # bits of a code, of a partial sum
 WRITE, READ = 10, 2  # cycles of a macro's write pulse and of its answer
 CLOCK = 200e6
 PINS = 256  # data pins at a chip's edge, each way, for what is said to bind
+MEMORY = 168 * 64 * 8 * 1024  # bits: 168 tiles with 64 KB of eDRAM each (Shafiee et al., ISCA 2016)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def spread(network: str, layers: list[Layer], counted: dict[str, Any], chips: in
     first = layers[0]
     over.append((CODE * first.channels * first.height * first.width, 0, False))  # the picture
     bits, index, inside = max(over)
-    share, filled, most = [0.0], 0, 0.0
+    share, filled = [0.0], 0
     for line in lines:  # bits of the buffers, array by array
         left, own = line["crossbars"], sum(line["buffer_bits"].values()) / line["crossbars"]
         while left:
@@ -100,18 +101,28 @@ def spread(network: str, layers: list[Layer], counted: dict[str, Any], chips: in
             if filled == each:
                 share.append(0.0)
                 filled = 0
-    most = max(share)
     chip = load_chip(CHIP)
     words = -(-chip.columns * chip.cell_bits // 32)
     row = words + 3 + 2 * (2 * HOPS + 2) + WRITE + READ
     name = f"{'inside' if inside else 'before'} {layers[index].name}"
     pins = bits / pace
-    slowest = counted["pipeline"]["slowest"]
-    binds = f"the link {name}" if pins > PINS else f"the reads of {slowest}"
     return Spread(
-        network, chips, each, round(pace), name, bits, round(pins, 1), round(most / 1e6, 1),
-        round(each * chip.rows * row / CLOCK, 3), binds,
-    )  # fmt: skip
+        network=network,
+        chips=chips,
+        arrays=each,
+        pace=round(pace),
+        cut=name,
+        bits=bits,
+        pins=round(pins, 1),
+        megabits=round(max(share) / 1e6, 1),
+        programming=round(each * chip.rows * row / CLOCK, 3),
+        binds=_binds(pins, max(share), name, counted["pipeline"]["slowest"]),
+    )
+
+
+def _binds(pins: float, memory: float, cut: str, slowest: str) -> str:
+    found = [f"the link {cut}"] * (pins > PINS) + ["buffers"] * (memory > MEMORY)
+    return " and ".join(found) or f"the reads of {slowest}"
 
 
 def summary(names: list[str]) -> dict[str, Any]:
@@ -120,11 +131,19 @@ def summary(names: list[str]) -> dict[str, Any]:
         layers = load_network(name)
         counted = model_network(layers, load_chip(CHIP), copies=copies_asked("auto", MORE), pipeline=True)
         found += [spread(name, layers, counted, chips) for chips in CHIPS]
-    table("A pipeline over several chips", [own.name for own in fields(Spread)], [asdict(s).values() for s in found])
+    table(
+        "A pipeline over several chips",
+        [own.name for own in fields(Spread)],
+        [list(asdict(own).values()) for own in found],
+    )
     widest = max(own.pins for own in found)
     targets = [Figure(f"bits a cycle over the busiest link, of {PINS} pins", widest, "<=", PINS)]
     figures("Links", targets)
-    return {"benchmark": "scale", "spread": [asdict(s) for s in found], "targets": [t.as_dict() for t in targets]}
+    return {
+        "benchmark": "scale",
+        "spread": [asdict(own) for own in found],
+        "targets": [own.as_dict() for own in targets],
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
