@@ -1,21 +1,28 @@
 """Cycles of layers over the reads of their busiest array: what loads and drains add to them, by the exact cycle model.
 
 MobileNet-v2 and the six layers of RED on the chip ou9x8, whole, with one image of activations of which half are zero
-(`selvage.compiler.shape_cycles.Activations`), OUs that drive nothing skipped. Of each layer the slowest tile's
-cycles stand beside the reads of the array that reads most. A missed target is told.
+(`selvage.compiler.shape_cycles.Activations`), OUs that drive nothing skipped; the trained networks as `auto` places
+them, with the first of their test inputs. Of each layer the slowest tile's cycles stand beside the reads of the array
+that reads most. A missed target is told.
 """
 
 import argparse
 from dataclasses import asdict, dataclass
 
+from numpy.typing import NDArray
+
 from bench.report import Figure, emit, figures, table
+from bench.trained import networks
 from examples.red_layers import RED_LAYERS
 from selvage.base.chip import load_chip
 from selvage.base.layer import Layer
 from selvage.base.shapes import load_network
 from selvage.commands.exits import leave
+from selvage.compiler.compile_network import compile_network
+from selvage.compiler.options import Options
 from selvage.compiler.shape_cycles import Activations
 from selvage.mapping.dense import dense_kinds
+from selvage.mapping.placement import Placement
 from selvage.sim.cycles import Timeline, tile_reads
 
 CHIP = "ou9x8"
@@ -39,11 +46,34 @@ def line_of(layer: Layer, index: int, schedule: str) -> Line:
     """Count one layer."""
     chip, drawn = load_chip(CHIP), Activations()
     placement, _ = dense_kinds(layer, chip, input_format=drawn.numbers(chip), schedule=schedule)
-    codes = drawn.draw(layer, index, chip)
+    return line_of_placed(placement, drawn.draw(layer, index, chip))
+
+
+def line_of_placed(placement: Placement, codes: NDArray) -> Line:
+    """Count a placed layer with ``codes`` (N, C, H, W), zero point subtracted."""
     reads = [tile_reads(placement, tile, codes)[1] for tile in placement.tiles]
     lines = [Timeline(placement, tile) for tile in placement.tiles]
     cycles = max(line.run(each, len(codes)) for line, each in zip(lines, reads, strict=True))
-    return Line(layer.name, cycles, max(int(each[0].sum(axis=1).max()) for each in reads))
+    return Line(placement.layer.name, cycles, max(int(each[0].sum(axis=1).max()) for each in reads))
+
+
+def trained() -> dict[str, list[Line]]:
+    """Count the layers of the trained networks."""
+    found = {}
+    for network in networks():
+        images = network.inputs()[:1]
+        own = compile_network(str(network.path), load_chip(CHIP), images, Options(), lambda: None)
+        found[network.name] = [
+            line_of_placed(placed, own.codes[node.inputs[0]] - placed.format.zero_point)
+            for node in own.graph.matrices
+            for placed in [own.placements[node.name]]
+        ]
+    return found
+
+
+def ratio(lines: list[Line]) -> float:
+    """All cycles over all reads of the busiest arrays."""
+    return sum(line.cycles for line in lines) / sum(line.busiest for line in lines)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,11 +84,11 @@ def main(argv: list[str] | None = None) -> int:
     deep = [line for line, layer in zip(network, layers, strict=True) if layer.groups > 1]
     rows = [[line.layer, f"{line.cycles:,}", f"{line.busiest:,}", f"{line.ratio:.3f}"] for line in [*deep, *red]]
     table("Cycles and reads of the busiest array", ("layer", "cycles", "reads", "ratio"), rows)
-    whole = sum(line.cycles for line in network) / sum(line.busiest for line in network)
     found = [
-        Figure("MobileNet-v2: cycles over reads", whole, "<=", 1.05),
+        Figure("MobileNet-v2: cycles over reads", ratio(network), "<=", 1.05),
         Figure("its depthwise layers, the worst", max(line.ratio for line in deep), "<=", 1.5),
         Figure("RED's layers, the worst", max(line.ratio for line in red), "<=", 1.02),
+        *(Figure(f"{name}: cycles over reads", ratio(lines), "<=", 1.10) for name, lines in trained().items()),
     ]
     figures("Loads", found)
     lines = [asdict(line) | {"ratio": line.ratio} for line in [*network, *red]]
