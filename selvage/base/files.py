@@ -87,19 +87,33 @@ def write_files(groups: Iterable[Mapping[str, bytes]], out: Path) -> list[Path]:
     file that is replaced to the end ``files.txt.begun`` lists all that may be there, so that the run after a killed one
     knows them. `InputError` when a file cannot be written.
     """
-    waiting, names = out / WAITING, []
+    waiting, names = out / WAITING, {}
     try:
-        shutil.rmtree(waiting, ignore_errors=True)
+        _clear(waiting)
         for contents in groups:
             check_places(contents, out)
-            names += contents
+            names |= dict.fromkeys(contents)
             for name, content in contents.items():
+                (waiting / name).unlink(missing_ok=True)
                 if not _holds(out / name, content):
-                    _write(waiting / name, content)
-        _replace(waiting, names, out)
+                    (waiting / name).parent.mkdir(parents=True, exist_ok=True)
+                    (waiting / name).write_bytes(content)
+        _replace(waiting, list(names), out)
+    except OSError as error:
+        place = str(error.filename or out).replace(f"{WAITING}/", "")
+        raise InputError(f"output {place} cannot be written: {error.strerror}") from None
     finally:
-        shutil.rmtree(waiting, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _clear(waiting)
     return [out / path for path in (*names, LISTING)]
+
+
+def _clear(waiting: Path) -> None:
+    """Take away files that wait, be they of a run that was killed."""
+    if waiting.is_symlink() or waiting.is_file():
+        waiting.unlink()
+    elif waiting.is_dir():
+        shutil.rmtree(waiting)
 
 
 def _replace(waiting: Path, names: list[str], out: Path) -> None:
@@ -107,6 +121,8 @@ def _replace(waiting: Path, names: list[str], out: Path) -> None:
     listing, begun = out / LISTING, out / f"{LISTING}.begun"
     known = {*_earlier(listing), *_earlier(begun)} - {LISTING}
     stale = sorted(known.difference(names))
+    for folder in {(out / name).parent for name in (*names, *stale)}:
+        check_folder(folder, f"output {folder}")
     _write(begun, lines(sorted(known.union(names))).encode())
     listing.unlink(missing_ok=True)
     for name in names:
@@ -115,7 +131,8 @@ def _replace(waiting: Path, names: list[str], out: Path) -> None:
             _put(waiting / name, out / name)
     for path in stale:
         for place in (out / path, part_of(out / path)):
-            place.unlink(missing_ok=True)
+            if not place.is_dir():
+                place.unlink(missing_ok=True)
         _remove_empty((out / path).parent, out)
     _write(listing, lines(sorted([*names, LISTING])).encode())
     begun.unlink()
@@ -123,11 +140,8 @@ def _replace(waiting: Path, names: list[str], out: Path) -> None:
 
 def _put(waiting: Path, path: Path) -> None:
     """Move a file to its place on the same disk."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        waiting.replace(path)
-    except OSError as error:
-        raise InputError(f"output {path} cannot be written: {error.strerror}") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting.replace(path)
 
 
 def _remove_empty(folder: Path, out: Path) -> None:

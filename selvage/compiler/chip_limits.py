@@ -54,22 +54,24 @@ def check_weights(weights: NDArray[np.int64], chip: Chip, what: str) -> None:
     )
 
 
-def check_collected(layer: Layer, weights: NDArray[np.int64], chip: Chip, options: Options) -> None:
+def check_collected(layer: Layer, weights: NDArray[np.int64], bits: int, chip: Chip, options: Options) -> None:
     """Raise `InputError` when the sums of a layer's tiles are too wide for the collector that adds them in Verilog.
 
-    That is told from counts, before anything is placed: a tile has at least one sum, which is as wide as a product and
-    comes with a `valid`. Where a mapping may take fewer arrays than the dense one, nothing is told here.
+    That is told from counts, before anything is placed: a tile has at least one sum, which is as wide as a product of
+    an activation of ``bits``, and comes with a `valid`. Where a mapping or a schedule may take fewer arrays than the
+    dense one's formula, nothing is told here.
     """
-    fewer = options.sme or options.mapping not in ("auto", "dense")
+    fewer = options.sme or options.mapping not in ("auto", "dense") or layer.groups > 1
+    fewer = fewer or (layer.op == "conv_transpose" and options.schedule not in ("red", "zero-padding"))
     if fewer or (options.mapping == "auto" and np.count_nonzero(weights) < (1 - FEW_ZEROS) * weights.size):
         return
     polarities = 2 if chip.encoding == "differential" else 1
     arrays = dense_crossbars(layer, chip, bits=chip.weight_bits, cell_bits=chip.cell_bits, polarities=polarities)
     tiles = -(-arrays // chip.arrays_per_tile)
-    bits = min(tiles, chip.tiles or tiles) * (chip.input_bits + chip.weight_bits + 1)
-    if bits > MOST_INPUTS:
+    wide = min(tiles, chip.tiles or tiles) * (bits + chip.weight_bits + 1)
+    if wide > MOST_INPUTS:
         raise InputError(
-            f"{arrays:,} arrays are {tiles:,} tiles on chip {chip.name}, whose sums are {bits:,} bits or more into one "
+            f"{arrays:,} arrays are {tiles:,} tiles on chip {chip.name}, whose sums are {wide:,} bits or more into one "
             f"collector, and at most {MOST_INPUTS:,} can be written: larger arrays (rows, columns) or more in a tile "
             "(arrays_per_tile) have fewer, and with fewer tiles at a time (tiles) the layer runs in passes"
         )

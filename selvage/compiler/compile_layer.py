@@ -48,9 +48,9 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options, *, wr
     if options.mapping != "auto":
         scheme(options.mapping).check(chip, options.sme)
     check_weights(model, chip)
-    if written:
-        check_collected(model.layer, model.weights, chip, options)
     numbers = input_format(model, chip, x)
+    if written:
+        check_collected(model.layer, model.weights, numbers.raw_bits, chip, options)
     warning = clipping(chip, lossless=options.lossless)
     maps = to_maps(model, x)
     placement, weights, dense, note = place(model, chip, numbers, maps - numbers.zero_point, options)

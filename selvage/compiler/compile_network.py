@@ -153,7 +153,8 @@ def _placed_once(
     imported = _lean(load_graph(path, options.shape))
     for node in imported.graph.matrices if written else ():
         with _named(node):
-            check_collected(node.layer, node.weights, chip, options)
+            bits = imported.graph.tensors[node.inputs[0]].format.raw_bits
+            check_collected(node.layer, node.weights, bits, chip, options)
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
         raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
     warning = clipping(chip, lossless=options.lossless)

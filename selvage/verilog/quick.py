@@ -6,6 +6,7 @@ zeros of a large network's queues are most of its text. The internals are those 
 """
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -15,6 +16,7 @@ from amaranth.hdl import _nir  # pyright: ignore[reportAttributeAccessIssue]  # 
 
 INITIAL = 2**16  # bits of the largest memory whose zeros are written
 _BITS = ("0", "1")
+_PATCHED = threading.RLock()
 _emit_memory = rtlil.ModuleEmitter.emit_memory
 
 
@@ -68,16 +70,22 @@ def _memory(emitter: Any, index: int, cell: Any) -> None:
 def _without_constants(part: Any, bit: int) -> Iterator[tuple[Any, Any]]:
     """Yield what a choice of a vector's bits follows from, but constants, through which no combinational loop leads.
 
-    Of a large table that is all, and Amaranth asks once for each bit that is read.
+    Of a large table that is all, and Amaranth asks once for each bit that is read. Negative numbers are nets that
+    are not yet resolved.
     """
     if not hasattr(part, "not_constant"):
-        part.not_constant = [net for net in (*part.value, *part.offset) if net > 1]
+        part.not_constant = [net for net in (*part.value, *part.offset) if not 0 <= net <= 1]
     return ((net, part.src_loc) for net in part.not_constant)
 
 
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
-    """Let Amaranth convert quickly."""
+    """Let Amaranth convert quickly, in one thread at a time."""
+    with _PATCHED:
+        yield from _patched()
+
+
+def _patched() -> Iterator[None]:
     emitter = rtlil.ModuleEmitter
     owners: Iterable[tuple[Any, str, Any]] = (
         (_nir.Value, "__new__", _value),
@@ -87,9 +95,9 @@ def quick() -> Iterator[None]:
         (_nir.Part, "comb_edges_to", _without_constants),
     )
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in owners]
-    for owner, name, own in owners:
-        setattr(owner, name, own)
     try:
+        for owner, name, own in owners:
+            setattr(owner, name, own)
         yield
     finally:
         for owner, name, own in before:

@@ -162,6 +162,21 @@ def test_files_are_made_one_group_after_the_other_and_a_fault_leaves_the_folder_
     assert (tmp_path / "a").read_bytes() == b"same"
 
 
+def test_what_stands_in_the_way_is_one_sentence(tmp_path: Path) -> None:
+    """A file where others should wait goes; a folder that has the name of a file which is to go stays."""
+    write_files([{"a": b"old", "gone": b""}], tmp_path)
+    (tmp_path / "gone").unlink()
+    (tmp_path / "gone").mkdir()
+    (tmp_path / WAITING).touch()
+    write_files([{"a": b"new"}], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "files.txt", "gone"]
+    with pytest.raises(InputError, match="cannot be written"):
+        write_files([{"b": b""}, {"b/c": b""}], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "files.txt", "gone"]
+    write_files([{"a": b"other"}, {"a": b"new"}], tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
     """The second is told at once; what the first has written stays."""
     out = tmp_path / "new" / "out"

@@ -11,6 +11,7 @@ from bench.onnx_models import Build, saved
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
+from selvage.bundle.verilog_bundle import layer_graph
 from selvage.commands.layer_report import report
 from selvage.commands.network_command import model_network, simulate_network
 from selvage.compiler.chip_limits import check_collected
@@ -21,7 +22,9 @@ from selvage.compiler.shape_cycles import Activations, model_layer
 from selvage.compiler.shapes import Synthetic, count_cycles, count_network
 from selvage.frontend.layer_file import Model
 from selvage.golden.layer import evaluate
+from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.dense import dense_kinds, place_dense
+from selvage.mapping.stages import plan_network
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import run
 
@@ -155,12 +158,36 @@ def test_a_layer_too_large_for_verilog_is_refused_from_its_counts() -> None:
     said = rf"{arrays:,} arrays are {arrays // 2:,} tiles on chip tiny.* \(arrays_per_tile\).* \(tiles\)"
     for options in (Options(), Options(mapping="dense")):
         with pytest.raises(InputError, match=said):
-            check_collected(layer, weights, chip, options)
-    check_collected(layer, weights, on(arrays_per_tile=2, tiles=100), Options())
-    check_collected(layer, weights, on(arrays_per_tile=2**10), Options())
-    check_collected(layer, weights % 2, chip, Options(mapping="pattern"))
+            check_collected(layer, weights, 8, chip, options)
+    check_collected(layer, weights, 8, on(arrays_per_tile=2, tiles=100), Options())
+    check_collected(layer, weights, 8, on(arrays_per_tile=2**10), Options())
+    check_collected(layer, weights % 2, 8, chip, Options(mapping="pattern"))
     pruned = weights * (np.arange(weights.size).reshape(weights.shape) % 4 == 0)
-    check_collected(layer, pruned, chip, Options())
+    check_collected(layer, pruned, 8, chip, Options())
     model = Model(layer, weights.astype(np.int64), None, 0, np.dtype(np.uint8), (None, 2**14))
     with pytest.raises(InputError, match=said):
         compile_layer(model, chip, np.ones((1, 2**14), np.int64), Options(), written=True)
+
+
+@pytest.mark.parametrize("encoding", ["differential", "offset"])
+@pytest.mark.parametrize("op", ["conv", "dense"])
+@pytest.mark.parametrize("bits", [1, 8])
+def test_what_is_refused_from_counts_is_too_wide_when_it_is_placed(
+    op: str, encoding: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound is one: with any limit that a collector keeps, nothing is refused."""
+    rng = np.random.default_rng(bits)
+    chip = on(rows=8, columns=16, ou_rows=4, ou_cols=4, arrays_per_tile=2, weight_bits=2, encoding=encoding)
+    for _ in range(6):
+        sides = {"kernel": (2, 2), "height": 3, "width": 3} if op == "conv" else {}
+        channels, outputs = rng.integers(3, 40, 2).tolist()
+        layer = Layer(name="own", op=op, channels=channels, outputs=outputs, **sides)
+        weights = np.ones(layer.weight_shape, np.int64)
+        numbers = InputFormat(raw_bits=bits, raw_signed=False)
+        placement = place_dense(layer, weights, chip, input_format=numbers)
+        graph = layer_graph(placement, weights)
+        p = NetworkParameters(plan_network(graph, {graph.nodes[0].name: placement}), direct=True)
+        (own,) = p.layers.values()
+        many = zip(own.collector.plan.values, own.collector.widths, strict=True)
+        monkeypatch.setattr("selvage.compiler.chip_limits.MOST_INPUTS", sum(n * width + 1 for n, width in many))
+        check_collected(layer, weights, bits, chip, Options())
