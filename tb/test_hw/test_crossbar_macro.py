@@ -25,7 +25,7 @@ module bench;
   wire [WIDTH + 1:0] here = given[now];
   wire ready, valid;
   wire [CODES - 1:0] codes;
-  crossbar #({parameters}) crossbar (
+  crossbar #({parameters}, .CELLS("cells.hex")) crossbar (
     .clk(clk), .rst(rst), .request__valid(here[WIDTH] && !rst), .request__ready(ready),
     .request__payload(here[WIDTH - 1:0]), .codes__valid(valid), .codes__ready(here[WIDTH + 1] && !rst),
     .codes__payload(codes)
