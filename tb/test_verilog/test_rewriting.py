@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, Instance, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.streams import Relay
 from selvage.hw.tile.tile import Tile
 from selvage.mapping.dense import place_dense
 from selvage.verilog.convert import convert
@@ -95,6 +96,7 @@ def test_registers_keep_their_names(tile: Rewritten) -> None:
 def test_each_step_finds_something_to_do(tile: Rewritten) -> None:
     """A pattern that no longer meets what Yosys writes would be silent."""
     counts = tile[3].copy()
+    convert_modules(Chosen(), "chosen", generator="a test", counts=counts)
     modules = convert_modules(Twice(), "twice", generator="a test", counts=counts)
     assert [own.name for own in modules] == ["twice_first", "twice"], "equal modules are one"
     assert {step for step in STEPS if not counts[step]} == set()
@@ -122,19 +124,19 @@ class Chosen(wiring.Component):
 
 
 class Twice(wiring.Component):
-    """Two equal modules."""
+    """Two equal modules, one behind the other."""
 
-    numbers: In(4)
-    words: In(32)
-    out: Out(16)
+    i: In(stream.Signature(data.ArrayLayout(8, 1)))
+    o: Out(stream.Signature(data.ArrayLayout(8, 1)))
 
     def elaborate(self, platform: object) -> Module:
-        """Build both on the same words."""
+        """Connect them."""
         m = Module()
-        for k, name in enumerate(("first", "second")):
-            m.submodules[name] = chosen = Chosen()
-            m.d.comb += [chosen.number.eq(self.numbers.word_select(k, 2)), chosen.words.eq(self.words)]
-            m.d.comb += self.out.word_select(k, 8).eq(chosen.out)
+        m.submodules.first = first = Relay(data.ArrayLayout(8, 1))
+        m.submodules.second = second = Relay(data.ArrayLayout(8, 1))
+        wiring.connect(m, wiring.flipped(self.i), first.i)
+        wiring.connect(m, first.o, second.i)
+        wiring.connect(m, second.o, wiring.flipped(self.o))
         return m
 
 
