@@ -11,17 +11,16 @@ bundle's own plays an image's codes into it and compares what leaves with the go
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.command import Used, run_command
 from bench.large_networks import write
 from bench.report import Figure, console, emit, figures, table
 from selvage.base.build import build_folder
@@ -37,7 +36,6 @@ from selvage.rtlsim.words import hex_lines, raster_words
 
 BUILD = build_folder("imagenet")
 CHIP = "ou9x8"
-COMMAND = "import sys; from selvage.commands.start import main; main()"
 COMPILE = ("--binary", "--timing", "-CFLAGS", "-std=gnu++20 -fcoroutines -O1", "-Wno-fatal", "--top-module", "selftest")
 
 # 8 arrays by 16, positive and negative.
@@ -102,17 +100,11 @@ class Bundle:
     said: str  # by the layer's bench
 
 
-def written(path: Path, chip: str, where: Path) -> tuple[float, float, float]:
-    """Write the bundle: seconds of processor time, of the clock, megabytes. RuntimeError: the command fails."""
+def written(path: Path, chip: str, where: Path) -> Used:
+    """Write the bundle, and return what that used. RuntimeError: the command fails."""
     shutil.rmtree(where, ignore_errors=True)
-    name, words = path.stem, ["verilog", str(path), "--chip", chip, "--mapping", "dense", "--out", str(where)]
-    started = time.perf_counter()
-    with (BUILD / f"{name}.txt").open("w") as log:
-        child = subprocess.Popen([sys.executable, "-c", COMMAND, *words], stdout=log, stderr=log)
-        _, status, used = os.wait4(child.pid, 0)
-    if status:
-        raise RuntimeError((BUILD / f"{name}.txt").read_text()[-500:])
-    return used.ru_utime + used.ru_stime, time.perf_counter() - started, used.ru_maxrss / 1024
+    words = ["verilog", str(path), "--chip", chip, "--mapping", "dense", "--out", str(where)]
+    return run_command(words, BUILD / f"{path.stem}.txt")
 
 
 def said_by(command: list[str], where: Path) -> str:
@@ -130,7 +122,7 @@ def wide_tile() -> float:
     (BUILD / "wide_chip.toml").write_text("".join(lines))
     np.savez(BUILD / "wide.npz", w=np.random.default_rng(0).integers(-127, 128, (256, 1024, 1, 1)))
     (BUILD / "wide.toml").write_text(WIDE)
-    seconds, *_ = written(BUILD / "wide.toml", str(BUILD / "wide_chip.toml"), BUILD / "wide")
+    seconds = written(BUILD / "wide.toml", str(BUILD / "wide_chip.toml"), BUILD / "wide").seconds
     found = json.loads((BUILD / "wide" / "names.json").read_text())
     if (len(found["crossbars"]), len(found["beats"])) != (256, 1):
         raise RuntimeError("the layer is not one tile of 256 arrays")
@@ -190,7 +182,7 @@ def simulated(name: str, where: Path, crossbars: int) -> tuple[str, int, str]:
 def measure(name: str) -> Bundle:
     """All of one network."""
     where = BUILD / name
-    seconds, wall, megabytes = written(write(name, BUILD), CHIP, where)
+    used = written(write(name, BUILD), CHIP, where)
     told = json.loads((where / "names.json").read_text())
     tiles = [name for name, own in told["modules"].items() if name.startswith("tile_") and name in own["places"]]
     warned = linted(where, tiles)
@@ -200,9 +192,9 @@ def measure(name: str) -> Bundle:
     layer, layer_crossbars, said = simulated(name, where, GOALS[name].crossbars)
     return Bundle(
         name,
-        round(seconds, 1),
-        round(wall, 1),
-        round(megabytes),
+        round(used.seconds, 1),
+        round(used.wall_seconds, 1),
+        round(used.megabytes),
         sum(1 for path in where.rglob("*") if path.is_file()),
         lines,
         len(told["crossbars"]),

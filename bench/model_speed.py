@@ -8,19 +8,17 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from bench.command import run_command
 from bench.large_networks import write
 from bench.report import Figure, console, emit, figures, table
 
 BUILD = Path("build") / "model_speed"
 SECONDS = {"resnet50": 15, "densenet121": 40}
 MEGABYTES = {"resnet50": 600}
-COMMAND = "import sys; from selvage.commands.start import main; main()"
 
 
 def measure(name: str, chip: str, build: Path = BUILD) -> dict[str, Any]:
@@ -30,22 +28,15 @@ def measure(name: str, chip: str, build: Path = BUILD) -> dict[str, Any]:
     words = ["model", str(path), "--chip", chip, "--json", str(report)]
     pinned = [taskset, "-c", str(min(os.sched_getaffinity(0)))] if (taskset := shutil.which("taskset")) else []
     one_core = {key: "1" for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    started = time.perf_counter()
-    with (build / f"{name}.txt").open("w") as log:
-        child = subprocess.Popen(
-            [*pinned, sys.executable, "-c", COMMAND, *words], stdout=log, stderr=log, env=os.environ | one_core
-        )
-        _, status, used = os.wait4(child.pid, 0)
-    if status:
-        raise RuntimeError((build / f"{name}.txt").read_text()[-500:])
+    used = run_command(words, build / f"{name}.txt", before=pinned, environment=one_core)
     content = json.loads(report.read_text())
     return {
         "network": name,
         "chip": chip,
         "nodes": len(content["nodes"]),
-        "seconds": round(used.ru_utime + used.ru_stime, 2),
-        "wall_seconds": round(time.perf_counter() - started, 2),
-        "megabytes": round(used.ru_maxrss / 1024, 1),
+        "seconds": round(used.seconds, 2),
+        "wall_seconds": round(used.wall_seconds, 2),
+        "megabytes": round(used.megabytes, 1),
         "cycles": content["cycles"],
         "reads": content["reads"],
     }

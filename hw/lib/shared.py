@@ -9,6 +9,18 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 
+def ports_of(signature: wiring.Signature, interface: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the ports of an `Instance` with the members of ``signature``, seen from outside, joined to ``interface``.
+
+    Member ``a.b`` is port ``a__b``, behind ``prefix``.
+    """
+    ports = {}
+    for path, member, value in signature.flatten(interface):
+        flow = member.flow  # pyright: ignore[reportAttributeAccessIssue]  # the stubs have the flow in its place
+        ports[f"{'i' if flow is In else 'o'}_{prefix}{'__'.join(map(str, path))}"] = value
+    return ports
+
+
 class Shared(wiring.Component):
     """An instance of module ``name``, which is emitted once, with the signature of ``component``."""
 
@@ -23,11 +35,8 @@ class Shared(wiring.Component):
 
     def elaborate(self, platform: object) -> Instance:
         """Return the instance itself: there is no module around it."""
-        ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
-        for path, member, value in self.signature.flatten(self):
-            name = "__".join(str(part) for part in path)
-            ports[f"{'i' if member.flow is In else 'o'}_{name}"] = value
-        return Instance(self.name, **ports)
+        ports = ports_of(self.signature, self)
+        return Instance(self.name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
 
 
 class Library:

@@ -58,8 +58,8 @@ module programmable_crossbar #(
   endtask
   integer k, c, wait_for;
   initial begin
-    for (k = 0; k < ROWS; k = k + 1) faults[k] = {3 * WIDTH{1'b0}};
     for (k = 0; k < ROWS; k = k + 1) begin
+      faults[k] = {3 * WIDTH{1'b0}};
       tried[k] = {WIDTH{1'b0}};
       ideal.levels[k] = 0;
       for (c = 0; c < COLUMNS; c = c + 1) ideal.levels[k][c * SUM_BITS +: CELL_BITS] = {CELL_BITS{1'bx}};

@@ -167,7 +167,7 @@ class TileControl(wiring.Component):
             control.reads.eq(total(list(asked))),
             control.busy.eq((under_way != 0) | asked.any() | came.any()),
         ]
-        m.d.sync += under_way.eq(under_way + total(list(asked)) - total(list(came)))
+        m.d.sync += under_way.eq(under_way + control.reads - total(list(came)))
         with m.If(control.reset):
             m.d.sync += [register.eq(0) for register in (asked, came, under_way)]
         self._programming(m)

@@ -1,12 +1,10 @@
 """A tile with its crossbars in it: what repeats on a chip."""
 
-from typing import Any
-
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.lib.shared import Library
+from selvage.hw.lib.shared import Library, ports_of
 from selvage.hw.macro.macro_views import Macro
 from selvage.hw.network.crossbar_control import CrossbarControl, TileControl, control_signature
 from selvage.hw.tile.output import output_layout
@@ -64,12 +62,9 @@ class PopulatedTile(wiring.Component):
 
     def _crossbar(self, pins: wiring.Component, k: int) -> Instance:
         """Return crossbar ``k`` at ``pins``."""
-        own: dict[str, Any] = {"": getattr(pins, f"crossbar_{k}")}
-        reset: Value = ResetSignal()
+        own = getattr(pins, f"crossbar_{k}")
+        ports, reset = ports_of(own.signature.flip(), own), ResetSignal()
         if self.macro.programmable:
-            own["program__"], reset = getattr(pins, f"program_{k}"), self.control.reset
-        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": reset}
-        for prefix, interface in own.items():
-            for path, member, value in interface.signature.flatten(interface):
-                ports[f"{'o' if member.flow is In else 'i'}_{prefix}{'__'.join(map(str, path))}"] = value
-        return Instance(self.macro.name, **ports)
+            port, reset = getattr(pins, f"program_{k}"), self.control.reset
+            ports |= ports_of(port.signature.flip(), port, "program__")
+        return Instance(self.macro.name, i_clk=ClockSignal(), i_rst=reset, **ports)

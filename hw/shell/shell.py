@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.loadable import TableInterface
+from selvage.hw.lib.shared import ports_of
 from selvage.hw.network.crossbar_control import CrossbarControl
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.hw.shell.axi import FrameParameters, StreamIn, StreamOut
@@ -92,10 +93,7 @@ class Contained(wiring.Component):
 
     def elaborate(self, platform: object) -> Instance:
         """Return the instance itself: there is no module around it."""
-        ports = {"i_clk": ClockSignal(), "i_rst": self.reset}
-        for path, member, value in self.inner.flatten(self.pins):
-            ports[f"{'i' if member.flow is In else 'o'}_{'__'.join(map(str, path))}"] = value
-        return Instance(self.name, **ports)
+        return Instance(self.name, i_clk=ClockSignal(), i_rst=self.reset, **ports_of(self.inner, self.pins))
 
 
 class Shell(wiring.Component):

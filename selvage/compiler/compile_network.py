@@ -118,7 +118,12 @@ def compile_network(
     ``tick`` is called once for each node. ``written``: Verilog of it will be, so what is too large for that is refused
     before anything is computed. Raises `InputError`, which names the node.
     """
-    once, asked = _placed_once(path, chip, images, options, tick, written=written), options.copies
+    imported, asked = _lean(load_graph(path, options.shape)), options.copies
+    for node in imported.graph.matrices if written else ():
+        with _named(node):
+            bits = imported.graph.tensors[node.inputs[0]].format.raw_bits
+            check_collected(node.layer, node.weights, bits, chip, options)
+    once = _placed_once(imported, chip, images, options, tick)
     if not asked:
         return once
     single = [name for name, placed in once.placements.items() if placed.sweep.overlap]
@@ -126,7 +131,7 @@ def compile_network(
         return _with_copies(once, options)[0]
     red = replace(options, schedule="red")
     if any(asked.by_layer.get(name, asked.every) > 1 for name in single):
-        return _with_copies(_placed_once(path, chip, images, red, lambda: None), red)[0]
+        return _with_copies(_placed_once(imported, chip, images, red, lambda: None), red)[0]
     found, pace = _with_copies(once, options)
     if not asked.auto:
         return found
@@ -134,27 +139,16 @@ def compile_network(
     budget = asked.budget(sum(placed.crossbars for placed in once.placements.values()))
     red = replace(red, copies=CopiesAsked(auto=True, arrays=budget))
     try:
-        other, other_pace = _with_copies(_placed_once(path, chip, images, red, lambda: None), red)
+        other, other_pace = _with_copies(_placed_once(imported, chip, images, red, lambda: None), red)
     except InputError:  # one copy each is more than the budget
         return found
     return other if other_pace < pace else found
 
 
 def _placed_once(
-    path: str,
-    chip: Chip,
-    images: NDArray | Mapping[str, NDArray] | None,
-    options: Options,
-    tick: Tick,
-    *,
-    written: bool = False,
+    imported: Imported, chip: Chip, images: NDArray | Mapping[str, NDArray] | None, options: Options, tick: Tick
 ) -> ImportedNetwork:
     """Return the network whose layers stand once each."""
-    imported = _lean(load_graph(path, options.shape))
-    for node in imported.graph.matrices if written else ():
-        with _named(node):
-            bits = imported.graph.tensors[node.inputs[0]].format.raw_bits
-            check_collected(node.layer, node.weights, bits, chip, options)
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
         raise InputError(f"--schedule {options.schedule} is for transposed convolutions, and the network has none")
     warning = clipping(chip, lossless=options.lossless)
