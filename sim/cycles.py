@@ -107,13 +107,18 @@ def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = 
     if not skip:
         nothing = np.zeros((1, len(tile.offsets) * tile.channels), np.int64)
         reads = max(int(ou_reads(placement, array, nothing, skip=False)[0]) for array in distinct_arrays(tile)[0])
-    load, (drain, arrays) = load_cycles(placement, tile), drain_shape(placement, tile)
-    steps = images * len(placement.sweep.computed)
+    loads, (drain, arrays) = step_loads(placement, tile), drain_shape(placement, tile)
     # With overlap the last beats of a drain may stay inside.
-    once = load + reads + (0 if placement.sweep.overlap else drain)
+    once = int(loads[0]) + reads + (0 if placement.sweep.overlap else drain)
     # A step without reads in its last array.
     fill = LOAD_TO_READ + CODE_TO_SUM + drain_to_beat(placement, tile, arrays)
-    return once + (steps - 1) * max(load, reads, drain) + fill
+    others = np.maximum(loads, max(reads, drain))
+    return once + images * int(others.sum()) - int(others[0]) + fill
+
+
+def step_loads(placement: Placement, tile: Tile) -> Integers:
+    """Return the cycles of the load of each step of an image."""
+    return load_cycles(placement, tile)[placement.sweep.kind_of_steps()]
 
 
 def _word_type(bits: int) -> type[np.unsignedinteger]:
@@ -233,7 +238,7 @@ class Timeline:
 
     def __init__(self, placement: Placement, tile: Tile, source: Words | None = None) -> None:
         self.placement, self.tile = placement, tile
-        self.load, (self.drain, arrays) = load_cycles(placement, tile), drain_shape(placement, tile)
+        self.loads, (self.drain, arrays) = step_loads(placement, tile).tolist(), drain_shape(placement, tile)
         self.to_beat = drain_to_beat(placement, tile, arrays)
         self.source: Words = source or Source(placement.sweep, tile.offsets, words_of(tile, placement)[1])
         self.drained: list[int] = []
@@ -265,7 +270,7 @@ class Timeline:
         reads, last_group = binding(reads)
         steps = reads.shape[1]
         latency = READ_TO_PINS + self.placement.chip.read_latency
-        per_image, load, drained = steps // images, self.load, self.drained
+        per_image, loads, drained = steps // images, self.loads, self.drained
         some_empty = (reads == 0).any(axis=0).tolist()
         # Reads before those of a step's last row group; none where one group has them all.
         leads = (reads - last_group).T.tolist()
@@ -281,7 +286,7 @@ class Timeline:
                 step_start = restarted
             while (present := self.source.present(at, step_start)) is None:
                 yield WAITING
-            step_start = max(present, released + TAKEN_TO_LOAD) + load
+            step_start = max(present, released + TAKEN_TO_LOAD) + loads[at]
             arrival = step_start - 1 + LOAD_TO_READ
             while len(drained) < step - 1:
                 yield WAITING

@@ -46,15 +46,14 @@ class AddressGenerator(wiring.Component):
         """Build the counter of the plan's cycles and the pipeline of the address."""
         m = Module()
         p = self.p
-        ahead = Signal(p.index_bits)
-        waits = Signal(init=1)  # for a step: `ahead` is 0
+        waits = Signal(init=1)  # for a step
         go = Signal()
         step = Signal(step_layout(p))
         index = Signal(p.index_bits)
         last = Signal()
         valid = Signal(BEGIN_TO_WORD)
         m.d.comb += [self.i.ready.eq(waits), go.eq(~waits | self.i.valid), self.valid.eq(valid[-1])]
-        end = count_up(m, ahead, len(p.reads), go)
+        ahead, end = self._count(m, waits, go)
         with m.If(go):
             m.d.sync += waits.eq(end)
         with m.If(self.i.valid & waits):
@@ -66,7 +65,27 @@ class AddressGenerator(wiring.Component):
         m.d.sync += [later.eq(index), last_later.eq(last), self.word.index.eq(later), self.word.last.eq(last_later)]
         return m
 
-    def _place(self, m: Module, ahead: Signal, go: Value, end: Value) -> tuple[Value, Value]:
+    def _count(self, m: Module, waits: Signal, go: Value) -> tuple[Value, Value]:
+        """Return the cycle of the plan, and whether it is the last of its step: the plan's, or its kind's part's."""
+        p = self.p
+        count = Signal(p.index_bits)
+        if len(p.begins) == 1:
+            return count, count_up(m, count, len(p.reads), go)
+        step, columns = self.i.payload, p.sweep.insert[1]
+        remainders = Cat(step.column_remainder, step.row_remainder)
+        across = 2 ** len(step.column_remainder)
+        begins = [0] * 2 ** len(remainders)
+        for kind, begin in enumerate(p.begins):
+            row, column = divmod(kind, columns)
+            begins[row * across + column] = begin
+        now, end = Signal.like(count), Signal()
+        m.d.comb += now.eq(Mux(waits, lookup(begins, remainders, width=p.index_bits), count))
+        m.d.comb += end.eq(Cat(now == following - 1 for following in (*p.begins[1:], len(p.reads))).any())
+        with m.If(go):
+            m.d.sync += count.eq(now + 1)
+        return now, end
+
+    def _place(self, m: Module, ahead: Value, go: Value, end: Value) -> tuple[Value, Value]:
         """Return the place in the tables, and how many words further than they say: 0 but in a long regular plan."""
         p = self.p
         if not p.period:

@@ -7,7 +7,7 @@ from functools import cached_property
 from selvage.base.chip import Chip
 from selvage.base.layer import InputFormat
 from selvage.mapping.drain import Addresses, DrainPlan, drain_plan, weights_per_beat
-from selvage.mapping.load import LoadPlan, load_plan
+from selvage.mapping.load import LoadMove, LoadPlan, load_plan
 from selvage.mapping.placement import Placement, RowGroup, Tile, row_groups
 from selvage.mapping.schedule import Sweep
 from selvage.mapping.widths import output_range, slot_range
@@ -20,7 +20,7 @@ class BufferParameters:
     """Input buffer and address generator of one tile.
 
     ``reads[t]`` is (row offset, column offset, word) of cycle t of a step's load; offsets are from the
-    step's base, in coordinates of the zero-inserted map.
+    step's base, in coordinates of the zero-inserted map. ``begins`` is of the load plan.
     """
 
     sweep: Sweep
@@ -28,6 +28,7 @@ class BufferParameters:
     lanes: int
     words: int  # of one pixel
     reads: tuple[tuple[int, int, int], ...]
+    begins: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if not self.reads:
@@ -101,6 +102,12 @@ class EngineParameters:
     slots: tuple[int, ...]  # first slot of each row group
     rotations: tuple[int, ...]  # that the tile's load plan uses
     gather: bool  # the load plan chooses a lane for each row instead
+    written: tuple[tuple[int, ...], ...]  # by kind of step: of each row group a mask of the rows that its load writes
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of steps that write different rows (`Sweep.kinds`)."""
+        return len(self.written)
 
     @property
     def slots_used(self) -> int:
@@ -182,8 +189,9 @@ class TileParameters:
         if self.like:
             known = self.like.buffer
             return known if known.sweep == self.placement.sweep else replace(known, sweep=self.placement.sweep)
-        reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in self.load.reads)
-        return BufferParameters(self.placement.sweep, self.placement.format, self.load.lanes, self.load.words, reads)
+        load, placement = self.load, self.placement
+        reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in load.reads)
+        return BufferParameters(placement.sweep, placement.format, load.lanes, load.words, reads, load.begins)
 
     @cached_property
     def structure(self) -> tuple:
@@ -222,7 +230,7 @@ class TileParameters:
         """Parameters of each engine, in order of readers."""
         chip, found = self.chip, []
         rotations = {move.rotation for moves in self.load.moves for move in moves if move}
-        for array, slots in zip(self.tile.readers, self.drain.slots, strict=True):
+        for array, slots, moves in zip(self.tile.readers, self.drain.slots, self.load.moves, strict=True):
             groups = row_groups(array, self.placement)
             found.append(
                 EngineParameters(
@@ -243,6 +251,7 @@ class TileParameters:
                     slots=tuple(slots[group.block] for group in groups),
                     rotations=tuple(sorted(rotations)),
                     gather=self.load.gather,
+                    written=_written(self.load, moves, groups),
                 )
             )
         return tuple(found)
@@ -288,3 +297,16 @@ class TileParameters:
                 idle = (None,) * (self.drain.length - len(bank.beats))
                 found[array] = (*(beat.slots[k] for beat in bank.beats), *idle)
         return [found[array] for array in range(len(found))]
+
+
+def _written(
+    plan: LoadPlan, moves: tuple[LoadMove | None, ...], groups: tuple[RowGroup, ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Return `EngineParameters.written` of the reader that takes ``moves``."""
+    if len(plan.begins) == 1:
+        return (tuple(2**group.count - 1 for group in groups),)
+    found = [[0] * len(groups) for _ in plan.begins]
+    for cycle, move in enumerate(moves):
+        if move:
+            found[plan.kind_at(cycle)][move.group] |= move.rows
+    return tuple(map(tuple, found))

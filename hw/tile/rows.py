@@ -54,23 +54,30 @@ class RowRegisters(Component):
         m.submodules.rows = rows = Memory(shape=p.group_rows * p.input_bits, depth=2 * 2**p.group_bits, init=[])
         write = rows.write_port(granularity=p.input_bits)
         read = rows.read_port(domain="comb")
-        # A block's last group may be lower than an OU: what is stored of its other rows does not exist.
-        existing = Signal(p.group_rows)
+        # A block's last group may be lower than an OU, and the step's load may leave rows out that meet inserted
+        # zeros: what is stored of such rows is of no meaning.
+        written = Signal(p.group_rows)
+        kinds = Array(Signal((p.kinds - 1).bit_length(), name=f"kind_{bank}") for bank in range(2))
+        shown = Cat(self.group, kinds[self.bank]) if p.kinds > 1 else self.group
+        masks = [masks[k] if k < len(p.groups) else 0 for masks in p.written for k in range(2**p.group_bits)]
         m.d.comb += [
             read.addr.eq(Cat(self.group, self.bank)),
-            existing.eq(lookup([2**g.count - 1 for g in p.groups], self.group, width=p.group_rows)),
-            self.values.eq(read.data & Cat(row.replicate(p.input_bits) for row in existing)),
+            written.eq(lookup(masks, shown, width=p.group_rows)),
+            self.values.eq(read.data & Cat(row.replicate(p.input_bits) for row in written)),
         ]
-        written, last = self._write(m, write)
-        m.d.sync += self.pending.eq(Mux(self.taken, 0, self.pending) | written)
+        marked, last = self._write(m, write, kinds)
+        m.d.sync += self.pending.eq(Mux(self.taken, 0, self.pending) | marked)
         with m.If(last):
             m.d.sync += self.loaded.eq(1)
         with m.Elif(self.taken):
             m.d.sync += self.loaded.eq(0)
         return m
 
-    def _write(self, m: Module, write: WritePort) -> tuple[Value, Value]:
-        """Bring a word's lanes to their rows; returns the groups to mark and the end of the load, a cycle later."""
+    def _write(self, m: Module, write: WritePort, kinds: Array) -> tuple[Value, Value]:
+        """Bring a word's lanes to their rows; returns the groups to mark and the end of the load, a cycle later.
+
+        With the end a bank's place in ``kinds`` gets the kind of its step.
+        """
         p = self.p
         move, late = Signal(move_layout(p)), Signal(move_layout(p))
         valid, last = Signal(2), Signal(3)
@@ -88,6 +95,11 @@ class RowRegisters(Component):
             bank.eq(bank ^ last[2]),
             values.eq(self._placed(m, move, late)),
         ]
+        if p.kinds > 1:
+            kind = Signal.like(late.kind)
+            m.d.sync += kind.eq(late.kind)
+            with m.If(last[2]):
+                m.d.sync += kinds[bank].eq(kind)
         m.d.comb += [write.addr.eq(Cat(group, bank)), write.data.eq(values), write.en.eq(enable)]
         groups = len(p.groups)
         if not p.skip:

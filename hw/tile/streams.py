@@ -1,5 +1,7 @@
 """Layouts and signatures of what passes between components."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -32,23 +34,25 @@ def load_signature(lanes: int, bits: int) -> wiring.Signature:
 def move_layout(p: EngineParameters) -> data.StructLayout:
     """Return the layout of what an array does with a word (`mapping.load.LoadMove`), and the lanes it takes.
 
-    It comes one cycle before the word.
+    ``kind`` is that of the step. It comes one cycle before the word.
     """
     lane = max(1, (p.lanes - 1).bit_length())
     source = {"lanes": data.ArrayLayout(lane, p.group_rows)} if p.gather else {"rotation": lane}
-    return data.StructLayout({"group": p.group_bits, **source, "rows": p.group_rows, "takes": p.lanes})
+    kind = (p.kinds - 1).bit_length()
+    return data.StructLayout({"group": p.group_bits, **source, "rows": p.group_rows, "takes": p.lanes, "kind": kind})
 
 
-def move_value(p: EngineParameters, move: LoadMove | None) -> int:
-    """Return a move of the load plan as bits of `move_layout`."""
-    if move is None:
-        return 0
+def move_value(p: EngineParameters, move: LoadMove | None, kind: int = 0) -> int:
+    """Return a move of the load plan, of a step of ``kind``, as bits of `move_layout`."""
     layout = move_layout(p)
-    source = {"lanes": list(move.lanes)} if p.gather else {"rotation": move.rotation}
+    if move is None:
+        return layout.const({"kind": kind}).as_value().value
+    source: dict[int | str, Any] = {"lanes": list(move.lanes)} if p.gather else {"rotation": move.rotation}
     rows = [row for row in range(p.group_rows) if move.rows >> row & 1]
     lanes = {move.lanes[row] if p.gather else (row - move.rotation) % p.lanes for row in rows}
     takes = sum(1 << lane for lane in lanes) if p.skip else 0
-    return layout.const({"group": move.group, **source, "rows": move.rows, "takes": takes}).as_value().value
+    source |= {"group": move.group, "rows": move.rows, "takes": takes, "kind": kind}
+    return layout.const(source).as_value().value
 
 
 def request_layout(p: EngineParameters) -> data.StructLayout:

@@ -128,9 +128,10 @@ class Tile(wiring.Component):
         """Return the load plan's move of each reader in the buffer's next cycle; a table for all that move alike."""
         tables: dict[tuple, Value] = {}
         found = []
-        for engine, plan in zip(self.p.engines, self.p.load.moves, strict=True):
+        load = self.p.load
+        for engine, plan in zip(self.p.engines, load.moves, strict=True):
             width = move_layout(engine).size
-            table = width, *(move_value(engine, move) for move in plan)
+            table = width, *(move_value(engine, move, load.kind_at(cycle)) for cycle, move in enumerate(plan))
             if table not in tables:
                 tables[table] = Signal(width, name=f"moves_{len(tables)}")
                 m.d.comb += tables[table].eq(lookup(table[1:], self.buffer.index, width=width))

@@ -52,6 +52,10 @@ Schedule = Annotated[
     str,
     typer.Option(help="of a transposed convolution: red, zero-padding, padding-free, or auto, that of fewest cycles"),
 ]
+Baseline = Annotated[
+    str,
+    typer.Option(help="of zero-padding: skipping (its inserted zeros are not loaded), or paper (they are)"),
+]
 Mapping = Annotated[
     str,
     typer.Option(help="auto, that of fewest cycles, or a scheme: dense, sme, pattern (with planes when squeezed), sre"),
@@ -106,6 +110,7 @@ class Asked:
     chip: ChipName = "ou9x8"
     input_file: InputFile = None
     schedule: Schedule = "auto"
+    baseline: Baseline = "skipping"
     mapping: Mapping = "auto"
     squeeze: Squeeze = None
     significant_bits: Significant = None
@@ -123,11 +128,11 @@ class Asked:
     def options(self, **others: Any) -> "Options":
         """Return them as `Options`, with ``others`` of its fields. `InputError`: one is no value of its option."""
         from selvage.compiler.copies_asked import copies_asked
-        from selvage.compiler.options import Options, sme_of, switch
+        from selvage.compiler.options import Options, schedule_of, sme_of, switch
         from selvage.frontend.options import shape_of
 
         return Options(
-            schedule=self.schedule,
+            schedule=schedule_of(self.schedule, self.baseline),
             mapping=self.mapping,
             skip=switch("ou-skip", self.ou_skip),
             dynamic=switch("dynamic-ou", self.dynamic_ou),

@@ -14,6 +14,7 @@ from selvage.compiler.options import Options
 from selvage.frontend.layer_file import first_index
 from selvage.mapping.dense import dense_crossbars
 from selvage.mapping.packing import weight_offset
+from selvage.mapping.schedule import INSERTING
 from selvage.verilog.errors import MOST_INPUTS
 
 FEW_ZEROS = 0.1  # share of the weights below which no mapping of `auto` saves arrays, planes apart
@@ -62,7 +63,7 @@ def check_collected(layer: Layer, weights: NDArray[np.int64], bits: int, chip: C
     dense one's formula, nothing is told here.
     """
     fewer = options.sme or options.mapping not in ("auto", "dense") or layer.groups > 1
-    fewer = fewer or (layer.op == "conv_transpose" and options.schedule not in ("red", "zero-padding"))
+    fewer = fewer or (layer.op == "conv_transpose" and options.schedule not in ("red", *INSERTING))
     if fewer or (options.mapping == "auto" and np.count_nonzero(weights) < (1 - FEW_ZEROS) * weights.size):
         return
     polarities = 2 if chip.encoding == "differential" else 1

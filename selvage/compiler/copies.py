@@ -66,7 +66,7 @@ class PacedLayer(Standing):
         least = most = 0
         for kind, tile in tiles.items():
             reads = self.counted.reads[kind][0]
-            load, drain = load_cycles(placement, tile), drain_shape(placement, tile)[0]
+            load, drain = int(load_cycles(placement, tile).max()), drain_shape(placement, tile)[0]
             each = max(load, 0 if sweep.overlap else drain)
             least = max(least, int(reads.sum(axis=1).max()) // images, each * self.steps)
             serial = load + drain * (1 + sweep.overlap) + self.counted.words + STEP

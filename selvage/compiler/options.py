@@ -6,6 +6,7 @@ from pathlib import Path
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
 from selvage.compiler.copies_asked import CopiesAsked
+from selvage.mapping.schedule import PAPER_BASELINE, TRANSPOSED
 from selvage.mapping.schemes import schemes
 from selvage.mapping.sme_parameters import SmeParameters
 
@@ -30,7 +31,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("schedule", self.schedule, ("auto", "red", "zero-padding", "padding-free")),
+            ("schedule", "auto" if self.schedule == PAPER_BASELINE else self.schedule, ("auto", *TRANSPOSED)),
             ("mapping", self.mapping, ("auto", *schemes())),
             ("simulator", self.simulator, ("icarus", "verilator")),
         ):
@@ -48,6 +49,17 @@ class Options:
             raise InputError(f"--fold {self.fold} is for a single layer, and this model is a network")
         if self.waves:
             raise InputError(f"--waves {self.waves} is for a single layer, and this model is a network")
+
+
+def schedule_of(schedule: str, baseline: str) -> str:
+    """Return the schedule that ``--schedule`` and ``--baseline`` name. `InputError`: the second does not fit."""
+    if baseline not in ("skipping", "paper"):
+        raise InputError(f"--baseline {baseline!r} is neither skipping nor paper")
+    if baseline == "skipping":
+        return schedule
+    if schedule != "zero-padding":
+        raise InputError(f"--baseline paper is of --schedule zero-padding, not {schedule}")
+    return PAPER_BASELINE
 
 
 def switch(name: str, value: str) -> bool:

@@ -2,9 +2,11 @@
 
 The window is read word by word; each array takes from the word the rows it stands on. Where a word
 meets two row groups of an array it stays for two cycles. All arrays follow one counter, so there is
-no handshake, and the number of cycles of a step's load is a constant of the tile.
+no handshake, and the number of cycles of a step's load is a constant of the tile. Where zeros are
+inserted, each kind of step (`Sweep.kinds`) has a part of the plan, with the pixels that are real in it.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +33,7 @@ class LoadMove:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The load of one step.
+    """The load of one step of each kind.
 
     Neighbouring rows of dense blocks are neighbouring channels, so a rotation of the word serves them. Rows
     of a list, or of a pattern, are any channels: such a plan *gathers*, each row its own lane.
@@ -43,19 +45,33 @@ class LoadPlan:
     reads: tuple[tuple[int, int], ...]
     moves: tuple[tuple[LoadMove | None, ...], ...]
     gather: bool = False
+    begins: tuple[int, ...] = (0,)  # first cycle of the part of each kind of step
+
+    def kind_at(self, cycle: int) -> int:
+        """Return the kind of step to whose part a cycle belongs."""
+        return bisect_right(self.begins, cycle) - 1
+
+    def part(self, kind: int) -> range:
+        """Return the cycles of a step of ``kind``; at least one."""
+        return range(self.begins[kind], (*self.begins, len(self.reads))[kind + 1])
 
 
 def load_plan(placement: Placement, tile: Tile) -> LoadPlan:
     """Return the shortest plan that reads every needed word once; it gathers where that is `SHORTER`."""
-    turning = _plan(placement, tile, gather=False)
-    if len(turning.reads) < SHORTER * len(set(turning.reads)):  # gathering reads each word once at least
-        return turning
-    gathering = _plan(placement, tile, gather=True)
-    return gathering if len(gathering.reads) * SHORTER <= len(turning.reads) else turning
+    return _plan(placement, tile, gather=_word_cycles(placement, tile)[1])
 
 
-def load_cycles(placement: Placement, tile: Tile) -> int:
-    """Return ``len(load_plan(placement, tile).reads)``, without the moves."""
+def load_cycles(placement: Placement, tile: Tile) -> NDArray[np.int64]:
+    """Return the cycles of the load of a step of each kind: the lengths of the parts of `load_plan`, without moves."""
+    cycles, _ = _word_cycles(placement, tile)
+    words = len(cycles) // len(tile.offsets)
+    sweep = placement.sweep
+    kinds = np.repeat(sweep.kind_of_pixels(tile.offsets), words)
+    return np.maximum(np.bincount(kinds, cycles, minlength=sweep.kinds).astype(np.int64), 1)
+
+
+def _word_cycles(placement: Placement, tile: Tile) -> tuple[NDArray[np.int64], bool]:
+    """Return how many cycles each word of the window stays, pixel by pixel, and whether the plan gathers."""
     lanes, words = words_of(tile, placement)
     turning, gathering = (np.zeros(len(tile.offsets) * words, np.int64) for _ in range(2))
     distinct = {tuple((block.row, block.window.tobytes()) for block in array.blocks): array for array in tile.readers}
@@ -65,8 +81,8 @@ def load_cycles(placement: Placement, tile: Tile) -> int:
         at = (pixel * words + word) * groups + group
         for most, moves, each in ((turning, at * lanes + rotation, groups * lanes), (gathering, at, groups)):
             np.maximum(most, np.bincount(np.unique(moves) // each, minlength=len(most)), out=most)
-    turns, gathers = int(turning.sum()), int(gathering.sum())
-    return gathers if gathers * SHORTER <= turns else turns
+    gathers = gathering.sum() * SHORTER <= turning.sum()
+    return gathering if gathers else turning, bool(gathers)
 
 
 def words_of(tile: Tile, placement: Placement) -> tuple[int, int]:
@@ -86,13 +102,19 @@ def _plan(placement: Placement, tile: Tile, *, gather: bool) -> LoadPlan:
         per_array.append(distinct[key])
     reads: list[tuple[int, int]] = []
     moves: list[list[LoadMove | None]] = [[] for _ in per_array]
-    for word in sorted(set().union(*distinct.values())):
-        cycles = max(len(waiting.get(word, ())) for waiting in distinct.values())
-        reads += [word] * cycles
-        for target, waiting in zip(moves, per_array, strict=True):
-            chosen = waiting.get(word, [])
-            target += [*chosen, *[None] * (cycles - len(chosen))]
-    return LoadPlan(lanes, words, tuple(reads), tuple(tuple(reader) for reader in moves), gather)
+    kinds = placement.sweep.kind_of_pixels(tile.offsets).tolist()
+    needed = sorted(set().union(*distinct.values()))
+    begins = []
+    for kind in range(placement.sweep.kinds):
+        begins.append(len(reads))
+        # Where no pixel of the window is real there is a cycle that nobody takes anything in.
+        for word in [word for word in needed if kinds[word[0]] == kind] or needed[:1]:
+            present = [waiting.get(word, []) if kinds[word[0]] == kind else [] for waiting in per_array]
+            cycles = max(1, *map(len, present))
+            reads += [word] * cycles
+            for target, chosen in zip(moves, present, strict=True):
+                target += [*chosen, *[None] * (cycles - len(chosen))]
+    return LoadPlan(lanes, words, tuple(reads), tuple(tuple(reader) for reader in moves), gather, tuple(begins))
 
 
 def _moves(

@@ -4,13 +4,18 @@ A convolution has one schedule. A transposed convolution has three (RED, DATE 20
 inserted, padding-free, and RED's pixel-wise mapping.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from selvage.base.errors import InputError
 from selvage.base.layer import Layer
 
 TRANSPOSED = ("red", "zero-padding", "padding-free")
+PAPER_BASELINE = "zero-padding-paper"  # zero-padding as the papers have it: every step loads its inserted zeros too
+INSERTING = ("zero-padding", PAPER_BASELINE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,31 @@ class Sweep:
     phases: tuple[tuple[int, int], ...] = ((0, 0),)
     first: int = 0
     every: int = 1
+    loads_inserted: bool = False  # every step loads the inserted zeros of its window too
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of steps that load different pixels of the window: as many as a base has remainders by ``insert``.
+
+        Kind ``row * insert[1] + column`` has these remainders. One where every step loads its whole window.
+        """
+        return 1 if self.loads_inserted else self.insert[0] * self.insert[1]
+
+    def kind_of_steps(self) -> NDArray[np.int64]:
+        """Return the kind of each computed step of an image."""
+        row, column = np.divmod(np.asarray(self.computed), self.steps[1])
+        if self.kinds == 1:
+            return np.zeros_like(row)
+        bases = (at * stride for at, stride in zip((row, column), self.stride, strict=True))
+        row, column = (base % insert for base, insert in zip(bases, self.insert, strict=True))
+        return row * self.insert[1] + column
+
+    def kind_of_pixels(self, offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """Return the kind of steps in which each pixel of the window is real; in all others it is an inserted zero."""
+        if self.kinds == 1:
+            return np.zeros(len(offsets), np.int64)
+        row, column = -np.asarray(offsets).T % np.asarray(self.insert)[:, None]
+        return row * self.insert[1] + column
 
     @property
     def count(self) -> int:
@@ -87,7 +117,7 @@ def choose(layer: Layer, schedule: str) -> str:
     usual = layer.op if layer.op != "conv_transpose" else "red"
     if schedule == "auto" or schedule == usual:
         return usual
-    if schedule not in TRANSPOSED:
+    if schedule not in (*TRANSPOSED, PAPER_BASELINE):
         raise InputError(f"schedule {schedule!r} is none of auto, {', '.join(TRANSPOSED)}")
     if layer.op != "conv_transpose":
         raise InputError(f"schedule {schedule!r} is for transposed convolutions, {layer.name!r} is a {layer.op}")
@@ -107,7 +137,7 @@ def taps_of(layer: Layer, schedule: str) -> list[Tap]:
         lag = [a - p for a, p in zip(at, pads, strict=True)]
         if schedule in ("conv", "dense"):
             offset, phase = lag, [0, 0]
-        elif schedule == "zero-padding":  # output o meets input pixel i where s*i = o - (k*d - p)
+        elif schedule in INSERTING:  # output o meets input pixel i where s*i = o - (k*d - p)
             offset, phase = [-a for a in lag], [0, 0]
         elif schedule == "padding-free":
             offset, phase = [0, 0], at
@@ -123,8 +153,9 @@ def sweep_of(layer: Layer, schedule: str) -> Sweep:
     size, output = (layer.height, layer.width), layer.output_size
     if schedule in ("conv", "dense"):
         return Sweep(size=size, output=output, steps=output, stride=layer.stride)
-    if schedule == "zero-padding":
-        return Sweep(size=size, output=output, steps=output, insert=layer.stride)
+    if schedule in INSERTING:
+        whole = schedule == PAPER_BASELINE
+        return Sweep(size=size, output=output, steps=output, insert=layer.stride, loads_inserted=whole)
     if schedule == "red":
         steps = (-(-output[0] // layer.stride[0]), -(-output[1] // layer.stride[1]))
         phases = tuple(_pairs(layer.stride))

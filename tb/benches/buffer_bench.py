@@ -39,10 +39,11 @@ def loads(p: TileParameters, x: NDArray[np.int64]) -> list[tuple[Any, ...]]:
     windows = step_windows(p.placement, whole, x - p.buffer.format.zero_point)
     by_word = windows.reshape(-1, len(tile.offsets), plan.words, plan.lanes) & 2**p.buffer.format.bits - 1
     found = []
-    for window in by_word.tolist():
-        for index, (pixel, word) in enumerate(plan.reads):
+    for window, kind in zip(by_word.tolist(), p.placement.sweep.kind_of_steps().tolist() * len(x), strict=True):
+        for index in plan.part(kind):
+            pixel, word = plan.reads[index]
             real = min(plan.lanes, tile.channels - word * plan.lanes)
-            found.append((index, int(index == len(plan.reads) - 1), window[pixel][word][:real]))
+            found.append((index, int(index == plan.part(kind)[-1]), window[pixel][word][:real]))
     return found
 
 
@@ -51,7 +52,7 @@ class Loads:
 
     def __init__(self, bench: Bench, p: TileParameters, expected: list[tuple[Any, ...]], hold: Level) -> None:
         self.bench, self.hold, self.expected = bench, hold, deque(expected)
-        self.lanes, self.bits, self.length = p.load.lanes, p.buffer.format.bits, len(p.load.reads)
+        self.lanes, self.bits, self.plan = p.load.lanes, p.buffer.format.bits, p.load
         names = ("begins", "index", "load__valid", "load__last", "load__data")
         self.pins = {name: bench.output(name) for name in names}
         self.due: tuple[int, int] | None = None
@@ -71,7 +72,8 @@ class Loads:
         if get["load__valid"]():
             assert len(self.expected) > 0, f"cycle {now}: a word too many"
             self.due = self.index, get["load__last"]()
-            assert self.began and self.began[0] + BEGIN_TO_LOAD + self.due[0] == now, f"cycle {now}: a gap in a load"
+            before = self.due[0] - self.plan.begins[self.plan.kind_at(self.due[0])]
+            assert self.began and self.began[0] + BEGIN_TO_LOAD + before == now, f"cycle {now}: a gap in a load"
             if self.due[1]:
                 self.began.popleft()
         else:

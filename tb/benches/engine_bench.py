@@ -22,14 +22,16 @@ INPUTS = ("load__valid", "load__last", "load__data", "load__nonzero", "move", "d
           "crossbar__request__ready", "tag__ready")  # fmt: skip
 
 
-def step_values(bench: Bench, p: TileParameters, steps: int) -> NDArray[np.int64]:
-    """Windows of random maps of which parts are zero, and among them a few that are zero throughout."""
+def step_values(bench: Bench, p: TileParameters, steps: int) -> tuple[NDArray[np.int64], list[int]]:
+    """Windows of random maps of which parts are zero, among them a few that are zero throughout, and kinds of steps."""
     numbers = p.buffer.format
     low, high = (bound - numbers.zero_point for bound in numbers.raw_range)
     shape = (4, p.placement.layer.channels, *p.placement.sweep.size)
     maps = [random_codes(bench.rng, int(np.prod(shape[1:])), low, high, zeros=zeros) for zeros in (0, 0.6, 0.95, 1)]
     windows = step_windows(p.placement, p.tile, np.array(maps, np.int64).reshape(shape))
-    return windows[[bench.rng.randrange(len(windows)) for _ in range(steps)]]
+    chosen = [bench.rng.randrange(len(windows)) for _ in range(steps)]
+    kinds = p.placement.sweep.kind_of_steps()
+    return windows[chosen], kinds[np.array(chosen) % len(kinds)].tolist()
 
 
 def step_reads(case: Case, window: list[int]) -> tuple[list[Any], list[Any], int]:
@@ -67,6 +69,7 @@ class Loader:
         bench: Bench,
         case: Case,
         windows: NDArray[np.int64],
+        kinds: list[int],
         steps: Iterator[bool],
         words: Iterator[bool],
     ) -> None:
@@ -80,6 +83,7 @@ class Loader:
         self.noise = len(bench.pin("load__data"))
         self.moves = [self._move(p, case.array, index) for index in range(len(p.load.reads))]
         self.data = [self._words(p, window) for window in windows.tolist()]
+        self.parts = [p.load.part(kind) for kind in kinds]
         self.go = self._go()
         # Step and cycle of the plan whose `valid`, and whose data, are due.
         self.next: tuple[int, int] | None = None
@@ -91,9 +95,11 @@ class Loader:
     @staticmethod
     def _move(p: TileParameters, array: int, index: int) -> int:
         own, move = p.engines[array], p.load.moves[array][index]
-        if move is None:
-            return 0
         lane = max(1, (own.lanes - 1).bit_length())
+        before_kind = own.group_bits + (own.group_rows if own.gather else 1) * lane + own.group_rows + own.lanes
+        kind = sum(index >= begin for begin in p.load.begins[1:]) << before_kind
+        if move is None:
+            return kind
         source = [move.rotation] if not own.gather else list(move.lanes)
         value, at = move.group, own.group_bits
         for part in source:
@@ -105,7 +111,7 @@ class Loader:
             if move.rows >> row & 1 and lane == (move.lanes[row] if own.gather else (row - move.rotation) % own.lanes)
         ]
         value, at = value | move.rows << at, at + own.group_rows
-        return value | sum(1 << lane for lane in set(takes)) * own.skip << at
+        return kind | value | sum(1 << lane for lane in set(takes)) * own.skip << at
 
     def _words(self, p: TileParameters, window: list[int]) -> list[int]:
         """Words of the plan; lanes without a channel are noise."""
@@ -121,8 +127,8 @@ class Loader:
         for step in range(len(self.data)):
             while not (next(self.steps) and self.begun - self.released < 2):
                 yield None
-            for index in range(len(self.moves)):
-                while index and not next(self.words):
+            for index in self.parts[step]:
+                while index != self.parts[step][0] and not next(self.words):
                     yield None
                 yield step, index
         while True:
@@ -131,8 +137,8 @@ class Loader:
     def drive(self) -> None:
         before, shown, self.next = self.shown, self.next, next(self.go)
         self.shown = shown
-        self.beginning = self.next is not None and self.next[1] == 0
-        last = shown is not None and shown[1] == len(self.moves) - 1
+        self.beginning = self.next is not None and self.next[1] == self.parts[self.next[0]][0]
+        last = shown is not None and shown[1] == self.parts[shown[0]][-1]
         self.pins["load__valid"].put(int(shown is not None))
         self.pins["load__last"].put(int(last))
         self.pins["move"].put(self.moves[shown[1]] if shown else self.bench.rng.choice(self.moves))
@@ -183,7 +189,7 @@ class Drains:
 def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Loader, Sink, Sink, Drains, list[int]]:
     """All agents, for fresh windows; also the number of tags of each step."""
     p = case.parameters
-    windows = step_values(bench, p, STEPS)
+    windows, kinds = step_values(bench, p, STEPS)
     requests, tags, counts, leads = [], [], [], []
     for window in windows.tolist():
         own, own_tags, lead = step_reads(case, window)
@@ -203,7 +209,7 @@ def start(bench: Bench, case: Case, load: str, macro: str, tag: str) -> tuple[Lo
         read = (None, None, None) if o["none"] else (o["slot"], o["plane"], o["driven"])
         return (*read, o["last"], o["none"])
 
-    loader = bench.add(Loader(bench, case, windows, bench.pace(load), bench.pace(load)))
+    loader = bench.add(Loader(bench, case, windows, kinds, bench.pace(load), bench.pace(load)))
     asked = bench.add(Sink(bench, "crossbar__request", requests, bench.pace(macro), request_of))
     told = bench.add(Sink(bench, "tag", tags, bench.pace(tag), tag_of))
     drains = bench.add(Drains(bench, told, loader, leads, 0 if tag == "never" else 90))

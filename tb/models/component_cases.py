@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
+from selvage.mapping.schedule import PAPER_BASELINE
 from selvage.rtlsim.installed import verilator_there
 from tb.benches.components import Case
 
@@ -72,6 +73,10 @@ DILATED = dict(
 )
 
 
+# A stride of three, wider than the kernel: of most steps no pixel is real.
+UP_APART = dict(op="conv_transpose", channels=5, outputs=2, height=3, width=2, kernel=(2, 2), stride=(3, 3))
+
+
 WIDE = dict(op="conv", channels=11, outputs=4, height=2, width=3, kernel=(1, 3))
 
 
@@ -106,6 +111,8 @@ CASES = [
     Case("address_zeros", "address", UP, schedule="zero-padding"),
     Case("address_zeros_odd", "address", UP_ODD, schedule="zero-padding"),
     Case("address_zeros_dilated", "address", DILATED, schedule="zero-padding"),
+    Case("address_zeros_loaded", "address", UP, schedule=PAPER_BASELINE),
+    Case("address_zeros_kinds", "address", UP_APART, schedule="zero-padding"),
     Case("steps_strided", "steps", STRIDED),
     Case("steps_skipping", "steps", SKIPPING),
     Case("steps_border", "steps", BORDER),
@@ -123,11 +130,16 @@ CASES = [
     Case("buffer_border", "buffer", BORDER),
     Case("buffer_red", "buffer", UP),
     Case("buffer_zeros", "buffer", UP_ODD, schedule="zero-padding"),
+    Case("buffer_zeros_loaded", "buffer", UP_ODD, schedule=PAPER_BASELINE),
+    Case("buffer_zeros_kinds", "buffer", UP_APART, schedule="zero-padding"),
     Case("buffer_dense", "buffer", DENSE),
     Case("engine_conv", "engine", CONV),
     Case("engine_every_read", "engine", POINT, skip=False),
     Case("engine_unsigned", "engine", STRIDED, raw_signed=False, array=2),
     Case("engine_red", "engine", UP, fold=2, array=1),
+    Case("engine_zeros", "engine", UP, schedule="zero-padding"),
+    Case("engine_zeros_every_read", "engine", UP_ODD, schedule="zero-padding", skip=False),
+    Case("engine_zeros_kinds", "engine", UP_APART, schedule="zero-padding", dynamic=True),
     Case("engine_groups", "engine", GROUPS),
     Case("engine_offset", "engine", CONV, changes=OFFSET),
     Case("engine_short", "engine", SHORT, changes=dict(weight_bits=2, input_bits=1), raw_signed=False),

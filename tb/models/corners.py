@@ -1,6 +1,8 @@
 """Small layers that no user must meet first: K < stride, padding that is no multiple of the stride, 1x1
 maps, one channel, output padding, dilation, groups, nothing square."""
 
+from selvage.mapping.schedule import PAPER_BASELINE, TRANSPOSED
+
 LAYERS = {
     "small kernel": dict(op="conv_transpose", channels=3, outputs=2, height=3, width=2, kernel=(1, 2), stride=(2, 3)),
     "odd padding": dict(
@@ -40,5 +42,5 @@ LAYERS = {
 CASES = [
     (name, schedule)
     for name, fields in LAYERS.items()
-    for schedule in (("red", "zero-padding", "padding-free") if fields["op"] == "conv_transpose" else ("auto",))
+    for schedule in ((*TRANSPOSED, PAPER_BASELINE) if fields["op"] == "conv_transpose" else ("auto",))
 ]

@@ -129,6 +129,8 @@ def refused(run: subprocess.CompletedProcess, says: str, where: Path) -> None:
     ("arguments", "says"),
     [
         (["--chip", "nope"], "chip 'nope' is neither a ready chip (isaac, ou9x8, tiny, yu) nor a TOML file"),
+        (["--schedule", "red", "--baseline", "paper"], "--baseline paper is of --schedule zero-padding, not red"),
+        (["--schedule", "zero-padding", "--baseline", "none"], "--baseline 'none' is neither skipping nor paper"),
         (["--schedule", "blue"], "--schedule 'blue' is none of auto, red, zero-padding, padding-free"),
         (["--mapping", "sparse"], "--mapping 'sparse'"),
         (["--ou-skip", "maybe"], "--ou-skip 'maybe'"),
