@@ -52,3 +52,8 @@ def shortened(text: str) -> str:
 def number(count: int) -> str:
     """Return a count as a person reads it."""
     return f"{count:,}" if count.bit_length() <= WIDEST else f"2**{count.bit_length() - 1} and more"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number of things in words: ``1 step``, ``1,024 steps``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

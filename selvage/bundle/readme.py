@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from selvage.base.text import count_of
 from selvage.bundle.buses import bus_files
 from selvage.bundle.flow import WAIVED, Design
 from selvage.bundle.placement_file import PLACEMENT
@@ -98,7 +99,7 @@ def readme(design: Design, bus: str | None = None, tables: bool = False, togethe
     files = bus_files()[bus] if bus else None
     what = f"a network behind registers ({files.title})" if files else "a network"
     if design.crossbars:
-        what += f" with its {len(design.crossbars)} crossbars, each in its tile"
+        what += f" with its {count_of(len(design.crossbars), 'crossbar')}, each in its tile"
     streams = files.page if files else _BARE
     text = _CHECK.format(
         top=design.name,

@@ -7,6 +7,7 @@ from pathlib import Path
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError, RtlError
 from selvage.base.files import alone_in, npy_bytes, write_whole
+from selvage.base.text import count_of
 from selvage.commands.layer_report import LayerReport
 from selvage.commands.placed_layer import PlacedLayer
 from selvage.commands.streams import progress, show, warn
@@ -44,7 +45,7 @@ def tell_layer(line: LayerReport) -> None:
     """Tell what the mapping did to arrays and weights, when it is not the plain one."""
     if line.mapping != "dense":
         error = "no weight changed" if line.sqnr_db is None else f"weight error {line.sqnr_db:.1f} dB below the weights"
-        show(f"{line.mapping}: {line.crossbars} crossbars, dense {line.crossbars_dense}; {error}")
+        show(f"{line.mapping}: {count_of(line.crossbars, 'crossbar')}, dense {line.crossbars_dense}; {error}")
         ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in line.over_dense.items())
         show(f"dense over {line.mapping}, every row driving: {ratios}; tables {line.index_bits} bits")
     if line.note:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
+from selvage.base.text import count_of
 from selvage.mapping.placement import Placement, in_passes
 from selvage.mapping.schedule import TRANSPOSED
 from selvage.mapping.schedule import choose as schedule_of
@@ -178,6 +179,6 @@ def _note(best: Candidate, found: list[Candidate]) -> str:
         if one.cycles is None:
             return f"{one.label} at least {one.at_least:,}"
         reads = f", {one.reads:,} reads" if tie and one.cycles == best.cycles else ""
-        return f"{one.label} {one.cycles:,}{unit} on {one.crossbars:,} crossbars{reads}"
+        return f"{one.label} {one.cycles:,}{unit} on {count_of(one.crossbars or 0, 'crossbar')}{reads}"
 
     return "; ".join([told(best, " cycles"), *(told(other, "") for other in others)]) if others else ""

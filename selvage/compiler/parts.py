@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix, Node
+from selvage.base.text import count_of
 from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.hw.network.network import NetworkParameters
@@ -68,7 +69,7 @@ def check_fits(compiled: CompiledNetwork) -> None:
         need = len(compiled.placements[node.name].standing)
         if need > room:
             raise InputError(
-                f"node {node.name!r} needs {need} tile{'s' if need > 1 else ''}, and {room} of tiles = "
+                f"node {node.name!r} needs {count_of(need, 'tile')}, and {room} of tiles = "
                 f"{compiled.chip.tiles} on chip {compiled.chip.name} are left: the layers of a pipeline stand on the "
                 "chip side by side"
             )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
+from selvage.base.text import count_of
 from selvage.mapping.schedule import Sweep
 
 Integers = NDArray[np.int64]
@@ -199,8 +200,7 @@ class Placement:
         if copies < 1:
             raise InputError(f"{copies} copies of layer {name!r} are fewer than one")
         if copies > steps:
-            has = "1 step" if steps == 1 else f"{steps} steps"
-            raise InputError(f"{copies} copies of layer {name!r} are more than its {has}")
+            raise InputError(f"{copies} copies of layer {name!r} are more than its {count_of(steps, 'step')}")
         if self.sweep.overlap or max(self.sweep.insert) > 1:
             raise InputError(
                 f"{copies} copies of layer {name!r} need another schedule than {self.schedule}, such as red"
