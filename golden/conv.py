@@ -1,6 +1,6 @@
 """Integer convolution and transposed convolution, as ONNX defines them, on NCHW maps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -53,7 +53,7 @@ def conv2d(
     source[..., top : top + size[0], left : left + size[1]] = x.reshape(n, groups, per_group, *size)
     weights = w.reshape(groups, -1, per_group, *kernel).astype(dtype)
     y = np.zeros((n, groups, outputs // groups, out[0] * out[1]), dtype)
-    for ky, kx, rows, columns in _taps(kernel, stride, dilation, out):
+    for ky, kx, rows, columns in taps(kernel, stride, dilation, out):
         y += weights[..., ky, kx] @ source[..., rows, columns].reshape(n, groups, per_group, -1)
     return y.reshape(n, outputs, *out).astype(np.int64)
 
@@ -100,7 +100,7 @@ def conv_transpose2d(
     source = x.reshape(n, groups, channels // groups, -1).astype(dtype)
     weights = w.reshape(groups, -1, per_group, *kernel).swapaxes(1, 2).astype(dtype)
     y = np.zeros((n, groups, per_group, *full), dtype)
-    for ky, kx, rows, columns in _taps(kernel, stride, dilation, size):
+    for ky, kx, rows, columns in taps(kernel, stride, dilation, size):
         y[..., rows, columns] += (weights[..., ky, kx] @ source).reshape(n, groups, per_group, *size)
     y = y.reshape(n, groups * per_group, *full)
     return y[..., top : full[0] - bottom, left : full[1] - right].astype(np.int64)
@@ -123,7 +123,7 @@ def _extent(kernel: list[int], dilation: Pair) -> list[int]:
     return [(taps - 1) * step + 1 for taps, step in zip(kernel, dilation, strict=True)]
 
 
-def _taps(kernel: list[int], stride: Pair, dilation: Pair, count: list[int]) -> Iterator[Tap]:
+def taps(kernel: Sequence[int], stride: Pair, dilation: Pair, count: Sequence[int]) -> Iterator[Tap]:
     """Yield each tap of the kernel, with the ``count`` rows and columns of the larger map that it touches."""
 
     def along(axis: int, tap: int) -> slice:

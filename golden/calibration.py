@@ -1,0 +1,93 @@
+"""Scales of training: powers of two from a calibration batch, and the shifts that follow from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.errors import InputError
+from selvage.base.layer import Layer
+from selvage.golden.fixed_point import code_range, saturated, shifted
+from selvage.golden.gradients import data_gradient
+from selvage.golden.layer import evaluate
+from selvage.golden.training import Codes, Formats, TrainedLayer, TrainedNetwork, Weights
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Bits behind the point of each tensor's codes: what enters each layer and leaves the last, weights, errors."""
+
+    activations: tuple[int, ...]
+    weights: tuple[int, ...]
+    errors: tuple[int, ...]
+
+
+def weight_codes(values: Sequence[NDArray[np.floating]], bits: int, headroom: int) -> tuple[Weights, tuple[int, ...]]:
+    """Return codes of start weights and their bits behind the point; ``headroom`` bits are left for growth."""
+    codes, points = [], []
+    high = code_range(bits)[1]
+    for value in values:
+        point = _point(float(np.abs(value).max()), bits - headroom)
+        codes.append(np.clip(np.rint(value * 2.0**point), -high, high).astype(np.int64))
+        points.append(point)
+    return tuple(codes), tuple(points)
+
+
+def calibrated(
+    layers: Sequence[tuple[Layer, int | None]],
+    weights: Weights,
+    points: tuple[int, ...],
+    x: Codes,
+    x_point: int,
+    error: Codes,
+    error_point: int,
+    *,
+    formats: Formats,
+    rate: int,
+    headroom: tuple[int, int] = (1, 1),
+    last: int | None = None,
+) -> tuple[TrainedNetwork, Scale]:
+    """Return the network whose scales hold a batch, and the bits behind the points.
+
+    ``layers`` are geometries and leaks; ``x`` input codes with ``x_point`` bits behind the point, ``error`` those of
+    what leaves, ``weights`` with ``points``. The learning rate is 2**-``rate``. ``headroom`` bits are left above the
+    batch's largest activation and error; ``last`` fixes the bits behind the point of what leaves the last layer.
+    `InputError`: a shift would be below 0.
+    """
+    maps, at = [x], [x_point]
+    shifts = []
+    for index, ((layer, leak), w) in enumerate(zip(layers, weights, strict=True)):
+        maps[-1] = maps[-1].reshape(len(x), layer.channels, layer.height, layer.width)
+        sums = evaluate(layer, maps[-1], w)
+        own = at[-1] + points[index]
+        point = _point(float(np.abs(sums).max()) * 2.0**-own, formats.activations - headroom[0])
+        point = min(own, last if last is not None and index == len(layers) - 1 else point)
+        shifts.append(own - point)
+        at.append(point)
+        maps.append(TrainedLayer(layer, own - point, 0, 0, leak).activated(sums, formats.activations))
+    errors, found = [error_point], []
+    for index in reversed(range(len(layers))):
+        layer, leak = layers[index]
+        own = TrainedLayer(layer, shifts[index], 0, 0, leak)
+        passed = own.error_of_sums(error, maps[index + 1])
+        sums = data_gradient(layer, passed, weights[index])
+        of_sums = errors[-1] + points[index]
+        point = min(of_sums, _point(float(np.abs(sums).max()) * 2.0**-of_sums, formats.errors - headroom[1]))
+        update = at[index] + errors[-1] - points[index] + rate
+        if update < 0 or shifts[index] < 0:
+            raise InputError(
+                f"layer {layer.name!r} would need a shift below 0: a learning rate of 2**-{rate} is too high"
+            )
+        found.append(TrainedLayer(layer, shifts[index], of_sums - point, update, leak))
+        errors.append(point)
+        error = saturated(shifted(sums, of_sums - point), formats.errors)
+    network = TrainedNetwork(tuple(reversed(found)), formats)
+    return network, Scale(tuple(at), points, tuple(reversed(errors)))
+
+
+def _point(largest: float, bits: int) -> int:
+    """Return the most bits behind the point with which ``largest`` is a code of ``bits``."""
+    if largest == 0:
+        return bits - 1
+    return int(np.floor(np.log2((2 ** (bits - 1) - 1) / largest)))

@@ -1,0 +1,237 @@
+"""Training in fixed point: a network forward and backward, its update, and iterations of one and of two networks.
+
+Every tensor has a power-of-two scale, which a calibration set (`selvage.golden.calibration`): what lies between two
+products is a shift with halves to even and a saturation. Weights have no bias. The order of sums does not matter: they
+are integers, and nothing is rounded before a sum is whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.layer import Layer
+from selvage.golden.dense import Integers
+from selvage.golden.fixed_point import code_range, random_words, saturated, shifted, shifted_randomly
+from selvage.golden.gradients import data_gradient, weight_gradient
+from selvage.golden.layer import evaluate
+
+Codes = NDArray[np.int64]
+Weights = tuple[Codes, ...]
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Bits of two's-complement codes."""
+
+    activations: int = 8
+    errors: int = 8
+    weights: int = 8
+
+
+@dataclass(frozen=True)
+class TrainedLayer:
+    """A layer and the shifts around its products.
+
+    ``shift`` is from its sums to the codes that leave it, ``error_shift`` from the sums of its data gradient to the
+    error codes of what entered it, ``update_shift`` from its summed weight gradient to steps of its weights: all by
+    the scales and the learning rate. ``leak`` is of what is below 0: None for a linear layer, else 2**-leak of it is
+    left, or nothing where it is 0.
+    """
+
+    layer: Layer
+    shift: int
+    error_shift: int
+    update_shift: int
+    leak: int | None = None
+
+    def activated(self, sums: Codes, bits: int) -> Codes:
+        """Return the codes that leave of the layer's sums."""
+        codes = shifted(sums, self.shift)
+        if self.leak is not None:
+            below = shifted(sums, self.shift + self.leak) if self.leak else np.zeros_like(codes)
+            codes = np.where(sums < 0, below, codes)
+        return saturated(codes, bits)
+
+    def error_of_sums(self, error: Codes, leaving: Codes) -> Codes:
+        """Return the error of the layer's sums from that of the codes ``leaving``, whose signs tell the slope."""
+        shape = len(error), self.layer.outputs, *self.layer.output_size
+        error, leaving = error.reshape(shape), leaving.reshape(shape)
+        if self.leak is None:
+            return error
+        below = shifted(error, self.leak) if self.leak else np.zeros_like(error)
+        return np.where(leaving > 0, error, below)
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What a backward pass leaves: weight gradients of every layer, and the error codes of the network's input."""
+
+    gradients: Weights
+    error: Codes
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Layers in order; what leaves one enters the next, reshaped where the next is, or was, dense."""
+
+    layers: tuple[TrainedLayer, ...]
+    formats: Formats = Formats()
+
+    def forward(self, weights: Weights, x: Integers) -> list[Codes]:
+        """Return what enters each layer and what leaves the last, (N, C, H, W) each, for input codes ``x``."""
+        maps = [x.astype(np.int64)]
+        for own, w in zip(self.layers, weights, strict=True):
+            layer = own.layer
+            maps[-1] = maps[-1].reshape(len(x), layer.channels, layer.height, layer.width)
+            maps.append(own.activated(evaluate(layer, maps[-1], w), self.formats.activations))
+        return maps
+
+    def backward(self, weights: Weights, maps: Sequence[Codes], error: Codes, *, update: bool = True) -> Backward:
+        """Return gradients and the input's error from `forward`'s ``maps`` and the ``error`` of what left.
+
+        Without ``update`` there are no weight gradients.
+        """
+        gradients: list[Codes] = []
+        for index in reversed(range(len(self.layers))):
+            own, w = self.layers[index], weights[index]
+            sums = own.error_of_sums(error, maps[index + 1])
+            if update:
+                gradients.append(weight_gradient(own.layer, maps[index], sums))
+            error = saturated(shifted(data_gradient(own.layer, sums, w), own.error_shift), self.formats.errors)
+        return Backward(tuple(reversed(gradients)), error)
+
+    def updated(self, weights: Weights, gradients: Weights, random: "Random | None" = None) -> Weights:
+        """Return the weights less their rounded, shifted gradients, within their codes.
+
+        Halves go to even, or ``random`` decides: its words go to the weights layer by layer, each in the order of its
+        memory. The smallest code is left out: magnitudes are stored.
+        """
+        high = code_range(self.formats.weights)[1]
+        found = []
+        for own, w, gradient in zip(self.layers, weights, gradients, strict=True):
+            if random is None:
+                step = shifted(gradient, own.update_shift)
+            else:
+                step = shifted_randomly(gradient, own.update_shift, random.words(w.size).reshape(w.shape))
+            found.append(np.clip(w - step, -high, high))
+        return tuple(found)
+
+
+@dataclass
+class Random:
+    """The register that rounds stochastically; one for each network."""
+
+    state: int
+
+    def words(self, count: int) -> Codes:
+        """Return the next words (`random_words`)."""
+        found, self.state = random_words(self.state, count)
+        return found
+
+
+@dataclass(frozen=True)
+class ErrorUnit:
+    """The output error of logits: their sigmoid, from a table, less the label.
+
+    It is the gradient of the cross entropy of each logit. Logit codes have ``fraction`` bits behind the point, error
+    codes all but their sign.
+    """
+
+    logit_bits: int
+    fraction: int
+    error_bits: int
+    table: Codes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        low, high = code_range(self.logit_bits)
+        logits = np.arange(low, high + 1) * 2.0**-self.fraction
+        object.__setattr__(self, "table", np.rint(self.one / (1 + np.exp(-logits))).astype(np.int64))
+
+    @property
+    def one(self) -> int:
+        """The code of a probability of one."""
+        return 2 ** (self.error_bits - 1)
+
+    def error(self, logits: Codes, labels: Codes) -> Codes:
+        """Return error codes of logit codes; ``labels`` are codes from 0 to `one`."""
+        low = code_range(self.logit_bits)[0]
+        return saturated(self.table[logits - low] - labels, self.error_bits)
+
+
+@dataclass(frozen=True)
+class State:
+    """Weights of a generator and a discriminator, and their registers' states (0 without stochastic rounding)."""
+
+    generator: Weights
+    discriminator: Weights
+    random: tuple[int, int] = (0, 0)
+    iteration: int = 0
+
+
+@dataclass(frozen=True)
+class Gan:
+    """Two networks trained against each other; ``label_of_real`` is a code up to `ErrorUnit.one`."""
+
+    generator: TrainedNetwork
+    discriminator: TrainedNetwork
+    error_unit: ErrorUnit
+    label_of_real: int
+    descent: Literal["alternating", "simultaneous"] = "alternating"
+
+    def iterate(self, state: State, real: Codes, noise: Sequence[Codes]) -> State:
+        """Return the state after one update of each network.
+
+        ``real`` (N, C, H, W) are image codes. Alternating descent takes two batches of ``noise``, one for each network;
+        the generator's error passes the updated discriminator. Simultaneous descent takes one, and the error passes
+        the discriminator as it was.
+        """
+        made = self.generator.forward(state.generator, noise[0])
+        judged = self.discriminator.forward(state.discriminator, made[-1])
+        gradients = self._added(
+            self._gradients(state.discriminator, self.discriminator.forward(state.discriminator, real), real=True),
+            self._gradients(state.discriminator, judged, real=False),
+        )
+        randoms = [Random(own) if own else None for own in state.random]
+        discriminator = self.discriminator.updated(state.discriminator, gradients, randoms[1])
+        through = state.discriminator
+        if self.descent == "alternating":
+            through = discriminator
+            made = self.generator.forward(state.generator, noise[1])
+            judged = self.discriminator.forward(through, made[-1])
+        wanted = self.error_unit.error(judged[-1], np.full_like(judged[-1], self.error_unit.one))
+        error = self.discriminator.backward(through, judged, wanted, update=False).error
+        found = self.generator.backward(state.generator, made, error).gradients
+        generator = self.generator.updated(state.generator, found, randoms[0])
+        after = tuple(own.state if own else 0 for own in randoms)
+        return replace(
+            state,
+            generator=generator,
+            discriminator=discriminator,
+            random=(after[0], after[1]),
+            iteration=state.iteration + 1,
+        )
+
+    def _gradients(self, weights: Weights, maps: list[Codes], *, real: bool) -> Weights:
+        labels = np.full_like(maps[-1], self.label_of_real if real else 0)
+        return self.discriminator.backward(weights, maps, self.error_unit.error(maps[-1], labels)).gradients
+
+    @staticmethod
+    def _added(first: Weights, second: Weights) -> Weights:
+        return tuple(a + b for a, b in zip(first, second, strict=True))
+
+
+def train_step(
+    network: TrainedNetwork,
+    error_unit: ErrorUnit,
+    weights: Weights,
+    x: Codes,
+    labels: Codes,
+    random: Random | None = None,
+) -> tuple[Weights, Codes]:
+    """Return the weights after a batch of one network, and its logits; ``labels`` have the logits' shape."""
+    maps = network.forward(weights, x)
+    error = error_unit.error(maps[-1], labels.reshape(maps[-1].shape))
+    return network.updated(weights, network.backward(weights, maps, error).gradients, random), maps[-1]
