@@ -101,19 +101,22 @@ def every_read(placement: Placement, tile: Tile, codes: Integers, *, skip: bool 
 def least_cycles(placement: Placement, tile: Tile, images: int, *, skip: bool = True) -> int:
     """Return the cycles that ``tile`` takes at least, whatever the activations: from its plans alone, at once.
 
-    Every step loads, reads and drains in its turn, and the slowest of the three does so one step after the other.
+    Every step loads, reads and drains in its turn, and each of the three does so one step after the other.
     """
     reads = 1
     if not skip:
         nothing = np.zeros((1, len(tile.offsets) * tile.channels), np.int64)
         reads = max(int(ou_reads(placement, array, nothing, skip=False)[0]) for array in distinct_arrays(tile)[0])
     loads, (drain, arrays) = step_loads(placement, tile), drain_shape(placement, tile)
+    steps = images * len(loads)
     # With overlap the last beats of a drain may stay inside.
-    once = int(loads[0]) + reads + (0 if placement.sweep.overlap else drain)
+    once = 0 if placement.sweep.overlap else drain
     # A step without reads in its last array.
     fill = LOAD_TO_READ + CODE_TO_SUM + drain_to_beat(placement, tile, arrays)
-    others = np.maximum(loads, max(reads, drain))
-    return once + images * int(others.sum()) - int(others[0]) + fill
+    slowest = max(
+        images * int(loads.sum()) + reads, int(loads[0]) + steps * reads, int(loads[0]) + reads + (steps - 1) * drain
+    )
+    return slowest + once + fill
 
 
 def step_loads(placement: Placement, tile: Tile) -> Integers:

@@ -28,7 +28,7 @@ NOT = {
     "mapping": ("verilog",),
 }
 """Rooms below that a room knows nothing of all the same."""
-PARTS = ("lib", "tile", "macro", "network", "shell")
+PARTS = ("lib", "tile", "macro", "network", "training", "shell")
 """Of the gateware, likewise."""
 
 

@@ -55,7 +55,7 @@ class BufferParameters:
         """
         first = self.reads[0][2]
         period = next((k for k, read in enumerate(self.reads) if read[2] != first), len(self.reads))
-        if len(self.reads) <= LONG_PLAN or period == len(self.reads):
+        if len(self.reads) <= LONG_PLAN or period == len(self.reads) or len(self.begins) > 1:
             return 0
         regular = ((*self.reads[k % period][:2], first + k // period) for k in range(len(self.reads)))
         return period if len(self.reads) % period == 0 and tuple(regular) == self.reads else 0

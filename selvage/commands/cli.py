@@ -163,6 +163,32 @@ def compile_command(
     compile_network_files(model_file, asked, out=out)
 
 
+@app.command("train")
+def train_command(
+    count: Annotated[
+        bool, typer.Option("--count", help="count a schedule's logical cycles in its controller's RTL")
+    ] = False,
+    generator_layers: Annotated[int, typer.Option(help="0: one network alone")] = 0,
+    discriminator_layers: Annotated[int, typer.Option(help="or of the one network")] = 1,
+    batch: Annotated[int, typer.Option(help="samples of a batch")] = 1,
+    schedule: Annotated[str, typer.Option(help="none, pipeline, pipeline+rf, sp, cs or sp+cs")] = "pipeline",
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="an iteration begins as soon as its weights are there")
+    ] = False,
+    simulator: Annotated[str, typer.Option(help="icarus, verilator, or none: the model alone")] = "icarus",
+    json_file: Json = None,
+    build: Build = ROOT,
+) -> None:
+    """Count the pipeline in which two networks, or one, are trained."""
+    from selvage.commands.train_command import count_schedule
+
+    if not count:
+        raise InputError("selvage train has --count alone so far: no network is trained yet")
+    how = {"overlap": overlap, "simulator": simulator, "json_file": json_file, "build": build}
+    match = count_schedule(generator_layers, discriminator_layers, batch, schedule, **how)
+    raise typer.Exit(0 if match else 1)
+
+
 def command() -> int | None:
     """Run what the words of the command line ask for; return its exit status. `InputError`: they ask for nothing."""
     try:

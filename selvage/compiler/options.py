@@ -55,6 +55,8 @@ def schedule_of(schedule: str, baseline: str) -> str:
     """Return the schedule that ``--schedule`` and ``--baseline`` name. `InputError`: the second does not fit."""
     if baseline not in ("skipping", "paper"):
         raise InputError(f"--baseline {baseline!r} is neither skipping nor paper")
+    if schedule == PAPER_BASELINE:
+        raise InputError(f"--schedule {schedule!r} is none of auto, {', '.join(TRANSPOSED)}")
     if baseline == "skipping":
         return schedule
     if schedule != "zero-padding":

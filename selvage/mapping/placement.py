@@ -167,7 +167,7 @@ class Placement:
     layer: Layer
     chip: Chip
     format: InputFormat
-    schedule: str  # conv, dense, red, zero-padding or padding-free
+    schedule: str  # conv, dense, red, zero-padding, zero-padding-paper or padding-free
     mapping: str
     fold: int
     weight_offset: int  # added to every weight before it is stored (offset encoding)

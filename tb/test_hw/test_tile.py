@@ -9,8 +9,9 @@ from selvage.base.chip import Chip
 from selvage.base.errors import SimulationError
 from selvage.base.layer import InputFormat, Layer
 from selvage.golden.layer import evaluate
-from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.parameters import LONG_PLAN, BufferParameters, TileParameters
 from selvage.mapping.dense import place_dense
+from selvage.mapping.schedule import Sweep
 from selvage.rtlsim.simulate import build_tile, run_tile, simulate_tile, tile_verilog
 from selvage.sim.machine import run, tile_outputs
 from tb.models.corners import CASES, LAYERS
@@ -136,3 +137,12 @@ def test_a_broken_bench_is_an_error() -> None:
 @pytest.mark.parametrize("schedule", ["red", "padding-free"])
 def test_verilator_agrees(schedule: str) -> None:
     check(*placed("odd padding", schedule), simulator="verilator")
+
+
+def test_only_a_plan_of_one_part_is_counted() -> None:
+    """A long regular plan is counted from its beginning; where kinds of steps begin elsewhere it is a table."""
+    sweep = Sweep(size=(4, 4), output=(4, 4), steps=(4, 4))
+    reads = tuple((0, column, word) for word in range(LONG_PLAN) for column in range(2))
+    whole = BufferParameters(sweep, UINT8, 8, LONG_PLAN, reads)
+    assert whole.period == 2
+    assert dataclasses.replace(whole, begins=(0, 1)).period == 0

@@ -1,0 +1,1 @@
+"""Training: the controller of its pipeline."""
