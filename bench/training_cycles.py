@@ -43,12 +43,12 @@ class Counted:
 
 
 def points(count: int, seed: int) -> list[Point]:
-    """All ways in turn, with sizes drawn; every tenth point has one network."""
+    """All ways in turn, with sizes drawn; every eleventh point has one network."""
     rng, found = random.Random(seed), []
     for index in range(count):
         schedule, overlap = HOW[index % len(HOW)]
         generator = rng.randint(1, 8)
-        if index % 10 == 9:
+        if index % 11 == 10:
             schedule, overlap, generator = rng.choice(SCHEDULES[:2]), False, 0
         batch = rng.choice([rng.randint(1, 12), rng.randint(1, 128), 2 ** rng.randint(0, 7)])
         found.append(Point(generator, rng.randint(1, 8), batch, schedule, overlap))

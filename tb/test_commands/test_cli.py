@@ -128,6 +128,42 @@ def refused(run: subprocess.CompletedProcess, says: str, where: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ([], "selvage train has --count alone so far"),
+        (["--count", "--batch", "0"], "0 samples of a batch are not from 1 to 4096"),
+        (["--count", "--generator-layers", "-1"], "-1 generator layers are not from 0 to 64"),
+        (["--count", "--discriminator-layers", "65"], "65 discriminator layers are not from 1 to 64"),
+        (["--count", "--schedule", "fast"], "--schedule 'fast' is none of none, pipeline, pipeline+rf, sp, cs, sp+cs"),
+        (["--count", "--schedule", "sp"], "schedule 'sp' is for two networks, and there is no generator"),
+        (["--count", "--overlap"], "--overlap is for two networks"),
+        (
+            ["--count", "--generator-layers", "2", "--schedule", "none", "--overlap"],
+            "--overlap is of the schedules pipeline, sp, cs, sp+cs, not none",
+        ),
+        (["--count", "--simulator", "vcs"], "--simulator 'vcs' is none of icarus, verilator, none"),
+        (["--count", "--json", "."], "is a directory"),
+    ],
+)
+def test_bad_training(arguments: list[str], says: str, tmp_path: Path) -> None:
+    refused(selvage("train", *arguments, cwd=tmp_path), says, tmp_path)
+
+
+def test_training_is_counted(tmp_path: Path) -> None:
+    sizes = "--generator-layers", "2", "--discriminator-layers", "3", "--batch", "6"
+    for simulator, counted in (("icarus", 19), ("none", None)):
+        how = "--schedule", "cs", "--overlap", "--simulator", simulator, "--json", "-"
+        run = selvage("train", "--count", *sizes, *how, cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+        content = json.loads(run.stdout)
+        assert content["logical_cycles"] == counted
+        assert (
+            content["closed_form"] == content["logical_cycles_model"] == max(2 * 6 + 2 * 3 + 1, 6 + 2 * 3 + 2 * 2 + 1)
+        )
+        assert content["buffers"][0] == {"name": "G_0", "allowed": 11, "reached": 6}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
         (["--chip", "nope"], "chip 'nope' is neither a ready chip (isaac, ou9x8, tiny, yu) nor a TOML file"),
         (["--schedule", "red", "--baseline", "paper"], "--baseline paper is of --schedule zero-padding, not red"),
         (["--schedule", "zero-padding", "--baseline", "none"], "--baseline 'none' is neither skipping nor paper"),
