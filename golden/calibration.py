@@ -75,7 +75,7 @@ def calibrated(
         of_sums = errors[-1] + points[index]
         point = min(of_sums, _point(float(np.abs(sums).max()) * 2.0**-of_sums, formats.errors - headroom[1]))
         update = at[index] + errors[-1] - points[index] + rate
-        if update < 0 or shifts[index] < 0:
+        if update < 0:
             raise InputError(
                 f"layer {layer.name!r} would need a shift below 0: a learning rate of 2**-{rate} is too high"
             )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from selvage.base.layer import Layer
 from selvage.golden.conv import conv2d, conv_transpose2d, taps
-from selvage.golden.dense import Integers, dense, exact_dtype
+from selvage.golden.dense import Integers, check_operand, dense, exact_dtype
 
 
 def data_gradient(layer: Layer, dy: Integers, w: Integers) -> NDArray[np.int64]:
@@ -27,14 +27,8 @@ def data_gradient(layer: Layer, dy: Integers, w: Integers) -> NDArray[np.int64]:
     if layer.op == "dense":
         return dense(dy[:, :, 0, 0], w.T)[:, :, None, None]
     if layer.op == "conv":
-        spare = [
-            side + layer.pads[axis] + layer.pads[axis + 2] - layer.extent[axis] - (out - 1) * step
-            for axis, (side, out, step) in enumerate(
-                zip((layer.height, layer.width), layer.output_size, layer.stride, strict=True)
-            )
-        ]
         # Rows and columns that no window reaches have a gradient of zero: they are the output padding.
-        return conv_transpose2d(dy, w, pads=layer.pads, output_padding=(spare[0], spare[1]), **how)
+        return conv_transpose2d(dy, w, pads=layer.pads, output_padding=layer.spare, **how)
     dx = conv2d(dy, w, pads=layer.pads, **how)
     return dx[:, :, : layer.height, : layer.width]  # a window that starts in the output padding belongs to no pixel
 
@@ -74,7 +68,6 @@ def weight_gradient(layer: Layer, x: Integers, dy: Integers) -> NDArray[np.int64
 
 
 def _check(name: str, maps: Integers, shape: tuple[int, ...]) -> None:
-    if not np.issubdtype(maps.dtype, np.integer):
-        raise TypeError(f"{name} must be of an integer dtype, not {maps.dtype}")
-    if maps.ndim != 4 or maps.shape[1:] != shape:
+    check_operand(name, maps, "N, channels, rows, columns")
+    if maps.shape[1:] != shape:
         raise ValueError(f"{name} must be (N, {', '.join(map(str, shape))}), not {maps.shape}")

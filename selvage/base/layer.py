@@ -75,6 +75,15 @@ class Layer(BaseModel):
         return size[0], size[1]
 
     @property
+    def spare(self) -> tuple[int, int]:
+        """Rows and columns of a convolution's padded map behind its last window."""
+        found = []
+        for axis, (side, out) in enumerate(zip((self.height, self.width), self.output_size, strict=True)):
+            padded = side + self.pads[axis] + self.pads[axis + 2]
+            found.append(padded - self.extent[axis] - (out - 1) * self.stride[axis])
+        return found[0], found[1]
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of ONNX's weight tensor: M, C/g, KH, KW; C, M/g, KH, KW transposed; C, M dense."""
         if self.op == "dense":

@@ -54,6 +54,6 @@ def number(count: int) -> str:
     return f"{count:,}" if count.bit_length() <= WIDEST else f"2**{count.bit_length() - 1} and more"
 
 
-def count_of(number: int, noun: str) -> str:
+def count_of(count: int, noun: str) -> str:
     """Return a number of things in words: ``1 step``, ``1,024 steps``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"

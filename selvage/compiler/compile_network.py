@@ -25,7 +25,7 @@ from selvage.golden.graph import evaluate_node, of_sums
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.placement import Placement
-from selvage.mapping.schedule import PAPER_BASELINE
+from selvage.mapping.schedule import option_of
 from selvage.mapping.stages import NetworkPlan, plan_network
 from selvage.sim.layer import CountedPass, count_passes
 from selvage.sim.machine import run as run_crossbars
@@ -151,8 +151,8 @@ def _placed_once(
 ) -> ImportedNetwork:
     """Return the network whose layers stand once each."""
     if options.schedule != "auto" and all(node.layer.op != "conv_transpose" for node in imported.graph.matrices):
-        known = "zero-padding" if options.schedule == PAPER_BASELINE else options.schedule
-        raise InputError(f"--schedule {known} is for transposed convolutions, and the network has none")
+        asked = option_of(options.schedule)
+        raise InputError(f"--schedule {asked} is for transposed convolutions, and the network has none")
     warning = clipping(chip, lossless=options.lossless)
     codes = imported.enter(images) if images is not None else draw_codes(imported.graph, options.seed)
     graph, placements, choices = imported.graph, {}, {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
 from selvage.compiler.copies_asked import CopiesAsked
-from selvage.mapping.schedule import PAPER_BASELINE, TRANSPOSED
+from selvage.mapping.schedule import PAPER_BASELINE, TRANSPOSED, option_of
 from selvage.mapping.schemes import schemes
 from selvage.mapping.sme_parameters import SmeParameters
 
@@ -31,7 +31,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("schedule", "auto" if self.schedule == PAPER_BASELINE else self.schedule, ("auto", *TRANSPOSED)),
+            ("schedule", option_of(self.schedule), ("auto", *TRANSPOSED)),
             ("mapping", self.mapping, ("auto", *schemes())),
             ("simulator", self.simulator, ("icarus", "verilator")),
         ):

@@ -30,7 +30,7 @@ def data_gradient_layer(layer: Layer) -> Layer:
     how |= {"height": height, "width": width, "kernel": layer.kernel, "stride": layer.stride, "pads": layer.pads}
     how |= {"dilation": layer.dilation, "groups": layer.groups}
     if layer.op == "conv":
-        return Layer(op="conv_transpose", output_padding=_spare(layer), **how)
+        return Layer(op="conv_transpose", output_padding=layer.spare, **how)
     if any(extra >= step for extra, step in zip(layer.output_padding, layer.stride, strict=True)):
         raise InputError(
             f"layer {layer.name!r} has no data gradient as a layer: output_padding = {layer.output_padding} is not "
@@ -56,7 +56,7 @@ def weight_gradient_layer(layer: Layer) -> Layer:
         return Layer(name=name, op="dense", channels=1, outputs=stored)
     inside, outside = (layer.height, layer.width), layer.output_size
     windows, swept = (outside, inside) if layer.op == "conv" else (inside, outside)
-    spare = _spare(layer) if layer.op == "conv" else layer.output_padding
+    spare = layer.spare if layer.op == "conv" else layer.output_padding
     top, left, bottom, right = layer.pads
     return Layer(
         name=name,
@@ -86,14 +86,3 @@ def weight_gradient_of(layer: Layer, outputs: Integers) -> Integers:
     if layer.op == "dense":
         return outputs[:, :, 0, 0].T
     return outputs[:, :, : layer.kernel[0], : layer.kernel[1]].swapaxes(0, 1)
-
-
-def _spare(layer: Layer) -> tuple[int, int]:
-    """Return the rows and columns of a convolution's padded map behind its last window."""
-    found = [
-        side + layer.pads[axis] + layer.pads[axis + 2] - layer.extent[axis] - (out - 1) * step
-        for axis, (side, out, step) in enumerate(
-            zip((layer.height, layer.width), layer.output_size, layer.stride, strict=True)
-        )
-    ]
-    return found[0], found[1]

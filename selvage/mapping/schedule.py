@@ -18,6 +18,11 @@ PAPER_BASELINE = "zero-padding-paper"  # zero-padding as the papers have it: eve
 INSERTING = ("zero-padding", PAPER_BASELINE)
 
 
+def option_of(schedule: str) -> str:
+    """Return the value of ``--schedule`` by which a schedule is asked for."""
+    return "zero-padding" if schedule == PAPER_BASELINE else schedule
+
+
 @dataclass(frozen=True)
 class Tap:
     """One kernel position: the pixel it reads and the output pixel it feeds, both relative to a step."""
@@ -117,11 +122,11 @@ def choose(layer: Layer, schedule: str) -> str:
     usual = layer.op if layer.op != "conv_transpose" else "red"
     if schedule == "auto" or schedule == usual:
         return usual
-    if schedule not in (*TRANSPOSED, PAPER_BASELINE):
+    if option_of(schedule) not in TRANSPOSED:
         raise InputError(f"schedule {schedule!r} is none of auto, {', '.join(TRANSPOSED)}")
     if layer.op != "conv_transpose":
-        known = "zero-padding" if schedule == PAPER_BASELINE else schedule
-        raise InputError(f"schedule {known!r} is for transposed convolutions, {layer.name!r} is a {layer.op}")
+        asked = option_of(schedule)
+        raise InputError(f"schedule {asked!r} is for transposed convolutions, {layer.name!r} is a {layer.op}")
     return schedule
 
 
