@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.training.dependency import ITERATION_BITS, Dependency, Issue, Places
+from selvage.hw.training.dependency import ITERATION_BITS, Dependency, Issue, Places, places_layout
 from selvage.mapping.training import After, Pass, TrainingSchedule, Update
 
 CYCLE_BITS = 32
@@ -33,7 +33,7 @@ class TrainingController(wiring.Component):
     start : high in the first clock cycle of a logical cycle
     passes : of each stage, which pass has a sample in it
     updates : which weights are rewritten
-    places_B : of buffer B: ``writes``, ``forward`` and ``back`` (`Places`), and what was ``reached``
+    places_B : of buffer B what its `Places` show
     ended : iterations that have ended
     cycles : logical cycles in which a layer worked or weights were rewritten
     """
@@ -50,8 +50,6 @@ class TrainingController(wiring.Component):
         self.p = parameters
         s = parameters.schedule
         stages = len(s.stage_names)
-        place = {name: data.StructLayout({k: range(max(2, depth)) for k in ("writes", "forward", "back")} | {
-            "reached": range(depth + 2)}) for name, depth in ((own.name, own.depth) for own in s.buffers)}  # fmt: skip
         super().__init__(
             {
                 "iterations": In(ITERATION_BITS),
@@ -59,7 +57,7 @@ class TrainingController(wiring.Component):
                 "start": Out(1),
                 "passes": Out(data.ArrayLayout(len(s.passes), stages)),
                 "updates": Out(len(s.updates)),
-                **{f"places_{name}": Out(layout) for name, layout in place.items()},
+                **{f"places_{own.name}": Out(places_layout(own.depth)) for own in s.buffers},
                 "ended": Out(ITERATION_BITS),
                 "cycles": Out(CYCLE_BITS),
             }
@@ -127,10 +125,12 @@ class TrainingController(wiring.Component):
             for own in s.passes:
                 for found, stage in zip(ends, s.kept(buffer, own) or (), strict=False):
                     found.append(chains[own.name][stage])
-            shown = getattr(self, f"places_{buffer.name}")
-            m.d.comb += [places.advance.eq(advance), places.kept.eq(Cat(ends[0]).any())]
-            m.d.comb += places.freed.eq(Cat(ends[1]).any())
-            m.d.comb += [shown[name].eq(getattr(places, name)) for name in ("writes", "forward", "back", "reached")]
+            m.d.comb += [
+                places.advance.eq(advance),
+                places.kept.eq(Cat(ends[0]).any()),
+                places.freed.eq(Cat(ends[1]).any()),
+                getattr(self, f"places_{buffer.name}").eq(places.shown),
+            ]
 
     def _count(self, m: Module, advance: Signal, chains: dict[str, Signal]) -> None:
         """Count the iterations that have ended, and logical cycles."""

@@ -1,7 +1,7 @@
 """What decides in which logical cycle of training something begins: events before it, and samples that follow."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 ITERATION_BITS = 16
@@ -101,6 +101,12 @@ class Issue(wiring.Component):
         return m
 
 
+def places_layout(depth: int) -> data.StructLayout:
+    """Return the layout of what a buffer of ``depth`` shows (`Places`)."""
+    place = range(max(2, depth))
+    return data.StructLayout({"writes": place, "forward": place, "back": place, "reached": range(depth + 2)})
+
+
 class Places(wiring.Component):
     """The places of a buffer of activations: a ring, whose samples leave in the order in which they came.
 
@@ -111,47 +117,34 @@ class Places(wiring.Component):
     -------
     advance : the logical cycle ends
     kept, freed : with it a sample is kept, and the oldest is freed
-    writes, forward, back : places: for writing, of what was written in the cycle before, of the oldest
-    reached : the most samples so far; 0 without counters
+    shown : the places ``writes``, for writing, ``forward``, of what was written in the cycle before, and ``back``, of
+        the oldest; the most samples that it ``reached`` so far, 0 without counters
     """
 
     advance: Signal
     kept: Signal
     freed: Signal
-    writes: Signal
-    forward: Signal
-    back: Signal
-    reached: Signal
+    shown: data.View
 
     def __init__(self, depth: int, *, counters: bool) -> None:
         self.depth, self.counters = depth, counters
-        place = range(max(2, depth))
-        super().__init__(
-            {
-                "advance": In(1),
-                "kept": In(1),
-                "freed": In(1),
-                "writes": Out(place),
-                "forward": Out(place),
-                "back": Out(place),
-                "reached": Out(range(depth + 2)),
-            }
-        )
+        super().__init__({"advance": In(1), "kept": In(1), "freed": In(1), "shown": Out(places_layout(depth))})
 
     def elaborate(self, platform: object) -> Module:
         """Build the two counters of places, and that of samples."""
         m = Module()
-        for place, moves in ((self.writes, self.kept), (self.back, self.freed)):
+        shown = self.shown
+        for place, moves in ((shown.writes, self.kept), (shown.back, self.freed)):
             with m.If(self.advance & moves):
                 m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
         with m.If(self.advance):
-            m.d.sync += self.forward.eq(self.writes)
+            m.d.sync += shown.forward.eq(shown.writes)
         if self.counters:
             count = Signal(range(self.depth + 2))
             after = Signal.like(count)
             m.d.comb += after.eq(count + self.kept - self.freed)
             with m.If(self.advance):
                 m.d.sync += count.eq(after)
-                with m.If(after > self.reached):
-                    m.d.sync += self.reached.eq(after)
+                with m.If(after > shown.reached):
+                    m.d.sync += shown.reached.eq(after)
         return m

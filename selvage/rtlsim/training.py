@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selvage.base.errors import RtlError
 from selvage.hw.training.controller import ControllerParameters, TrainingController
+from selvage.hw.training.dependency import places_layout
 from selvage.mapping.training import TrainingSchedule
 from selvage.rtlsim.cache import work_folder
 from selvage.rtlsim.fingerprint import fingerprint
@@ -58,13 +59,13 @@ def _bench(schedule: TrainingSchedule, iterations: int) -> str:
     stages = sum(schedule.stages(own) for own in schedule.passes)
     most = iterations * (schedule.batch * stages + SLACK)
     done = len(schedule.stage_names) + len(schedule.updates)
-    places = [(f"places_{own.name}", own.depth) for own in schedule.buffers]
     wires, pins, tells = [], [], []
-    for name, depth in places:
-        each, count = (max(2, depth) - 1).bit_length(), (depth + 1).bit_length()
-        wires.append(f"  wire [{3 * each + count - 1}:0] {name};")
+    for own in schedule.buffers:
+        name, layout = f"places_{own.name}", places_layout(own.depth)
+        reached = layout["reached"]
+        wires.append(f"  wire [{layout.size - 1}:0] {name};")
         pins.append(f"    .{name}({name}),")
-        tells.append(f'      $display("reached %0d", {name}[{3 * each} +: {count}]);')
+        tells.append(f'      $display("reached %0d", {name}[{reached.offset} +: {reached.width}]);')
     return _BENCH.format(
         wires="\n".join(wires),
         pins="\n".join(pins),

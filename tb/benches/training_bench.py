@@ -4,9 +4,8 @@ from collections import defaultdict
 from typing import Any
 
 import cocotb
-from amaranth.lib import data
 
-from selvage.hw.training.controller import ControllerParameters, TrainingController
+from selvage.hw.training.dependency import places_layout
 from selvage.mapping.training import TrainingSchedule, training_schedule
 from selvage.sim.training import Timeline, timeline
 from tb.benches.bench_run import told
@@ -81,7 +80,7 @@ class Stages:
         """Check that every sample is where it was left, and that none is overwritten that is needed."""
         now, written = self.expected.get(self.cycle, {}), {}
         for buffer in self.s.buffers:
-            shown = self.place(buffer.name)
+            shown = self.place(buffer)
             for own in self.s.passes:
                 way, kept = self.s.way(own), self.kept[buffer.name]
                 here = {way.index(stage): who for stage, who in now.items() if who[0] == own.name}
@@ -115,17 +114,9 @@ class Stages:
             return buffer.layer if own.generator else None
         return self.s.entry(own) + buffer.layer if own.copy == buffer.copy else None
 
-    def place(self, name: str) -> dict[str, int]:
-        raw = self.bench.output(f"places_{name}").get()
-        layout: data.StructLayout = self.layouts[name]
-        return {key: raw >> field.offset & 2**field.width - 1 for key, field in layout}
-
-    @property
-    def layouts(self) -> dict[str, Any]:
-        if not hasattr(self, "_layouts"):
-            members = TrainingController(ControllerParameters(self.s)).signature.members
-            self._layouts = {own.name: members[f"places_{own.name}"].shape for own in self.s.buffers}
-        return self._layouts
+    def place(self, buffer: Any) -> dict[str, int]:
+        raw = self.bench.output(f"places_{buffer.name}").get()
+        return {key: raw >> field.offset & 2**field.width - 1 for key, field in places_layout(buffer.depth)}
 
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
