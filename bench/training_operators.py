@@ -15,18 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.report import Figure, emit, figures, positive, table
+from bench.whole_layer import run_whole
 from examples.red_layers import RED_LAYERS
 from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
-from selvage.bundle.verilog_bundle import layer_graph
 from selvage.commands.exits import leave
-from selvage.golden.layer import evaluate
-from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.backward import data_gradient_layer, weight_gradient_layer
 from selvage.mapping.dense import place_dense
-from selvage.mapping.stages import plan_network
-from selvage.rtlsim.plain import build_network, run_network
-from selvage.sim.layer import layer_cycles
 
 CHIP = load_chip("ou9x8").model_copy(update={"name": "ou4x8", "ou_rows": 4, "rows": 256, "adc_bits": 3})
 FORMAT = InputFormat(raw_bits=8, raw_signed=True)
@@ -88,14 +83,9 @@ def count(own: Operator) -> Counted:
     rng = np.random.default_rng(7)
     x = rng.integers(1, 128, (1, layer.channels, layer.height, layer.width)) * rng.choice([-1, 1])
     placed = place_dense(layer, own.weights, CHIP, input_format=FORMAT, schedule=own.schedule)
-    graph = layer_graph(placed, own.weights)
-    plan = plan_network(graph, {graph.nodes[0].name: placed})
-    p = NetworkParameters(plan, skip=False, direct=True)
-    found = run_network(p, build_network(p), [x])
-    words = plan.layers[0].leaving.plan(plan.lanes["y"]).words
-    model = [tile.cycles for tile in layer_cycles(placed, placed.tiles, x, words, skip=False)]
-    exact = np.array_equal(found.outputs[0], evaluate(layer, x, own.weights)) and found.tiles == model
-    return Counted(max(found.tiles), exact)
+    whole = run_whole(placed, own.weights, x, skip=False)
+    exact = np.array_equal(whole.run.outputs[0], whole.outputs) and whole.run.tiles == whole.cycles
+    return Counted(max(whole.run.tiles), exact)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,19 +2,15 @@
 
 import numpy as np
 
+from bench.whole_layer import run_whole
 from selvage.base.chip import Chip, load_chip
 from selvage.base.layer import InputFormat, Layer
-from selvage.bundle.verilog_bundle import layer_graph
 from selvage.golden.layer import evaluate
-from selvage.hw.network.network import NetworkParameters
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement
-from selvage.mapping.stages import plan_network
-from selvage.rtlsim.plain import build_network, run_network
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.cycles import tile_cycles
-from selvage.sim.layer import layer_cycles
 from selvage.sim.machine import tile_outputs
 from tb.models.corners import LAYERS
 
@@ -54,16 +50,12 @@ def check(
     if how or every != 1:
         _check_tiles(placement, weights, x, skip=skip, every=every, **how)
         return
-    layer, codes = placement.layer, x - placement.format.zero_point
-    graph = layer_graph(placement, weights)
-    plan = plan_network(graph, {graph.nodes[0].name: placement})
-    p = NetworkParameters(plan, skip=skip, direct=True)
-    found = run_network(p, build_network(p), [x])
-    np.testing.assert_array_equal(found.outputs[0], evaluate(layer, codes, weights))
-    words = plan.layers[0].leaving.plan(plan.lanes["y"]).words
+    whole = run_whole(placement, weights, x, skip=skip)
+    np.testing.assert_array_equal(whole.run.outputs[0], whole.outputs)
+    codes = x - placement.format.zero_point
     alone = [tile_cycles(placement, tile, codes, skip=skip) for tile in placement.tiles]
-    assert sum(found.reads) == sum(own.reads for own in alone)
-    assert found.tiles == [own.cycles for own in layer_cycles(placement, placement.tiles, codes, words, skip=skip)]
+    assert sum(whole.run.reads) == sum(own.reads for own in alone)
+    assert whole.run.tiles == whole.cycles
 
 
 def _check_tiles(

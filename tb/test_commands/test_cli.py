@@ -167,6 +167,7 @@ def test_training_is_counted(tmp_path: Path) -> None:
         (["--chip", "nope"], "chip 'nope' is neither a ready chip (isaac, ou9x8, tiny, yu) nor a TOML file"),
         (["--schedule", "red", "--baseline", "paper"], "--baseline paper is of --schedule zero-padding, not red"),
         (["--schedule", "zero-padding", "--baseline", "none"], "--baseline 'none' is neither skipping nor paper"),
+        (["--schedule", "zero-padding-paper"], "--schedule 'zero-padding-paper' is none of auto, red, zero-padding"),
         (["--schedule", "blue"], "--schedule 'blue' is none of auto, red, zero-padding, padding-free"),
         (["--mapping", "sparse"], "--mapping 'sparse'"),
         (["--ou-skip", "maybe"], "--ou-skip 'maybe'"),
