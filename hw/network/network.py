@@ -163,6 +163,8 @@ class NetworkParameters:
 class Network(wiring.Component):
     """A whole network, all stages at work at once; images follow each other without a signal between them.
 
+    What its layers share is in ``library``, or in one of its own.
+
     Members
     -------
     i_k : tensor k of the network's inputs, raster order, channels of a pixel in order; direct, words of tile k
@@ -178,9 +180,9 @@ class Network(wiring.Component):
     table: TableInterface
     control: CrossbarControl
 
-    def __init__(self, parameters: NetworkParameters) -> None:
+    def __init__(self, parameters: NetworkParameters, library: Library | None = None) -> None:
         self.p = p = parameters
-        self.library = Library()
+        self.library = library or Library()
         self.stages = [p.make(stage, self.library) for stage in p.plan.stages]
         tiles = sum(len(layer.tiles) for layer in p.layers.values())
         inputs = {f"i_{k}": In(_stream(*word)) for k, word in enumerate(p.inputs)}

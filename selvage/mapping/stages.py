@@ -199,12 +199,13 @@ class ReshapeStage(Stage):
 
 @dataclass(frozen=True, eq=False)
 class NetworkPlan:
-    """All stages in an order in which data flows; ``outputs`` leave."""
+    """All stages in an order in which data flows; ``outputs`` leave. ``widest``: the most channels of a word."""
 
     name: str
     inputs: tuple[Tensor, ...]
     stages: tuple[Stage, ...]
     outputs: tuple[Tensor, ...]
+    widest: int = WIDEST
 
     @property
     def layers(self) -> tuple[LayerStage, ...]:
@@ -224,7 +225,7 @@ class NetworkPlan:
     def lanes(self) -> dict[str, int]:
         """Channels of a word of each tensor: a power of two that its maker yields and all its readers take."""
         tensors = [*self.inputs, *(stage.output for stage in self.stages)]
-        lanes = dict.fromkeys((tensor.name for tensor in tensors), WIDEST)
+        lanes = dict.fromkeys((tensor.name for tensor in tensors), self.widest)
         for tensor in tensors:
             while tensor.shape[0] % lanes[tensor.name]:
                 lanes[tensor.name] //= 2

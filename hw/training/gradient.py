@@ -1,0 +1,100 @@
+"""The accumulator of a layer's weight gradients: sums over a batch, in the order of the weights."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from selvage.base.layer import Layer
+from selvage.hw.training.maps import Walk, address_bits, read_signature
+
+
+@dataclass(frozen=True)
+class AccumulatorParameters:
+    """Sums of ``bits`` of a sample's weight gradients of ``layer``, as its layer on crossbars makes them."""
+
+    layer: Layer
+    bits: int
+    sum_bits: int = 32
+
+    @property
+    def words(self) -> int:
+        """Weights."""
+        layer = self.layer
+        return layer.channels * layer.outputs * layer.kernel[0] * layer.kernel[1]
+
+    @property
+    def loops(self) -> tuple[tuple[int, int], ...]:
+        """Counts and strides of the weights' places in the order in which their gradients come.
+
+        The channels that are swept come one after the other; of each the kernel's places, of each the stored channels.
+        """
+        layer, (height, width) = self.layer, self.layer.kernel
+        if layer.op == "dense":  # (C, M), the input stored
+            return (layer.outputs, 1), (layer.channels, layer.outputs)
+        swept, stored = (layer.channels, layer.outputs)[:: 1 if layer.op == "conv" else -1]
+        place = height * width
+        return (swept, place), (height, width), (width, 1), (stored, swept * place)
+
+
+class Accumulator(wiring.Component):
+    """The accumulator. A word a cycle; it is added two cycles after it came.
+
+    Members
+    -------
+    begin : a sample follows; ``first`` of its batch, whose gradients take the place of what was there
+    word, data : a gradient of it
+    done : all are added, from two cycles after the last until the next ``begin``
+    reader : of the sums, between samples
+    """
+
+    begin: Signal
+    first: Signal
+    word: Signal
+    data: Signal
+    done: Signal
+    reader: wiring.PureInterface
+
+    def __init__(self, parameters: AccumulatorParameters) -> None:
+        self.p = p = parameters
+        super().__init__(
+            {
+                "begin": In(1),
+                "first": In(1),
+                "word": In(1),
+                "data": In(signed(p.bits)),
+                "done": Out(1),
+                "reader": In(read_signature(p.words, p.sum_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Read the sum, add, and write it back."""
+        m = Module()
+        p = self.p
+        m.submodules.walk = walk = Walk(p.loops)
+        m.submodules.sums = sums = memory.Memory(shape=p.sum_bits, depth=p.words, init=[])
+        before, tells, port = sums.read_port(), sums.read_port(), sums.write_port()
+        comes, ends, first, added = Signal(), Signal(), Signal(), Signal(signed(p.bits))
+        address = Signal(address_bits(p.words))
+        m.d.comb += [
+            walk.begin.eq(self.begin),
+            walk.step.eq(self.word),
+            before.addr.eq(walk.offset),
+            before.en.eq(self.word),
+            port.addr.eq(address),
+            port.en.eq(comes),
+            port.data.eq(Mux(first, 0, before.data.as_signed()) + added),
+            tells.addr.eq(self.reader.address),
+            tells.en.eq(self.reader.enable),
+            self.reader.data.eq(tells.data),
+        ]
+        m.d.sync += [comes.eq(self.word), ends.eq(self.word & walk.last)]
+        with m.If(self.word):
+            m.d.sync += [address.eq(walk.offset), added.eq(self.data)]
+        with m.If(ends):
+            m.d.sync += self.done.eq(1)
+        with m.If(self.begin):
+            m.d.sync += [self.done.eq(0), first.eq(self.first)]
+        return m

@@ -1,0 +1,233 @@
+"""What a training chip is made of: the product of each stage on crossbars, and what runs where.
+
+Words have one code. Maps are in raster order, the channels of a pixel in order; weights in the order of their array.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from selvage.base.chip import Chip
+from selvage.base.errors import InputError
+from selvage.base.graph import Tensor
+from selvage.base.layer import InputFormat, Layer
+from selvage.base.requantization import Requantization
+from selvage.golden.fixed_point import code_range
+from selvage.golden.training import ErrorUnit, TrainedLayer, TrainedNetwork
+from selvage.mapping.backward import data_gradient_layer, data_gradient_weights, weight_gradient_layer
+from selvage.mapping.dense import place_dense
+from selvage.mapping.placement import Integers, Placement
+from selvage.mapping.stages import LayerStage, NetworkPlan
+from selvage.mapping.training import Pass, TrainingSchedule
+from selvage.mapping.training_cells import CellRow, cell_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A layer on crossbars whose codes are written in training: its plan, and where each code stands."""
+
+    plan: NetworkPlan
+    cells: tuple[CellRow, ...]
+
+    @property
+    def placement(self) -> Placement:
+        """The layer on the chip."""
+        return self.plan.layers[0].placement
+
+    @property
+    def entering(self) -> int:
+        """Codes of a map that enters."""
+        return self.plan.inputs[0].numbers
+
+    @property
+    def leaving(self) -> int:
+        """Codes, or sums, of a map that leaves."""
+        return self.plan.outputs[0].numbers
+
+
+def product(layer: Layer, chip: Chip, bits: int, how: Requantization | None, order: Integers, leaving: int) -> Product:
+    """Return ``layer`` on ``chip`` for codes of ``bits``; codes of ``leaving`` bits leave, or sums without ``how``."""
+    numbers = InputFormat(raw_bits=bits, raw_signed=True)
+    placement = place_dense(layer, np.zeros(layer.weight_shape, np.int64), chip, input_format=numbers)
+    if len(placement.passes) > 1:
+        raise InputError(
+            f"layer {layer.name!r} takes {len(placement.passes)} passes with tiles = {chip.tiles} on chip {chip.name}: "
+            "a stage of training has all its tiles"
+        )
+    source = Tensor("x", (layer.channels, layer.height, layer.width), 1.0, numbers)
+    made = InputFormat(raw_bits=leaving, raw_signed=True)
+    output = Tensor("y", (layer.outputs, *layer.output_size), 1.0, made)
+    stage = LayerStage("product", (source,), output, placement, how)
+    plan = NetworkPlan(layer.name, (source,), (stage,), (output,), widest=1)
+    return Product(plan, cell_rows(layer, chip, numbers, order))
+
+
+def forward_requantization(own: TrainedLayer, bits: int) -> Requantization:
+    """Return what makes codes of a layer's sums: a shift, another below 0."""
+    low, high = code_range(bits)
+    if own.leak is None:
+        return Requantization((1,), own.shift, 0, low, high)
+    if not own.leak:
+        return Requantization((1,), own.shift, 0, low, high, below=(0,))
+    return Requantization((2**own.leak,), own.shift + own.leak, 0, low, high, below=(1,))
+
+
+@dataclass(frozen=True, eq=False)
+class BackStage:
+    """A layer backward: the products that its stage has.
+
+    ``gradient``: of its weights. ``data``: by branch, of what enters it; a second branch has the error that the
+    generator wants, where it shares the way forward. ``leaks``: of what enters it, below 0, None where all slopes are
+    one.
+    """
+
+    layer: TrainedLayer
+    gradient: Product
+    data: tuple[Product | None, ...]
+    leak: int | None
+
+    @property
+    def branches(self) -> int:
+        """Errors that enter."""
+        return len(self.data)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """A training chip: ``networks`` by letter, G and D or D alone, on ``chip`` as ``schedule`` says.
+
+    `InputError`: maps of layers that follow each other differ, codes that the chip cannot hold, or a schedule of other
+    layers.
+    """
+
+    networks: Mapping[str, TrainedNetwork]
+    error_unit: ErrorUnit
+    label_of_real: int
+    schedule: TrainingSchedule
+    chip: Chip
+
+    def __post_init__(self) -> None:
+        layers = {"G": self.schedule.generator, "D": self.schedule.discriminator}
+        for name, network in self.networks.items():
+            if len(network.layers) != layers[name]:
+                raise InputError(f"network {name} has {len(network.layers)} layers, its schedule {layers[name]}")
+            _check_formats(name, network, self.chip)
+        if len(self.networks) > 1:
+            if self.logits != 1:
+                raise InputError(f"a discriminator has one logit, not {self.logits}")
+            made, taken = self.networks["G"].layers[-1].layer, self.networks["D"].layers[0].layer
+            _check_maps(made, taken)
+
+    @property
+    def logits(self) -> int:
+        """Codes that leave the last layer before the error."""
+        layer = self.networks["D"].layers[-1].layer
+        return layer.outputs * layer.output_size[0] * layer.output_size[1]
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """The networks as they stand on the chip: D1 is the second discriminator."""
+        copies = [f"D{copy or ''}" for copy in range(self.schedule.copies)]
+        return (*(["G"] if "G" in self.networks else []), *copies)
+
+    def network(self, place: str) -> TrainedNetwork:
+        """Return the network that stands at ``place``."""
+        return self.networks[place[0]]
+
+    def passes(self, stage: str) -> tuple[Pass, ...]:
+        """Return the passes that go through a stage."""
+        return tuple(own for own in self.schedule.passes if stage in self.schedule.way(own))
+
+    def graded(self, stage: str) -> tuple[Pass, ...]:
+        """Return the passes whose weight gradients are summed in a stage backward."""
+        return tuple(own for own in self.passes(stage) if stage[0] == "G" or not own.back or own.name == "FG")
+
+    @cached_property
+    def forward(self) -> dict[str, Product]:
+        """The product of each stage forward, by its name."""
+        return {
+            f"{place}_f{k}": product(
+                own.layer,
+                self.chip,
+                network.formats.activations,
+                forward_requantization(own, network.formats.activations),
+                _in_order(own.layer),
+                network.formats.activations,
+            )
+            for place in self.places
+            for network in [self.network(place)]
+            for k, own in enumerate(network.layers, 1)
+        }
+
+    @cached_property
+    def back(self) -> dict[str, BackStage]:
+        """Each stage backward, by its name."""
+        return {
+            f"{place}_b{k}": self._back(place, k)
+            for place in self.places
+            for k in range(1, len(self.network(place).layers) + 1)
+        }
+
+    def _back(self, place: str, k: int) -> BackStage:
+        network, name = self.network(place), f"{place}_b{k}"
+        own, formats = network.layers[k - 1], network.formats
+        if k > 1:
+            leak = network.layers[k - 2].leak
+        else:
+            leak = self.networks["G"].layers[-1].leak if place == "D" and len(self.networks) > 1 else None
+        passes = {one.name for one in self.passes(name)}
+        shared = place == "D" and "FG" in passes
+        wanted = [k > 1 or (place == "D" and "G" in passes), *([True] if shared else [])]
+        return BackStage(
+            own, self._gradient(own, formats.activations, formats.errors),
+            tuple(self._data(own, formats.errors) if each else None for each in wanted), leak,
+        )  # fmt: skip
+
+    def _data(self, own: TrainedLayer, bits: int) -> Product:
+        layer = data_gradient_layer(own.layer)
+        how = Requantization((1,), own.error_shift, 0, *code_range(bits))
+        return product(layer, self.chip, bits, how, data_gradient_weights(own.layer, _in_order(own.layer)), bits)
+
+    def _gradient(self, own: TrainedLayer, activations: int, errors: int) -> Product:
+        layer = weight_gradient_layer(own.layer)
+        if own.layer.op != "dense" and layer.output_size != own.layer.kernel:
+            raise InputError(
+                f"layer {own.layer.name!r} leaves {own.layer.spare} rows and columns of its input without a window: "
+                "such a layer is not trained"
+            )
+        windows = layer.kernel[0] * layer.kernel[1]
+        order = np.arange(windows * layer.outputs).reshape(*layer.kernel, 1, layer.outputs).transpose(3, 2, 0, 1)
+        order = order.reshape(layer.weight_shape)
+        return product(layer, self.chip, activations if own.layer.op == "conv" else errors, None, order, 32)
+
+
+def _in_order(layer: Layer) -> Integers:
+    return np.arange(np.prod(layer.weight_shape)).reshape(layer.weight_shape)
+
+
+def _check_formats(name: str, network: TrainedNetwork, chip: Chip) -> None:
+    """Check that the chip holds a network's codes, and that maps follow each other."""
+    formats = network.formats
+    stored = {"weights": formats.weights, "activations": formats.activations, "errors": formats.errors}
+    for what, bits in stored.items():
+        # A sign and magnitudes; the smallest activation or error has a magnitude more.
+        most = chip.weight_bits + (what == "weights")
+        if bits > most:
+            raise InputError(
+                f"{what} of {bits} bits of network {name} are not stored by weight_bits = {chip.weight_bits} of chip "
+                f"{chip.name}: they may have {most}"
+            )
+        if what != "weights" and bits > chip.input_bits:
+            raise InputError(
+                f"{what} of {bits} bits of network {name} are more than input_bits = {chip.input_bits} of chip {chip.name}"
+            )
+    for own, after in zip(network.layers, network.layers[1:], strict=False):
+        _check_maps(own.layer, after.layer)
+
+
+def _check_maps(layer: Layer, after: Layer) -> None:
+    made, taken = (layer.outputs, *layer.output_size), (after.channels, after.height, after.width)
+    if made != taken:
+        raise InputError(f"layer {layer.name!r} makes a map {made}, and layer {after.name!r} takes one of {taken}")
