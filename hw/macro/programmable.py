@@ -4,7 +4,7 @@ PROGRAMMABLE = """\
 // An ideal crossbar (crossbar.v) with a programming port: a row is written or read back a request, reads answered in
 // order. Its cells are unknown until they are written. A write takes WRITE_CYCLES, an answer comes READ_CYCLES later.
 // load_faults(file) reads a file of one line a row: masks of weak cells, which take only what is written a second time,
-// and of stuck ones, and the levels of these, column 0 lowest.
+// and of stuck ones, and the levels of these, column 0 lowest. save(file) writes a file of the cells, a line a row.
 module programmable_crossbar #(
   parameter ROWS = 128,
   parameter COLUMNS = 128,
@@ -55,6 +55,9 @@ module programmable_crossbar #(
   wire [WIDTH - 1:0] taken = (level & ~frail) | (~wanted & frail);
   task load_faults(input [8 * 256 - 1:0] file);
     $readmemh(file, faults);
+  endtask
+  task save(input [8 * 256 - 1:0] file);
+    $writememh(file, cells);
   endtask
   integer k, c, wait_for;
   initial begin

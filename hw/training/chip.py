@@ -162,6 +162,8 @@ class TrainingChip(wiring.Component):
         self.p = p = parameters
         self.library = Library()
         plan = p.plan
+        self.forward = {name: self._layer(name) for name in p.forward}
+        self.back = {name: BackLayer(own, self.library) for name, (own, _) in p.back.items()}
         self.updates = {name: UpdateUnit(p.update(name)) for name in plan.networks}
         bits = {name: network.formats.activations for name, network in plan.networks.items()}
         members: dict[str, wiring.Member] = {
@@ -181,6 +183,13 @@ class TrainingChip(wiring.Component):
                 f"failed_{name}": Out(FAILED_BITS),
             }
         super().__init__(members)
+
+    def _layer(self, name: str) -> Layer:
+        """Return a stage forward."""
+        product, before, _ = self.p.forward[name]
+        own = self.p.buffers[before]
+        source = in_order(self.p.words(own), product.plan.inputs[0].format.raw_bits, own.depth)
+        return Layer(product_parameters(product, skip=self.p.skip), source, product.leaving, self.library)
 
     def elaborate(self, platform: object) -> Module:
         """Connect the controller, the buffers, the stages and the update units."""
@@ -267,12 +276,8 @@ class TrainingChip(wiring.Component):
 
     def _forward(self, m: Module, name: str) -> None:
         """Add a stage forward between its buffers."""
-        p, (product, before, after) = self.p, self.p.forward[name]
-        own = p.buffers[before]
-        source = in_order(p.words(own), self.rings[before].bits, own.depth)
-        m.submodules[name] = layer = Layer(
-            product_parameters(product, skip=p.skip), source, product.leaving, self.library
-        )
+        _, before, after = self.p.forward[name]
+        m.submodules[name] = layer = self.forward[name]
         wiring.connect(m, layer.reader, self.rings[before].reader_0)
         m.d.comb += [
             layer.begin.eq(self.works & self._active(name)),
@@ -337,7 +342,7 @@ class TrainingChip(wiring.Component):
     def _back(self, m: Module, name: str) -> None:
         """Add a stage backward, between the buffer of what entered its layer and those of errors."""
         p, (parameters, buffer) = self.p, self.p.back[name]
-        m.submodules[name] = layer = BackLayer(parameters, self.library)
+        m.submodules[name] = layer = self.back[name]
         wiring.connect(m, layer.reader, self.rings[buffer].reader_1)
         first = Signal(name=f"{name}_first", init=1)
         graded = self._active(name, p.plan.graded(name))
@@ -419,7 +424,7 @@ class TrainingChip(wiring.Component):
     def _sequence(self, m: Module) -> None:
         """Let stages work when all copies are there; tell the controller when they have ended."""
         schedule, waits, working = self.p.plan.schedule, Signal(), Signal()
-        m.d.comb += self.works.eq(waits & Cat(self.copied).all())
+        m.d.comb += self.works.eq(waits & ~self.start & Cat(self.copied).all())
         with m.If(self.works):
             m.d.sync += [waits.eq(0), working.eq(1)]
         with m.If(self.start):

@@ -234,7 +234,7 @@ class BackLayer(wiring.Component):
         ended = [self._gradient(m, *(both if p.stores_error else both[::-1]))]
         for k, layer in enumerate(self.data):
             if layer:
-                m.submodules[f"data_{k}"] = layer
+                m.submodules[f"transposed_{k}"] = layer
                 ended.append(self._data(m, k, layer, errors[k], entered))
         m.d.comb += self.done.eq(Cat(ended).all())
         return m

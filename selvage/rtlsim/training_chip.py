@@ -1,0 +1,260 @@
+"""A training chip in a simulator without Python in it: iterations from given weights, images and noise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.errors import RtlError
+from selvage.golden.training import Weights
+from selvage.hw.macro.macro_views import model
+from selvage.hw.training.chip import ChipParameters, TrainingChip
+from selvage.hw.training.stages import product_parameters
+from selvage.mapping.training_chip import Product
+from selvage.rtlsim.cache import work_folder
+from selvage.rtlsim.fingerprint import fingerprint
+from selvage.rtlsim.plain import Built, build_plain, call
+from selvage.rtlsim.simulate import BUILD
+from selvage.rtlsim.words import hex_lines
+from selvage.verilog.convert import convert
+
+Integers = NDArray[np.int64]
+SOURCES = ("training.v", "crossbar.v", "bench.v")
+MOST_SAMPLES = 65536  # of a run
+LONGEST = 10**8  # clock cycles of a run
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """What a run showed.
+
+    ``weights``: by network, after each iteration. ``cycles``: clock cycles of each logical cycle, from the load of the
+    first sample to the last update. ``cells``: of each product that holds weights its arrays, (rows, columns), -1 where
+    nothing was ever written.
+    """
+
+    weights: dict[str, list[Weights]]
+    cycles: list[int]
+    cells: dict[str, list[Integers]]
+
+    @property
+    def clocks(self) -> int:
+        """Clock cycles of all of them."""
+        return sum(self.cycles)
+
+
+def build_chip(p: ChipParameters, *, simulator: str = "icarus", build: Path = BUILD) -> Built:
+    """Generate and compile a training chip. Raises `SimulationError`."""
+    plan = p.plan
+    design = fingerprint(
+        "training", plan.networks, plan.error_unit, plan.label_of_real, plan.schedule, plan.chip, p.skip, p.stochastic
+    )
+    return build_plain("training", design, lambda: chip_verilog(p), SOURCES, simulator, build)
+
+
+def chip_verilog(p: ChipParameters) -> dict[str, str]:
+    """Return sources by file name: the chip, the macro, the bench around them."""
+    chip = TrainingChip(p)
+    macro = product_parameters(next(iter(p.plan.forward.values())), skip=p.skip).macro
+    assert macro, "every network has a layer"
+    texts = convert(chip, "training", chip.library.components), model(macro), _bench(p)
+    return dict(zip(SOURCES, texts, strict=True))
+
+
+def run_chip(
+    p: ChipParameters,
+    built: Built,
+    weights: Mapping[str, Weights],
+    images: Integers,
+    *,
+    noise: Integers | None = None,
+    labels: Integers | None = None,
+    seeds: Mapping[str, int] | None = None,
+    iterations: int = 1,
+) -> TrainingRun:
+    """Simulate ``iterations`` from ``weights``, by network.
+
+    ``images`` (N, C, H, W) and ``noise`` are codes in the order in which they are wanted, ``labels`` (N,) of one
+    network's images. Raises `SimulationError`, and `RtlError` where the chip does not end or a row of cells stays wrong.
+    """
+    plan = p.plan
+    with work_folder(built.where.parent) as run:
+        _write(run / "image.hex", images, plan.networks["D"].formats.activations)
+        if noise is not None:
+            _write(run / "noise.hex", noise, plan.networks["G"].formats.activations)
+        if labels is not None:
+            (run / "label.hex").write_text(hex_lines(_packed(labels, 32), 32))
+        for name, network in plan.networks.items():
+            codes = np.concatenate([own.ravel() for own in weights[name]])
+            (run / f"weights_{name}.hex").write_text(hex_lines(_packed(codes, network.formats.weights), 32))
+        given = [f"+seed_{name}={seed}" for name, seed in (seeds or {}).items()]
+        call([*built.command, f"+iterations={iterations}", *given], run, run / "log.txt")
+        return _read(p, run, iterations)
+
+
+def _packed(codes: Integers, bits: int) -> bytes:
+    return (codes.astype(np.int64).ravel() & (2**bits - 1)).astype("<u4").tobytes()
+
+
+def _write(path: Path, maps: Integers, bits: int) -> None:
+    """Write maps (N, C, H, W) in raster order, channels in order."""
+    path.write_text(hex_lines(_packed(maps.transpose(0, 2, 3, 1), bits), 32))
+
+
+def holders(p: ChipParameters) -> dict[str, tuple[Product, list[str]]]:
+    """Return the products that hold weights, by name, each with the places of its crossbars in the chip."""
+    found = {}
+    for network, own in p.plan.networks.items():
+        for layer in range(1, len(own.layers) + 1):
+            for name, product in p.written(network, layer):
+                stage, _, branch = name.partition(".")
+                inside = f"{stage}.transposed_{branch}" if branch else stage
+                found[name] = product, [f"{inside}.network.{place}" for place in p.crossbars(product)]
+    return found
+
+
+def _read(p: ChipParameters, run: Path, iterations: int) -> TrainingRun:
+    lines = [line.split() for line in (run / "log.txt").read_text().splitlines()]
+    if not any(line[:1] == ["end"] for line in lines):
+        raise RtlError(f"the training chip has not ended its {iterations} iterations, see {run}")
+    failed = sum(int(line[1]) for line in lines if line[:1] == ["failed"])
+    if failed:
+        raise RtlError(f"{failed} rows of cells of the training chip stayed wrong, see {run}")
+    starts = [int(line) for line in (run / "starts.txt").read_text().split()]
+    cycles = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    weights = {}
+    for name, network in p.plan.networks.items():
+        codes = np.array((run / f"new_{name}.txt").read_text().split(), np.int64)
+        shapes = [own.layer.weight_shape for own in network.layers]
+        ends = np.cumsum([np.prod(shape) for shape in shapes])
+        each = codes.reshape(-1, ends[-1])
+        weights[name] = [
+            tuple(own.reshape(shape) for own, shape in zip(np.split(row, ends[:-1]), shapes, strict=True))
+            for row in each
+        ]
+    cells = {}
+    for name, (product, places) in holders(p).items():
+        bits = product.placement.chip.cell_bits
+        cells[name] = [_cells(run / f"cells_{place}.hex", product, bits) for place in places]
+    return TrainingRun(weights, cycles, cells)
+
+
+def _cells(path: Path, product: Product, bits: int) -> Integers:
+    """Return the cells that a simulator wrote, of an array."""
+    chip = product.placement.chip
+    found = np.full((chip.rows, chip.columns), -1, np.int64)
+    lines = [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
+    for row, line in enumerate(lines):
+        if "x" not in line:
+            whole = int(line, 16)
+            found[row] = [whole >> column * bits & (2**bits - 1) for column in range(chip.columns)]
+    return found
+
+
+def _bench(p: ChipParameters) -> str:
+    """Return the bench: sources that never pause, and files of what was seen."""
+    plan = p.plan
+    pins, parts, tells, logs = [], [], [], []
+    streams = {"image": plan.networks["D"].formats.activations}
+    if "G" in plan.networks:
+        streams["noise"] = plan.networks["G"].formats.activations
+    else:
+        layer = plan.networks["D"].layers[0].layer
+        words = layer.channels * layer.height * layer.width
+        top = max(1, (plan.logits - 1).bit_length()) - 1
+        parts.append(_LABEL.format(words=words, top=top, most=MOST_SAMPLES))
+        pins.append(f".label(labels[at_image / {words}][{top}:0])")
+    for name, network in plan.networks.items():
+        streams[f"weights_{name}"] = network.formats.weights
+        parts.append(_NETWORK.format(name=name, top=network.formats.weights - 1))
+        pins += [f".seed_{name}(seed_{name})", f".new_{name}(new_{name})", f".code_{name}(code_{name})"]
+        pins.append(f".failed_{name}(failed_{name})")
+        tells.append(f'      $display("failed %0d", failed_{name});')
+        logs.append(f"    if (new_{name}) $fdisplay(file_{name}, \"%0d\", $signed(code_{name}));")
+    for name, bits in streams.items():
+        parts.append(_SOURCE.format(name=name, top=bits - 1, most=MOST_SAMPLES * 64))
+        pins += [f".{name}__valid(1'b1)", f".{name}__ready(ready_{name})", f".{name}__payload(word_{name}[{bits - 1}:0])"]
+    for _, places in holders(p).values():
+        tells += [f'      training.{place}.save("cells_{place}.hex");' for place in places]
+    return _BENCH.format(
+        parts="\n".join(parts), pins=",\n    ".join(pins), tells="\n".join(tells), logs="\n".join(logs), longest=LONGEST
+    )
+
+
+_LABEL = """\
+  reg [31:0] labels [0:{most} - 1];
+  initial $readmemh("label.hex", labels);
+"""
+
+_NETWORK = """\
+  reg [31:0] seed_{name};
+  wire new_{name};
+  wire [{top}:0] code_{name};
+  wire [15:0] failed_{name};
+  integer file_{name};
+  initial begin
+    if (!$value$plusargs("seed_{name}=%d", seed_{name})) seed_{name} = 1;
+    file_{name} = $fopen("new_{name}.txt", "w");
+  end
+"""
+
+_SOURCE = """\
+  reg [31:0] words_{name} [0:{most} - 1];
+  integer at_{name} = 0;
+  wire [31:0] word_{name} = words_{name}[at_{name}];
+  wire ready_{name};
+  initial $readmemh("{name}.hex", words_{name});
+  always @(posedge clk) if (!rst && ready_{name}) at_{name} <= at_{name} + 1;
+"""
+
+_BENCH = """\
+`timescale 1ns/1ps
+module bench;
+  reg clk = 1'b0, rst = 1'b1, load = 1'b0;
+  always #5 clk = ~clk;
+  integer now = 0, longest, wanted, seen = 0, starts;
+  reg [15:0] iterations = 16'd0;
+  reg loading = 1'b0;
+  wire start, idle, works;
+  wire [15:0] ended;
+{parts}
+  training training (
+    .clk(clk),
+    .rst(rst),
+    .iterations(iterations),
+    .load(load),
+    .idle(idle),
+    .start(start),
+    .works(works),
+    .ended(ended),
+    {pins}
+  );
+  initial begin
+    if (!$value$plusargs("iterations=%d", wanted)) wanted = 1;
+    if (!$value$plusargs("longest=%d", longest)) longest = {longest};
+    starts = $fopen("starts.txt", "w");
+    #42 rst = 1'b0;
+    @(posedge clk) #1 load = 1'b1;
+    @(posedge clk) #1 load = 1'b0;
+    loading = 1'b1;
+  end
+  always @(negedge clk) if (!rst) begin
+    now = now + 1;
+{logs}
+    if (loading && !load && idle) begin
+      loading = 1'b0;
+      iterations = wanted;
+    end
+    // Idle logical cycles are one clock cycle: the first that is longer is the first load.
+    if (iterations != 0 && start) $fdisplay(starts, "%0d", now);
+    if (iterations != 0 && ended == iterations || now == longest) begin
+      if (iterations != 0 && ended == iterations) $display("end");
+{tells}
+      $fclose(starts);
+      $finish;
+    end
+  end
+endmodule
+"""
