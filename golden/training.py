@@ -66,14 +66,6 @@ class TrainedLayer:
 
 
 @dataclass(frozen=True)
-class Backward:
-    """What a backward pass leaves: weight gradients of every layer, and the error codes of the network's input."""
-
-    gradients: Weights
-    error: Codes
-
-
-@dataclass(frozen=True)
 class TrainedNetwork:
     """Layers in order; what leaves one enters the next, reshaped where the next is, or was, dense."""
 
@@ -89,19 +81,25 @@ class TrainedNetwork:
             maps.append(own.activated(evaluate(layer, maps[-1], w), self.formats.activations))
         return maps
 
-    def backward(self, weights: Weights, maps: Sequence[Codes], error: Codes, *, update: bool = True) -> Backward:
-        """Return gradients and the input's error from `forward`'s ``maps`` and the ``error`` of what left.
+    def errors(self, weights: Weights, maps: Sequence[Codes], error: Codes) -> list[Codes]:
+        """Return the error of what entered the network, then that of each layer's sums.
 
-        Without ``update`` there are no weight gradients.
+        ``maps`` are `forward`'s, ``error`` that of what left.
         """
-        gradients: list[Codes] = []
+        found: list[Codes] = []
         for index in reversed(range(len(self.layers))):
-            own, w = self.layers[index], weights[index]
-            sums = own.error_of_sums(error, maps[index + 1])
-            if update:
-                gradients.append(weight_gradient(own.layer, maps[index], sums))
-            error = saturated(shifted(data_gradient(own.layer, sums, w), own.error_shift), self.formats.errors)
-        return Backward(tuple(reversed(gradients)), error)
+            own = self.layers[index]
+            found.append(own.error_of_sums(error, maps[index + 1]))
+            sums = data_gradient(own.layer, found[-1], weights[index])
+            error = saturated(shifted(sums, own.error_shift), self.formats.errors)
+        return [error, *reversed(found)]
+
+    def gradients(self, maps: Sequence[Codes], errors: Sequence[Codes]) -> Weights:
+        """Return the weight gradients of every layer, of `forward`'s ``maps`` and `errors`."""
+        return tuple(
+            weight_gradient(own.layer, entered, error)
+            for own, entered, error in zip(self.layers, maps, errors[1:], strict=False)
+        )
 
     def updated(self, weights: Weights, gradients: Weights, random: "Random | None" = None) -> Weights:
         """Return the weights less their rounded, shifted gradients, within their codes.
@@ -171,6 +169,19 @@ class State:
     iteration: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Way:
+    """What a batch left on its way: maps of the generator and of the discriminator, errors (`TrainedNetwork.errors`).
+
+    ``back``: the errors of the generator, where it goes back through it.
+    """
+
+    made: list[Codes]
+    judged: list[Codes]
+    errors: list[Codes]
+    back: list[Codes] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Gan:
     """Two networks trained against each other; ``label_of_real`` is a code up to `ErrorUnit.one`."""
@@ -182,41 +193,47 @@ class Gan:
     descent: Literal["alternating", "simultaneous"] = "alternating"
 
     def iterate(self, state: State, real: Codes, noise: Sequence[Codes]) -> State:
-        """Return the state after one update of each network.
+        """Return the state after one update of each network (`followed`)."""
+        return self.followed(state, real, noise)[0]
+
+    def followed(self, state: State, real: Codes, noise: Sequence[Codes]) -> "tuple[State, dict[str, Way]]":
+        """Return the state after one update of each network, and what passes R, F and G did.
 
         ``real`` (N, C, H, W) are image codes. Alternating descent takes two batches of ``noise``, one for each network;
         the generator's error passes the updated discriminator. Simultaneous descent takes one, and the error passes
-        the discriminator as it was.
+        the discriminator as it was: F and G have one way forward.
         """
-        made = self.generator.forward(state.generator, noise[0])
-        judged = self.discriminator.forward(state.discriminator, made[-1])
-        gradients = self._added(
-            self._gradients(state.discriminator, self.discriminator.forward(state.discriminator, real), real=True),
-            self._gradients(state.discriminator, judged, real=False),
-        )
+        weights = {"G": state.generator, "D": state.discriminator}
+        ways = {
+            "R": self._judged(weights["D"], [real], self.label_of_real),
+            "F": self._judged(weights["D"], self.generator.forward(weights["G"], noise[0]), 0),
+        }
         randoms = [Random(own) if own else None for own in state.random]
-        discriminator = self.discriminator.updated(state.discriminator, gradients, randoms[1])
-        through = state.discriminator
+        gradients = self._added(*(self.discriminator.gradients(ways[k].judged, ways[k].errors) for k in "RF"))
+        discriminator = self.discriminator.updated(weights["D"], gradients, randoms[1])
+        made, through = ways["F"].made, weights["D"]
         if self.descent == "alternating":
             through = discriminator
-            made = self.generator.forward(state.generator, noise[1])
-            judged = self.discriminator.forward(through, made[-1])
-        wanted = self.error_unit.error(judged[-1], np.full_like(judged[-1], self.error_unit.one))
-        error = self.discriminator.backward(through, judged, wanted, update=False).error
-        found = self.generator.backward(state.generator, made, error).gradients
-        generator = self.generator.updated(state.generator, found, randoms[0])
+            made = self.generator.forward(weights["G"], noise[1])
+        way = self._judged(through, made, self.error_unit.one)
+        way = replace(way, back=self.generator.errors(weights["G"], made, way.errors[0]))
+        ways["G"] = way
+        generator = self.generator.updated(weights["G"], self.generator.gradients(made, way.back), randoms[0])
         after = tuple(own.state if own else 0 for own in randoms)
-        return replace(
+        moved = replace(
             state,
             generator=generator,
             discriminator=discriminator,
             random=(after[0], after[1]),
             iteration=state.iteration + 1,
         )
+        return moved, ways
 
-    def _gradients(self, weights: Weights, maps: list[Codes], *, real: bool) -> Weights:
-        labels = np.full_like(maps[-1], self.label_of_real if real else 0)
-        return self.discriminator.backward(weights, maps, self.error_unit.error(maps[-1], labels)).gradients
+    def _judged(self, weights: Weights, made: list[Codes], label: int) -> "Way":
+        """Return the way of what the generator ``made``, or of images, through the discriminator and back."""
+        judged = self.discriminator.forward(weights, made[-1])
+        error = self.error_unit.error(judged[-1], np.full_like(judged[-1], label))
+        return Way(made, judged, self.discriminator.errors(weights, judged, error))
 
     @staticmethod
     def _added(first: Weights, second: Weights) -> Weights:
@@ -234,4 +251,5 @@ def train_step(
     """Return the weights after a batch of one network, and its logits; ``labels`` have the logits' shape."""
     maps = network.forward(weights, x)
     error = error_unit.error(maps[-1], labels.reshape(maps[-1].shape))
-    return network.updated(weights, network.backward(weights, maps, error).gradients, random), maps[-1]
+    gradients = network.gradients(maps, network.errors(weights, maps, error))
+    return network.updated(weights, gradients, random), maps[-1]

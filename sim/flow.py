@@ -59,10 +59,10 @@ class Simulation:
                 waits.waiting.append(process)
                 break
 
-    def source(self, words: int) -> Stream:
-        """Return a stream that offers so many words, the first in cycle 0, without a pause."""
+    def source(self, words: int, first: int = 0) -> Stream:
+        """Return a stream that offers so many words, the first in cycle ``first``, without a pause."""
         out = self.stream()
-        self.start(_source(out, words))
+        self.start(_source(out, words, first))
         return out
 
     def sink(self, stream: Stream) -> Times:
@@ -147,8 +147,8 @@ class Pipeline:
             word += 1
 
 
-def _source(out: Stream, words: int) -> Process:
-    cycle = 0
+def _source(out: Stream, words: int, first: int) -> Process:
+    cycle = first
     for word in range(words):
         out.offered.put(cycle)
         while len(out.taken) <= word:

@@ -77,13 +77,18 @@ class _Around:
         return channels // self.plan.lanes[name]
 
 
-def network_cycles(plan: NetworkPlan, counted: Mapping[str, CountedPass], images: int) -> NetworkCycles:
-    """Return when each of ``images`` leaves; ``counted`` has each layer's reads, of one image or of all of them."""
+def network_cycles(
+    plan: NetworkPlan, counted: Mapping[str, CountedPass], images: int, *, idle: int = 0
+) -> NetworkCycles:
+    """Return when each of ``images`` leaves; ``counted`` has each layer's reads, of one image or of all of them.
+
+    Cycles count from the first word, which comes ``idle`` cycles after a reset: a step may be under way by then.
+    """
     simulation = Simulation()
     around = _Around(simulation, plan, counted, images)
     made: dict[str, Stream] = {}
     for tensor in plan.inputs:
-        made[tensor.name] = simulation.source(images * tensor.numbers // plan.lanes[tensor.name])
+        made[tensor.name] = simulation.source(images * tensor.numbers // plan.lanes[tensor.name], idle)
     inputs: dict[tuple[str, int], Stream] = {}
     leaving: dict[str, list[Times]] = {}
     queues: dict[tuple[str, int], tuple[Times, Times]] = {}
@@ -114,7 +119,7 @@ def network_cycles(plan: NetworkPlan, counted: Mapping[str, CountedPass], images
     done = []
     for tensor in plan.outputs:
         each = tensor.numbers // plan.lanes[tensor.name]
-        done.append([end + 1 for end in leaving[tensor.name].pop(0)[each - 1 : images * each : each]])
+        done.append([end + 1 - idle for end in leaving[tensor.name].pop(0)[each - 1 : images * each : each]])
     most = {place: _most(*ends) for place, ends in queues.items()}
     return NetworkCycles(done, images - min(map(len, done)), most)
 

@@ -54,11 +54,12 @@ def test_a_dense_layer_by_hand() -> None:
     network, weights = TrainedNetwork((layer,)), (np.array([[3], [-2]]),)
     maps = network.forward(weights, np.array([[10, 4], [-9, 5]]).reshape(2, 2, 1, 1))
     assert maps[-1].ravel().tolist() == [6, -5]  # -37 / 8 = -4.625
-    found = network.backward(weights, maps, np.array([7, 7]).reshape(2, 1, 1, 1))
-    assert found.error.ravel().tolist() == [10, -7, 6, -4]  # 7 and, below 0, 3.5, to even 4: halves of 21, -14, 12, -8
-    assert found.gradients[0].ravel().tolist() == [7 * 10 + 4 * -9, 7 * 4 + 4 * 5]
+    errors = network.errors(weights, maps, np.array([7, 7]).reshape(2, 1, 1, 1))
+    gradients = network.gradients(maps, errors)
+    assert errors[0].ravel().tolist() == [10, -7, 6, -4]  # 7 and, below 0, 3.5, to even 4: halves of 21, -14, 12, -8
+    assert gradients[0].ravel().tolist() == [7 * 10 + 4 * -9, 7 * 4 + 4 * 5]
     # 34 / 8 = 4.25 and 48 / 8 = 6
-    assert network.updated(weights, found.gradients)[0].ravel().tolist() == [-1, -8]
+    assert network.updated(weights, gradients)[0].ravel().tolist() == [-1, -8]
 
 
 def test_the_error_is_the_sigmoid_less_the_label() -> None:
@@ -104,7 +105,8 @@ def test_an_iteration_by_single_samples(descent: str) -> None:
         for image in images:
             maps = discriminator.forward(d, image[None])
             error = UNIT.error(maps[-1], np.full_like(maps[-1], label))
-            for own, gradient in zip(total, discriminator.backward(d, maps, error).gradients, strict=True):
+            found = discriminator.gradients(maps, discriminator.errors(d, maps, error))
+            for own, gradient in zip(total, found, strict=True):
                 own += gradient
     after = discriminator.updated(d, tuple(total))
     through, vectors = (after, noise[1]) if descent == "alternating" else (d, noise[0])
@@ -113,12 +115,13 @@ def test_an_iteration_by_single_samples(descent: str) -> None:
         made = generator.forward(g, vector[None])
         maps = discriminator.forward(through, made[-1])
         error = UNIT.error(maps[-1], np.full_like(maps[-1], UNIT.one))
-        error = discriminator.backward(through, maps, error, update=False).error
-        for own, gradient in zip(total, generator.backward(g, made, error).gradients, strict=True):
+        error = discriminator.errors(through, maps, error)[0]
+        found = generator.gradients(made, generator.errors(g, made, error))
+        for own, gradient in zip(total, found, strict=True):
             own += gradient
-    found = both(descent, start())
-    assert same(found.discriminator, after)
-    assert same(found.generator, generator.updated(g, tuple(total)))
+    state = both(descent, start())
+    assert same(state.discriminator, after)
+    assert same(state.generator, generator.updated(g, tuple(total)))
 
 
 def test_chance_is_repeatable_and_goes_on() -> None:
