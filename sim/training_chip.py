@@ -51,13 +51,15 @@ class ChipCycles:
             self._known[key] = network_cycles(own.plan, {"product": counted}, len(maps), idle=IDLE).ends[-1]
         return self._known[key]
 
-    def back(self, stage: BackStage, entered: Codes, errors: Sequence[Codes], runs: Sequence[bool], graded: bool) -> int:
+    def back(
+        self, stage: BackStage, entered: Codes, errors: Sequence[Codes], runs: Sequence[bool], *, graded: bool
+    ) -> int:
         """Return the cycles of a stage backward for a sample (1, C, H, W).
 
         ``errors`` by branch; ``runs``: whether their data gradients are wanted, ``graded`` the weight gradient.
         """
         found = [
-            2 + self.product(own, error) for own, error, on in zip(stage.data, errors, runs, strict=True) if own and on
+            2 + self.product(own, error) for own, error, on in zip(stage.data, errors, runs, strict=False) if own and on
         ]
         if graded:
             images, _ = weight_gradient_operands(stage.layer.layer, entered[0], errors[0][0])
@@ -90,14 +92,11 @@ class ChipCycles:
             return 2 + self.product(self.plan.forward[name], maps[k - 1][one])
         if place == "G":
             wanted = ways["G"]
-            return self.back(self.plan.back[name], wanted.made[k - 1][one], [wanted.back[k][one]], [k > 1], True)
+            return self.back(self.plan.back[name], wanted.made[k - 1][one], [wanted.back[k][one]], [k > 1], graded=True)
         errors, runs = [way.errors[k][one]], [k > 1 or own.back]
-        if own.name == "FG":
+        if own.name == "FG":  # the second branch has the error that the generator wants
             errors, runs = [*errors, ways["G"].errors[k][one]], [k > 1, True]
-        stage, graded = self.plan.back[name], own.name != "G"
-        errors, runs = ([*part, *[part[0]] * (stage.branches - len(part))] for part in (errors, runs))
-        runs = [on and (not branch or own.name == "FG") for branch, on in enumerate(runs)]
-        return self.back(stage, maps[k - 1][one], errors, runs, graded)
+        return self.back(self.plan.back[name], maps[k - 1][one], errors, runs, graded=own.name != "G")
 
     def copied(self, name: str) -> int:
         """Return the cycles in which a stage copies what it works on, at the start of a logical cycle; or 0."""

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.tables import lookup
 from selvage.hw.network.crossbar_control import CrossbarControl, control_signature
-from selvage.hw.training.maps import address_bits, read_signature
+from selvage.hw.training.maps import Reader, address_bits, read_signature
 from selvage.mapping.training_cells import CellRow
 
 RETRIES = 3  # writes of a row beyond the first, where it is verified
@@ -108,7 +108,8 @@ class RowWalk(wiring.Component):
     def _table(self, m: Module, name: str, entries: list[dict[str, int]], starts: list[int], step: Signal) -> None:
         """Show the entry at a counter, which begins where the part does."""
         layout = data.StructLayout({key: getattr(self, key).shape() for key in entries[0]})
-        m.submodules[name] = table = memory.Memory(shape=layout, depth=len(entries), init=entries)
+        init: Any = entries  # the stubs want values, not the fields of a layout
+        m.submodules[name] = table = memory.Memory(shape=layout, depth=len(entries), init=init)
         read = table.read_port()
         at, following = (Signal(address_bits(len(entries) + 1), name=f"{name}_{k}") for k in ("at", "following"))
         m.d.comb += following.eq(at + step)
@@ -148,7 +149,7 @@ class CellWriter(wiring.Component):
     part: Signal
     busy: Signal
     failed: Signal
-    reader: wiring.PureInterface
+    reader: Reader
     control: CrossbarControl
 
     def __init__(self, plan: CellPlan, *, verify: bool) -> None:

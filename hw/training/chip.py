@@ -4,132 +4,23 @@ A logical cycle: the stages backward copy what they need from the buffers; when 
 what it makes; the controller waits until the last has ended.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from math import prod
+from itertools import pairwise
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.hw.lib.shared import Library
-from selvage.hw.network.crossbar_control import control_signature, spread
-from selvage.hw.training.cells import FAILED_BITS, CellPlan
-from selvage.hw.training.controller import CYCLE_BITS, ControllerParameters, TrainingController
+from selvage.hw.network.crossbar_control import CrossbarControl, spread
+from selvage.hw.training.cells import FAILED_BITS
+from selvage.hw.training.chip_parameters import ChipParameters
+from selvage.hw.training.controller import CYCLE_BITS, TrainingController
 from selvage.hw.training.dependency import ITERATION_BITS
 from selvage.hw.training.error import ErrorParameters, ErrorStage
 from selvage.hw.training.maps import MapMemory, Sink, Source, address_bits, codes, in_order
-from selvage.hw.training.stages import BackLayer, BackParameters, Layer, cell_plan, product_parameters
-from selvage.hw.training.update import RANDOM_BITS, UpdateParameters, UpdateUnit
-from selvage.mapping.training import Buffer, Pass
-from selvage.mapping.training_cells import CellRow
-from selvage.mapping.training_chip import Product, TrainingPlan
-
-
-@dataclass(frozen=True, eq=False)
-class ChipParameters:
-    """A training chip; with ``skip`` OUs without an active row are left out. ``stochastic``: rounding of updates."""
-
-    plan: TrainingPlan
-    skip: bool = True
-    stochastic: bool = False
-
-    @property
-    def controller(self) -> ControllerParameters:
-        """Parameters of the controller."""
-        return ControllerParameters(self.plan.schedule)
-
-    def words(self, buffer: Buffer) -> int:
-        """Return the codes of a sample in a buffer."""
-        layers = self.plan.networks[buffer.network].layers
-        if not buffer.layer:
-            layer = layers[0].layer
-            return layer.channels * layer.height * layer.width
-        layer = layers[buffer.layer - 1].layer
-        return layer.outputs * layer.output_size[0] * layer.output_size[1]
-
-    @cached_property
-    def buffers(self) -> dict[str, Buffer]:
-        """The buffers of activations, by name."""
-        return {own.name: own for own in self.plan.schedule.buffers}
-
-    @cached_property
-    def forward(self) -> dict[str, tuple[Product, str, str]]:
-        """Of each stage forward its product, the buffer it reads, and the one it writes."""
-        found = {}
-        for name, own in self.plan.forward.items():
-            place, k = name.split("_f")
-            after = f"{place}_{k}"
-            if after not in self.buffers:  # what leaves the generator enters the discriminator
-                after = "D_0"
-            found[name] = own, f"{place}_{int(k) - 1}", after
-        return found
-
-    @cached_property
-    def back(self) -> dict[str, tuple[BackParameters, str]]:
-        """Of each stage backward its parameters, and the buffer of what entered its layer."""
-        found = {}
-        for name, own in self.plan.back.items():
-            place, k = name.split("_b")
-            buffer = self.buffers[f"{place}_{int(k) - 1}"]
-            formats = self.plan.network(place).formats
-            p = BackParameters(own, buffer.depth, formats.activations, formats.errors, self.skip)
-            found[name] = p, buffer.name
-        return found
-
-    def copies(self, network: str) -> list[str]:
-        """Return the places of a network."""
-        return [place for place in self.plan.places if place[0] == network]
-
-    def written(self, network: str, layer: int) -> Iterator[tuple[str, Product]]:
-        """Yield the products that hold a layer's weights, each with its name: forward first, then backward."""
-        for place in self.copies(network):
-            yield f"{place}_f{layer}", self.plan.forward[f"{place}_f{layer}"]
-        for place in self.copies(network):
-            for branch, own in enumerate(self.plan.back[f"{place}_b{layer}"].data):
-                if own:
-                    yield f"{place}_b{layer}.{branch}", own
-
-    def update(self, network: str) -> UpdateParameters:
-        """Return the parameters of a network's update unit; its crossbars are those of `written`, layer by layer."""
-        own = self.plan.networks[network]
-        words = [prod(layer.layer.weight_shape) for layer in own.layers]
-        first, macros = 0, sum(len(self.crossbars(product)) for product in self.holders(network))
-        read, written = [], []
-        for layer in range(1, len(own.layers) + 1):
-            parts: list[CellRow] = []
-            for index, (_, product) in enumerate(self.written(network, layer)):
-                rows = [CellRow(row.array + first, row.row, row.slots) for row in product.cells]
-                parts += rows
-                if not index:
-                    read.append(tuple(rows))
-                first += len(self.crossbars(product))
-            written.append(tuple(parts))
-        plans = [
-            CellPlan(tuple(rows), max(words), own.formats.weights, like.stored, macros, like.height, like.width)
-            for like in [self.cells(next(iter(self.holders(network))))]
-            for rows in (read, written)
-        ]
-        shifts = tuple(layer.update_shift for layer in own.layers)
-        back = self.back[f"{network}_b1"][0].sums
-        return UpdateParameters(
-            plans[0], plans[1], tuple(words), shifts, len(self.copies(network)), back.sum_bits, self.stochastic
-        )
-
-    def holders(self, network: str) -> Iterator[Product]:
-        """Yield all products that hold weights of a network, layer by layer."""
-        for layer in range(1, len(self.plan.networks[network].layers) + 1):
-            for _, product in self.written(network, layer):
-                yield product
-
-    def crossbars(self, product: Product) -> list[str]:
-        """Return the crossbars of a product."""
-        return product_parameters(product, skip=self.skip).crossbars
-
-    def cells(self, product: Product) -> CellPlan:
-        """Return the plan of a product's cells."""
-        return cell_plan(product_parameters(product, skip=self.skip), product, 1, 1)
+from selvage.hw.training.stages import BackLayer, Layer, product_parameters
+from selvage.hw.training.update import RANDOM_BITS, UpdateUnit
+from selvage.mapping.training import Pass
 
 
 class TrainingChip(wiring.Component):
@@ -202,7 +93,7 @@ class TrainingChip(wiring.Component):
             self.ended.eq(controller.ended),
             self.cycles.eq(controller.cycles),
         ]
-        self.controls: dict[str, wiring.PureInterface] = {}
+        self.controls: dict[str, CrossbarControl] = {}
         self.ends: dict[str, Value] = {}
         self.copied: list[Value] = []
         self.rings = {
@@ -278,7 +169,7 @@ class TrainingChip(wiring.Component):
         """Add a stage forward between its buffers."""
         _, before, after = self.p.forward[name]
         m.submodules[name] = layer = self.forward[name]
-        wiring.connect(m, layer.reader, self.rings[before].reader_0)
+        wiring.connect(m, layer.reader, self.rings[before].reader(0))
         m.d.comb += [
             layer.begin.eq(self.works & self._active(name)),
             layer.base.eq(self._base(before, "forward")),
@@ -295,7 +186,7 @@ class TrainingChip(wiring.Component):
         m.submodules[f"{name}_source"] = source = Source(in_order(plan.logits, logits.bits))
         m.submodules[name] = unit = ErrorStage(ErrorParameters(plan.error_unit, len(stores)))
         m.submodules[f"{name}_sink"] = sink = Sink(plan.logits)
-        wiring.connect(m, source.reader, logits.reader_1)
+        wiring.connect(m, source.reader, logits.reader(1))
         wiring.connect(m, source.o, unit.i)
         begin = Signal(name=f"{name}_begins")
         m.d.comb += [
@@ -319,12 +210,13 @@ class TrainingChip(wiring.Component):
         one = plan.error_unit.one
         if len(plan.networks) == 1:
             # The label goes along with its image, from its load to the error.
-            line = [Signal(range(max(2, plan.logits)), name=f"label_{k}") for k in range(plan.schedule.discriminator + 2)]
-            at = Signal(range(max(2, plan.logits)))
+            classes = range(max(2, plan.logits))
+            line = [Signal(classes, name=f"label_{k}") for k in range(plan.schedule.discriminator + 2)]
+            at = Signal(classes)
             with m.If(self.works & self._active("image")):
                 m.d.sync += line[0].eq(self.label)
             with m.If(self.start):
-                m.d.sync += [after.eq(before) for before, after in zip(line, line[1:], strict=False)]
+                m.d.sync += [after.eq(before) for before, after in pairwise(line)]
             with m.If(self.works):
                 m.d.sync += at.eq(0)
             with m.Elif(logits.valid):
@@ -343,7 +235,7 @@ class TrainingChip(wiring.Component):
         """Add a stage backward, between the buffer of what entered its layer and those of errors."""
         p, (parameters, buffer) = self.p, self.p.back[name]
         m.submodules[name] = layer = self.back[name]
-        wiring.connect(m, layer.reader, self.rings[buffer].reader_1)
+        wiring.connect(m, layer.reader, self.rings[buffer].reader(1))
         first = Signal(name=f"{name}_first", init=1)
         graded = self._active(name, p.plan.graded(name))
         m.d.comb += [
@@ -360,7 +252,7 @@ class TrainingChip(wiring.Component):
         self.copied.append(~self._active(name) | layer.loaded)
         self.ends[name] = layer.done
         for branch in range(parameters.stage.branches):
-            wiring.connect(m, getattr(layer, f"error_{branch}"), self.errors[name, branch].reader_0)
+            wiring.connect(m, getattr(layer, f"error_{branch}"), self.errors[name, branch].reader(0))
             if parameters.stage.data[branch]:
                 self.controls[f"{name}.{branch}"] = getattr(layer, f"control_{branch}")
                 self._pass_back(m, name, branch, layer)
@@ -402,10 +294,7 @@ class TrainingChip(wiring.Component):
             m.submodules[f"update_{network}"] = unit
             layers = range(1, len(p.plan.networks[network].layers) + 1)
             held = [(name, product) for layer in layers for name, product in p.written(network, layer)]
-            plan = unit.p.written
-            whole = control_signature(plan.macros, plan.height, plan.width).create(path=(f"control_{network}",))
-            wiring.connect(m, unit.control, wiring.flipped(whole))
-            spread(m, whole, [(self.controls[name], len(p.crossbars(product))) for name, product in held])
+            spread(m, unit.control, [(self.controls[name], len(p.crossbars(product))) for name, product in held])
             for layer in layers:
                 for copy, place in enumerate(p.copies(network)):
                     sums = getattr(m.submodules, f"{place}_b{layer}").sums

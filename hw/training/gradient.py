@@ -7,7 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.base.layer import Layer
-from selvage.hw.training.maps import Walk, address_bits, read_signature
+from selvage.hw.training.maps import Reader, Walk, address_bits, read_signature
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Accumulator(wiring.Component):
     word: Signal
     data: Signal
     done: Signal
-    reader: wiring.PureInterface
+    reader: Reader
 
     def __init__(self, parameters: AccumulatorParameters) -> None:
         self.p = p = parameters

@@ -14,6 +14,14 @@ def address_bits(words: int) -> int:
     return max(1, (words - 1).bit_length())
 
 
+class Reader(wiring.PureInterface):
+    """Members of `read_signature`."""
+
+    address: Signal
+    enable: Signal
+    data: Signal
+
+
 def read_signature(words: int, bits: int) -> wiring.Signature:
     """Return the signature of a memory's reader: ``data`` of ``address`` a cycle after ``enable``, until the next."""
     return wiring.Signature({"address": Out(address_bits(words)), "enable": Out(1), "data": In(signed(bits))})
@@ -44,6 +52,10 @@ class MapMemory(wiring.Component):
         members = {f"reader_{k}": In(read_signature(words, bits)) for k in range(readers)}
         super().__init__({"write": In(1), "address": In(address_bits(words)), "data": In(signed(bits)), **members})
 
+    def reader(self, k: int) -> Reader:
+        """Return reader ``k``."""
+        return getattr(self, f"reader_{k}")
+
     def elaborate(self, platform: object) -> Module:
         """Connect the memory's ports."""
         m = Module()
@@ -51,7 +63,7 @@ class MapMemory(wiring.Component):
         port = words.write_port()
         m.d.comb += [port.en.eq(self.write), port.addr.eq(self.address), port.data.eq(self.data)]
         for k in range(self.readers):
-            reader, read = getattr(self, f"reader_{k}"), words.read_port()
+            reader, read = self.reader(k), words.read_port()
             m.d.comb += [read.addr.eq(reader.address), read.en.eq(reader.enable), reader.data.eq(read.data)]
         return m
 
@@ -135,7 +147,7 @@ class Source(wiring.Component):
 
     begin: Signal
     base: Signal
-    reader: wiring.PureInterface
+    reader: Reader
     o: stream.Interface
 
     def __init__(self, parameters: SourceParameters) -> None:
@@ -179,7 +191,7 @@ class Copy(wiring.Component):
 
     begin: Signal
     base: Signal
-    reader: wiring.PureInterface
+    reader: Reader
     write: Signal
     address: Signal
     data: Signal

@@ -1,6 +1,7 @@
 """The stages of a training chip: layers forward and backward, each at a sample in a logical cycle."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
@@ -14,11 +15,11 @@ from selvage.hw.training.gradient import Accumulator, AccumulatorParameters
 from selvage.hw.training.maps import (
     Copy,
     MapMemory,
+    Reader,
     Sink,
     Source,
     SourceParameters,
     address_bits,
-    codes,
     in_order,
     read_signature,
 )
@@ -59,7 +60,7 @@ class Layer(wiring.Component):
 
     begin: Signal
     base: Signal
-    reader: wiring.PureInterface
+    reader: Reader
     word: Signal
     address: Signal
     data: Signal
@@ -84,7 +85,9 @@ class Layer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Connect source, network and sink."""
         m = Module()
-        m.submodules.source, m.submodules.network = source, network = self.source, self.network
+        source = self.source
+        network: Any = self.network  # its streams are named by number
+        m.submodules.source, m.submodules.network = source, network
         m.submodules.sink = sink = Sink(self.leaving)
         wiring.connect(m, source.reader, wiring.flipped(self.reader))
         wiring.connect(m, network.control, wiring.flipped(self.control))
@@ -148,9 +151,7 @@ class BackParameters:
     @property
     def swept(self) -> SourceParameters:
         """The map that goes through those arrays, a channel after the other."""
-        words, bits = (
-            (self.entered, self.activation_bits) if self.stores_error else (self.left, self.error_bits)
-        )
+        words, bits = (self.entered, self.activation_bits) if self.stores_error else (self.left, self.error_bits)
         layer = self.stage.layer.layer
         channels = layer.channels if self.stores_error else layer.outputs
         return SourceParameters(bits, words, ((channels, 1), (words // channels, channels)))
@@ -158,9 +159,7 @@ class BackParameters:
     @property
     def stored(self) -> CellPlan:
         """The cells that the other map is written into."""
-        words, bits = (
-            (self.left, self.error_bits) if self.stores_error else (self.entered, self.activation_bits)
-        )
+        words, bits = (self.left, self.error_bits) if self.stores_error else (self.entered, self.activation_bits)
         return cell_plan(self.gradient, self.stage.gradient, words, bits)
 
 
@@ -188,10 +187,10 @@ class BackLayer(wiring.Component):
     begin: Signal
     done: Signal
     base: Signal
-    reader: wiring.PureInterface
+    reader: Reader
     graded: Signal
     first: Signal
-    sums: wiring.PureInterface
+    sums: Reader
 
     def __init__(self, parameters: BackParameters, library: Library) -> None:
         self.p = p = parameters
@@ -230,7 +229,7 @@ class BackLayer(wiring.Component):
             reader = getattr(self, f"error_{k}")
             loaded.append(self._copy(m, f"e_{k}", store, in_order(p.left, p.error_bits), reader, Const(0, 1)))
         m.d.comb += self.loaded.eq(Cat(loaded).all())
-        both = errors[0].reader_1, entered.reader_0
+        both = errors[0].reader(1), entered.reader(0)
         ended = [self._gradient(m, *(both if p.stores_error else both[::-1]))]
         for k, layer in enumerate(self.data):
             if layer:
@@ -240,7 +239,7 @@ class BackLayer(wiring.Component):
         return m
 
     def _copy(
-        self, m: Module, name: str, store: MapMemory, source: SourceParameters, reader: wiring.PureInterface, base: Value
+        self, m: Module, name: str, store: MapMemory, source: SourceParameters, reader: Reader, base: Value
     ) -> Value:  # fmt: skip
         """Copy a map into ``store`` at each load; return whether it is there."""
         m.submodules[f"copy_{name}"] = copy = Copy(source)
@@ -256,13 +255,13 @@ class BackLayer(wiring.Component):
 
     def _data(self, m: Module, k: int, layer: Layer, error: MapMemory, entered: MapMemory) -> Value:
         """Let the error go through the layer's weights, and times the slope at what entered; return the end."""
-        wiring.connect(m, layer.reader, error.reader_0)
+        wiring.connect(m, layer.reader, error.reader(0))
         wiring.connect(m, layer.control, wiring.flipped(getattr(self, f"control_{k}")))
         runs = getattr(self, f"runs_{k}")
         wanted = Signal(name=f"wanted_{k}")
         with m.If(self.begin):
             m.d.sync += wanted.eq(runs)
-        slopes = getattr(entered, f"reader_{1 + k}")
+        slopes = entered.reader(1 + k)
         m.d.comb += [
             layer.begin.eq(self.begin & runs),
             # What entered at the place of the code that leaves: it is there a cycle ahead.
@@ -274,7 +273,7 @@ class BackLayer(wiring.Component):
         ]
         return ~wanted | layer.done
 
-    def _gradient(self, m: Module, stored: wiring.PureInterface, swept: wiring.PureInterface) -> Value:
+    def _gradient(self, m: Module, stored: Reader, swept: Reader) -> Value:
         """Write a map into the arrays, let the other through, add what leaves; return the end."""
         m.submodules.gradient, m.submodules.sums = gradient, sums = self.gradient, Accumulator(self.p.sums)
         m.submodules.writer = writer = CellWriter(self.p.stored, verify=False)

@@ -148,7 +148,7 @@ class UpdateUnit(wiring.Component):
                 "load": In(1),
                 "seed": In(RANDOM_BITS),
                 "weights": In(stream.Signature(data.ArrayLayout(p.bits, 1))),
-                "done": Out(1, init=1),
+                "done": Out(1),
                 "new": Out(1),
                 "code": Out(signed(p.bits)),
                 "failed": Out(FAILED_BITS),
@@ -165,7 +165,7 @@ class UpdateUnit(wiring.Component):
         m = Module()
         m.submodules.words, m.submodules.reader, m.submodules.writer = self.words, self.reader, self.writer
         reader, writer = self.reader, self.writer
-        wiring.connect(m, writer.reader, self.words.reader_0)
+        wiring.connect(m, writer.reader, self.words.reader(0))
         m.d.comb += [reader.part.eq(self.layer), writer.part.eq(self.layer), self.failed.eq(writer.failed)]
         for name in ("go", "macro", "row", "levels", "write"):
             own, other = (getattr(part.control, name) for part in (reader, writer))
@@ -173,12 +173,13 @@ class UpdateUnit(wiring.Component):
         m.d.comb += runs(self.control)
         for part in (reader, writer):
             m.d.comb += [part.control.done.eq(self.control.done), part.control.cells.eq(self.control.cells)]
-        steps = Signal()
+        steps, busy = Signal(), Signal()
+        m.d.comb += self.done.eq(~busy)
         ended = self._steps(m, steps)
         with m.FSM() as states:
             m.d.comb += steps.eq(states.ongoing("STEP"))
             with m.State("IDLE"), m.If(self.begin):
-                m.d.sync += [self.done.eq(0), self.layer.eq(0), self.loads.eq(self.load)]
+                m.d.sync += [busy.eq(1), self.layer.eq(0), self.loads.eq(self.load)]
                 m.next = "LAYER"
             with m.State("LAYER"):
                 m.d.comb += reader.begin.eq(~self.loads)
@@ -194,13 +195,13 @@ class UpdateUnit(wiring.Component):
                 m.d.sync += self.layer.eq(self.layer + 1)
                 m.next = "LAYER"
                 with m.If(self.layer == len(self.p.words) - 1):
-                    m.d.sync += self.done.eq(1)
+                    m.d.sync += busy.eq(0)
                     m.next = "IDLE"
         return m
 
     def _steps(self, m: Module, steps: Signal) -> Value:
         """Update, or load, a weight a cycle while the state is theirs; return whether all of the layer are."""
-        p, loads, reader, read = self.p, self.loads, self.reader, self.words.reader_1
+        p, loads, reader, read = self.p, self.loads, self.reader, self.words.reader(1)
         m.submodules.rounding = rounding = Rounding(p)
         count, at = (Signal(range(max(p.words) + 1), name=name) for name in ("count", "at"))
         fetches, comes, moves = (Signal(name=name) for name in ("fetches", "comes", "moves"))

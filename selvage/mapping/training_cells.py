@@ -1,6 +1,8 @@
 """Where codes of a memory stand in the cells of a placement: what rewrites the cells walks it row by row."""
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +10,7 @@ from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat, Layer
 from selvage.mapping.dense import place_dense
-from selvage.mapping.placement import Integers
+from selvage.mapping.placement import Array, Integers
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,15 @@ def cell_rows(layer: Layer, chip: Chip, numbers: InputFormat, order: Integers) -
             f"encoding = {chip.encoding!r} and weight_signed = {str(chip.weight_signed).lower()}"
         )
     # A placement does not tell which weight a cell belongs to: weights that are single bits of their index do.
-    found = 0
+    found: Any = 0
+    arrays: list[Array] = []
     for bit in range(int(order.max() + 1).bit_length()):
         placed = place_dense(layer, (order + 1) >> bit & 1, chip, input_format=numbers)
         arrays = [array for _, tile in placed.standing for array in tile.arrays]
         found = found + (np.array([array.cells[:, :: chip.slices] for array in arrays], np.int64) << bit)
     indices = np.asarray(found) - 1
     rows = []
-    for positive, (array, after) in enumerate(zip(arrays, arrays[1:], strict=False)):
+    for positive, (array, after) in enumerate(pairwise(arrays)):
         if array.polarity < 0:
             continue
         assert after.polarity < 0 and array.alike(after), "a P array has its N array behind it"

@@ -6,6 +6,7 @@ Words have one code. Maps are in raster order, the channels of a pixel in order;
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -221,9 +222,10 @@ def _check_formats(name: str, network: TrainedNetwork, chip: Chip) -> None:
             )
         if what != "weights" and bits > chip.input_bits:
             raise InputError(
-                f"{what} of {bits} bits of network {name} are more than input_bits = {chip.input_bits} of chip {chip.name}"
+                f"{what} of {bits} bits of network {name} are more than input_bits = {chip.input_bits} of chip "
+                f"{chip.name}"
             )
-    for own, after in zip(network.layers, network.layers[1:], strict=False):
+    for own, after in pairwise(network.layers):
         _check_maps(own.layer, after.layer)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from selvage.base.errors import RtlError
 from selvage.golden.training import Weights
 from selvage.hw.macro.macro_views import model
-from selvage.hw.training.chip import ChipParameters, TrainingChip
+from selvage.hw.training.chip import TrainingChip
+from selvage.hw.training.chip_parameters import ChipParameters
 from selvage.hw.training.stages import product_parameters
 from selvage.mapping.training_chip import Product
 from selvage.rtlsim.cache import work_folder
@@ -77,7 +79,8 @@ def run_chip(
     """Simulate ``iterations`` from ``weights``, by network.
 
     ``images`` (N, C, H, W) and ``noise`` are codes in the order in which they are wanted, ``labels`` (N,) of one
-    network's images. Raises `SimulationError`, and `RtlError` where the chip does not end or a row of cells stays wrong.
+    network's images. Raises `SimulationError`, and `RtlError` where the chip does not end or a row of cells stays
+    wrong.
     """
     plan = p.plan
     with work_folder(built.where.parent) as run:
@@ -123,7 +126,7 @@ def _read(p: ChipParameters, run: Path, iterations: int) -> TrainingRun:
     if failed:
         raise RtlError(f"{failed} rows of cells of the training chip stayed wrong, see {run}")
     starts = [int(line) for line in (run / "starts.txt").read_text().split()]
-    cycles = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    cycles = [after - before for before, after in pairwise(starts)]
     weights = {}
     for name, network in p.plan.networks.items():
         codes = np.array((run / f"new_{name}.txt").read_text().split(), np.int64)
@@ -172,10 +175,14 @@ def _bench(p: ChipParameters) -> str:
         pins += [f".seed_{name}(seed_{name})", f".new_{name}(new_{name})", f".code_{name}(code_{name})"]
         pins.append(f".failed_{name}(failed_{name})")
         tells.append(f'      $display("failed %0d", failed_{name});')
-        logs.append(f"    if (new_{name}) $fdisplay(file_{name}, \"%0d\", $signed(code_{name}));")
+        logs.append(f'    if (new_{name}) $fdisplay(file_{name}, "%0d", $signed(code_{name}));')
     for name, bits in streams.items():
         parts.append(_SOURCE.format(name=name, top=bits - 1, most=MOST_SAMPLES * 64))
-        pins += [f".{name}__valid(1'b1)", f".{name}__ready(ready_{name})", f".{name}__payload(word_{name}[{bits - 1}:0])"]
+        pins += [
+            f".{name}__valid(1'b1)",
+            f".{name}__ready(ready_{name})",
+            f".{name}__payload(word_{name}[{bits - 1}:0])",
+        ]
     for _, places in holders(p).values():
         tells += [f'      training.{place}.save("cells_{place}.hex");' for place in places]
     return _BENCH.format(
