@@ -253,3 +253,28 @@ def train_step(
     error = error_unit.error(maps[-1], labels.reshape(maps[-1].shape))
     gradients = network.gradients(maps, network.errors(weights, maps, error))
     return network.updated(weights, gradients, random), maps[-1]
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """One network that learns labels: the error of each logit is against 1 for the label's, else 0."""
+
+    network: TrainedNetwork
+    error_unit: ErrorUnit
+
+    def followed(self, state: State, x: Codes, labels: Codes) -> tuple[State, dict[str, Way]]:
+        """Return the state after a batch, and what its pass R did; ``labels`` (N,) are numbers of logits.
+
+        The weights are those of the state's discriminator.
+        """
+        weights = state.discriminator
+        judged = self.network.forward(weights, x)
+        wanted = np.zeros((len(x), judged[-1][0].size), np.int64)
+        wanted[np.arange(len(x)), labels] = self.error_unit.one
+        error = self.error_unit.error(judged[-1], wanted.reshape(judged[-1].shape))
+        errors = self.network.errors(weights, judged, error)
+        random = Random(state.random[1]) if state.random[1] else None
+        updated = self.network.updated(weights, self.network.gradients(judged, errors), random)
+        after = state.random[0], random.state if random else 0
+        moved = replace(state, discriminator=updated, random=after, iteration=state.iteration + 1)
+        return moved, {"R": Way([x], judged, errors)}

@@ -165,6 +165,7 @@ def compile_command(
 
 @app.command("train")
 def train_command(
+    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="a training TOML")] = None,
     count: Annotated[
         bool, typer.Option("--count", help="count a schedule's logical cycles in its controller's RTL")
     ] = False,
@@ -176,14 +177,27 @@ def train_command(
         bool, typer.Option("--overlap", help="an iteration begins as soon as its weights are there")
     ] = False,
     simulator: Annotated[str, typer.Option(help="icarus, verilator, or none: the model alone")] = "icarus",
+    iterations: Annotated[int, typer.Option(help="how many in all, those that --out has among them")] = 1,
+    seed: Annotated[int, typer.Option(help="draws start weights, batches and noise")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(parser=folder, help="folder of the state, from which a run goes on, and of pictures")
+    ] = None,
+    pictures: Annotated[int, typer.Option(help="samples as a PNG every so many iterations; 0: none")] = 0,
     json_file: Json = None,
     build: Build = ROOT,
 ) -> None:
-    """Count the pipeline in which two networks, or one, are trained."""
+    """Train the networks of FILE, or count the pipeline in which networks are trained."""
+    if not count:
+        from selvage.commands.train_run import TrainingOptions, train
+
+        if file is None:
+            raise InputError("selvage train needs a training file, a TOML, or --count")
+        asked = TrainingOptions(schedule, overlap, iterations, simulator, seed, out, json_file, build, pictures)
+        raise typer.Exit(0 if train(file, asked) else 1)
     from selvage.commands.train_command import count_schedule
 
-    if not count:
-        raise InputError("selvage train has --count alone so far: no network is trained yet")
+    if file is not None:
+        raise InputError(f"--count takes no file, but numbers of layers, and {file!r} is given")
     how = {"overlap": overlap, "simulator": simulator, "json_file": json_file, "build": build}
     match = count_schedule(generator_layers, discriminator_layers, batch, schedule, **how)
     raise typer.Exit(0 if match else 1)

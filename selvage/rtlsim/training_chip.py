@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +126,8 @@ def _read(p: ChipParameters, run: Path, iterations: int) -> TrainingRun:
     if failed:
         raise RtlError(f"{failed} rows of cells of the training chip stayed wrong, see {run}")
     starts = [int(line) for line in (run / "starts.txt").read_text().split()]
-    cycles = [after - before for before, after in pairwise(starts)]
+    each = (after - before for before, after in pairwise(starts))
+    cycles = list(dropwhile(lambda clocks: clocks == 1, each))  # before the first load nothing has a sample
     weights = {}
     for name, network in p.plan.networks.items():
         codes = np.array((run / f"new_{name}.txt").read_text().split(), np.int64)
@@ -254,7 +255,6 @@ module bench;
       loading = 1'b0;
       iterations = wanted;
     end
-    // Idle logical cycles are one clock cycle: the first that is longer is the first load.
     if (iterations != 0 && start) $fdisplay(starts, "%0d", now);
     if (iterations != 0 && ended == iterations || now == longest) begin
       if (iterations != 0 && ended == iterations) $display("end");

@@ -1,0 +1,194 @@
+"""Training by the command `selvage train`: the golden loop, its pictures and state, and the same through RTL."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selvage.base.errors import InputError
+from selvage.base.files import check_folder, check_writable, write_whole
+from selvage.commands.results import check_outputs_apart, emit
+from selvage.commands.streams import progress, show
+from selvage.commands.tables import table_of, verdict
+from selvage.compiler.training import Batch, Session, keep, kept
+from selvage.frontend.training_file import load_training
+from selvage.golden.training import State
+from selvage.rtlsim.installed import check_simulator
+from selvage.sim.training_chip import ChipCycles
+
+STATE = "state.npz"
+SIDE, SCALE = 8, 4
+"""Samples on each side of a picture, and pixels of it for one of a sample."""
+MOST_IN_RTL = 2**20
+"""Codes of all images, or of all noise, of a run in a simulator."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What is asked of a training run; ``pictures``: iterations from one to the next, 0 for none."""
+
+    schedule: str
+    overlap: bool
+    iterations: int
+    simulator: str
+    seed: int
+    out: Path | None
+    json_file: Path | None
+    build: Path
+    pictures: int = 0
+
+
+def train(path: str, options: TrainingOptions) -> bool:
+    """Do `selvage train FILE`, and return whether RTL does what golden and the cycle model say."""
+    _check(path, options)
+    session = Session(load_training(path), options.schedule, options.overlap, options.seed)
+    plan = session.plan
+    state = session.first
+    if options.out and (options.out / STATE).exists():
+        state = kept(options.out / STATE, session)
+        show(f"{state.iteration} iterations are there already, in {options.out / STATE}")
+    begun, batches, followed, states, losses = state, [], [], [], []
+    simulated = options.simulator != "none"
+    with progress(transient=True) as bar:
+        task = bar.add_task("iterations", total=max(0, options.iterations - state.iteration))
+        for iteration in range(state.iteration, options.iterations):
+            batch = session.batch(iteration)
+            state, ways = session.followed(state, batch)
+            losses.append(session.losses(ways, batch))
+            if simulated or not followed:
+                batches.append(batch)
+                followed.append(ways)
+                states.append(state)
+            _keep(options, session, state)
+            bar.advance(task)
+    cycles = ChipCycles(plan).cycles(followed) if followed else []
+    content: dict[str, Any] = {
+        "schedule": options.schedule,
+        "overlap": options.overlap,
+        "batch": session.file.entry.batch,
+        "iterations": state.iteration,
+        "losses": losses,
+        "clock_cycles_model": sum(cycles),
+        "clock_cycles": None,
+        "match": None,
+    }
+    if simulated and followed:
+        content |= _in_rtl(session, options, begun, batches, states, cycles)
+    _tell(content, len(followed))
+    emit(content, options.json_file)
+    return content["match"] is not False
+
+
+def _check(path: str, options: TrainingOptions) -> None:
+    """Check the options before anything is read or written."""
+    if options.simulator not in ("icarus", "verilator", "none"):
+        raise InputError(f"--simulator {options.simulator!r} is none of icarus, verilator, none")
+    if options.simulator != "none":
+        check_simulator(options.simulator)
+    for name, number, least, most in (
+        ("--iterations", options.iterations, 1, 65_535),
+        ("--seed", options.seed, 0, 2**30),
+        ("--pictures", options.pictures, 0, 65_535),
+    ):
+        if not least <= number <= most:
+            raise InputError(f"{name} {number} is not from {least} to {most}")
+    if options.pictures and not options.out:
+        raise InputError("--pictures needs --out, the folder that they go to")
+    json_file = options.json_file if str(options.json_file) != "-" else None
+    check_writable(json_file)
+    check_outputs_apart({"--json": json_file}, {"the training file": path})
+    check_folder(options.build, f"--build {options.build}")
+    if options.out:
+        check_folder(options.out, f"--out {options.out}")
+
+
+def _keep(options: TrainingOptions, session: Session, state: State) -> None:
+    """Write the state after an iteration, and a picture where one is due."""
+    if not options.out:
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.pictures and state.iteration % options.pictures == 0:
+        if "G" not in session.file.layers:
+            raise InputError("--pictures shows what a generator makes, and one network has none")
+        picture = png(session.samples(state, SIDE * SIDE), session.file.formats.activations)
+        write_whole(options.out / f"samples_{state.iteration:06}.png", picture)
+    keep(options.out / STATE, session, state)
+
+
+def png(samples: np.ndarray, bits: int) -> bytes:
+    """Return a picture of samples (N, C, H, W), from black at 0 to white at the largest code; one channel or three."""
+    from PIL import Image
+
+    count, channels, height, width = samples.shape
+    shown = samples if channels in (1, 3) else samples.mean(axis=1, keepdims=True)
+    grey = np.clip(shown / (2 ** (bits - 1) - 1), 0, 1) * 255
+    rows = grey.reshape(SIDE, count // SIDE, -1, height, width).transpose(0, 3, 1, 4, 2)
+    whole = rows.reshape(SIDE * height, count // SIDE * width, -1).astype(np.uint8).repeat(SCALE, 0).repeat(SCALE, 1)
+    file = BytesIO()
+    Image.fromarray(whole[:, :, 0] if whole.shape[2] == 1 else whole).save(file, "PNG")
+    return file.getvalue()
+
+
+def _in_rtl(
+    session: Session, options: TrainingOptions, begun: State, batches: list[Batch], states: list[State],
+    cycles: list[int],
+) -> dict[str, Any]:  # fmt: skip
+    """Return what RTL did of the same iterations: its clock cycles, and whether weights and cycles are those."""
+    from selvage.hw.training.chip_parameters import ChipParameters
+    from selvage.rtlsim.training_chip import build_chip, run_chip
+
+    images = np.concatenate([batch.images for batch in batches])
+    noise = [way for batch in batches for way in batch.noise]
+    if max(images.size, sum(way.size for way in noise)) > MOST_IN_RTL:
+        raise InputError(
+            f"{len(batches)} iterations of {session.file.entry.batch} samples are more than a simulator takes at once: "
+            f"{images.size:,} codes of images, and at most {MOST_IN_RTL:,}"
+        )
+    stochastic = session.file.entry.rounding == "stochastic"
+    p = ChipParameters(session.plan, stochastic=stochastic)
+    names = session.plan.networks
+    built = build_chip(p, simulator=options.simulator, build=options.build)
+    run = run_chip(
+        p,
+        built,
+        {name: _weights(begun, name) for name in names},
+        images,
+        noise=np.concatenate(noise) if noise else None,
+        labels=np.concatenate([own.labels for own in batches if own.labels is not None]) if not noise else None,
+        seeds=dict(zip("GD", begun.random, strict=True)) if stochastic else None,
+        iterations=len(batches),
+    )
+    exact = all(
+        np.array_equal(a, b)
+        for name in names
+        for found, state in zip(run.weights[name], states, strict=True)
+        for a, b in zip(found, _weights(state, name), strict=True)
+    )
+    return {
+        "clock_cycles": run.clocks,
+        "weights_match": exact,
+        "logical_cycles": len(run.cycles),
+        "match": exact and run.cycles == cycles,
+    }
+
+
+def _weights(state: State, name: str) -> tuple:
+    return state.generator if name == "G" else state.discriminator
+
+
+def _tell(content: dict[str, Any], followed: int) -> None:
+    """Print the table of a run."""
+    clocks, model = content["clock_cycles"], content["clock_cycles_model"]
+    last = content["losses"][-1] if content["losses"] else {}
+    row = [
+        content["schedule"] + ", overlapped" * content["overlap"],
+        str(content["iterations"]),
+        "-" if clocks is None else f"{clocks:,}",
+        f"{model:,}",
+        ", ".join(f"{name} {loss:.3f}" for name, loss in last.items()) or "-",
+        verdict(content["match"]),
+    ]
+    title = f"training, clock cycles of {followed} iteration{'s' * (followed != 1)}"
+    show(table_of(title, ("schedule", "iterations", "RTL cycles", "predicted", "last losses", "verdict"), [row]))
