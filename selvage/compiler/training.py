@@ -5,6 +5,7 @@ from functools import cached_property
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,11 +126,12 @@ class Session:
 
 def keep(path: Path, session: Session, state: State) -> None:
     """Write a state, whole or not at all."""
-    arrays = {f"G_{k}": own for k, own in enumerate(state.generator)}
+    arrays: dict[str, NDArray] = {f"G_{k}": own for k, own in enumerate(state.generator)}
     arrays |= {f"D_{k}": own for k, own in enumerate(state.discriminator)}
-    file = BytesIO()
-    at = np.array([state.iteration, *state.random], np.int64)
-    np.savez(file, at=at, session=np.frombuffer(bytes.fromhex(session.fingerprint), np.uint8), **arrays)
+    arrays["at"] = np.array([state.iteration, *state.random], np.int64)
+    arrays["session"] = np.frombuffer(bytes.fromhex(session.fingerprint), np.uint8)
+    file, named = BytesIO(), cast(dict[str, Any], arrays)  # the stubs take names for options
+    np.savez(file, **named)
     write_whole(path, file.getvalue())
 
 
