@@ -75,8 +75,14 @@ def run_chip(
     labels: Integers | None = None,
     seeds: Mapping[str, int] | None = None,
     iterations: int = 1,
+    stalls: int = 0,
+    reset_after: int = 0,
+    faults: Mapping[str, str] | None = None,
 ) -> TrainingRun:
     """Simulate ``iterations`` from ``weights``, by network.
+
+    With ``stalls``, a seed, what enters pauses at random; ``reset_after`` so many clock cycles the chip is reset once
+    and everything begins anew; ``faults`` are files of faults (`hw.macro.programmable`) by the crossbar's place.
 
     ``images`` (N, C, H, W) and ``noise`` are codes in the order in which they are wanted, ``labels`` (N,) of one
     network's images. Raises `SimulationError`, and `RtlError` where the chip does not end or a row of cells stays
@@ -93,6 +99,10 @@ def run_chip(
             codes = np.concatenate([own.ravel() for own in weights[name]])
             (run / f"weights_{name}.hex").write_text(hex_lines(_packed(codes, network.formats.weights), 32))
         given = [f"+seed_{name}={seed}" for name, seed in (seeds or {}).items()]
+        given += [f"+{name}={value}" for name, value in (("stalls", stalls), ("reset", reset_after)) if value]
+        for place, text in (faults or {}).items():
+            (run / f"faults_{place}.hex").write_text(text)
+        given += ["+faults"] if faults else []
         call([*built.command, f"+iterations={iterations}", *given], run, run / "log.txt")
         return _read(p, run, iterations)
 
@@ -149,7 +159,7 @@ def _cells(path: Path, product: Product, bits: int) -> Integers:
     """Return the cells that a simulator wrote, of an array."""
     chip = product.placement.chip
     found = np.full((chip.rows, chip.columns), -1, np.int64)
-    lines = [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("//", "@"))]
     for row, line in enumerate(lines):
         if "x" not in line:
             whole = int(line, 16)
@@ -160,7 +170,7 @@ def _cells(path: Path, product: Product, bits: int) -> Integers:
 def _bench(p: ChipParameters) -> str:
     """Return the bench: sources that never pause, and files of what was seen."""
     plan = p.plan
-    pins, parts, tells, logs = [], [], [], []
+    pins, parts, tells, logs, begins = [], [], [], [], []
     streams = {"image": plan.networks["D"].formats.activations}
     if "G" in plan.networks:
         streams["noise"] = plan.networks["G"].formats.activations
@@ -177,19 +187,36 @@ def _bench(p: ChipParameters) -> str:
         pins.append(f".failed_{name}(failed_{name})")
         tells.append(f'      $display("failed %0d", failed_{name});')
         logs.append(f'    if (new_{name}) $fdisplay(file_{name}, "%0d", $signed(code_{name}));')
+        begins += [f"    $fclose(file_{name});", f'    file_{name} = $fopen("new_{name}.txt", "w");']
     for name, bits in streams.items():
         parts.append(_SOURCE.format(name=name, top=bits - 1, most=MOST_SAMPLES * 64))
         pins += [
-            f".{name}__valid(1'b1)",
+            f".{name}__valid(valid_{name})",
             f".{name}__ready(ready_{name})",
             f".{name}__payload(word_{name}[{bits - 1}:0])",
         ]
     for _, places in holders(p).values():
         tells += [f'      training.{place}.save("cells_{place}.hex");' for place in places]
+        parts += [_FAULTS.format(place=place) for place in places]
     return _BENCH.format(
-        parts="\n".join(parts), pins=",\n    ".join(pins), tells="\n".join(tells), logs="\n".join(logs), longest=LONGEST
+        parts="\n".join(parts),
+        pins=",\n    ".join(pins),
+        tells="\n".join(tells),
+        logs="\n".join(logs),
+        begins="\n".join(begins),
+        longest=LONGEST,
     )
 
+
+_FAULTS = """\
+  initial if ($test$plusargs("faults")) begin
+    #1 found = $fopen("faults_{place}.hex", "r");
+    if (found != 0) begin
+      $fclose(found);
+      training.{place}.load_faults("faults_{place}.hex");
+    end
+  end
+"""
 
 _LABEL = """\
   reg [31:0] labels [0:{most} - 1];
@@ -213,8 +240,14 @@ _SOURCE = """\
   integer at_{name} = 0;
   wire [31:0] word_{name} = words_{name}[at_{name}];
   wire ready_{name};
+  reg valid_{name} = 1'b1;
   initial $readmemh("{name}.hex", words_{name});
-  always @(posedge clk) if (!rst && ready_{name}) at_{name} <= at_{name} + 1;
+  always @(posedge clk) begin
+    if (valid_{name} && ready_{name}) at_{name} <= at_{name} + 1;
+    // What is offered stays until it is taken.
+    if (stalls != 0 && (!valid_{name} || ready_{name})) valid_{name} <= $random(chance) % 3 == 0;
+    if (rst) at_{name} <= 0;
+  end
 """
 
 _BENCH = """\
@@ -222,9 +255,10 @@ _BENCH = """\
 module bench;
   reg clk = 1'b0, rst = 1'b1, load = 1'b0;
   always #5 clk = ~clk;
-  integer now = 0, longest, wanted, seen = 0, starts;
+  integer now = 0, longest, wanted, starts, stalls, chance, reset_after, found;
   reg [15:0] iterations = 16'd0;
-  reg loading = 1'b0;
+  reg again = 1'b0;
+  reg [1:0] state = 2'd0; // 0: the load is asked for; 1, 2: it goes on; 3: iterations
   wire start, idle, works;
   wire [15:0] ended;
 {parts}
@@ -242,19 +276,32 @@ module bench;
   initial begin
     if (!$value$plusargs("iterations=%d", wanted)) wanted = 1;
     if (!$value$plusargs("longest=%d", longest)) longest = {longest};
+    if (!$value$plusargs("stalls=%d", stalls)) stalls = 0;
+    if (!$value$plusargs("reset=%d", reset_after)) reset_after = 0;
+    chance = stalls;
     starts = $fopen("starts.txt", "w");
     #42 rst = 1'b0;
-    @(posedge clk) #1 load = 1'b1;
-    @(posedge clk) #1 load = 1'b0;
-    loading = 1'b1;
   end
-  always @(negedge clk) if (!rst) begin
+  always @(negedge clk) if (now != 0 && now == reset_after) begin
+    // Everything begins anew, and what was seen is of no account.
     now = now + 1;
+    rst = 1'b1;
+    again = 1'b1;
+    iterations = 16'd0;
+    state = 2'd0;
+  end else if (rst && again) begin
+    rst = 1'b0;
+    $fclose(starts);
+    starts = $fopen("starts.txt", "w");
+{begins}
+  end else if (!rst) begin
+    now = now + 1;
+    load = state == 2'd0;
 {logs}
-    if (loading && !load && idle) begin
-      loading = 1'b0;
+    if (state == 2'd2 && idle) begin
+      state = 2'd3;
       iterations = wanted;
-    end
+    end else if (state != 2'd3) state = state == 2'd0 ? 2'd1 : 2'd2;
     if (iterations != 0 && start) $fdisplay(starts, "%0d", now);
     if (iterations != 0 && ended == iterations || now == longest) begin
       if (iterations != 0 && ended == iterations) $display("end");
