@@ -22,11 +22,10 @@ UNIT = ErrorUnit(8, 4, 8)
 REAL = 112
 PADS = (1, 1, 1, 1)
 GENERATOR = (
-    (Layer(name="g1", op="dense", channels=3, outputs=4), 0),
-    (Layer(name="g2", op="conv_transpose", channels=4, outputs=3, kernel=(2, 2), stride=(2, 2)), 1),
+    (Layer(name="g1", op="conv_transpose", channels=3, outputs=3, kernel=(2, 2), stride=(2, 2)), 1),
     (
         Layer(
-            name="g3", op="conv_transpose", channels=3, outputs=1, height=2, width=2, kernel=(4, 4), stride=(2, 2),
+            name="g2", op="conv_transpose", channels=3, outputs=1, height=2, width=2, kernel=(4, 4), stride=(2, 2),
             pads=PADS,
         ),
         None,
@@ -36,7 +35,11 @@ DISCRIMINATOR = (
     (Layer(name="d1", op="conv", channels=1, outputs=3, height=4, width=4, kernel=(3, 3), pads=PADS), 2),
     (Layer(name="d2", op="conv", channels=3, outputs=1, height=4, width=4, kernel=(4, 4)), None),
 )
-CLASSIFIER = (DISCRIMINATOR[0], (DISCRIMINATOR[1][0].model_copy(update={"outputs": 3}), None))
+CLASSIFIER = (
+    DISCRIMINATOR[0],
+    (DISCRIMINATOR[1][0].model_copy(update={"outputs": 4}), 0),
+    (Layer(name="d3", op="dense", channels=4, outputs=3), None),
+)
 
 
 @dataclass(frozen=True)
