@@ -82,7 +82,7 @@ def ran(schedule: str, overlap: bool, batch: int, simulator: str, iterations: in
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.training_chip", description=__doc__)
-    parser.add_argument("--simulator", choices=("icarus", "verilator"), default="verilator", help="of all but the first")
+    parser.add_argument("--simulator", choices=("icarus", "verilator"), default="verilator", help="of all but one")
     parser.add_argument("--no-batch-16", action="store_true", help="leave the longer runs out")
     a = parser.parse_args(argv)
     began = time.perf_counter()

@@ -109,10 +109,19 @@ def verilog_command(
     out: Out = Path("build/verilog"),
     fold: Fold = 1,
     bus: Annotated[str | None, typer.Option(help="a shell for axi or wishbone too, in OUT/shell")] = None,
+    overlap: Annotated[bool, typer.Option("--overlap", help="of a training file, as of selvage train")] = False,
 ) -> None:
-    """Write MODEL as Verilog for any flow: design, macro, self-test, scripts, names."""
+    """Write MODEL, or the chip of a training file, as Verilog for any flow: design, macro, self-test, names."""
     from selvage.commands.model_command import verilog
+    from selvage.frontend.kinds import is_training
 
+    if is_training(model_file):
+        from selvage.commands.train_verilog import verilog_training
+
+        verilog_training(model_file, asked, out=out, overlap=overlap, bus=bus, fold=fold)
+        return
+    if overlap:
+        raise InputError(f"--overlap is for a training file, and {model_file!r} is none")
     verilog(model_file, asked, out=out, fold=fold, bus=bus)
 
 

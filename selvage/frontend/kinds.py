@@ -14,3 +14,12 @@ def is_network(path: str) -> bool:
 
     nodes = [node for node in read_proto(path).graph.node if not is_operator(node, "Constant")]
     return len(nodes) > 1 or any(not is_operator(node, *OPERATORS) for node in nodes)
+
+
+def is_training(path: str) -> bool:
+    """Return whether ``path`` is a training TOML: one that has a table of a network."""
+    if Path(path).suffix != ".toml" or not Path(path).is_file():
+        return False
+    from selvage.base.chip import read_toml
+
+    return any(key in read_toml(Path(path), "model") for key in ("network", "generator", "discriminator"))

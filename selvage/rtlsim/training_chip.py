@@ -17,6 +17,7 @@ from selvage.hw.training.stages import product_parameters
 from selvage.mapping.training_chip import Product
 from selvage.rtlsim.cache import work_folder
 from selvage.rtlsim.fingerprint import fingerprint
+from selvage.rtlsim.limits import bound_of_stages
 from selvage.rtlsim.plain import Built, build_plain, call
 from selvage.rtlsim.simulate import BUILD
 from selvage.rtlsim.words import hex_lines
@@ -25,7 +26,8 @@ from selvage.verilog.convert import convert
 Integers = NDArray[np.int64]
 SOURCES = ("training.v", "crossbar.v", "bench.v")
 MOST_SAMPLES = 65536  # of a run
-LONGEST = 10**8  # clock cycles of a run
+ANSWERS = 4 * 64  # clock cycles of writing and reading a row of two arrays, some times again
+PAUSES = 3  # times as long a stage may take where what enters pauses
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,10 @@ def holders(p: ChipParameters) -> dict[str, tuple[Product, list[str]]]:
 def _read(p: ChipParameters, run: Path, iterations: int) -> TrainingRun:
     lines = [line.split() for line in (run / "log.txt").read_text().splitlines()]
     if not any(line[:1] == ["end"] for line in lines):
-        raise RtlError(f"the training chip has not ended its {iterations} iterations, see {run}")
+        raise RtlError(
+            f"the training chip has not ended its {iterations} iterations: no logical cycle began in "
+            f"{_longest(p):,} clock cycles, see {run}"
+        )
     failed = sum(int(line[1]) for line in lines if line[:1] == ["failed"])
     if failed:
         raise RtlError(f"{failed} rows of cells of the training chip stayed wrong, see {run}")
@@ -165,6 +170,21 @@ def _cells(path: Path, product: Product, bits: int) -> Integers:
             whole = int(line, 16)
             found[row] = [whole >> column * bits & (2**bits - 1) for column in range(chip.columns)]
     return found
+
+
+def _longest(p: ChipParameters) -> int:
+    """Return the clock cycles that a load of weights, or any logical cycle, takes at most, with pauses."""
+    products = [product for product, _, _ in p.forward.values()]
+    products += [product for own, _ in p.back.values() for product in own.stage.data if product]
+    found = [sum(bound_of_stages(product_parameters(own, skip=p.skip))) for own in products]
+    for own, _ in p.back.values():
+        rows = sum(len(row.slots) + ANSWERS for row in own.stage.gradient.cells)
+        images = own.swept.loops[0][0]
+        found.append(rows + own.entered + own.left + images * sum(bound_of_stages(own.gradient)))
+    for network in p.plan.networks:
+        own = p.update(network)
+        found.append(sum(own.words) + sum(len(row.slots) + ANSWERS for row in (*own.read.rows, *own.written.rows)))
+    return PAUSES * max(found)
 
 
 def _bench(p: ChipParameters) -> str:
@@ -204,7 +224,7 @@ def _bench(p: ChipParameters) -> str:
         tells="\n".join(tells),
         logs="\n".join(logs),
         begins="\n".join(begins),
-        longest=LONGEST,
+        patience=_longest(p),
     )
 
 
@@ -255,7 +275,7 @@ _BENCH = """\
 module bench;
   reg clk = 1'b0, rst = 1'b1, load = 1'b0;
   always #5 clk = ~clk;
-  integer now = 0, longest, wanted, starts, stalls, chance, reset_after, found;
+  integer now = 0, quiet = 0, wanted, starts, stalls, chance, reset_after, found;
   reg [15:0] iterations = 16'd0;
   reg again = 1'b0;
   reg [1:0] state = 2'd0; // 0: the load is asked for; 1, 2: it goes on; 3: iterations
@@ -275,7 +295,6 @@ module bench;
   );
   initial begin
     if (!$value$plusargs("iterations=%d", wanted)) wanted = 1;
-    if (!$value$plusargs("longest=%d", longest)) longest = {longest};
     if (!$value$plusargs("stalls=%d", stalls)) stalls = 0;
     if (!$value$plusargs("reset=%d", reset_after)) reset_after = 0;
     chance = stalls;
@@ -296,6 +315,7 @@ module bench;
 {begins}
   end else if (!rst) begin
     now = now + 1;
+    quiet = state < 2'd2 || state == 2'd3 && start ? 0 : quiet + 1;
     load = state == 2'd0;
 {logs}
     if (state == 2'd2 && idle) begin
@@ -303,7 +323,7 @@ module bench;
       iterations = wanted;
     end else if (state != 2'd3) state = state == 2'd0 ? 2'd1 : 2'd2;
     if (iterations != 0 && start) $fdisplay(starts, "%0d", now);
-    if (iterations != 0 && ended == iterations || now == longest) begin
+    if (iterations != 0 && ended == iterations || quiet == {patience}) begin
       if (iterations != 0 && ended == iterations) $display("end");
 {tells}
       $fclose(starts);
