@@ -45,6 +45,9 @@ def train(path: str, options: TrainingOptions) -> bool:
     _check(path, options)
     session = Session(load_training(path), options.schedule, options.overlap, options.seed)
     plan = session.plan
+    plan.check()
+    if options.pictures and "G" not in session.file.layers:
+        raise InputError("--pictures shows what a generator makes, and one network has none")
     state = session.first
     if options.out and (options.out / STATE).exists():
         state = kept(options.out / STATE, session)
@@ -110,8 +113,6 @@ def _keep(options: TrainingOptions, session: Session, state: State) -> None:
         return
     options.out.mkdir(parents=True, exist_ok=True)
     if options.pictures and state.iteration % options.pictures == 0:
-        if "G" not in session.file.layers:
-            raise InputError("--pictures shows what a generator makes, and one network has none")
         picture = png(session.samples(state, SIDE * SIDE), session.file.formats.activations)
         write_whole(options.out / f"samples_{state.iteration:06}.png", picture)
     keep(options.out / STATE, session, state)

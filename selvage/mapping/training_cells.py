@@ -25,17 +25,20 @@ class CellRow:
     slots: tuple[int, ...]
 
 
-def cell_rows(layer: Layer, chip: Chip, numbers: InputFormat, order: Integers) -> tuple[CellRow, ...]:
-    """Return the rows of the dense placement of ``layer`` that hold weights, array by array.
-
-    ``order``, of the layer's weight shape: the index of each weight's code in the memory. `InputError`: the chip has no
-    pairs of arrays.
-    """
+def check_pairs(chip: Chip) -> None:
+    """Raise `InputError` where a chip has no pairs of P and N arrays."""
     if chip.polarities != 2:
         raise InputError(
             f"training needs encoding = 'differential' and signed weights, and chip {chip.name} has "
             f"encoding = {chip.encoding!r} and weight_signed = {str(chip.weight_signed).lower()}"
         )
+
+
+def cell_rows(layer: Layer, chip: Chip, numbers: InputFormat, order: Integers) -> tuple[CellRow, ...]:
+    """Return the rows of the dense placement of ``layer`` that hold weights, array by array.
+
+    ``order``, of the layer's weight shape: the index of each weight's code in the memory.
+    """
     # A placement does not tell which weight a cell belongs to: weights that are single bits of their index do.
     found: Any = 0
     arrays: list[Array] = []

@@ -22,7 +22,7 @@ from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Integers, Placement
 from selvage.mapping.stages import LayerStage, NetworkPlan
 from selvage.mapping.training import Pass, TrainingSchedule
-from selvage.mapping.training_cells import CellRow, cell_rows
+from selvage.mapping.training_cells import CellRow, cell_rows, check_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +110,7 @@ class TrainingPlan:
     chip: Chip
 
     def __post_init__(self) -> None:
+        check_pairs(self.chip)
         layers = {"G": self.schedule.generator, "D": self.schedule.discriminator}
         for name, network in self.networks.items():
             if len(network.layers) != layers[name]:
@@ -126,6 +127,11 @@ class TrainingPlan:
         """Codes that leave the last layer before the error."""
         layer = self.networks["D"].layers[-1].layer
         return layer.outputs * layer.output_size[0] * layer.output_size[1]
+
+    def check(self) -> None:
+        """Make all products. `InputError`: one of them cannot be."""
+        for own in (self.forward, self.back):
+            assert own, "a network has layers"
 
     @cached_property
     def places(self) -> tuple[str, ...]:

@@ -128,7 +128,6 @@ def refused(run: subprocess.CompletedProcess, says: str, where: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "selvage train has --count alone so far"),
         (["--count", "--batch", "0"], "0 samples of a batch are not from 1 to 4096"),
         (["--count", "--generator-layers", "-1"], "-1 generator layers are not from 0 to 64"),
         (["--count", "--discriminator-layers", "65"], "65 discriminator layers are not from 1 to 64"),
