@@ -101,8 +101,10 @@ class TrainedNetwork:
             for own, entered, error in zip(self.layers, maps, errors[1:], strict=False)
         )
 
-    def updated(self, weights: Weights, gradients: Weights, random: "Random | None" = None) -> Weights:
-        """Return the weights less their rounded, shifted gradients, within their codes.
+    def updated(
+        self, weights: Weights, gradients: Weights, random: "Random | None" = None, *, further: int = 0
+    ) -> Weights:
+        """Return the weights less their rounded, shifted gradients, within their codes; ``further`` places of a shift.
 
         Halves go to even, or ``random`` decides: its words go to the weights layer by layer, each in the order of its
         memory. The smallest code is left out: magnitudes are stored.
@@ -111,9 +113,9 @@ class TrainedNetwork:
         found = []
         for own, w, gradient in zip(self.layers, weights, gradients, strict=True):
             if random is None:
-                step = shifted(gradient, own.update_shift)
+                step = shifted(gradient, own.update_shift + further)
             else:
-                step = shifted_randomly(gradient, own.update_shift, random.words(w.size).reshape(w.shape))
+                step = shifted_randomly(gradient, own.update_shift + further, random.words(w.size).reshape(w.shape))
             found.append(np.clip(w - step, -high, high))
         return tuple(found)
 
@@ -153,6 +155,11 @@ class ErrorUnit:
         """The code of a probability of one."""
         return 2 ** (self.error_bits - 1)
 
+    @property
+    def unit_places(self) -> int:
+        """Places of the unit error, a power of two within the codes."""
+        return self.error_bits - 2
+
     def error(self, logits: Codes, labels: Codes) -> Codes:
         """Return error codes of logit codes; ``labels`` are codes from 0 to `one`."""
         low = code_range(self.logit_bits)[0]
@@ -173,24 +180,35 @@ class State:
 class Way:
     """What a batch left on its way: maps of the generator and of the discriminator, errors (`TrainedNetwork.errors`).
 
-    ``back``: the errors of the generator, where it goes back through it.
+    ``back``: the errors of the generator, where it goes back through it; ``scale`` (N, 1, 1, 1): those of the logits.
     """
 
     made: list[Codes]
     judged: list[Codes]
     errors: list[Codes]
     back: list[Codes] = field(default_factory=list)
+    scale: Codes = field(default_factory=lambda: np.zeros((0, 1, 1, 1), np.int64))
 
 
 @dataclass(frozen=True)
 class Gan:
-    """Two networks trained against each other; ``label_of_real`` is a code up to `ErrorUnit.one`."""
+    """Two networks trained against each other; ``label_of_real`` is a code up to `ErrorUnit.one`.
+
+    ``unit_error``, with simultaneous descent: a unit error goes back through the discriminator, once for both networks,
+    and what it leaves is multiplied by each error of the logit (Computation Sharing of ReGAN, ASP-DAC 2018): going back
+    is linear in the error of a single logit, but for the rounding.
+    """
 
     generator: TrainedNetwork
     discriminator: TrainedNetwork
     error_unit: ErrorUnit
     label_of_real: int
     descent: Literal["alternating", "simultaneous"] = "alternating"
+    unit_error: bool = False
+
+    def __post_init__(self) -> None:
+        if self.unit_error and self.descent != "simultaneous":
+            raise ValueError("a unit error is of simultaneous descent")
 
     def iterate(self, state: State, real: Codes, noise: Sequence[Codes]) -> State:
         """Return the state after one update of each network (`followed`)."""
@@ -209,14 +227,15 @@ class Gan:
             "F": self._judged(weights["D"], self.generator.forward(weights["G"], noise[0]), 0),
         }
         randoms = [Random(own) if own else None for own in state.random]
-        gradients = self._added(*(self.discriminator.gradients(ways[k].judged, ways[k].errors) for k in "RF"))
-        discriminator = self.discriminator.updated(weights["D"], gradients, randoms[1])
+        gradients = self._added(*(self._gradients(ways[k]) for k in "RF"))
+        further = self.error_unit.unit_places if self.unit_error else 0
+        discriminator = self.discriminator.updated(weights["D"], gradients, randoms[1], further=further)
         made, through = ways["F"].made, weights["D"]
         if self.descent == "alternating":
             through = discriminator
             made = self.generator.forward(weights["G"], noise[1])
         way = self._judged(through, made, self.error_unit.one)
-        way = replace(way, back=self.generator.errors(weights["G"], made, way.errors[0]))
+        way = replace(way, back=self.generator.errors(weights["G"], made, self._wanted(way)))
         ways["G"] = way
         generator = self.generator.updated(weights["G"], self.generator.gradients(made, way.back), randoms[0])
         after = tuple(own.state if own else 0 for own in randoms)
@@ -233,7 +252,20 @@ class Gan:
         """Return the way of what the generator ``made``, or of images, through the discriminator and back."""
         judged = self.discriminator.forward(weights, made[-1])
         error = self.error_unit.error(judged[-1], np.full_like(judged[-1], label))
-        return Way(made, judged, self.discriminator.errors(weights, judged, error))
+        back = np.full_like(error, 2**self.error_unit.unit_places) if self.unit_error else error
+        return Way(made, judged, self.discriminator.errors(weights, judged, back), scale=error)
+
+    def _gradients(self, way: "Way") -> Weights:
+        """Return the discriminator's gradients of a way: of a unit error, times the logit's."""
+        errors = [error * way.scale for error in way.errors] if self.unit_error else way.errors
+        return self.discriminator.gradients(way.judged, errors)
+
+    def _wanted(self, way: "Way") -> Codes:
+        """Return the error of what the generator made."""
+        if not self.unit_error:
+            return way.errors[0]
+        wanted = shifted(way.errors[0] * way.scale, self.error_unit.unit_places)
+        return saturated(wanted, self.discriminator.formats.errors)
 
     @staticmethod
     def _added(first: Weights, second: Weights) -> Weights:

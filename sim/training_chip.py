@@ -94,7 +94,7 @@ class ChipCycles:
             wanted = ways["G"]
             return self.back(self.plan.back[name], wanted.made[k - 1][one], [wanted.back[k][one]], [k > 1], graded=True)
         errors, runs = [way.errors[k][one]], [k > 1 or own.back]
-        if own.name == "FG":  # the second branch has the error that the generator wants
+        if own.name == "FG" and not self.plan.unit_error:  # the second branch has the error that the generator wants
             errors, runs = [*errors, ways["G"].errors[k][one]], [k > 1, True]
         return self.back(self.plan.back[name], maps[k - 1][one], errors, runs, graded=own.name != "G")
 

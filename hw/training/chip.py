@@ -184,7 +184,7 @@ class TrainingChip(wiring.Component):
         stores = [store for (stage, _), store in self.errors.items() if stage == last]
         logits = self.rings[f"{place}_{len(plan.networks['D'].layers)}"]
         m.submodules[f"{name}_source"] = source = Source(in_order(plan.logits, logits.bits))
-        m.submodules[name] = unit = ErrorStage(ErrorParameters(plan.error_unit, len(stores)))
+        m.submodules[name] = unit = ErrorStage(ErrorParameters(plan.error_unit, 2 if plan.unit_error else len(stores)))
         m.submodules[f"{name}_sink"] = sink = Sink(plan.logits)
         wiring.connect(m, source.reader, logits.reader(1))
         wiring.connect(m, source.o, unit.i)
@@ -195,14 +195,31 @@ class TrainingChip(wiring.Component):
             sink.begin.eq(begin),
             sink.word.eq(unit.word),
         ]
+        for branch in range(unit.p.branches):
+            m.d.comb += getattr(unit, f"label_{branch}").eq(self._label(m, name, branch, source.o))
+        if plan.unit_error:
+            self._scales(m, place, unit)
         for branch, store in enumerate(stores):
+            error = Const(2**plan.error_unit.unit_places) if plan.unit_error else getattr(unit, f"error_{branch}")
             m.d.comb += [
-                getattr(unit, f"label_{branch}").eq(self._label(m, name, branch, source.o)),
                 store.write.eq(unit.word),
                 store.address.eq(sink.address),
-                store.data.eq(getattr(unit, f"error_{branch}")),
+                store.data.eq(error),
             ]
         self.ends[name] = sink.done
+
+    def _scales(self, m: Module, place: str, unit: ErrorStage) -> None:
+        """Let both errors of the logit go along with the unit error, from layer to layer."""
+        layers = self.p.plan.schedule.discriminator
+        for branch, pin in enumerate(("scale", "wanted")):
+            error = getattr(unit, f"error_{branch}")
+            line = [Signal.like(error, name=f"{place}_{pin}_{k}") for k in range(layers + 1)]
+            with m.If(unit.word):
+                m.d.sync += line[0].eq(error)
+            with m.If(self.start):
+                m.d.sync += [after.eq(before) for before, after in pairwise(line)]
+            for k in range(layers):
+                m.d.comb += getattr(self.back[f"{place}_b{layers - k}"], pin).eq(line[k + 1])
 
     def _label(self, m: Module, stage: str, branch: int, logits: stream.Interface) -> Value:
         """Return the label of the logit at the error unit."""

@@ -61,7 +61,9 @@ class ChipParameters:
             place, k = name.split("_b")
             buffer = self.buffers[f"{place}_{int(k) - 1}"]
             formats = self.plan.network(place).formats
-            p = BackParameters(own, buffer.depth, formats.activations, formats.errors, self.skip)
+            unit = self.plan.error_unit.unit_places if self.plan.unit_error and place[0] == "D" else 0
+            sizes = buffer.depth, formats.activations, formats.errors
+            p = BackParameters(own, *sizes, self.skip, unit, first_layer=place[0] == "D" and k == "1")
             found[name] = p, buffer.name
         return found
 
@@ -98,8 +100,9 @@ class ChipParameters:
             for like in [self.cells(next(iter(self.holders(network))))]
             for rows in (read, written)
         ]
-        shifts = tuple(layer.update_shift for layer in own.layers)
         back = self.back[f"{network}_b1"][0].sums
+        further = self.back[f"{network}_b1"][0].unit_places
+        shifts = tuple(layer.update_shift + further for layer in own.layers)
         return UpdateParameters(
             plans[0], plans[1], tuple(words), shifts, len(self.copies(network)), back.sum_bits, self.stochastic
         )

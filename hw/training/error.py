@@ -57,6 +57,5 @@ class ErrorStage(wiring.Component):
             label, error = Signal(range(unit.one + 1), name=f"kept_{k}"), Signal(signed(unit.error_bits + 2))
             m.d.sync += label.eq(getattr(self, f"label_{k}"))
             m.d.comb += error.eq(read.data - label)
-            clipped = Mux(error > high, high, Mux(error < low, low, error))
-            m.d.comb += getattr(self, f"error_{k}").eq(clipped)
+            m.d.comb += getattr(self, f"error_{k}").eq(Mux(error > high, high, Mux(error < low, low, error)))
         return m

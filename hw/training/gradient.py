@@ -8,15 +8,20 @@ from amaranth.lib.wiring import In, Out
 
 from selvage.base.layer import Layer
 from selvage.hw.training.maps import Reader, Walk, address_bits, read_signature
+from selvage.mapping.training_chip import GRADIENT_BITS
 
 
 @dataclass(frozen=True)
 class AccumulatorParameters:
-    """Sums of ``bits`` of a sample's weight gradients of ``layer``, as its layer on crossbars makes them."""
+    """Sums of ``bits`` of a sample's weight gradients of ``layer``, as its layer on crossbars makes them.
+
+    ``scale_bits``: of a factor of all gradients of a sample; 0 without one.
+    """
 
     layer: Layer
     bits: int
-    sum_bits: int = 32
+    scale_bits: int = 0
+    sum_bits: int = GRADIENT_BITS
 
     @property
     def words(self) -> int:
@@ -46,9 +51,11 @@ class Accumulator(wiring.Component):
     begin : a sample follows; ``first`` of its batch, whose gradients take the place of what was there
     word, data : a gradient of it
     done : all are added, from two cycles after the last until the next ``begin``
+    scale : the factor; stays while the sample's gradients come
     reader : of the sums, between samples
     """
 
+    scale: Signal
     begin: Signal
     first: Signal
     word: Signal
@@ -65,6 +72,7 @@ class Accumulator(wiring.Component):
                 "word": In(1),
                 "data": In(signed(p.bits)),
                 "done": Out(1),
+                **({"scale": In(signed(p.scale_bits))} if p.scale_bits else {}),
                 "reader": In(read_signature(p.words, p.sum_bits)),
             }
         )
@@ -76,7 +84,7 @@ class Accumulator(wiring.Component):
         m.submodules.walk = walk = Walk(p.loops)
         m.submodules.sums = sums = memory.Memory(shape=p.sum_bits, depth=p.words, init=[])
         before, tells, port = sums.read_port(), sums.read_port(), sums.write_port()
-        comes, ends, first, added = Signal(), Signal(), Signal(), Signal(signed(p.bits))
+        comes, ends, first, added = Signal(), Signal(), Signal(), Signal(signed(p.bits + p.scale_bits))
         address = Signal(address_bits(p.words))
         m.d.comb += [
             walk.begin.eq(self.begin),
@@ -92,7 +100,7 @@ class Accumulator(wiring.Component):
         ]
         m.d.sync += [comes.eq(self.word), ends.eq(self.word & walk.last)]
         with m.If(self.word):
-            m.d.sync += [address.eq(walk.offset), added.eq(self.data)]
+            m.d.sync += [address.eq(walk.offset), added.eq(self.data * self.scale if p.scale_bits else self.data)]
         with m.If(ends):
             m.d.sync += self.done.eq(1)
         with m.If(self.begin):

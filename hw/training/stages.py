@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from selvage.golden.fixed_point import code_range
 from selvage.hw.lib.shared import Library
 from selvage.hw.network.crossbar_control import CrossbarControl
 from selvage.hw.network.network import Network, NetworkParameters
@@ -23,7 +24,7 @@ from selvage.hw.training.maps import (
     in_order,
     read_signature,
 )
-from selvage.mapping.training_chip import BackStage, Product
+from selvage.mapping.training_chip import GRADIENT_BITS, BackStage, Product
 
 
 def product_parameters(product: Product, *, skip: bool) -> NetworkParameters:
@@ -112,13 +113,19 @@ class Layer(wiring.Component):
 
 @dataclass(frozen=True, eq=False)
 class BackParameters:
-    """A stage backward; ``places``: of the buffer of what entered its layer."""
+    """A stage backward; ``places``: of the buffer of what entered its layer.
+
+    ``unit_places``: of the unit error that goes back, 0 where the error itself does. ``first_layer``: of the
+    discriminator, whose input the generator makes.
+    """
 
     stage: BackStage
     places: int
     activation_bits: int
     error_bits: int
     skip: bool = True
+    unit_places: int = 0
+    first_layer: bool = False
 
     @property
     def entered(self) -> int:
@@ -141,6 +148,10 @@ class BackParameters:
     def sums(self) -> AccumulatorParameters:
         """Parameters of the accumulator."""
         ((bits, _),) = self.gradient.outputs
+        if self.unit_places:
+            return AccumulatorParameters(
+                self.stage.layer.layer, bits, self.error_bits, GRADIENT_BITS + self.unit_places
+            )
         return AccumulatorParameters(self.stage.layer.layer, bits)
 
     @property
@@ -177,6 +188,7 @@ class BackLayer(wiring.Component):
     error_k : reader of the error of branch k
     runs_k : with ``begin``: the data gradient of branch k is wanted
     graded, first : with ``begin``: the weight gradient is wanted; it is the first of a batch
+    scale, wanted : with a unit error: the logit's error, and the one that the generator wants
     word_k, address_k, data_k : the error of what entered, of branch k
     control_k : of the crossbars of its data gradient
     sums : reader of the summed weight gradients
@@ -190,6 +202,8 @@ class BackLayer(wiring.Component):
     reader: Reader
     graded: Signal
     first: Signal
+    scale: Signal
+    wanted: Signal
     sums: Reader
 
     def __init__(self, parameters: BackParameters, library: Library) -> None:
@@ -208,6 +222,8 @@ class BackLayer(wiring.Component):
             "reader": Out(read_signature(p.entered * p.places, p.activation_bits)),
             "sums": In(read_signature(p.sums.words, p.sums.sum_bits)),
         }
+        if p.unit_places:
+            members |= {"scale": In(signed(p.error_bits)), "wanted": In(signed(p.error_bits))}
         for k, own in enumerate(self.data):
             members[f"error_{k}"] = Out(read_signature(p.left, p.error_bits))
             if own:
@@ -269,9 +285,18 @@ class BackLayer(wiring.Component):
             slopes.enable.eq(1),
             getattr(self, f"word_{k}").eq(layer.word),
             getattr(self, f"address_{k}").eq(layer.address),
-            getattr(self, f"data_{k}").eq(sloped(layer.data, slopes.data, self.p.stage.leak)),
+            getattr(self, f"data_{k}").eq(sloped(self._scaled(layer.data), slopes.data, self.p.stage.leak)),
         ]
         return ~wanted | layer.done
+
+    def _scaled(self, error: Value) -> Value:
+        """Return the error of what the generator made, from that of a unit error; others pass."""
+        p = self.p
+        if not p.unit_places or not p.first_layer:
+            return error
+        product = error * self.wanted
+        odd = product[p.unit_places]
+        return clipped((product + (2 ** (p.unit_places - 1) - 1) + odd) >> p.unit_places, p.error_bits)
 
     def _gradient(self, m: Module, stored: Reader, swept: Reader) -> Value:
         """Write a map into the arrays, let the other through, add what leaves; return the end."""
@@ -294,7 +319,15 @@ class BackLayer(wiring.Component):
             sums.word.eq(gradient.word),
             sums.data.eq(gradient.data),
         ]
+        if self.p.unit_places:
+            m.d.comb += sums.scale.eq(self.scale)
         return ~wanted | sums.done
+
+
+def clipped(value: Value, bits: int) -> Value:
+    """Return a value within the codes of ``bits``."""
+    low, high = code_range(bits)
+    return Mux(value > high, high, Mux(value < low, low, value))
 
 
 def sloped(error: Value, entered: Value, leak: int | None) -> Value:

@@ -55,12 +55,18 @@ class Session:
         """The training chip."""
         file = self.file
         chip = load_chip(file.entry.chip)
-        return TrainingPlan(self._started[0], file.error_unit, file.label_of_real, self.schedule, chip)
+        how = file.error_unit, file.label_of_real, self.schedule, chip
+        return TrainingPlan(self._started[0], *how, unit_error=self.unit_error)
 
     @property
     def shares(self) -> bool:
         """Whether both networks learn of one way forward."""
         return any(own.name == "FG" for own in self.schedule.passes)
+
+    @property
+    def unit_error(self) -> bool:
+        """Whether a unit error goes back through the discriminator, for both networks."""
+        return self.file.entry.unit_error and self.shares
 
     @cached_property
     def golden(self) -> Gan | Supervised:
@@ -70,7 +76,7 @@ class Session:
         if "G" not in networks:
             return Supervised(networks["D"], unit)
         descent = "simultaneous" if self.shares else "alternating"
-        return Gan(networks["G"], networks["D"], unit, self.file.label_of_real, descent)
+        return Gan(networks["G"], networks["D"], unit, self.file.label_of_real, descent, self.unit_error)
 
     @cached_property
     def first(self) -> State:

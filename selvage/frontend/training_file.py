@@ -78,6 +78,7 @@ class TrainingEntry(BaseModel):
     chip: str = "ou9x8"
     label_of_real: Annotated[float, Field(ge=0.5, le=1)] = 0.9
     formats: FormatsEntry = FormatsEntry()
+    unit_error: bool = Field(False, description="of schedules that share the way forward")
     network: NetworkEntry | None = None
     generator: NetworkEntry | None = None
     discriminator: NetworkEntry | None = None
@@ -164,10 +165,11 @@ def _deviation(layer: Layer, leak: int | None) -> float:
 def _check_updates(name: str, network: TrainedNetwork, rate: int, entry: TrainingEntry) -> None:
     """Raise `InputError` where no gradient of a batch is ever a step of a weight."""
     high = 2 ** (entry.formats.activations + entry.formats.errors - 2)
+    further = entry.formats.errors - 2 if entry.unit_error and name == "D" else 0
     for own in network.layers:
         largest = high * entry.batch * max(own.layer.output_size[0] * own.layer.output_size[1], 1)
         steps = largest / 2**own.update_shift
-        if (entry.rounding == "nearest" and steps < 0.5) or own.update_shift > LFSR_BITS:
+        if (entry.rounding == "nearest" and steps < 0.5) or own.update_shift + further > LFSR_BITS:
             raise InputError(
                 f"network {name}: a learning rate of 2**-{rate} rounds every update of layer {own.layer.name!r} away: "
                 f"its gradients are shifted by {own.update_shift} places"

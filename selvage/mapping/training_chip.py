@@ -24,6 +24,9 @@ from selvage.mapping.stages import LayerStage, NetworkPlan
 from selvage.mapping.training import Pass, TrainingSchedule
 from selvage.mapping.training_cells import CellRow, cell_rows, check_pairs
 
+GRADIENT_BITS = 32
+"""Of a sum of weight gradients over a batch."""
+
 
 @dataclass(frozen=True, eq=False)
 class Product:
@@ -99,6 +102,8 @@ class BackStage:
 class TrainingPlan:
     """A training chip: ``networks`` by letter, G and D or D alone, on ``chip`` as ``schedule`` says.
 
+    ``unit_error``: as of `golden.training.Gan`, of a schedule that shares the way forward.
+
     `InputError`: maps of layers that follow each other differ, codes that the chip cannot hold, or a schedule of other
     layers.
     """
@@ -108,6 +113,7 @@ class TrainingPlan:
     label_of_real: int
     schedule: TrainingSchedule
     chip: Chip
+    unit_error: bool = False
 
     def __post_init__(self) -> None:
         check_pairs(self.chip)
@@ -116,6 +122,9 @@ class TrainingPlan:
             if len(network.layers) != layers[name]:
                 raise InputError(f"network {name} has {len(network.layers)} layers, its schedule {layers[name]}")
             _check_formats(name, network, self.chip)
+            _check_sums(name, network, self.schedule.batch)
+        if self.unit_error and not any(own.name == "FG" for own in self.schedule.passes):
+            raise InputError("a unit error is of a schedule that shares the way forward: cs or sp+cs")
         if len(self.networks) > 1:
             if self.logits != 1:
                 raise InputError(f"a discriminator has one logit, not {self.logits}")
@@ -186,7 +195,10 @@ class TrainingPlan:
             leak = self.networks["G"].layers[-1].leak if place == "D" and len(self.networks) > 1 else None
         passes = {one.name for one in self.passes(name)}
         shared = place == "D" and "FG" in passes
-        wanted = [k > 1 or (place == "D" and "G" in passes), *([True] if shared else [])]
+        if shared and self.unit_error:  # one error serves both networks
+            wanted = [True]
+        else:
+            wanted = [k > 1 or (place == "D" and "G" in passes), *([True] if shared else [])]
         return BackStage(
             own, self._gradient(own, formats.activations, formats.errors),
             tuple(self._data(own, formats.errors) if each else None for each in wanted), leak,
@@ -233,6 +245,20 @@ def _check_formats(name: str, network: TrainedNetwork, chip: Chip) -> None:
             )
     for own, after in pairwise(network.layers):
         _check_maps(own.layer, after.layer)
+
+
+def _check_sums(name: str, network: TrainedNetwork, batch: int) -> None:
+    """Check that a batch's weight gradients, of two passes, stay within their sums."""
+    formats = network.formats
+    for own in network.layers:
+        layer = own.layer
+        sides = layer.output_size if layer.op == "conv" else (layer.height, layer.width)
+        terms = 2 * batch * sides[0] * sides[1]
+        if terms << formats.activations + formats.errors - 2 >= 2 ** (GRADIENT_BITS - 2):
+            raise InputError(
+                f"gradients of layer {layer.name!r} of network {name} may leave {GRADIENT_BITS} bits: {terms:,} products "
+                f"of activations of {formats.activations} bits and errors of {formats.errors}"
+            )
 
 
 def _check_maps(layer: Layer, after: Layer) -> None:

@@ -53,7 +53,15 @@ def build_chip(p: ChipParameters, *, simulator: str = "icarus", build: Path = BU
     """Generate and compile a training chip. Raises `SimulationError`."""
     plan = p.plan
     design = fingerprint(
-        "training", plan.networks, plan.error_unit, plan.label_of_real, plan.schedule, plan.chip, p.skip, p.stochastic
+        "training",
+        plan.networks,
+        plan.error_unit,
+        plan.label_of_real,
+        plan.schedule,
+        plan.chip,
+        p.skip,
+        p.stochastic,
+        plan.unit_error,
     )
     return build_plain("training", design, lambda: chip_verilog(p), SOURCES, simulator, build)
 

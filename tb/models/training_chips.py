@@ -56,6 +56,7 @@ class Case:
     chip: Chip = OU9X8
     skip: bool = True
     seed: int = 1
+    unit_error: bool = False
     how: dict[str, Any] = field(default_factory=dict)
 
 
@@ -98,7 +99,7 @@ def parameters(case: Case) -> tuple[ChipParameters, dict[str, Weights], dict[str
         networks["G"], weights["G"] = network(case.generator, entering["noise"], errors, case, None)
     sizes = len(case.generator), len(layers), case.batch, case.schedule
     schedule = training_schedule(*sizes, overlap=case.overlap)
-    plan = TrainingPlan(networks, UNIT, REAL, schedule, case.chip)
+    plan = TrainingPlan(networks, UNIT, REAL, schedule, case.chip, case.unit_error)
     if case.stochastic:
         entering["seeds"] = {name: 40 + k for k, name in enumerate(networks)}
     return ChipParameters(plan, skip=case.skip, stochastic=case.stochastic), weights, entering
@@ -117,7 +118,8 @@ def wanted(case: Case) -> Wanted:
             state, way = Supervised(networks["D"], UNIT).followed(state, images, labels)
         else:
             shared = "cs" in case.schedule
-            gan = Gan(networks["G"], networks["D"], UNIT, REAL, "simultaneous" if shared else "alternating")
+            descent = "simultaneous" if shared else "alternating"
+            gan = Gan(networks["G"], networks["D"], UNIT, REAL, descent, case.unit_error)
             each = np.split(entering["noise"], case.iterations)[k]
             state, way = gan.followed(state, images, [each] if shared else np.split(each, 2))
         states.append(state)

@@ -6,6 +6,7 @@ from selvage.base.errors import RtlError
 from selvage.hw.training import update
 from selvage.hw.training.cells import CellWriter
 from selvage.hw.training.maps import MapMemory
+from selvage.hw.training.stages import BackLayer
 from tb.models import planted
 from tb.models.training_chips import OU9X8, Case, differences, parameters, run, wanted
 
@@ -15,6 +16,8 @@ CASES = {
     "sp": Case("sp", batch=2, chip=PAIRED_CELLS),
     "cs": Case("cs", overlap=True, iterations=2, batch=2),
     "both": Case("sp+cs", batch=2, stochastic=True, skip=False),
+    "unit error": Case("cs", overlap=True, iterations=2, batch=2, stochastic=True, unit_error=True),
+    "unit error, two copies": Case("sp+cs", batch=2, unit_error=True),
     "one": Case("pipeline", generator=(), iterations=2, stochastic=True),
     "one, not pipelined": Case("none", generator=(), batch=2, weight_bits=9),
 }
@@ -66,10 +69,13 @@ def test_weights_are_verified() -> None:
         run(case, faults={places[0]: faults(0, weak=0, stuck=0xFFFF)})
 
 
-@pytest.mark.parametrize("fault", ["register", "transposed copy", "buffer"])
+@pytest.mark.parametrize("fault", ["register", "transposed copy", "buffer", "unit error"])
 def test_a_planted_fault_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES["one"]
-    if fault == "register":
+    if fault == "unit error":  # what the generator made has the unit error as it is
+        case = CASES["unit error, two copies"]
+        planted.around(monkeypatch, BackLayer, "_scaled", lambda old, self, error: error)
+    elif fault == "register":
         planted.another_version(monkeypatch)
         monkeypatch.setattr(update, "RANDOM_TAPS", (31, 21, 2, 0))
     elif fault == "transposed copy":  # the arrays behind the first copy of a layer are written with other codes
