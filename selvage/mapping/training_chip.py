@@ -256,8 +256,8 @@ def _check_sums(name: str, network: TrainedNetwork, batch: int) -> None:
         terms = 2 * batch * sides[0] * sides[1]
         if terms << formats.activations + formats.errors - 2 >= 2 ** (GRADIENT_BITS - 2):
             raise InputError(
-                f"gradients of layer {layer.name!r} of network {name} may leave {GRADIENT_BITS} bits: {terms:,} products "
-                f"of activations of {formats.activations} bits and errors of {formats.errors}"
+                f"gradients of layer {layer.name!r} of network {name} may leave {GRADIENT_BITS} bits: {terms:,} "
+                f"products of activations of {formats.activations} bits and errors of {formats.errors}"
             )
 
 
