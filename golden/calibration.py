@@ -1,7 +1,7 @@
 """Scales of training: powers of two from a calibration batch, and the shifts that follow from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +47,14 @@ def calibrated(
     rate: int,
     headroom: tuple[int, int] = (1, 1),
     last: int | None = None,
+    gate: int | None = None,
 ) -> tuple[TrainedNetwork, Scale]:
     """Return the network whose scales hold a batch, and the bits behind the points.
 
     ``layers`` are geometries and leaks; ``x`` input codes with ``x_point`` bits behind the point, ``error`` those of
     what leaves, ``weights`` with ``points``. The learning rate is 2**-``rate``. ``headroom`` bits are left above the
-    batch's largest activation and error; ``last`` fixes the bits behind the point of what leaves the last layer.
+    batch's largest activation and error; ``last`` fixes the bits behind the point of what leaves the last layer,
+    ``gate`` is that layer's.
     `InputError`: a shift would be below 0.
     """
     maps, at = [x], [x_point]
@@ -69,7 +71,7 @@ def calibrated(
     errors, found = [error_point], []
     for index in reversed(range(len(layers))):
         layer, leak = layers[index]
-        own = TrainedLayer(layer, shifts[index], 0, 0, leak)
+        own = TrainedLayer(layer, shifts[index], 0, 0, leak, gate if index == len(layers) - 1 else None)
         passed = own.error_of_sums(error, maps[index + 1])
         sums = data_gradient(layer, passed, weights[index])
         of_sums = errors[-1] + points[index]
@@ -79,7 +81,7 @@ def calibrated(
             raise InputError(
                 f"layer {layer.name!r} would need a shift below 0: a learning rate of 2**-{rate} is too high"
             )
-        found.append(TrainedLayer(layer, shifts[index], of_sums - point, update, leak))
+        found.append(replace(own, error_shift=of_sums - point, update_shift=update))
         errors.append(point)
         error = saturated(shifted(sums, of_sums - point), formats.errors)
     network = TrainedNetwork(tuple(reversed(found)), formats)

@@ -38,7 +38,8 @@ class TrainedLayer:
     ``shift`` is from its sums to the codes that leave it, ``error_shift`` from the sums of its data gradient to the
     error codes of what entered it, ``update_shift`` from its summed weight gradient to steps of its weights: all by
     the scales and the learning rate. ``leak`` is of what is below 0: None for a linear layer, else 2**-leak of it is
-    left, or nothing where it is 0.
+    left, or nothing where it is 0. ``gate``: bits of the codes that leave, where the error that would push saturated
+    ones further is dropped; None: all errors pass.
     """
 
     layer: Layer
@@ -46,6 +47,7 @@ class TrainedLayer:
     error_shift: int
     update_shift: int
     leak: int | None = None
+    gate: int | None = None
 
     def activated(self, sums: Codes, bits: int) -> Codes:
         """Return the codes that leave of the layer's sums."""
@@ -56,9 +58,16 @@ class TrainedLayer:
         return saturated(codes, bits)
 
     def error_of_sums(self, error: Codes, leaving: Codes) -> Codes:
-        """Return the error of the layer's sums from that of the codes ``leaving``, whose signs tell the slope."""
+        """Return the error of the layer's sums from that of the codes ``leaving``.
+
+        Their signs tell the slope, and at their ends the gate is closed to one sign of the error.
+        """
         shape = len(error), self.layer.outputs, *self.layer.output_size
         error, leaving = error.reshape(shape), leaving.reshape(shape)
+        if self.gate is not None:
+            low, high = code_range(self.gate)
+            further = ((leaving == low) & (error > 0)) | ((leaving == high) & (error < 0))
+            error = np.where(further, 0, error)
         if self.leak is None:
             return error
         below = shifted(error, self.leak) if self.leak else np.zeros_like(error)
@@ -134,20 +143,21 @@ class Random:
 
 @dataclass(frozen=True)
 class ErrorUnit:
-    """The output error of logits: their sigmoid, from a table, less the label.
+    """The output error of logits: the sigmoid, from a table, of each less ``offset``; less the label.
 
-    It is the gradient of the cross entropy of each logit. Logit codes have ``fraction`` bits behind the point, error
-    codes all but their sign.
+    It is the gradient of the cross entropy of each logit; the offset is a bias that all of them share. Logit codes have
+    ``fraction`` bits behind the point, error codes all but their sign.
     """
 
     logit_bits: int
     fraction: int
     error_bits: int
+    offset: float = 0
     table: Codes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         low, high = code_range(self.logit_bits)
-        logits = np.arange(low, high + 1) * 2.0**-self.fraction
+        logits = np.arange(low, high + 1) * 2.0**-self.fraction - self.offset
         object.__setattr__(self, "table", np.rint(self.one / (1 + np.exp(-logits))).astype(np.int64))
 
     @property
@@ -194,6 +204,8 @@ class Way:
 class Gan:
     """Two networks trained against each other; ``label_of_real`` is a code up to `ErrorUnit.one`.
 
+    A discriminator of several logits has one for each class: whether an image is real and of that class.
+
     ``unit_error``, with simultaneous descent: a unit error goes back through the discriminator, once for both networks,
     and what it leaves is multiplied by each error of the logit (Computation Sharing of ReGAN, ASP-DAC 2018): going back
     is linear in the error of a single logit, but for the rounding.
@@ -210,20 +222,24 @@ class Gan:
         if self.unit_error and self.descent != "simultaneous":
             raise ValueError("a unit error is of simultaneous descent")
 
-    def iterate(self, state: State, real: Codes, noise: Sequence[Codes]) -> State:
+    def iterate(self, state: State, real: Codes, noise: Sequence[Codes], classes: Sequence[Codes] = ()) -> State:
         """Return the state after one update of each network (`followed`)."""
-        return self.followed(state, real, noise)[0]
+        return self.followed(state, real, noise, classes)[0]
 
-    def followed(self, state: State, real: Codes, noise: Sequence[Codes]) -> "tuple[State, dict[str, Way]]":
+    def followed(
+        self, state: State, real: Codes, noise: Sequence[Codes], classes: Sequence[Codes] = ()
+    ) -> "tuple[State, dict[str, Way]]":
         """Return the state after one update of each network, and what passes R, F and G did.
 
         ``real`` (N, C, H, W) are image codes. Alternating descent takes two batches of ``noise``, one for each network;
         the generator's error passes the updated discriminator. Simultaneous descent takes one, and the error passes
-        the discriminator as it was: F and G have one way forward.
+        the discriminator as it was: F and G have one way forward. ``classes``: of the real images, and of the images
+        that the generator is to make of the last batch of noise; without them the labels are those of all logits.
         """
+        of_real, wanted = classes or (None, None)
         weights = {"G": state.generator, "D": state.discriminator}
         ways = {
-            "R": self._judged(weights["D"], [real], self.label_of_real),
+            "R": self._judged(weights["D"], [real], self.label_of_real, of_real),
             "F": self._judged(weights["D"], self.generator.forward(weights["G"], noise[0]), 0),
         }
         randoms = [Random(own) if own else None for own in state.random]
@@ -234,7 +250,7 @@ class Gan:
         if self.descent == "alternating":
             through = discriminator
             made = self.generator.forward(weights["G"], noise[1])
-        way = self._judged(through, made, self.error_unit.one)
+        way = self._judged(through, made, self.error_unit.one, wanted)
         way = replace(way, back=self.generator.errors(weights["G"], made, self._wanted(way)))
         ways["G"] = way
         generator = self.generator.updated(weights["G"], self.generator.gradients(made, way.back), randoms[0])
@@ -248,10 +264,16 @@ class Gan:
         )
         return moved, ways
 
-    def _judged(self, weights: Weights, made: list[Codes], label: int) -> "Way":
-        """Return the way of what the generator ``made``, or of images, through the discriminator and back."""
+    def _judged(self, weights: Weights, made: list[Codes], label: int, classes: Codes | None = None) -> "Way":
+        """Return the way of what the generator ``made``, or of images, through the discriminator and back.
+
+        The label is that of all logits, or, with ``classes``, of the one of each image's class; of the others it is 0.
+        """
         judged = self.discriminator.forward(weights, made[-1])
-        error = self.error_unit.error(judged[-1], np.full_like(judged[-1], label))
+        labels = np.full_like(judged[-1], label)
+        if classes is not None:
+            labels[classes[:, None] != np.arange(labels.shape[1])] = 0
+        error = self.error_unit.error(judged[-1], labels)
         back = np.full_like(error, 2**self.error_unit.unit_places) if self.unit_error else error
         return Way(made, judged, self.discriminator.errors(weights, judged, back), scale=error)
 
