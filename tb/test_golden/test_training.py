@@ -68,6 +68,33 @@ def test_the_error_is_the_sigmoid_less_the_label() -> None:
     assert UNIT.error(logits, np.full(5, UNIT.one)).tolist() == [-128, -94, -64, -34, 0]
 
 
+def test_the_offset_is_taken_from_logits() -> None:
+    unit = ErrorUnit(logit_bits=8, fraction=4, error_bits=8, offset=3)
+    assert unit.error(np.array([48, 64]), np.zeros(2, np.int64)).tolist() == [64, 94]
+
+
+def test_a_gate_drops_what_pushes_further() -> None:
+    layer = TrainedLayer(Layer(op="dense", channels=1, outputs=5), 0, 0, 0, gate=8)
+    leaving, error = np.array([[-128, -128, 127, 127, 126]]), np.array([[3, -3, 3, -3, -3]])
+    assert layer.error_of_sums(error, leaving).ravel().tolist() == [0, -3, 3, 0, -3]
+
+
+def test_a_label_for_the_logit_of_the_class() -> None:
+    (generator, g), layer = small(1, up=True), Layer(name="dense", op="dense", channels=16, outputs=3)
+    rng = np.random.default_rng(4)
+    discriminator = TrainedNetwork((TrainedLayer(layer, 8, 5, 6),))
+    state = State(g, (rng.integers(-60, 60, layer.weight_shape),))
+    real, noise = rng.integers(-128, 128, (2, 1, 4, 4)), [rng.integers(-128, 128, (2, 5, 1, 1)) for _ in range(2)]
+    gan = Gan(generator, discriminator, UNIT, 100)
+    _, ways = gan.followed(state, real, noise, (np.array([2, 0]), np.array([1, 1])))
+    for name, label, hot in (("R", 100, [(0, 2), (1, 0)]), ("F", 0, []), ("G", UNIT.one, [(0, 1), (1, 1)])):
+        judged = ways[name].judged[-1]
+        labels = np.zeros_like(judged)
+        for at in hot:
+            labels[at] = label
+        assert np.array_equal(ways[name].errors[-1], UNIT.error(judged, labels))
+
+
 def both(descent: str, state: State, seed: int = 3) -> State:
     rng = np.random.default_rng(seed)
     (generator, _), (discriminator, _) = small(1, up=True), small(2, up=False)
