@@ -285,7 +285,7 @@ class BackLayer(wiring.Component):
             slopes.enable.eq(1),
             getattr(self, f"word_{k}").eq(layer.word),
             getattr(self, f"address_{k}").eq(layer.address),
-            getattr(self, f"data_{k}").eq(sloped(self._scaled(layer.data), slopes.data, self.p.stage.leak)),
+            getattr(self, f"data_{k}").eq(sloped(self._scaled(layer.data), slopes.data, self.p.stage)),
         ]
         return ~wanted | layer.done
 
@@ -330,8 +330,15 @@ def clipped(value: Value, bits: int) -> Value:
     return Mux(value > high, high, Mux(value < low, low, value))
 
 
-def sloped(error: Value, entered: Value, leak: int | None) -> Value:
-    """Return an error times the slope of what it belongs to: 1 above 0, else 2**-``leak``, 0 for a ``leak`` of 0."""
+def sloped(error: Value, entered: Value, stage: BackStage) -> Value:
+    """Return an error times the slope of what it belongs to: 1 above 0, else 2**-leak, 0 for a leak of 0.
+
+    Where what it belongs to is saturated, an error that would push it further is dropped behind a gate.
+    """
+    leak = stage.leak
+    if stage.gate is not None:
+        low, high = code_range(stage.gate)
+        error = Mux(((entered == low) & (error > 0)) | ((entered == high) & (error < 0)), 0, error)
     if leak is None:
         return error
     if not leak:

@@ -42,6 +42,7 @@ class LayerEntry(BaseModel):
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     output_padding: tuple[int, int] = (0, 0)
     slope: float = Field(1.0, description="below 0: 0, 1, or a power of two between them")
+    gate: bool = Field(False, description="of the generator's last: errors do not push saturated codes further")
     normalization: Literal["none", "batch"] = "none"
 
 
@@ -65,6 +66,7 @@ class FormatsEntry(BaseModel):
     activations: Annotated[int, Field(ge=2, le=12)] = 8
     errors: Annotated[int, Field(ge=2, le=12)] = 8
     logit_fraction: Annotated[int, Field(ge=0, le=12)] = 4
+    logit_offset: Annotated[float, Field(ge=-16, le=16, description="subtracted of every logit")] = 0.0
 
 
 class TrainingEntry(BaseModel):
@@ -104,7 +106,7 @@ class TrainingFile:
     def error_unit(self) -> ErrorUnit:
         """The error of logits."""
         entry = self.entry.formats
-        return ErrorUnit(entry.activations, entry.logit_fraction, entry.errors)
+        return ErrorUnit(entry.activations, entry.logit_fraction, entry.errors, entry.logit_offset)
 
     @property
     def label_of_real(self) -> int:
@@ -140,6 +142,8 @@ class TrainingFile:
             how = {"formats": self.formats, "rate": entry.rate}
             if name == "D":
                 how |= {"last": unit.fraction}
+            if entry.layers[-1].gate:
+                how |= {"gate": bits}
             network, scale = calibrated(layers, codes, points, entering[name], bits - 1, error, point, **how)
             _check_updates(name, network, entry.rate, self.entry)
             networks[name], weights[name] = network, codes
@@ -252,6 +256,8 @@ def _layers(
     found = []
     for index, own in enumerate(entry.layers, 1):
         what = f"layer {index} of the {network}"
+        if own.gate and (network != "generator" or index < len(entry.layers)):
+            raise InputError(f"{what}: gate = true is of the generator's last layer alone")
         if own.normalization == "batch":
             raise InputError(
                 f"{what}: normalization = 'batch' couples the samples of a batch, which the pipeline takes one by one"
@@ -277,7 +283,7 @@ def _layer(name: str, own: LayerEntry, shape: tuple[int, int, int], what: str) -
     if own.op != "dense":
         if not isinstance(own.outputs, int):
             raise InputError(f"{what}: outputs = {own.outputs} is a map, and op = {own.op!r} takes its channels")
-        keys = own.model_dump(exclude={"slope", "normalization", "op", "outputs"})
+        keys = own.model_dump(exclude={"slope", "gate", "normalization", "op", "outputs"})
         return Layer(op=own.op, outputs=own.outputs, **sizes, **keys)
     if (own.kernel, own.stride, own.pads, own.output_padding) != ((1, 1), (1, 1), (0,) * 4, (0, 0)):
         raise InputError(f"{what}: a dense layer has no kernel, stride, pads or output_padding")

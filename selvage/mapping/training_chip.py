@@ -83,14 +83,15 @@ class BackStage:
     """A layer backward: the products that its stage has.
 
     ``gradient``: of its weights. ``data``: by branch, of what enters it; a second branch has the error that the
-    generator wants, where it shares the way forward. ``leaks``: of what enters it, below 0, None where all slopes are
-    one.
+    generator wants, where it shares the way forward. ``leak`` and ``gate``: of what enters it
+    (`golden.training.TrainedLayer`).
     """
 
     layer: TrainedLayer
     gradient: Product
     data: tuple[Product | None, ...]
     leak: int | None
+    gate: int | None = None
 
     @property
     def branches(self) -> int:
@@ -125,6 +126,9 @@ class TrainingPlan:
             _check_sums(name, network, self.schedule.batch)
         if self.unit_error and not any(own.name == "FG" for own in self.schedule.passes):
             raise InputError("a unit error is of a schedule that shares the way forward: cs or sp+cs")
+        last = self.networks["D"].layers[-1]
+        if last.leak is not None or last.gate is not None:
+            raise InputError(f"layer {last.layer.name!r} leaves logits: it is linear, its slope 1 and without a gate")
         if len(self.networks) > 1:
             if self.logits != 1:
                 raise InputError(f"a discriminator has one logit, not {self.logits}")
@@ -189,10 +193,10 @@ class TrainingPlan:
     def _back(self, place: str, k: int) -> BackStage:
         network, name = self.network(place), f"{place}_b{k}"
         own, formats = network.layers[k - 1], network.formats
-        if k > 1:
-            leak = network.layers[k - 2].leak
-        else:
-            leak = self.networks["G"].layers[-1].leak if place == "D" and len(self.networks) > 1 else None
+        before = network.layers[k - 2] if k > 1 else None
+        if k == 1 and place == "D" and len(self.networks) > 1:
+            before = self.networks["G"].layers[-1]
+        leak, gate = (before.leak, before.gate) if before else (None, None)
         passes = {one.name for one in self.passes(name)}
         shared = place == "D" and "FG" in passes
         if shared and self.unit_error:  # one error serves both networks
@@ -201,7 +205,7 @@ class TrainingPlan:
             wanted = [k > 1 or (place == "D" and "G" in passes), *([True] if shared else [])]
         return BackStage(
             own, self._gradient(own, formats.activations, formats.errors),
-            tuple(self._data(own, formats.errors) if each else None for each in wanted), leak,
+            tuple(self._data(own, formats.errors) if each else None for each in wanted), leak, gate,
         )  # fmt: skip
 
     def _data(self, own: TrainedLayer, bits: int) -> Product:

@@ -1,6 +1,6 @@
 """Small training chips, and what golden and the cycle model say of their iterations."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,13 @@ def network(
     values = [rng.normal(0, 0.4, layer.weight_shape) for layer, _ in layers]
     codes, points = weight_codes(values, case.weight_bits, 1)
     formats = Formats(weights=case.weight_bits)
-    return calibrated(layers, codes, points, x, 7, error, 7, formats=formats, rate=1, last=last)[0], codes
+    gate = 8 if layers is GENERATOR else None
+    how = {"formats": formats, "rate": 1, "last": last, "gate": gate}
+    found, _ = calibrated(layers, codes, points, x, 7, error, 7, **how)
+    if gate:  # what leaves is saturated here and there
+        last_layer = found.layers[-1]
+        found = replace(found, layers=(*found.layers[:-1], replace(last_layer, shift=last_layer.shift - 3)))
+    return found, codes
 
 
 def parameters(case: Case) -> tuple[ChipParameters, dict[str, Weights], dict[str, Any]]:
