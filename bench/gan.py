@@ -5,7 +5,8 @@ plain gradient descent, alternating, a batch of 32. The discriminator has a logi
 real and of that class. Noise is one of 40 codes, a constant 1, and 3 normal values; the last digit of a code's number
 is the class it stands for. Samples are made with the running average of the generator's weights, rounded to their
 codes. The digits classifier (`examples.digits.network`) puts them into classes; sure are those with a probability of
-0.9 and more. The same loop in float32 is the measure of the formats. A missed target is told.
+0.9 and more. The same loop in float32 is the measure of the formats. A missed target is told. At these learning rates
+more iterations are not better: of 2000 the loop in float32 is worse than of 1000.
 """
 
 import argparse
@@ -313,7 +314,7 @@ def real_numbers(codes: Codes, point: int) -> Floats:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gan", description=__doc__)
-    parser.add_argument("--iterations", type=positive, default=2000)
+    parser.add_argument("--iterations", type=positive, default=1000)
     parser.add_argument("--seed", type=positive, default=1)
     parser.add_argument("--float", action="store_true", help="the loop in float32 alone")
     a = parser.parse_args(argv)
