@@ -120,7 +120,7 @@ class FloatNetwork:
         return tuple(weight_gradient(layer, entered, error) for (layer, _), entered, error in own)
 
     def updated(
-        self, weights: Sequence[Floats], gradients: Sequence[Floats], random: None = None
+        self, weights: Sequence[Floats], gradients: Sequence[Floats], random: None = None, *, further: int = 0
     ) -> tuple[Floats, ...]:
         return tuple(w - np.float32(self.rate) * gradient for w, gradient in zip(weights, gradients, strict=True))
 
