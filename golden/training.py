@@ -158,7 +158,7 @@ class ErrorUnit:
     def __post_init__(self) -> None:
         low, high = code_range(self.logit_bits)
         logits = np.arange(low, high + 1) * 2.0**-self.fraction - self.offset
-        object.__setattr__(self, "table", np.rint(self.one / (1 + np.exp(-logits))).astype(np.int64))
+        object.__setattr__(self, "table", np.rint(self.one * np.exp(-np.logaddexp(0, -logits))).astype(np.int64))
 
     @property
     def one(self) -> int:

@@ -18,7 +18,6 @@ from selvage.sim.training_chip import ChipCycles
 from selvage.verilog.modules import convert_modules
 
 PATIENCE = 4  # times the cycles of the model, after which the self-test gives up
-LOADING = 200_000  # and so many cycles, in which weights are loaded
 
 
 def training_files(session: Session) -> dict[str, bytes]:
@@ -90,6 +89,7 @@ def _packed(codes: NDArray[np.int64]) -> bytes:
 def _selftest(p: ChipParameters, session: Session, vectors: dict[str, NDArray[np.int64]], cycles: int) -> str:
     """Return module ``selftest``: its last line is PASS, or FAIL and the first weight that differs."""
     plan, pins, parts, checks = p.plan, [], [], []
+    loading = sum(ChipCycles(plan).update(name) for name in plan.networks)
     bits = {"image": plan.networks["D"].formats.activations}
     if "G" in plan.networks:
         bits["noise"] = plan.networks["G"].formats.activations
@@ -114,7 +114,7 @@ def _selftest(p: ChipParameters, session: Session, vectors: dict[str, NDArray[np
     failed = " || ".join(f"failed_{name} != 0" for name in plan.networks)
     return _SELFTEST.format(
         parts="\n".join(parts), pins=",\n    ".join(pins), checks="\n".join(checks), counts=counts, failed=failed,
-        limit=LOADING + PATIENCE * cycles,
+        limit=PATIENCE * (cycles + loading),
     )  # fmt: skip
 
 

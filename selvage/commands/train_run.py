@@ -1,5 +1,6 @@
 """Training by the command `selvage train`: the golden loop, its pictures and state, and the same through RTL."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from selvage.base.errors import InputError
-from selvage.base.files import check_folder, check_writable, write_whole
+from selvage.base.files import alone_in, check_folder, check_writable, write_whole
 from selvage.commands.results import check_outputs_apart, emit
 from selvage.commands.streams import progress, show
 from selvage.commands.tables import table_of, verdict
-from selvage.compiler.training import Batch, Session, keep, kept
-from selvage.frontend.training_file import load_training
+from selvage.compiler.training import MOST_ITERATIONS, Batch, Session, check_seed, keep, kept
+from selvage.frontend.training_file import TrainingFile, load_training
 from selvage.golden.training import State
 from selvage.rtlsim.installed import check_simulator
 from selvage.sim.training_chip import ChipCycles
@@ -21,8 +22,6 @@ from selvage.sim.training_chip import ChipCycles
 STATE = "state.npz"
 SIDE, SCALE = 8, 4
 """Samples on each side of a picture, and pixels of it for one of a sample."""
-MOST_IN_RTL = 2**20
-"""Codes of all images, or of all noise, of a run in a simulator."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,37 @@ class TrainingOptions:
 
 
 def train(path: str, options: TrainingOptions) -> bool:
-    """Do `selvage train FILE`, and return whether RTL does what golden and the cycle model say."""
-    _check(path, options)
-    session = Session(load_training(path), options.schedule, options.overlap, options.seed)
-    plan = session.plan
-    plan.check()
-    if options.pictures and "G" not in session.file.layers:
+    """Do `selvage train FILE`, and return whether RTL does what golden and the cycle model say.
+
+    A state is kept after each iteration; where RTL is run, after it has agreed.
+    """
+    _check(options)
+    file = load_training(path)
+    _check_places(path, file, options)
+    session = Session(file, options.schedule, options.overlap, options.seed)
+    session.plan.check()
+    if options.pictures and "G" not in file.layers:
         raise InputError("--pictures shows what a generator makes, and one network has none")
-    state = session.first
-    if options.out and (options.out / STATE).exists():
-        state = kept(options.out / STATE, session)
-        show(f"{state.iteration} iterations are there already, in {options.out / STATE}")
-    begun, batches, followed, states, losses = state, [], [], [], []
+    with alone_in(options.out) if options.out else nullcontext():
+        state = session.first
+        if options.out and (options.out / STATE).exists():
+            state = kept(options.out / STATE, session)
+            show(f"{state.iteration} iterations are there already, in {options.out / STATE}")
+        if options.simulator != "none":
+            _check_size(session, max(0, options.iterations - state.iteration))
+        content, followed = _iterate(session, options, state)
+    _tell(content, followed)
+    emit(content, options.json_file)
+    return content["match"] is not False
+
+
+def _iterate(session: Session, options: TrainingOptions, begun: State) -> tuple[dict[str, Any], int]:
+    """Return the report, and how many iterations its clock cycles are of."""
+    state, batches, followed, states, losses = begun, [], [], [], []
     simulated = options.simulator != "none"
     with progress(transient=True) as bar:
-        task = bar.add_task("iterations", total=max(0, options.iterations - state.iteration))
-        for iteration in range(state.iteration, options.iterations):
+        task = bar.add_task("iterations", total=max(0, options.iterations - begun.iteration))
+        for iteration in range(begun.iteration, options.iterations):
             batch = session.batch(iteration)
             state, ways = session.followed(state, batch)
             losses.append(session.losses(ways, batch))
@@ -64,47 +78,75 @@ def train(path: str, options: TrainingOptions) -> bool:
                 batches.append(batch)
                 followed.append(ways)
                 states.append(state)
-            _keep(options, session, state)
-            bar.advance(task)
-    cycles = ChipCycles(plan).cycles(followed) if followed else []
+            if not simulated:
+                _keep(options, session, state)
+            bar.update(task, advance=1, description=_losses(losses[-1]))
+    cycles = ChipCycles(session.plan).cycles(followed) if followed else []
     content: dict[str, Any] = {
         "schedule": options.schedule,
         "overlap": options.overlap,
         "batch": session.file.entry.batch,
         "iterations": state.iteration,
+        "first_iteration": begun.iteration + 1,  # of this run, which losses and clock cycles begin with
         "losses": losses,
+        "iterations_of_clock_cycles": len(followed),
         "clock_cycles_model": sum(cycles),
         "clock_cycles": None,
         "match": None,
     }
     if simulated and followed:
         content |= _in_rtl(session, options, begun, batches, states, cycles)
-    _tell(content, len(followed))
-    emit(content, options.json_file)
-    return content["match"] is not False
+        if content["match"]:
+            for own in states:
+                _keep(options, session, own)
+    return content, len(followed)
 
 
-def _check(path: str, options: TrainingOptions) -> None:
+def _check(options: TrainingOptions) -> None:
     """Check the options before anything is read or written."""
     if options.simulator not in ("icarus", "verilator", "none"):
         raise InputError(f"--simulator {options.simulator!r} is none of icarus, verilator, none")
     if options.simulator != "none":
         check_simulator(options.simulator)
-    for name, number, least, most in (
-        ("--iterations", options.iterations, 1, 65_535),
-        ("--seed", options.seed, 0, 2**30),
-        ("--pictures", options.pictures, 0, 65_535),
-    ):
-        if not least <= number <= most:
-            raise InputError(f"{name} {number} is not from {least} to {most}")
+    check_seed(options.seed)
+    for name, number, least in (("--iterations", options.iterations, 1), ("--pictures", options.pictures, 0)):
+        if not least <= number <= MOST_ITERATIONS:
+            raise InputError(f"{name} {number} is not from {least} to {MOST_ITERATIONS}")
     if options.pictures and not options.out:
         raise InputError("--pictures needs --out, the folder that they go to")
+
+
+def _check_places(path: str, file: TrainingFile, options: TrainingOptions) -> None:
+    """Check that results overwrite nothing that is read, and can be written."""
     json_file = options.json_file if str(options.json_file) != "-" else None
     check_writable(json_file)
-    check_outputs_apart({"--json": json_file}, {"the training file": path})
+    inputs: dict[str, str | Path | None] = {"the training file": path, "its data": file.read[0]}
+    if file.read[1:]:
+        inputs["its chip"] = file.read[1]
+    if options.out:
+        inputs["the state"] = options.out / STATE
+    check_outputs_apart({"--json": json_file}, inputs)
     check_folder(options.build, f"--build {options.build}")
     if options.out:
         check_folder(options.out, f"--out {options.out}")
+
+
+def _check_size(session: Session, iterations: int) -> None:
+    """Check that a simulator takes what so many iterations need."""
+    from selvage.rtlsim.training_chip import MOST_CODES, MOST_SAMPLES
+
+    batch = session.batch(0)
+    samples = iterations * len(batch.images)
+    codes = iterations * max(batch.images.size, sum(way.size for way in batch.noise))
+    if samples > MOST_SAMPLES or codes > MOST_CODES:
+        raise InputError(
+            f"{iterations} iterations of {len(batch.images)} samples are more than a simulator takes at once: at most "
+            f"{MOST_SAMPLES:,} samples, and {MOST_CODES:,} codes of images or noise"
+        )
+
+
+def _losses(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
 
 
 def _keep(options: TrainingOptions, session: Session, state: State) -> None:
@@ -142,11 +184,6 @@ def _in_rtl(
 
     images = np.concatenate([batch.images for batch in batches])
     noise = [way for batch in batches for way in batch.noise]
-    if max(images.size, sum(way.size for way in noise)) > MOST_IN_RTL:
-        raise InputError(
-            f"{len(batches)} iterations of {session.file.entry.batch} samples are more than a simulator takes at once: "
-            f"{images.size:,} codes of images, and at most {MOST_IN_RTL:,}"
-        )
     stochastic = session.file.entry.rounding == "stochastic"
     p = ChipParameters(session.plan, stochastic=stochastic)
     names = session.plan.networks
@@ -188,7 +225,7 @@ def _tell(content: dict[str, Any], followed: int) -> None:
         str(content["iterations"]),
         "-" if clocks is None else f"{clocks:,}",
         f"{model:,}",
-        ", ".join(f"{name} {loss:.3f}" for name, loss in last.items()) or "-",
+        _losses(last) or "-",
         verdict(content["match"]),
     ]
     title = f"training, clock cycles of {followed} iteration{'s' * (followed != 1)}"

@@ -7,7 +7,7 @@ from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_writable, write_files
 from selvage.commands.cli_options import Asked
 from selvage.commands.streams import show
-from selvage.compiler.training import Session
+from selvage.compiler.training import Session, check_seed
 from selvage.frontend.training_file import load_training
 
 
@@ -19,6 +19,7 @@ def verilog_training(path: str, asked: Asked, *, out: Path, overlap: bool, bus: 
     others = replace(asked, schedule=Asked.schedule, seed=Asked.seed)
     if bus is not None or fold != 1 or others != Asked():
         raise InputError("of a training file selvage verilog takes --schedule, --overlap, --seed and --out alone")
+    check_seed(asked.seed)
     schedule = "pipeline" if asked.schedule == Asked.schedule else asked.schedule
     session = Session(load_training(path), schedule, overlap, asked.seed)
     check_writable(out / LISTING)

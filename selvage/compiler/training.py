@@ -10,15 +10,24 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from selvage.base.chip import load_chip
 from selvage.base.errors import InputError
 from selvage.base.files import write_whole
 from selvage.base.text import value
 from selvage.frontend.numpy_files import read_npz
 from selvage.frontend.training_file import TrainingFile
+from selvage.golden.fixed_point import LFSR_BITS
 from selvage.golden.training import Codes, Gan, State, Supervised, TrainedNetwork, Way, Weights
 from selvage.mapping.training import TrainingSchedule, training_schedule
 from selvage.mapping.training_chip import TrainingPlan
+
+MOST_ITERATIONS = 2**16 - 1
+MOST_SEED = 2**30
+
+
+def check_seed(seed: int) -> None:
+    """Raise `InputError` for a seed that no session has."""
+    if not 0 <= seed <= MOST_SEED:
+        raise InputError(f"--seed {seed} is not from 0 to {MOST_SEED}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +63,7 @@ class Session:
     def plan(self) -> TrainingPlan:
         """The training chip."""
         file = self.file
-        chip = load_chip(file.entry.chip)
-        how = file.error_unit, file.label_of_real, self.schedule, chip
+        how = file.error_unit, file.label_of_real, self.schedule, file.chip
         return TrainingPlan(self._started[0], *how, unit_error=self.unit_error)
 
     @property
@@ -151,14 +159,20 @@ def kept(path: Path, session: Session) -> State:
     missing = [name for name in ("at", "session", *wanted) if name not in arrays]
     if missing:
         raise InputError(f"{what} lacks the array {missing[0]!r}")
+    for name in ("at", "session", *wanted):
+        if arrays.header(name).dtype.kind not in "iu":
+            raise InputError(f"{what}: {name!r} holds {arrays.header(name).dtype}, and integers are needed")
     if arrays["session"].astype(np.uint8).tobytes().hex() != session.fingerprint:
         raise InputError(f"{what} is of another training file, other data, another seed or another descent")
-    found = {name: arrays[name].astype(np.int64) for name in wanted}
-    at = arrays["at"].astype(np.int64).ravel()
+    high = 2 ** (session.file.formats.weights - 1) - 1
     for name, own in wanted.items():
-        if found[name].shape != own.shape:
-            raise InputError(f"{what}: {name!r} has shape {found[name].shape}, and must be {own.shape}")
-    if len(at) != 3 or at.min() < 0:
+        if arrays[name].shape != own.shape or arrays[name].min() < -high or arrays[name].max() > high:
+            raise InputError(f"{what}: {name!r} has no weights {own.shape} from {-high} to {high}")
+    found = {name: arrays[name].astype(np.int64) for name in wanted}
+    at = arrays["at"]
+    if at.shape != (3,) or not 0 <= at[0] <= MOST_ITERATIONS or not 0 <= at[1:].min() <= at[1:].max() < 2**LFSR_BITS:
         raise InputError(f"{what}: 'at' is no iteration with two states of random registers")
+    if ((at[1:] == 0) != (np.array(first.random) == 0)).any():
+        raise InputError(f"{what}: 'at' has states of random registers of another rounding")
     parts = [tuple(own for name, own in found.items() if name[0] == network) for network in "GD"]
     return State(parts[0], parts[1], (int(at[1]), int(at[2])), int(at[0]))

@@ -1,7 +1,7 @@
 """A training TOML: one network or two, their formats, learning rates and data."""
 
 from dataclasses import dataclass
-from math import log2
+from math import log2, prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from selvage.base.chip import one_sentence, read_toml
+from selvage.base.chip import Chip, load_chip, one_sentence, read_toml
 from selvage.base.errors import InputError
 from selvage.base.layer import Layer, Pair, Positive
 from selvage.base.limits import check_layer
@@ -18,12 +18,13 @@ from selvage.base.text import value
 from selvage.frontend.layer_file import check_kind
 from selvage.frontend.numpy_files import read_npz
 from selvage.golden.calibration import calibrated, weight_codes
-from selvage.golden.fixed_point import LFSR_BITS
 from selvage.golden.training import Codes, ErrorUnit, Formats, TrainedNetwork, Weights
 
-Bits = Annotated[int, Field(ge=2, le=16)]
+Bits = Annotated[int, Field(ge=3, le=16)]
 CALIBRATION = 64
 """Samples whose activations and errors set the scales."""
+MOST_WEIGHTS, MOST_CODES = 2**20, 2**16
+"""Of a layer: as much as is calibrated, placed and followed in seconds."""
 SPREAD = 0.35
 """Standard deviation of noise, of which the codes hold one."""
 
@@ -63,8 +64,8 @@ class FormatsEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: Bits = 8
-    activations: Annotated[int, Field(ge=2, le=12)] = 8
-    errors: Annotated[int, Field(ge=2, le=12)] = 8
+    activations: Annotated[int, Field(ge=3, le=12)] = 8
+    errors: Annotated[int, Field(ge=3, le=12)] = 8
     logit_fraction: Annotated[int, Field(ge=0, le=12)] = 4
     logit_offset: Annotated[float, Field(ge=-16, le=16, description="subtracted of every logit")] = 0.0
 
@@ -75,7 +76,7 @@ class TrainingEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch: Annotated[int, Field(ge=1, le=4096)]
-    data: str = Field(description="an .npz: 'images' (N, C, H, W), 0 to 1; 'labels' (N,) of one network")
+    data: str = Field(description="an .npz: 'images' (N, C, H, W), -1 to 1; 'labels' (N,) of one network")
     rounding: Literal["nearest", "stochastic"] = "nearest"
     chip: str = "ou9x8"
     label_of_real: Annotated[float, Field(ge=0.5, le=1)] = 0.9
@@ -95,6 +96,8 @@ class TrainingFile:
     layers: dict[str, tuple[tuple[Layer, int | None], ...]]  # by network, G and D, with leaks
     images: Codes
     labels: NDArray[np.int64] | None
+    chip: Chip
+    read: tuple[Path, ...]  # the files that it names
 
     @property
     def formats(self) -> Formats:
@@ -145,10 +148,12 @@ class TrainingFile:
             if entry.layers[-1].gate:
                 how |= {"gate": bits}
             network, scale = calibrated(layers, codes, points, entering[name], bits - 1, error, point, **how)
-            _check_updates(name, network, entry.rate, self.entry)
             networks[name], weights[name] = network, codes
             maps = network.forward(codes, entering[name])
-            error, point = network.errors(codes, maps, error)[0], scale.errors[0]
+            errors = network.errors(codes, maps, error)
+            if self.entry.rounding == "nearest":
+                _check_updates(name, network, network.gradients(maps, errors), entry.rate, self.entry.batch)
+            error, point = errors[0], scale.errors[0]
         return networks, weights
 
     def _entry(self, name: str) -> NetworkEntry:
@@ -166,14 +171,11 @@ def _deviation(layer: Layer, leak: int | None) -> float:
     return float(((1 if leak is None else 2) / max(terms, 1)) ** 0.5)
 
 
-def _check_updates(name: str, network: TrainedNetwork, rate: int, entry: TrainingEntry) -> None:
-    """Raise `InputError` where no gradient of a batch is ever a step of a weight."""
-    high = 2 ** (entry.formats.activations + entry.formats.errors - 2)
-    further = entry.formats.errors - 2 if entry.unit_error and name == "D" else 0
-    for own in network.layers:
-        largest = high * entry.batch * max(own.layer.output_size[0] * own.layer.output_size[1], 1)
-        steps = largest / 2**own.update_shift
-        if (entry.rounding == "nearest" and steps < 0.5) or own.update_shift + further > LFSR_BITS:
+def _check_updates(name: str, network: TrainedNetwork, gradients: Weights, rate: int, batch: int) -> None:
+    """Raise `InputError` where no gradient of a first batch, rounded to the nearest, is a step of a weight."""
+    for own, gradient in zip(network.layers, gradients, strict=True):
+        # Samples of a batch agree in part: a sum grows with the root of their number at least.
+        if abs(gradient).max() * (batch / CALIBRATION) ** 0.5 < 2.0 ** (own.update_shift - 2):
             raise InputError(
                 f"network {name}: a learning rate of 2**-{rate} rounds every update of layer {own.layer.name!r} away: "
                 f"its gradients are shifted by {own.update_shift} places"
@@ -191,6 +193,7 @@ def load_training(path: str) -> TrainingFile:
     pair = entry.generator is not None, entry.discriminator is not None
     if (entry.network is not None) == any(pair) or pair[0] != pair[1]:
         raise InputError(f"{what} needs the table 'network', or both 'generator' and 'discriminator'")
+    _check_keys(entry, what)
     images, labels = _read_data(Path(path), entry)
     shape = images.shape[1:]
     layers = {}
@@ -207,7 +210,32 @@ def load_training(path: str) -> TrainingFile:
     elif entry.network:
         layers["D"] = _layers("network", entry.network, shape)
         _check_labels(labels, len(images), _leaving(layers["D"][-1][0]), what)
-    return TrainingFile(Path(path).stem, entry, layers, images, labels)
+    return TrainingFile(Path(path).stem, entry, layers, images, labels, *_chip(Path(path), entry))
+
+
+def _chip(path: Path, entry: TrainingEntry) -> tuple[Chip, tuple[Path, ...]]:
+    """Return the chip, a ready one or of a file beside the training file, and the files that were read."""
+    data = path.parent / entry.data
+    if not entry.chip.endswith(".toml"):
+        return load_chip(entry.chip), (data,)
+    place = beside(path.parent, entry.chip, f"chip {value(entry.chip)}")
+    return load_chip(str(place)), (data, place)
+
+
+def _check_keys(entry: TrainingEntry, what: str) -> None:
+    """Check that no key is there that means nothing, and that weights have bits left beside their headroom."""
+    for name in ("network", "discriminator"):
+        own = getattr(entry, name)
+        if own and own.noise is not None:
+            raise InputError(f"{what}: {name} has the key 'noise', which is the generator's")
+    for key in ("unit_error", "label_of_real"):
+        if entry.network and key in entry.model_fields_set:
+            raise InputError(f"{what}: {key} is of a generator and a discriminator, and there is one network")
+    for own in (entry.network, entry.generator, entry.discriminator):
+        if own and own.headroom > entry.formats.weights - 2:
+            raise InputError(
+                f"{what}: headroom = {own.headroom} leaves weights of {entry.formats.weights} bits less than two"
+            )
 
 
 def _tuples(content: Any) -> Any:
@@ -232,8 +260,11 @@ def _read_data(path: Path, entry: TrainingEntry) -> tuple[Codes, NDArray[np.int6
         raise InputError(f"{what}: 'images' holds values from {images.min()} to {images.max()}, and may from -1 to 1")
     high = 2 ** (entry.formats.activations - 1) - 1
     codes = np.clip(np.rint(images * (high + 1)), -high, high).astype(np.int64)
-    labels = arrays["labels"].astype(np.int64) if "labels" in arrays else None
-    return codes, labels
+    if "labels" not in arrays or not entry.network:
+        return codes, None
+    if arrays.header("labels").dtype.kind not in "iu":
+        raise InputError(f"{what}: 'labels' holds {arrays.header('labels').dtype}, and integers are needed")
+    return codes, arrays["labels"].astype(np.int64)
 
 
 def _check_labels(labels: NDArray[np.int64] | None, count: int, leaving: tuple[int, ...], what: str) -> None:
@@ -267,6 +298,10 @@ def _layers(
         except ValidationError as error:
             raise InputError(one_sentence(error, what)) from None
         check_layer(layer, what)
+        weights, maps = prod(layer.weight_shape), layer.outputs * prod(layer.output_size)
+        for number, most, name in ((weights, MOST_WEIGHTS, "weights"), (maps, MOST_CODES, "codes that leave it")):
+            if number > most:
+                raise InputError(f"{what}: {number:,} {name} are more than the {most:,} of a layer that is trained")
         found.append((layer, _leak(own.slope, what)))
         shape = _leaving(layer)
     return tuple(found)

@@ -15,7 +15,7 @@ from selvage.base.errors import InputError
 from selvage.base.graph import Tensor
 from selvage.base.layer import InputFormat, Layer
 from selvage.base.requantization import Requantization
-from selvage.golden.fixed_point import code_range
+from selvage.golden.fixed_point import LFSR_BITS, code_range
 from selvage.golden.training import ErrorUnit, TrainedLayer, TrainedNetwork
 from selvage.mapping.backward import data_gradient_layer, data_gradient_weights, weight_gradient_layer
 from selvage.mapping.dense import place_dense
@@ -118,12 +118,14 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         check_pairs(self.chip)
+        _check_chip(self.chip)
         layers = {"G": self.schedule.generator, "D": self.schedule.discriminator}
         for name, network in self.networks.items():
             if len(network.layers) != layers[name]:
                 raise InputError(f"network {name} has {len(network.layers)} layers, its schedule {layers[name]}")
             _check_formats(name, network, self.chip)
             _check_sums(name, network, self.schedule.batch)
+            _check_shifts(name, network, self.error_unit.unit_places if self.unit_error and name == "D" else 0)
         if self.unit_error and not any(own.name == "FG" for own in self.schedule.passes):
             raise InputError("a unit error is of a schedule that shares the way forward: cs or sp+cs")
         last = self.networks["D"].layers[-1]
@@ -217,8 +219,8 @@ class TrainingPlan:
         layer = weight_gradient_layer(own.layer)
         if own.layer.op != "dense" and layer.output_size != own.layer.kernel:
             raise InputError(
-                f"layer {own.layer.name!r} leaves {own.layer.spare} rows and columns of its input without a window: "
-                "such a layer is not trained"
+                f"layer {own.layer.name!r} is not trained: its windows do not fill its map (pads = {own.layer.pads}, "
+                f"output_padding = {own.layer.output_padding}), and its weight gradient would be {layer.output_size}"
             )
         windows = layer.kernel[0] * layer.kernel[1]
         order = np.arange(windows * layer.outputs).reshape(*layer.kernel, 1, layer.outputs).transpose(3, 2, 0, 1)
@@ -249,6 +251,28 @@ def _check_formats(name: str, network: TrainedNetwork, chip: Chip) -> None:
             )
     for own, after in pairwise(network.layers):
         _check_maps(own.layer, after.layer)
+
+
+def _check_chip(chip: Chip) -> None:
+    """Check that a chip's codes are exact and have signs: golden training knows no other."""
+    if chip.adc_bits < chip.lossless_adc_bits:
+        raise InputError(
+            f"training needs an ADC that never clips, and adc_bits = {chip.adc_bits} of chip {chip.name} is below "
+            f"{chip.lossless_adc_bits}"
+        )
+    if not chip.input_signed:
+        raise InputError(f"training needs input_signed = true, and chip {chip.name} has false: errors have signs")
+
+
+def _check_shifts(name: str, network: TrainedNetwork, further: int) -> None:
+    """Check that the random register's words reach to where gradients are shifted."""
+    for own in network.layers:
+        places = own.update_shift + further
+        if places > LFSR_BITS:
+            raise InputError(
+                f"gradients of layer {own.layer.name!r} of network {name} are shifted by {places} places, more than "
+                f"{LFSR_BITS}: its learning rate is too low"
+            )
 
 
 def _check_sums(name: str, network: TrainedNetwork, batch: int) -> None:

@@ -25,7 +25,7 @@ from selvage.verilog.convert import convert
 
 Integers = NDArray[np.int64]
 SOURCES = ("training.v", "crossbar.v", "bench.v")
-MOST_SAMPLES = 65536  # of a run
+MOST_SAMPLES, MOST_CODES = 2**16, 2**22  # samples of a run; codes of images, of noise, of weights
 ANSWERS = 4 * 64  # clock cycles of writing and reading a row of two arrays, some times again
 PAUSES = 3  # times as long a stage may take where what enters pauses
 
@@ -217,7 +217,7 @@ def _bench(p: ChipParameters) -> str:
         logs.append(f'    if (new_{name}) $fdisplay(file_{name}, "%0d", $signed(code_{name}));')
         begins += [f"    $fclose(file_{name});", f'    file_{name} = $fopen("new_{name}.txt", "w");']
     for name, bits in streams.items():
-        parts.append(_SOURCE.format(name=name, top=bits - 1, most=MOST_SAMPLES * 64))
+        parts.append(_SOURCE.format(name=name, top=bits - 1, most=MOST_CODES))
         pins += [
             f".{name}__valid(valid_{name})",
             f".{name}__ready(ready_{name})",

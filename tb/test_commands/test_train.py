@@ -77,7 +77,21 @@ def test_rtl_is_golden_from_a_state_on(place: Path) -> None:
     content = json.loads(run.stdout)
     assert (run.returncode, content["match"], content["iterations"]) == (0, True, 4), run.stderr
     assert content["clock_cycles"] == content["clock_cycles_model"] > 1000
-    assert len(content["losses"]) == 2
+    assert (len(content["losses"]), content["first_iteration"], content["iterations_of_clock_cycles"]) == (2, 3, 2)
+
+
+def test_a_state_is_kept_when_rtl_has_agreed(place: Path) -> None:
+    """A chip that does something else leaves none, so that the next run is no pass."""
+    program = (
+        "from selvage.hw.training import stages; stages.sloped = lambda error, *_: error; "
+        "from selvage.rtlsim import fingerprint; fingerprint.gateware_version = lambda: 'planted'; "
+        "from selvage.commands.start import main; main()"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(Path.home())}
+    command = [sys.executable, "-c", program, "train", "one.toml", "--out", "run", "--iterations", "2"]
+    run = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and "MISMATCH" in run.stdout, run.stderr
+    assert not (place / "run" / "state.npz").exists()
 
 
 def test_a_bundle_tests_itself(place: Path) -> None:
@@ -98,7 +112,19 @@ def test_a_bundle_tests_itself(place: Path) -> None:
     ("kind", "change", "says"),
     [
         ("one", ("batch = 2", "batch = 0"), "batch = 0"),
-        ("one", ("rate = 3", "rate = 32"), "rounds every update of layer"),
+        ("one", ("rate = 3", "rate = 32"), "places, more than 32: its learning rate is too low"),
+        (
+            "one",
+            ('"stochastic"\n[network]\nrate = 3', '"nearest"\n[network]\nrate = 18'),
+            "rounds every update of layer",
+        ),
+        ("one", ("batch = 2", "batch = 2\nformats = { weights = 2 }"), "formats.weights = 2"),
+        ("one", ("rate = 3", "rate = 3\nheadroom = 7"), "headroom = 7 leaves weights of 8 bits less than two"),
+        ("one", ("rate = 3", "rate = 3\nnoise = 4"), "network has the key 'noise'"),
+        ("one", ("batch = 2", "batch = 2\nunit_error = true"), "unit_error is of a generator and a discriminator"),
+        ("one", ("outputs = 2 },\n]", "outputs = 2, slope = 0.5 },\n]"), "leaves logits: it is linear"),
+        ("one", ("outputs = 2, kernel", "outputs = 8000, kernel"), "codes that leave it are more than the 65,536"),
+        ("one", ("batch = 2", 'batch = 2\nchip = "chip.toml"'), "chip"),
         ("one", ("rate = 3", ""), "lacks the key 'network.rate'"),
         ("one", ("slope = 0.5", "slope = 0.3"), "slope = 0.3 must be 0, 1, or a power of two"),
         ("one", ("slope = 0.5", 'normalization = "batch"'), "couples the samples of a batch"),
@@ -132,6 +158,9 @@ def test_bad_files(kind: str, change: tuple[str, str], says: str, place: Path) -
         (["one.toml", "--seed", "-1"], "--seed -1 is not from 0"),
         (["one.toml", "--pictures", "2"], "--pictures needs --out"),
         (["one.toml", "--pictures", "2", "--out", "run"], "one network has none"),
+        (["one.toml", "--json", "data.npz"], "its data and --json are both"),
+        (["one.toml", "--out", "run", "--json", "run/state.npz"], "the state and --json are both"),
+        (["one.toml", "--iterations", "60000"], "are more than a simulator takes at once"),
         (["one.toml", "--json", "one.toml"], "the training file and --json are both one.toml"),
         (["none.toml"], "none.toml"),
         (["one.toml", "--simulator", "vcs"], "--simulator 'vcs' is none of"),
@@ -141,12 +170,42 @@ def test_bad_options(arguments: list[str], says: str, place: Path) -> None:
     refused(selvage("train", *arguments, cwd=place), says, place)
 
 
+def test_one_run_at_a_time(place: Path) -> None:
+    """The second is refused, and the first one's state is whole."""
+    how = ["--simulator", "none", "--out", "run", "--iterations", "400"]
+    command = [sys.executable, "-m", "selvage", "train", str(GAN), *how]
+    run = subprocess.Popen(command, cwd=place, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})
+    while not (place / "run" / "state.npz").exists():
+        assert run.poll() is None
+        time.sleep(0.02)
+    refused(selvage("train", str(GAN), *how, "--seed", "2", cwd=place), "is being written by another run", place)
+    assert run.wait() == 0
+    assert arrays(place / "run" / "state.npz")["at"][0] == 400
+
+
+def test_bad_labels(place: Path) -> None:
+    images = np.random.default_rng(1).random((9, 1, 4, 4))
+    for labels, says in (
+        (np.array(["a"] * 9), "integers are needed"),
+        (np.full(9, 0.5), "integers are needed"),
+        (np.full(9, 2), "from 0 to 1"),
+    ):
+        np.savez(place / "data.npz", images=images, labels=labels)
+        refused(selvage("train", "one.toml", "--simulator", "none", cwd=place), says, place)
+
+
 def test_bad_states(place: Path) -> None:
     """A state that is cut, and one of another seed: one sentence, and the file as it was."""
     how = ["one.toml", "--simulator", "none", "--out", "run"]
     assert selvage("train", *how, cwd=place).returncode == 0
     state = place / "run" / "state.npz"
     refused(selvage("train", *how, "--seed", "5", cwd=place), "is of another training file", place)
+    whole = arrays(state)
+    changes = {"D_0": whole["D_0"] + 500, "D_1": whole["D_1"] * 0.5, "at": np.array([1, 0, 0]), "session": np.zeros(3)}
+    for name, wrong in changes.items():
+        np.savez(state, **(whole | {name: wrong}))
+        refused(selvage("train", *how, cwd=place), "state", place)
+    np.savez(state, **whole)
     content = state.read_bytes()
     state.write_bytes(content[: len(content) // 2])
     refused(selvage("train", *how, cwd=place), "state", place)

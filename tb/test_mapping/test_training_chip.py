@@ -56,12 +56,14 @@ DENSE = Layer(name="d", op="dense", channels=4, outputs=3)
     [
         ([DENSE, DENSE], {}, "layer 'd' makes a map (3, 1, 1), and layer 'd' takes one of (4, 1, 1)"),
         ([DENSE], {"bits": 9}, "activations of 9 bits of network D are not stored by weight_bits = 8"),
+        ([DENSE], {"adc_bits": 2}, "adc_bits = 2 of chip ou9x8 is below 4"),
+        ([DENSE], {"input_signed": False}, "needs input_signed = true"),
         ([DENSE], {"input_bits": 7}, "activations of 8 bits of network D are more than input_bits = 7"),
         ([DENSE], {"weight_bits": 8, "encoding": "offset"}, "training needs encoding = 'differential'"),
         (
             [Layer(name="c", op="conv", channels=1, outputs=1, height=4, width=4, kernel=(3, 3), stride=(2, 2))],
             {},
-            "layer 'c' leaves (1, 1) rows and columns of its input without a window",
+            "layer 'c' is not trained: its windows do not fill its map",
         ),
         ([Layer(op="conv", channels=64, outputs=64, height=4, width=4, kernel=(3, 3))], {"tiles": 1}, "passes with"),
     ],
