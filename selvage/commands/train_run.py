@@ -120,9 +120,7 @@ def _check_places(path: str, file: TrainingFile, options: TrainingOptions) -> No
     """Check that results overwrite nothing that is read, and can be written."""
     json_file = options.json_file if str(options.json_file) != "-" else None
     check_writable(json_file)
-    inputs: dict[str, str | Path | None] = {"the training file": path, "its data": file.read[0]}
-    if file.read[1:]:
-        inputs["its chip"] = file.read[1]
+    inputs: dict[str, str | Path | None] = {"the training file": path, **file.read}
     if options.out:
         inputs["the state"] = options.out / STATE
     check_outputs_apart({"--json": json_file}, inputs)

@@ -134,6 +134,8 @@ class Session:
         layers = [(layer.model_dump(), leak) for own in self.file.layers.values() for layer, leak in own]
         digest.update(repr((self.file.entry.model_dump(), layers, self.seed, self.shares)).encode())
         digest.update(self.file.images.tobytes())
+        for own in self.file.start.values():
+            digest.update(b"".join(values.tobytes() for values in own))
         digest.update(b"" if self.file.labels is None else self.file.labels.tobytes())
         return digest.hexdigest()
 

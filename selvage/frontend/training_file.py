@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import log2, prod
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from selvage.frontend.layer_file import check_kind
 from selvage.frontend.numpy_files import read_npz
 from selvage.golden.calibration import calibrated, weight_codes
 from selvage.golden.training import Codes, ErrorUnit, Formats, TrainedNetwork, Weights
+
+if TYPE_CHECKING:
+    from selvage.frontend.training_onnx import StartLayer
 
 Bits = Annotated[int, Field(ge=3, le=16)]
 CALIBRATION = 64
@@ -53,7 +56,8 @@ class NetworkEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rate: Annotated[int, Field(ge=0, le=32)]
-    layers: tuple[LayerEntry, ...] = Field(min_length=1, max_length=64)
+    layers: tuple[LayerEntry, ...] = Field((), max_length=64)
+    onnx: str | None = Field(None, description="a file in the place of layers: their shapes and start values")
     noise: Positive | None = None
     headroom: Annotated[int, Field(ge=0, le=8)] = Field(1, description="bits for weights to grow")
 
@@ -97,7 +101,8 @@ class TrainingFile:
     images: Codes
     labels: NDArray[np.int64] | None
     chip: Chip
-    read: tuple[Path, ...]  # the files that it names
+    read: dict[str, Path]  # the files that it names, by what messages call them
+    start: dict[str, tuple[NDArray[np.float64], ...]]  # by network, of those that an ONNX file has
 
     @property
     def formats(self) -> Formats:
@@ -137,7 +142,8 @@ class TrainingFile:
         error, point = None, self.formats.errors - 1
         for name in ("D", "G")[: len(self.layers)]:
             layers, entry = self.layers[name], self._entry(name)
-            values = [rng.normal(0, _deviation(layer, leak), layer.weight_shape) for layer, leak in layers]
+            drawn = [rng.normal(0, _deviation(layer, leak), layer.weight_shape) for layer, leak in layers]
+            values = self.start.get(name, drawn)
             codes, points = weight_codes(values, self.formats.weights, entry.headroom)
             if error is None:
                 logits = np.zeros((CALIBRATION, layers[-1][0].outputs, *layers[-1][0].output_size), np.int64)
@@ -194,6 +200,8 @@ def load_training(path: str) -> TrainingFile:
     if (entry.network is not None) == any(pair) or pair[0] != pair[1]:
         raise InputError(f"{what} needs the table 'network', or both 'generator' and 'discriminator'")
     _check_keys(entry, what)
+    read, chip = _chip(Path(path), entry)
+    entry, values = _from_onnx(Path(path), entry, read, what)
     images, labels = _read_data(Path(path), entry)
     shape = images.shape[1:]
     layers = {}
@@ -210,16 +218,58 @@ def load_training(path: str) -> TrainingFile:
     elif entry.network:
         layers["D"] = _layers("network", entry.network, shape)
         _check_labels(labels, len(images), _leaving(layers["D"][-1][0]), what)
-    return TrainingFile(Path(path).stem, entry, layers, images, labels, *_chip(Path(path), entry))
+    start = {name: _start(layers[name], own, what) for name, own in values.items()}
+    return TrainingFile(Path(path).stem, entry, layers, images, labels, chip, read, start)
 
 
-def _chip(path: Path, entry: TrainingEntry) -> tuple[Chip, tuple[Path, ...]]:
-    """Return the chip, a ready one or of a file beside the training file, and the files that were read."""
-    data = path.parent / entry.data
+def _chip(path: Path, entry: TrainingEntry) -> tuple[dict[str, Path], Chip]:
+    """Return the files that are read, and the chip: a ready one, or of a file beside the training file."""
+    read = {"its data": path.parent / entry.data}
     if not entry.chip.endswith(".toml"):
-        return load_chip(entry.chip), (data,)
-    place = beside(path.parent, entry.chip, f"chip {value(entry.chip)}")
-    return load_chip(str(place)), (data, place)
+        return read, load_chip(entry.chip)
+    read["its chip"] = beside(path.parent, entry.chip, f"chip {value(entry.chip)}")
+    return read, load_chip(str(read["its chip"]))
+
+
+def _from_onnx(
+    path: Path, entry: TrainingEntry, read: dict[str, Path], what: str
+) -> tuple[TrainingEntry, "dict[str, list[StartLayer]]"]:
+    """Return the file with the layers of its ONNX files, and these by network; the files are added to ``read``."""
+    values = {}
+    for table in ("network", "generator", "discriminator"):
+        own: NetworkEntry | None = getattr(entry, table)
+        if own and (own.onnx is None) == (not own.layers):
+            raise InputError(f"{what}: {table} needs the key 'layers', or 'onnx', a file that has them")
+        if not own or own.onnx is None:
+            continue
+        from selvage.frontend.training_onnx import read_chain  # loads onnx, which most files do without
+
+        place = read[f"the model of its {table}"] = beside(path.parent, own.onnx, f"model {value(own.onnx)}")
+        chain = read_chain(str(place))
+        try:
+            found = tuple(LayerEntry.model_validate(layer.keys, strict=True) for layer in chain)
+        except ValidationError as error:
+            raise InputError(one_sentence(error, f"model {value(own.onnx)}")) from None
+        entry = entry.model_copy(update={table: own.model_copy(update={"layers": found})})
+        values["G" if table == "generator" else "D"] = chain
+    return entry, values
+
+
+def _start(
+    layers: tuple[tuple[Layer, int | None], ...], chain: "list[StartLayer]", what: str
+) -> tuple[NDArray[np.float64], ...]:
+    """Return start values of each layer's weight shape: those of a dense layer as the layer that it has become."""
+    found = []
+    for (layer, _), own in zip(layers, chain, strict=True):
+        values = own.values.T if own.keys["op"] == "dense" and layer.op == "conv" else own.values
+        if values.size != prod(layer.weight_shape) or (
+            own.keys["op"] != "dense" and values.shape != layer.weight_shape
+        ):
+            raise InputError(
+                f"{what}: layer {layer.name!r} has weights {own.values.shape}, and takes {layer.weight_shape}"
+            )
+        found.append(values.reshape(layer.weight_shape))
+    return tuple(found)
 
 
 def _check_keys(entry: TrainingEntry, what: str) -> None:
