@@ -32,6 +32,32 @@ class Formats:
 
 
 @dataclass(frozen=True)
+class FrozenNormalization:
+    """A multiply-add for each channel of a layer's sums, whose numbers are not trained.
+
+    It is normalisation with the statistics of a reference batch (virtual batch normalisation, Salimans et al., NIPS
+    2016): ``(sums + offset) * factor``, factors at most ``2**places``. Errors go back times ``factor / 2**places``.
+    """
+
+    factors: tuple[int, ...]
+    offsets: tuple[int, ...]
+    places: int
+
+    def __post_init__(self) -> None:
+        if not all(0 < factor <= 2**self.places for factor in self.factors):
+            raise ValueError(f"factors must be from 1 to {2**self.places}, not {self.factors}")
+
+    def applied(self, sums: Codes) -> Codes:
+        """Return sums (N, C, H, W) normalised."""
+        factors, offsets = (np.array(own, np.int64)[:, None, None] for own in (self.factors, self.offsets))
+        return (sums + offsets) * factors
+
+    def back(self, error: Codes) -> Codes:
+        """Return the error of sums from that of normalised ones."""
+        return shifted(error * np.array(self.factors, np.int64)[:, None, None], self.places)
+
+
+@dataclass(frozen=True)
 class TrainedLayer:
     """A layer and the shifts around its products.
 
@@ -39,7 +65,7 @@ class TrainedLayer:
     error codes of what entered it, ``update_shift`` from its summed weight gradient to steps of its weights: all by
     the scales and the learning rate. ``leak`` is of what is below 0: None for a linear layer, else 2**-leak of it is
     left, or nothing where it is 0. ``gate``: bits of the codes that leave, where the error that would push saturated
-    ones further is dropped; None: all errors pass.
+    ones further is dropped; None: all errors pass. ``normalization`` is of the sums, before the shift and the leak.
     """
 
     layer: Layer
@@ -48,9 +74,12 @@ class TrainedLayer:
     update_shift: int
     leak: int | None = None
     gate: int | None = None
+    normalization: FrozenNormalization | None = None
 
     def activated(self, sums: Codes, bits: int) -> Codes:
         """Return the codes that leave of the layer's sums."""
+        if self.normalization:
+            sums = self.normalization.applied(sums)
         codes = shifted(sums, self.shift)
         if self.leak is not None:
             below = shifted(sums, self.shift + self.leak) if self.leak else np.zeros_like(codes)
@@ -68,10 +97,10 @@ class TrainedLayer:
             low, high = code_range(self.gate)
             further = ((leaving == low) & (error > 0)) | ((leaving == high) & (error < 0))
             error = np.where(further, 0, error)
-        if self.leak is None:
-            return error
-        below = shifted(error, self.leak) if self.leak else np.zeros_like(error)
-        return np.where(leaving > 0, error, below)
+        if self.leak is not None:
+            below = shifted(error, self.leak) if self.leak else np.zeros_like(error)
+            error = np.where(leaving > 0, error, below)
+        return self.normalization.back(error) if self.normalization else error
 
 
 @dataclass(frozen=True)

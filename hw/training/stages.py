@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from selvage.golden.fixed_point import code_range
 from selvage.hw.lib.shared import Library
+from selvage.hw.lib.tables import lookup
 from selvage.hw.network.crossbar_control import CrossbarControl
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.hw.training.cells import CellPlan, CellWriter
@@ -285,9 +286,24 @@ class BackLayer(wiring.Component):
             slopes.enable.eq(1),
             getattr(self, f"word_{k}").eq(layer.word),
             getattr(self, f"address_{k}").eq(layer.address),
-            getattr(self, f"data_{k}").eq(sloped(self._scaled(layer.data), slopes.data, self.p.stage)),
         ]
+        passed = sloped(self._scaled(layer.data), slopes.data, self.p.stage)
+        m.d.comb += getattr(self, f"data_{k}").eq(self._normalized(m, k, layer, passed))
         return ~wanted | layer.done
+
+    def _normalized(self, m: Module, k: int, layer: Layer, error: Value) -> Value:
+        """Return the error times its channel's factor, where what entered is normalised."""
+        how = self.p.stage.normalization
+        if not how:
+            return error
+        channel, channels = Signal(range(len(how.factors) + 1), name=f"channel_{k}"), len(how.factors)
+        with m.If(self.begin):
+            m.d.sync += channel.eq(0)
+        with m.Elif(layer.word):
+            m.d.sync += channel.eq(Mux(channel == channels - 1, 0, channel + 1))
+        product = Signal(signed(self.p.error_bits + how.places + 2), name=f"normalized_{k}")
+        m.d.comb += product.eq(error * lookup(how.factors, channel))
+        return (product + (2 ** (how.places - 1) - 1) + product[how.places]) >> how.places
 
     def _scaled(self, error: Value) -> Value:
         """Return the error of what the generator made, from that of a unit error; others pass."""

@@ -47,7 +47,7 @@ class LayerEntry(BaseModel):
     output_padding: tuple[int, int] = (0, 0)
     slope: float = Field(1.0, description="below 0: 0, 1, or a power of two between them")
     gate: bool = Field(False, description="of the generator's last: errors do not push saturated codes further")
-    normalization: Literal["none", "batch"] = "none"
+    normalization: Literal["none", "frozen", "batch"] = "none"
 
 
 class NetworkEntry(BaseModel):
@@ -148,7 +148,8 @@ class TrainingFile:
             if error is None:
                 logits = np.zeros((CALIBRATION, layers[-1][0].outputs, *layers[-1][0].output_size), np.int64)
                 error = unit.error(logits, rng.integers(0, 2, logits.shape) * unit.one)
-            how = {"formats": self.formats, "rate": entry.rate}
+            frozen = [k for k, own in enumerate(entry.layers) if own.normalization == "frozen"]
+            how = {"formats": self.formats, "rate": entry.rate, "frozen": frozen}
             if name == "D":
                 how |= {"last": unit.fraction}
             if entry.layers[-1].gate:

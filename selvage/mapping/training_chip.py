@@ -16,7 +16,7 @@ from selvage.base.graph import Tensor
 from selvage.base.layer import InputFormat, Layer
 from selvage.base.requantization import Requantization
 from selvage.golden.fixed_point import LFSR_BITS, code_range
-from selvage.golden.training import ErrorUnit, TrainedLayer, TrainedNetwork
+from selvage.golden.training import ErrorUnit, FrozenNormalization, TrainedLayer, TrainedNetwork
 from selvage.mapping.backward import data_gradient_layer, data_gradient_weights, weight_gradient_layer
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Integers, Placement
@@ -69,13 +69,16 @@ def product(layer: Layer, chip: Chip, bits: int, how: Requantization | None, ord
 
 
 def forward_requantization(own: TrainedLayer, bits: int) -> Requantization:
-    """Return what makes codes of a layer's sums: a shift, another below 0."""
+    """Return what makes codes of a layer's sums: a frozen normalisation, a shift, another one below 0."""
     low, high = code_range(bits)
+    normalization = own.normalization
+    factors, bias = (normalization.factors, normalization.offsets) if normalization else ((1,), (0,))
     if own.leak is None:
-        return Requantization((1,), own.shift, 0, low, high)
+        return Requantization(factors, own.shift, 0, low, high, bias=bias)
     if not own.leak:
-        return Requantization((1,), own.shift, 0, low, high, below=(0,))
-    return Requantization((2**own.leak,), own.shift + own.leak, 0, low, high, below=(1,))
+        return Requantization(factors, own.shift, 0, low, high, bias=bias, below=(0,) * len(factors))
+    above = tuple(factor << own.leak for factor in factors)
+    return Requantization(above, own.shift + own.leak, 0, low, high, bias=bias, below=factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +86,8 @@ class BackStage:
     """A layer backward: the products that its stage has.
 
     ``gradient``: of its weights. ``data``: by branch, of what enters it; a second branch has the error that the
-    generator wants, where it shares the way forward. ``leak`` and ``gate``: of what enters it
-    (`golden.training.TrainedLayer`).
+    generator wants, where it shares the way forward. ``leak``, ``gate`` and ``normalization``: of
+    what enters it (`golden.training.TrainedLayer`).
     """
 
     layer: TrainedLayer
@@ -92,6 +95,7 @@ class BackStage:
     data: tuple[Product | None, ...]
     leak: int | None
     gate: int | None = None
+    normalization: FrozenNormalization | None = None
 
     @property
     def branches(self) -> int:
@@ -128,6 +132,9 @@ class TrainingPlan:
             _check_shifts(name, network, self.error_unit.unit_places if self.unit_error and name == "D" else 0)
         if self.unit_error and not any(own.name == "FG" for own in self.schedule.passes):
             raise InputError("a unit error is of a schedule that shares the way forward: cs or sp+cs")
+        for network in self.networks.values():
+            if network.layers[-1].normalization:
+                raise InputError(f"layer {network.layers[-1].layer.name!r} is a network's last, and is not normalised")
         last = self.networks["D"].layers[-1]
         if last.leak is not None or last.gate is not None:
             raise InputError(f"layer {last.layer.name!r} leaves logits: it is linear, its slope 1 and without a gate")
@@ -198,7 +205,7 @@ class TrainingPlan:
         before = network.layers[k - 2] if k > 1 else None
         if k == 1 and place == "D" and len(self.networks) > 1:
             before = self.networks["G"].layers[-1]
-        leak, gate = (before.leak, before.gate) if before else (None, None)
+        of_entered = (before.leak, before.gate, before.normalization) if before else (None, None, None)
         passes = {one.name for one in self.passes(name)}
         shared = place == "D" and "FG" in passes
         if shared and self.unit_error:  # one error serves both networks
@@ -207,7 +214,7 @@ class TrainingPlan:
             wanted = [k > 1 or (place == "D" and "G" in passes), *([True] if shared else [])]
         return BackStage(
             own, self._gradient(own, formats.activations, formats.errors),
-            tuple(self._data(own, formats.errors) if each else None for each in wanted), leak, gate,
+            tuple(self._data(own, formats.errors) if each else None for each in wanted), *of_entered,
         )  # fmt: skip
 
     def _data(self, own: TrainedLayer, bits: int) -> Product:

@@ -57,6 +57,7 @@ class Case:
     skip: bool = True
     seed: int = 1
     unit_error: bool = False
+    frozen: tuple[int, ...] = ()  # layers that are normalised
     how: dict[str, Any] = field(default_factory=dict)
 
 
@@ -77,7 +78,7 @@ def network(
     codes, points = weight_codes(values, case.weight_bits, 1)
     formats = Formats(weights=case.weight_bits)
     gate = 8 if layers is GENERATOR else None
-    how = {"formats": formats, "rate": 1, "last": last, "gate": gate}
+    how = {"formats": formats, "rate": 1, "last": last, "gate": gate, "frozen": case.frozen}
     found, _ = calibrated(layers, codes, points, x, 7, error, 7, **how)
     if gate:  # what leaves is saturated here and there
         last_layer = found.layers[-1]

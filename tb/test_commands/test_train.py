@@ -128,6 +128,7 @@ def test_a_bundle_tests_itself(place: Path) -> None:
         ("one", ("rate = 3", ""), "lacks the key 'network.rate'"),
         ("one", ("slope = 0.5", "slope = 0.3"), "slope = 0.3 must be 0, 1, or a power of two"),
         ("one", ("slope = 0.5", 'normalization = "batch"'), "couples the samples of a batch"),
+        ("one", ("outputs = 2 },", 'outputs = 2, normalization = "frozen" },'), "last, and is not normalised"),
         ("one", ("outputs = 2 },\n]", "outputs = 1 },\n]"), "from 0 to 0"),
         ("one", ("[3, 3]", "[9, 9]"), "the output would be"),
         ("one", ('"data.npz"', '"../data.npz"'), "must lie in the folder"),

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from selvage.base.errors import InputError
 from selvage.base.layer import Layer
 from selvage.golden.calibration import calibrated, weight_codes
+from selvage.golden.layer import evaluate
 from selvage.golden.training import (
     ErrorUnit,
     Formats,
@@ -203,3 +204,48 @@ def test_a_learning_rate_that_no_shift_has() -> None:
     weights, x = (np.ones((2, 2), np.int64),), np.full((1, 2, 1, 1), 100)
     with pytest.raises(InputError, match=r"layer 'l' would need a shift below 0: a learning rate of 2\*\*--30"):
         calibrated([(layer, None)], weights, (6,), x, 7, x, 7, formats=Formats(), rate=-30)
+
+
+def test_a_frozen_normalisation_is_that_of_its_batch() -> None:
+    """Channels of very different sums leave with the same spread; errors go back over each channel's deviation."""
+    rng = np.random.default_rng(1)
+    layers = [
+        (Layer(name="a", op="conv", channels=2, outputs=3, height=4, width=4, kernel=(3, 3), pads=(1,) * 4), None),
+        (Layer(name="b", op="dense", channels=48, outputs=2), None),
+    ]
+    x = rng.integers(-100, 101, (64, 2, 4, 4))
+    weights = (
+        rng.integers(-60, 61, (3, 2, 3, 3)) * np.array([1, 2, 2])[:, None, None, None],
+        rng.integers(-9, 9, (48, 2)),
+    )
+    error = rng.integers(-90, 91, (64, 2, 1, 1))
+    how_fast = 4
+    how = {"formats": Formats(16, 16, 8), "rate": how_fast, "frozen": [0]}
+    network, scale = calibrated(layers, weights, (7, 7), x, 7, error, 12, **how)
+    sums = evaluate(layers[0][0], x, weights[0])
+    deviation = sums.std(axis=(0, 2, 3))
+    normal = (sums - sums.mean(axis=(0, 2, 3))[:, None, None]) / deviation[:, None, None]
+    leaving = network.forward(weights, x)[1]
+    assert deviation.max() > 1.5 * deviation.min()
+    np.testing.assert_allclose(leaving.reshape(normal.shape) / 2.0 ** scale.activations[1], normal, atol=0.05)
+    how = network.layers[0].normalization
+    assert how and how.places == 8
+    codes = rng.integers(-3000, 3000, (64, 3, 4, 4))
+    back = network.layers[0].error_of_sums(codes, leaving)
+    ratio = (back / np.where(codes == 0, 1, codes)).reshape(64, 3, -1)
+    each = np.median(ratio, axis=(0, 2)) * deviation
+    np.testing.assert_allclose(each / each[0], 1, atol=0.03)
+    # A step along the weight gradient lowers the loss whose gradient the error is, by as much as it says.
+    errors = network.errors(weights, network.forward(weights, x), error)
+    gradient = network.gradients([x, leaving], errors)[0]
+    real = gradient * 2.0 ** -(network.layers[0].update_shift + 7 - how_fast)
+
+    def loss(w: np.ndarray) -> float:
+        found = evaluate(layers[0][0], x, w)
+        made = (found - sums.mean(axis=(0, 2, 3))[:, None, None]) / deviation[:, None, None]
+        logits = made.reshape(64, 48) @ (weights[1] / 2.0**7)
+        return float((logits * error.reshape(64, 2) / 2.0**12).sum())
+
+    step = rng.integers(-2, 3, weights[0].shape)
+    expected = float((real * step / 2.0**7).sum())
+    assert abs(loss(weights[0] + step) - loss(weights[0]) - expected) < 0.1 * abs(expected) + 0.05

@@ -13,13 +13,13 @@ from tb.models.training_chips import OU9X8, Case, differences, parameters, run, 
 PAIRED_CELLS = OU9X8.model_copy(update={"cell_bits": 2, "adc_bits": 5, "ou_rows": 8})
 CASES = {
     "pipeline": Case("pipeline", overlap=True, iterations=2, batch=2, stochastic=True),
-    "sp": Case("sp", batch=2, chip=PAIRED_CELLS),
+    "sp": Case("sp", batch=2, chip=PAIRED_CELLS, frozen=(0,)),
     "cs": Case("cs", overlap=True, iterations=2, batch=2),
     "both": Case("sp+cs", batch=2, stochastic=True, skip=False),
     "unit error": Case("cs", overlap=True, iterations=2, batch=2, stochastic=True, unit_error=True),
     "unit error, two copies": Case("sp+cs", batch=2, unit_error=True),
     "one": Case("pipeline", generator=(), iterations=2, stochastic=True),
-    "one, not pipelined": Case("none", generator=(), batch=2, weight_bits=9),
+    "one, not pipelined": Case("none", generator=(), batch=2, weight_bits=9, frozen=(0, 1)),
 }
 
 
@@ -72,12 +72,15 @@ def test_weights_are_verified() -> None:
         run(case, faults={places[0]: faults(0, weak=0, stuck=0xFFFF)})
 
 
-@pytest.mark.parametrize("fault", ["register", "transposed copy", "buffer", "unit error"])
+@pytest.mark.parametrize("fault", ["register", "transposed copy", "buffer", "unit error", "normalisation"])
 def test_a_planted_fault_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES["one"]
     if fault == "unit error":  # what the generator made has the unit error as it is
         case = CASES["unit error, two copies"]
         planted.around(monkeypatch, BackLayer, "_scaled", lambda old, self, error: error)
+    elif fault == "normalisation":  # errors do not go back through it
+        case = CASES["one, not pipelined"]
+        planted.around(monkeypatch, BackLayer, "_normalized", lambda old, self, m, k, layer, error: error)
     elif fault == "register":
         planted.another_version(monkeypatch)
         monkeypatch.setattr(update, "RANDOM_TAPS", (31, 21, 2, 0))
