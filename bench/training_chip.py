@@ -71,8 +71,8 @@ def ran(schedule: str, overlap: bool, batch: int, simulator: str, iterations: in
     )
     exact = run.cycles == model
     for k, own in enumerate(states):
-        for name, wanted in (("G", own.generator), ("D", own.discriminator)):
-            exact &= all(np.array_equal(a, b) for a, b in zip(run.weights[name][k], wanted, strict=True))
+        for name, found in run.weights.items():
+            exact &= all(np.array_equal(a, b) for a, b in zip(found[k], own.of(name), strict=True))
     # In each logical cycle the controller takes one cycle to begin it, and one to let the stages work.
     alone = run.clocks - 2 * len(run.cycles)
     last = max(cycle for own in timeline(session.schedule, iterations).updated for cycle in own)

@@ -66,16 +66,14 @@ def calibrated(
     for index, ((layer, leak), w) in enumerate(zip(layers, weights, strict=True)):
         maps[-1] = maps[-1].reshape(len(x), layer.channels, layer.height, layer.width)
         sums = evaluate(layer, maps[-1], w)
-        own = at[-1] + points[index]
+        own, bits = at[-1] + points[index], formats.activations - headroom[0]
         if index in frozen:
-            layer_made, point = _frozen(layer, sums, leak, formats.activations - headroom[0])
-            made.append(layer_made)
-            at.append(point)
-            maps.append(layer_made.activated(sums, formats.activations))
-            continue
-        point = _point(float(np.abs(sums).max()) * 2.0**-own, formats.activations - headroom[0])
-        point = min(own, last if last is not None and index == len(layers) - 1 else point)
-        made.append(TrainedLayer(layer, own - point, 0, 0, leak))
+            scaled, point = _frozen(layer, sums, leak, bits)
+        else:
+            point = _point(float(np.abs(sums).max()) * 2.0**-own, bits)
+            point = min(own, last if last is not None and index == len(layers) - 1 else point)
+            scaled = TrainedLayer(layer, own - point, 0, 0, leak)
+        made.append(scaled)
         at.append(point)
         maps.append(made[-1].activated(sums, formats.activations))
     errors, found = [error_point], []

@@ -214,6 +214,10 @@ class State:
     random: tuple[int, int] = (0, 0)
     iteration: int = 0
 
+    def of(self, network: str) -> Weights:
+        """Return the weights of network G or D."""
+        return self.generator if network == "G" else self.discriminator
+
 
 @dataclass(frozen=True, eq=False)
 class Way:

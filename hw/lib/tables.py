@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 
 LONGEST = 2**15  # bits of a constant: Icarus reads no word of 16 384 digits
 
@@ -40,6 +40,19 @@ def fit(value: Value, width: int) -> Value:
     """Return a value as exactly ``width`` bits; a signed one is extended by its sign."""
     above = max(0, width - len(value))
     return Cat(value, value[-1].replicate(above) if value.shape().signed else Const(0, above))[:width]
+
+
+def shifted(value: Value, places: int) -> Value:
+    """Return a signed value over ``2**places``, halves to even."""
+    if not places:
+        return value
+    odd = value[places] if places < len(value) else value[-1]
+    return (value + (2 ** (places - 1) - 1) + odd) >> places
+
+
+def clipped(value: Value, low: int, high: int) -> Value:
+    """Return a value, or the bound that it is beyond."""
+    return Mux(value > high, high, Mux(value < low, low, value))
 
 
 def lowest_set(bits: Value) -> Value:

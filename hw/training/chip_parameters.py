@@ -117,6 +117,12 @@ class ChipParameters:
         """Return the crossbars of a product."""
         return product_parameters(product, skip=self.skip).crossbars
 
+    def crossbar_places(self, name: str, product: Product) -> list[str]:
+        """Return where the crossbars of a product of `written` stand in the chip."""
+        stage, _, branch = name.partition(".")
+        inside = f"{stage}.transposed_{branch}" if branch else stage
+        return [f"{inside}.network.{place}" for place in self.crossbars(product)]
+
     def cells(self, product: Product) -> CellPlan:
         """Return the plan of a product's cells."""
         return cell_plan(product_parameters(product, skip=self.skip), product, 1, 1)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from selvage.golden.fixed_point import code_range
 from selvage.golden.training import ErrorUnit
+from selvage.hw.lib.tables import clipped
 from selvage.hw.training.maps import codes
 
 
@@ -52,10 +53,9 @@ class ErrorStage(wiring.Component):
         read = table.read_port()
         m.d.comb += [self.i.ready.eq(1), read.addr.eq(self.i.payload[0]), read.en.eq(self.i.valid)]
         m.d.sync += self.word.eq(self.i.valid)
-        low, high = code_range(unit.error_bits)
         for k in range(self.p.branches):
             label, error = Signal(range(unit.one + 1), name=f"kept_{k}"), Signal(signed(unit.error_bits + 2))
             m.d.sync += label.eq(getattr(self, f"label_{k}"))
             m.d.comb += error.eq(read.data - label)
-            m.d.comb += getattr(self, f"error_{k}").eq(Mux(error > high, high, Mux(error < low, low, error)))
+            m.d.comb += getattr(self, f"error_{k}").eq(clipped(error, *code_range(unit.error_bits)))
         return m

@@ -1,6 +1,7 @@
 """The stages of a training chip: layers forward and backward, each at a sample in a logical cycle."""
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -9,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from selvage.golden.fixed_point import code_range
 from selvage.hw.lib.shared import Library
-from selvage.hw.lib.tables import lookup
+from selvage.hw.lib.tables import clipped, lookup, shifted
 from selvage.hw.network.crossbar_control import CrossbarControl
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.hw.training.cells import CellPlan, CellWriter
@@ -28,6 +29,7 @@ from selvage.hw.training.maps import (
 from selvage.mapping.training_chip import GRADIENT_BITS, BackStage, Product
 
 
+@lru_cache(maxsize=256)  # a product's tiles are planned once, however many ask
 def product_parameters(product: Product, *, skip: bool) -> NetworkParameters:
     """Return the parameters of a product's gateware."""
     return NetworkParameters(product.plan, skip=skip, programmable=True)
@@ -140,12 +142,12 @@ class BackParameters:
         layer = self.stage.layer.layer
         return layer.outputs * layer.output_size[0] * layer.output_size[1]
 
-    @property
+    @cached_property
     def gradient(self) -> NetworkParameters:
         """Parameters of the weight gradient's product."""
         return product_parameters(self.stage.gradient, skip=self.skip)
 
-    @property
+    @cached_property
     def sums(self) -> AccumulatorParameters:
         """Parameters of the accumulator."""
         ((bits, _),) = self.gradient.outputs
@@ -168,7 +170,7 @@ class BackParameters:
         channels = layer.channels if self.stores_error else layer.outputs
         return SourceParameters(bits, words, ((channels, 1), (words // channels, channels)))
 
-    @property
+    @cached_property
     def stored(self) -> CellPlan:
         """The cells that the other map is written into."""
         words, bits = (self.left, self.error_bits) if self.stores_error else (self.entered, self.activation_bits)
@@ -303,16 +305,14 @@ class BackLayer(wiring.Component):
             m.d.sync += channel.eq(Mux(channel == channels - 1, 0, channel + 1))
         product = Signal(signed(self.p.error_bits + how.places + 2), name=f"normalized_{k}")
         m.d.comb += product.eq(error * lookup(how.factors, channel))
-        return (product + (2 ** (how.places - 1) - 1) + product[how.places]) >> how.places
+        return shifted(product, how.places)
 
     def _scaled(self, error: Value) -> Value:
         """Return the error of what the generator made, from that of a unit error; others pass."""
         p = self.p
         if not p.unit_places or not p.first_layer:
             return error
-        product = error * self.wanted
-        odd = product[p.unit_places]
-        return clipped((product + (2 ** (p.unit_places - 1) - 1) + odd) >> p.unit_places, p.error_bits)
+        return clipped(shifted(error * self.wanted, p.unit_places), *code_range(p.error_bits))
 
     def _gradient(self, m: Module, stored: Reader, swept: Reader) -> Value:
         """Write a map into the arrays, let the other through, add what leaves; return the end."""
@@ -340,12 +340,6 @@ class BackLayer(wiring.Component):
         return ~wanted | sums.done
 
 
-def clipped(value: Value, bits: int) -> Value:
-    """Return a value within the codes of ``bits``."""
-    low, high = code_range(bits)
-    return Mux(value > high, high, Mux(value < low, low, value))
-
-
 def sloped(error: Value, entered: Value, stage: BackStage) -> Value:
     """Return an error times the slope of what it belongs to: 1 above 0, else 2**-leak, 0 for a leak of 0.
 
@@ -359,5 +353,4 @@ def sloped(error: Value, entered: Value, stage: BackStage) -> Value:
         return error
     if not leak:
         return Mux(entered > 0, error, 0)
-    below = (error + (2 ** (leak - 1) - 1) + error[leak]) >> leak  # halves to even
-    return Mux(entered > 0, error, below)
+    return Mux(entered > 0, error, shifted(error, leak))

@@ -12,7 +12,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from selvage.hw.lib.tables import lookup
+from selvage.hw.lib.tables import clipped, lookup, shifted
 from selvage.hw.network.crossbar_control import CrossbarControl
 from selvage.hw.training.cells import FAILED_BITS, CellPlan, CellReader, CellWriter, runs
 from selvage.hw.training.maps import MapMemory, address_bits, read_signature
@@ -96,18 +96,15 @@ class Rounding(wiring.Component):
         moved = Signal(signed(p.gradient_bits + 3))
         m.d.comb += [
             moved.eq(self.weight - step),
-            self.updated.eq(Mux(moved > most, most, Mux(moved < -most, -most, moved))),
+            self.updated.eq(clipped(moved, -most, most)),
         ]
         return m
 
     def _shifted(self, shift: int) -> Value:
         """Return the gradient over a power of two, halves to even, or up with the probability of what is cut off."""
-        if not shift:
-            return self.gradient
-        if self.p.stochastic:
+        if self.p.stochastic and shift:
             return (self.gradient + self.random[:shift]) >> shift
-        odd = Cat(self.gradient)[shift] if shift < len(self.gradient) else self.gradient[-1]
-        return (self.gradient + (2 ** (shift - 1) - 1) + odd) >> shift
+        return shifted(self.gradient, shift)
 
 
 class UpdateUnit(wiring.Component):

@@ -58,11 +58,11 @@ def training_files(session: Session) -> dict[str, bytes]:
 def _crossbars(p: ChipParameters) -> Iterator[str]:
     """Yield the place of each crossbar below the top."""
     for name, (product, _, _) in p.forward.items():
-        yield from (f"{name}.network.{place}" for place in p.crossbars(product))
+        yield from p.crossbar_places(name, product)
     for name, (back, _) in p.back.items():
         for k, product in enumerate(back.stage.data):
             if product:
-                yield from (f"{name}.transposed_{k}.network.{place}" for place in p.crossbars(product))
+                yield from p.crossbar_places(f"{name}.{k}", product)
         yield from (f"{name}.gradient.network.{place}" for place in p.crossbars(back.stage.gradient))
 
 
@@ -76,9 +76,8 @@ def _vectors(session: Session) -> tuple[dict[str, NDArray[np.int64]], int]:
     if batch.labels is not None:
         found["label"] = batch.labels
     for name in session.plan.networks:
-        before, then = (s.generator if name == "G" else s.discriminator for s in (first, after))
-        found[f"weights_{name}"] = np.concatenate([own.ravel() for own in before])
-        found[f"expected_{name}"] = np.concatenate([own.ravel() for own in then])
+        found[f"weights_{name}"] = np.concatenate([own.ravel() for own in first.of(name)])
+        found[f"expected_{name}"] = np.concatenate([own.ravel() for own in after.of(name)])
     return found, sum(ChipCycles(session.plan).cycles([ways]))
 
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from selvage.base.errors import InputError
 from selvage.base.files import check_folder, check_writable
 from selvage.commands.results import emit
 from selvage.commands.streams import show
 from selvage.commands.tables import table_of, verdict
 from selvage.mapping.training import training_schedule
-from selvage.rtlsim.installed import check_simulator
+from selvage.rtlsim.installed import check_simulator_or_none
 from selvage.sim.training import closed_form, training_cycles
 
 STEADY = 4
@@ -28,10 +27,7 @@ def count_schedule(
 ) -> bool:
     """Do `selvage train --count`, and return whether RTL matches the formula, the model and the buffers' sizes."""
     own = training_schedule(generator, discriminator, batch, schedule, overlap=overlap)
-    if simulator not in ("icarus", "verilator", "none"):
-        raise InputError(f"--simulator {simulator!r} is none of icarus, verilator, none")
-    if simulator != "none":
-        check_simulator(simulator)
+    check_simulator_or_none(simulator)
     check_writable(json_file if str(json_file) != "-" else None)
     check_folder(build, f"--build {build}")
     iterations = STEADY if overlap else 1

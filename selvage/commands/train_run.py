@@ -16,7 +16,7 @@ from selvage.commands.tables import table_of, verdict
 from selvage.compiler.training import MOST_ITERATIONS, Batch, Session, check_seed, keep, kept
 from selvage.frontend.training_file import TrainingFile, load_training
 from selvage.golden.training import State
-from selvage.rtlsim.installed import check_simulator
+from selvage.rtlsim.installed import check_simulator_or_none
 from selvage.sim.training_chip import ChipCycles
 
 STATE = "state.npz"
@@ -104,10 +104,7 @@ def _iterate(session: Session, options: TrainingOptions, begun: State) -> tuple[
 
 def _check(options: TrainingOptions) -> None:
     """Check the options before anything is read or written."""
-    if options.simulator not in ("icarus", "verilator", "none"):
-        raise InputError(f"--simulator {options.simulator!r} is none of icarus, verilator, none")
-    if options.simulator != "none":
-        check_simulator(options.simulator)
+    check_simulator_or_none(options.simulator)
     check_seed(options.seed)
     for name, number, least in (("--iterations", options.iterations, 1), ("--pictures", options.pictures, 0)):
         if not least <= number <= MOST_ITERATIONS:
@@ -189,7 +186,7 @@ def _in_rtl(
     run = run_chip(
         p,
         built,
-        {name: _weights(begun, name) for name in names},
+        {name: begun.of(name) for name in names},
         images,
         noise=np.concatenate(noise) if noise else None,
         labels=np.concatenate([own.labels for own in batches if own.labels is not None]) if not noise else None,
@@ -200,7 +197,7 @@ def _in_rtl(
         np.array_equal(a, b)
         for name in names
         for found, state in zip(run.weights[name], states, strict=True)
-        for a, b in zip(found, _weights(state, name), strict=True)
+        for a, b in zip(found, state.of(name), strict=True)
     )
     return {
         "clock_cycles": run.clocks,
@@ -208,10 +205,6 @@ def _in_rtl(
         "logical_cycles": len(run.cycles),
         "match": exact and run.cycles == cycles,
     }
-
-
-def _weights(state: State, name: str) -> tuple:
-    return state.generator if name == "G" else state.discriminator
 
 
 def _tell(content: dict[str, Any], followed: int) -> None:

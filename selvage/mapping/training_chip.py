@@ -41,11 +41,6 @@ class Product:
         return self.plan.layers[0].placement
 
     @property
-    def entering(self) -> int:
-        """Codes of a map that enters."""
-        return self.plan.inputs[0].numbers
-
-    @property
     def leaving(self) -> int:
         """Codes, or sums, of a map that leaves."""
         return self.plan.outputs[0].numbers

