@@ -90,10 +90,9 @@ def every_read(placement: Placement, tile: Tile, codes: Integers, *, skip: bool 
     kinds = distinct_arrays(tile)[0]
     if not skip and not placement.dynamic:
         return np.repeat(dense_reads(placement, tile), len(codes) * placement.sweep.count, axis=2)
-    narrow: NDArray[Any] = codes.astype(_word_type(max(placement.planes(array) for array in kinds)))
     bands = [
         np.stack([group_reads(placement, array, windows, skip=skip) for array in kinds], axis=1)
-        for windows in window_bands(placement, tile, narrow)
+        for windows in window_bands(placement, tile, narrow_codes(placement, kinds, codes))
     ]
     return np.concatenate(bands, axis=2)
 
@@ -124,9 +123,10 @@ def step_loads(placement: Placement, tile: Tile) -> Integers:
     return load_cycles(placement, tile)[placement.sweep.kind_of_steps()]
 
 
-def _word_type(bits: int) -> type[np.unsignedinteger]:
-    """Return the narrowest type that holds the low ``bits`` of a number: reads depend on no others."""
-    return next(kind for kind in (np.uint8, np.uint16, np.uint32, np.uint64) if np.dtype(kind).itemsize * 8 >= bits)
+def narrow_codes(placement: Placement, arrays: Sequence[Array], codes: Integers) -> NDArray[Any]:
+    """Return ``codes`` in the narrowest type that holds the low bits that ``arrays`` are driven by: no others count."""
+    bits, kinds = max(placement.planes(array) for array in arrays), (np.uint8, np.uint16, np.uint32, np.uint64)
+    return codes.astype(next(kind for kind in kinds if np.dtype(kind).itemsize * 8 >= bits))
 
 
 def distinct_arrays(tile: Tile) -> tuple[list[Array], Integers]:

@@ -116,19 +116,19 @@ def alone_cycles(placement: Placement, codes: Integers, *, skip: bool = True) ->
 
     Equal tiles are counted once.
     """
-    kinds = [_kind(placement, tile) for tile in placement.tiles]
+    kinds = [kind_of(placement, tile) for tile in placement.tiles]
     distinct = dict(zip(kinds, placement.tiles, strict=True))
     known = {kind: tile_cycles(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
     return [known[kind] for kind in kinds]
 
 
 def _counted(placement: Placement, tiles: Sequence[Tile], codes: Integers, skip: bool) -> CountedPass:
-    kinds = tuple(_kind(placement, tile) for tile in tiles)
+    kinds = tuple(kind_of(placement, tile) for tile in tiles)
     distinct = dict(zip(kinds, tiles, strict=True))
     reads = {kind: every_read(placement, tile, codes, skip=skip) for kind, tile in distinct.items()}
     return CountedPass(replace(placement, tiles=tuple(tiles)), len(codes), kinds, reads)
 
 
-def _kind(placement: Placement, tile: Tile) -> tuple:
+def kind_of(placement: Placement, tile: Tile) -> tuple:
     """Return a key: tiles of equal keys take the same cycles."""
     return tile.first_channel, placement.likeness(tile)

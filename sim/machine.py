@@ -1,6 +1,7 @@
 """What a placement computes, through its crossbars, and what it reads to do so. No clock here."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,32 +51,40 @@ def ou_reads(placement: Placement, array: Array, windows: Integers, *, skip: boo
 
 def group_reads(placement: Placement, array: Array, windows: Integers, *, skip: bool) -> Integers:
     """Return (2, steps): OU reads of an array in each step, and those of the last row group that it reads."""
-    bits, each = placement.planes(array), placement.group_rows
     total, last = found = np.zeros((2, len(windows)), np.int64)
+    for block, planes in block_planes(placement, array, windows, skip=skip):
+        columns = column_groups(array, block, placement.chip)
+        total += planes.sum(axis=0, dtype=np.int64) * columns
+        for count in planes:
+            np.copyto(last, count * np.int64(columns), where=count != 0)
+    return found
+
+
+def block_planes(
+    placement: Placement, array: Array, windows: Integers, *, skip: bool
+) -> Iterator[tuple[Block, NDArray[Any]]]:
+    """Yield each block of an array with (row groups, steps): the OUs that each of its column groups is read in.
+
+    These are the input planes of the row group; of formed OUs, which have one row group a block, all OUs of all planes.
+    """
+    bits, each = placement.planes(array), placement.group_rows
     for block in array.blocks:
-        columns, groups = column_groups(array, block, placement.chip), -(-block.rows // each)
+        groups = -(-block.rows // each)
         if not skip and not placement.dynamic:
-            total += bits * groups * columns
-            last[:] = bits * columns
+            yield block, np.broadcast_to(np.int64(bits), (groups, len(windows)))
             continue
         if groups == 1 and not block.shifts.any() and not placement.dynamic:
-            planes = np.bitwise_count(np.bitwise_or.reduce(windows.T[block.window], axis=0) & (2**bits - 1))
-            total += planes * np.int64(columns)
-            np.copyto(last, planes * np.int64(columns), where=planes != 0)
+            yield block, np.bitwise_count(np.bitwise_or.reduce(windows.T[block.window], axis=0) & (2**bits - 1))[None]
             continue
         driven = np.zeros((groups * each, len(windows)), windows.dtype)
         driven[: block.rows] = windows.T[block.window]
         if block.shifts.any():
             driven[: block.rows] <<= block.shifts[:, None].astype(driven.dtype)
         if placement.dynamic:
-            planes = formed_reads(driven[: block.rows].T, bits, placement.chip.ou_rows, skip=skip)[None]
+            yield block, formed_reads(driven[: block.rows].T, bits, placement.chip.ou_rows, skip=skip)[None]
         else:
             ones = np.bitwise_or.reduce(driven.reshape(groups, each, -1), axis=1) & (2**bits - 1)
-            planes = np.bitwise_count(ones)
-        total += planes.sum(axis=0, dtype=np.int64) * columns
-        for count in planes:
-            np.copyto(last, count * np.int64(columns), where=count != 0)
-    return found
+            yield block, np.bitwise_count(ones)
 
 
 def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> Integers:

@@ -76,7 +76,7 @@ def test_models_and_gateware_do_not_know_each_other() -> None:
 
 def test_every_file_stands_in_a_room() -> None:
     found = {path.name for path in (ROOT / "selvage").iterdir() if path.name != "__pycache__"}
-    assert found == {*FLOORS, "__init__.py", "__main__.py", "api.py", "chips", "shapes"}
+    assert found == {*FLOORS, "__init__.py", "__main__.py", "api.py", "chips", "costs", "shapes"}
 
 
 @pytest.mark.parametrize("room", ["golden", "hw", "sim"])

@@ -23,6 +23,21 @@ def codes_layout(p: AccumulatorParameters) -> data.ArrayLayout:
     return data.ArrayLayout(p.code_bits, p.lanes * (1 + p.paired))
 
 
+def together(p: AccumulatorParameters) -> list[range]:
+    """Return the runs of neighbouring lanes whose slots are always the same: they share a memory."""
+    starts = [
+        lane for lane in range(p.lanes) if lane == 0 or any(slots[lane] != slots[lane - 1] for slots in p.addresses)
+    ]
+    return [range(first, last) for first, last in zip(starts, [*starts[1:], p.lanes], strict=True)]
+
+
+def memories(p: AccumulatorParameters) -> list[int]:
+    """Return for each slot or position that a read names in how many memories it adds to a word."""
+    if not p.addresses:
+        return [1] * p.slots
+    return [sum(slots[lanes[0]] is not None for lanes in together(p)) for slots in p.addresses]
+
+
 class Accumulator(wiring.Component):
     """The accumulator of one array: adds its ADC codes, shifted by bit-plane, while the last step is read out.
 
@@ -137,7 +152,7 @@ class Accumulator(wiring.Component):
         m.submodules.drained = drained = SlotCounter(p)
         m.d.comb += [drained.go.eq(self.go), self.freed.eq(drained.freed)]
         found = []
-        groups = self._together() if p.addresses else [range(len(shifted))]
+        groups = together(p) if p.addresses else [range(len(shifted))]
         for index, lanes in enumerate(groups):
             m.submodules[f"sums_{index}"] = sums = SlotSums(p, len(lanes))
             slot, used, mark = tag.slot[: p.slot_bits], Const(1), Signal(p.slots, name=f"mark_{index}")
@@ -160,14 +175,6 @@ class Accumulator(wiring.Component):
             ]
             found.append(sums.sums)
         return found
-
-    def _together(self) -> list[range]:
-        """Return the runs of neighbouring lanes whose slots are always the same: they share a memory."""
-        p = self.p
-        starts = [
-            lane for lane in range(p.lanes) if lane == 0 or any(slots[lane] != slots[lane - 1] for slots in p.addresses)
-        ]
-        return [range(first, last) for first, last in zip(starts, [*starts[1:], p.lanes], strict=True)]
 
 
 class SlotSums(wiring.Component):

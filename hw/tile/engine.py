@@ -220,10 +220,12 @@ class ArrayEngine(wiring.Component):
     crossbar : requests to the macro
     tag, drained : see `Walker`
     left : an OU read of a loaded step is left
+    picked : with ``events``: a row group is read from the row registers
     """
 
     load: LoadInterface
     move: data.View
+    picked: Signal
     releases: Signal
     crossbar: RequestInterface
     tag: stream.Interface
@@ -241,6 +243,7 @@ class ArrayEngine(wiring.Component):
                 "tag": Out(stream.Signature(tag_layout(p.slots_used, p.planes, p.driven_bits))),
                 "left": Out(1),
                 "drained": In(1),
+                **({"picked": Out(1)} if p.events else {}),
             }
         )
 
@@ -268,4 +271,6 @@ class ArrayEngine(wiring.Component):
             walker.drained.eq(self.drained),
             self.left.eq(walker.left | reader.left | ahead.left | (rows.loaded & rows.pending.any())),
         ]
+        if self.p.events:
+            m.d.comb += self.picked.eq(ahead.o.valid & ahead.o.ready & ~ahead.o.payload.none)
         return m

@@ -98,6 +98,7 @@ class EngineParameters:
     lanes: int
     skip: bool  # leave out OUs whose driven bits are all zero
     driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
+    events: bool  # tells which row groups it reads
     groups: tuple[RowGroup, ...]
     slots: tuple[int, ...]  # first slot of each row group
     rotations: tuple[int, ...]  # that the tile's load plan uses
@@ -165,6 +166,7 @@ class TileParameters:
     tile: Tile
     skip: bool = True
     counters: bool = True  # performance counters at the tile's face
+    events: bool = False  # and counters of what costs energy
     like: "TileParameters | None" = field(default=None, compare=False, repr=False)
     """Of a tile of the same layer and `Tile.likeness`: it differs at most in outputs and in its share of the steps."""
 
@@ -208,7 +210,7 @@ class TileParameters:
         )
         polarities = tuple((array.polarity, array.paired) for array in self.tile.readers)
         parts = (self.buffer, self.engines, self.accumulators, self.load.moves, self.output_width)
-        return (*parts, banks, polarities, self.tile.slices, self.placement.weight_offset, self.counters)
+        return (*parts, banks, polarities, self.tile.slices, self.placement.weight_offset, self.counters, self.events)
 
     @property
     def weights(self) -> int:
@@ -247,6 +249,7 @@ class TileParameters:
                     lanes=self.load.lanes,
                     skip=self.skip,
                     driven_bits=self.driven_bits,
+                    events=self.events,
                     groups=groups,
                     slots=tuple(slots[group.block] for group in groups),
                     rotations=tuple(sorted(rotations)),

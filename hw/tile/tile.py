@@ -9,6 +9,7 @@ from selvage.hw.lib.shared import Library, Shared
 from selvage.hw.lib.tables import lookup, total
 from selvage.hw.tile.accumulator import Accumulator
 from selvage.hw.tile.buffer import InputBuffer
+from selvage.hw.tile.counters import COUNTER_BITS, EVENTS, EventCounters, counters_of
 from selvage.hw.tile.engine import ArrayEngine
 from selvage.hw.tile.output import OutputStage, OverlapAdd, output_layout
 from selvage.hw.tile.pair import Pair
@@ -16,8 +17,6 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.splice import Splice
 from selvage.hw.tile.streams import crossbar_signature, move_layout, move_value
 from selvage.mapping.drain import lanes_used
-
-COUNTER_BITS = 48
 
 
 class Tile(wiring.Component):
@@ -36,6 +35,7 @@ class Tile(wiring.Component):
     fetched, reads, conversions, pending, issued : with ``counters``: words accepted; OU reads of all arrays;
         columns converted in them, lanes beyond a block left out;
         cycles in which some array has an OU left to read; cycles in which some array reads one
+    rows, cells and so on : with ``events`` (`hw.tile.counters.EventCounters`)
     """
 
     i: stream.Interface
@@ -60,13 +60,12 @@ class Tile(wiring.Component):
             for engine, arrays in zip(p.engines, p.tile.read_together, strict=True)
         ]
         crossbars = {f"crossbar_{k}": Out(crossbar_signature(macro)) for k, macro in enumerate(p.macros)}
-        counters = ("fetched", "reads", "conversions", "pending", "issued")
         super().__init__(
             {
                 "i": In(stream.Signature(data.ArrayLayout(p.buffer.format.raw_bits, p.buffer.lanes))),
                 "o": Out(stream.Signature(output_layout(p))),
                 **crossbars,
-                **{name: Out(COUNTER_BITS) for name in counters if p.counters},
+                **{name: Out(COUNTER_BITS) for name in counters_of(p)},
             }
         )
 
@@ -98,6 +97,8 @@ class Tile(wiring.Component):
         wiring.connect(m, output.o, wiring.flipped(self.o))
         if self.p.counters:
             self._count(m)
+        if self.p.events:
+            self._count_events(m)
         return m
 
     def _array(self, m: Module, k: int, engine: Shared, accumulator: Shared, splice: Splice) -> None:
@@ -145,9 +146,9 @@ class Tile(wiring.Component):
         converted = []
         used = lanes_used(self.p.placement, self.p.tile, self.p.drain)
         for engine, lanes, pair in zip(self.engines, used, self.p.tile.read_together, strict=True):
-            tag = engine.tag
-            real = tag.valid & tag.ready & ~tag.payload.none
-            converted.append(Mux(real, lookup([len(pair) * count for count in lanes], tag.payload.slot), 0))
+            converted.append(
+                Mux(decides(engine), lookup([len(pair) * count for count in lanes], engine.tag.payload.slot), 0)
+            )
         left = Cat(engine.left for engine in self.engines)
         m.d.comb += taken.eq(Cat(request.valid & request.ready for request in requests))
         m.d.sync += [
@@ -157,3 +158,27 @@ class Tile(wiring.Component):
             self.pending.eq(self.pending + left.any()),
             self.issued.eq(self.issued + taken.any()),
         ]
+
+    def _count_events(self, m: Module) -> None:
+        m.submodules.events = events = EventCounters(self.p)
+        m.d.comb += [events.loads.eq(self.buffer.load.valid), events.leaves.eq(self.o.valid & self.o.ready)]
+        m.d.comb += [getattr(self, name).eq(getattr(events, name)) for name in EVENTS]
+        for k, engine in enumerate(self.engines):
+            m.d.comb += [
+                getattr(events, f"tag_{k}").eq(decides(engine)),
+                getattr(events, f"slot_{k}").eq(engine.tag.payload.slot),
+                getattr(events, f"written_{k}").eq(Mux(engine.load.valid, engine.move.rows, 0)),
+                getattr(events, f"picked_{k}").eq(engine.picked),
+                getattr(events, f"drained_{k}").eq(self.splice.go[k]),
+            ]
+        for k in range(len(self.p.macros)):
+            request = getattr(self, f"crossbar_{k}").request
+            m.d.comb += [
+                getattr(events, f"request_{k}").eq(request.valid & request.ready),
+                getattr(events, f"lines_{k}").eq(request.payload.wordlines),
+            ]
+
+
+def decides(engine: Shared) -> Value:
+    """Return whether an engine decides a read."""
+    return engine.tag.valid & engine.tag.ready & ~engine.tag.payload.none

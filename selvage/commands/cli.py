@@ -23,6 +23,7 @@ from selvage.commands.cli_options import (
     Pipeline,
     Simulator,
     Waves,
+    Zeros,
     expanded,
     folder,
 )
@@ -85,6 +86,25 @@ def model_command(
     from selvage.commands.model_command import model
 
     model(model_file, asked, asked_of_shapes, fold=fold, json_file=json_file, pipeline=pipeline)
+
+
+@app.command("cost")
+@expanded
+def cost_command(
+    model_file: ModelFile,
+    asked: Asked,
+    costs: Annotated[
+        str,
+        typer.Option(help="tables of costs, ready ones (isaac, puma, mnsim, neurosim, yu) or TOML files, by commas"),
+    ] = "isaac",
+    node: Annotated[int | None, typer.Option(help="nm that figures are scaled to: 32, 65 or 180")] = None,
+    zeros: Zeros = 0.5,
+    json_file: Json = None,
+) -> None:
+    """Tell energy, area and time of MODEL by component, beside the dense mapping and inserted zeros."""
+    from selvage.commands.cost_command import cost
+
+    cost(model_file, asked, names=costs, node=node, zeros=zeros, json_file=json_file)
 
 
 @app.command("prune")

@@ -1,9 +1,8 @@
 """Verilog around a tile that gathers the pins of all its macros, so that a bench moves them at once."""
 
+from selvage.hw.tile.counters import COUNTER_BITS, counters_of
 from selvage.hw.tile.parameters import TileParameters
-from selvage.hw.tile.tile import COUNTER_BITS, Tile
-
-COUNTERS = ("fetched", "reads", "conversions", "pending", "issued")
+from selvage.hw.tile.tile import Tile
 
 
 def request_bits(p: TileParameters) -> int:
@@ -32,8 +31,8 @@ def harness(p: TileParameters, tile: Tile) -> str:
     # A vector driven piece by piece makes Icarus resolve it bit by bit, which took half of its time.
     wires = "\n  ".join(f"wire [{request - 1}:0] request_{k}; wire valid_{k}, ready_{k};" for k in range(n))
     gathered = ", ".join(f"{name}_{k}" for name in ("request", "ready", "valid") for k in reversed(range(n)))
-    counters = [f".{name}({name})" for name in COUNTERS] if p.counters else []
-    faces = "".join(f",\n  output [{COUNTER_BITS - 1}:0] {name}" for name in COUNTERS if p.counters)
+    counters = [f".{name}({name})" for name in counters_of(p)]
+    faces = "".join(f",\n  output [{COUNTER_BITS - 1}:0] {name}" for name in counters_of(p))
     connections = ",\n    ".join([*pins, *counters])
     return f"""\
 module harness (

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from selvage.base.build import build_folder
 from selvage.base.errors import RtlError, SimulationError
 from selvage.base.working import put_whole
+from selvage.hw.tile.counters import counters_of
 from selvage.hw.tile.output import output_beats
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.tile import Tile
 from selvage.rtlsim.cache import cocotb_versions, compiled, work_folder
 from selvage.rtlsim.fingerprint import fingerprint
-from selvage.rtlsim.harness import COUNTERS, harness, request_bits
+from selvage.rtlsim.harness import harness, request_bits
 from selvage.rtlsim.job import pack_words, save_job
 from selvage.rtlsim.limits import predicted_of_tile
 from selvage.verilog.convert import convert
@@ -132,7 +133,7 @@ def _run(
         "beats": len(output_beats(p)) * grid[0] * grid[1] * x.shape[0],
         "request_bits": request_bits(p),
         "predicted": predicted_of_tile(p, x),
-        "counters": list(COUNTERS) if p.counters else [],
+        "counters": list(counters_of(p)),
         "stalls": stalls,
         "reset_after": reset_after,
         "result": str(run / "result.json"),
