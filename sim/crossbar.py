@@ -21,6 +21,11 @@ class Crossbar:
         self._padded[:, : chip.columns] = self.cells
         self._known: dict[int, list[int]] = {}
 
+    repeatable = True  # the same read always gives the same codes
+
+    def begin(self) -> None:
+        """Begin anew: an ideal crossbar remembers nothing."""
+
     def read(self, wordlines: int, column_group: int) -> int:
         """Return the ADC codes of one OU read as bits, lane 0 lowest, ``adc_bits`` each."""
         known = self._known.get(wordlines)

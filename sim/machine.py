@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selvage.mapping.placement import Array, Block, Placement, Tile, band_groups, column_groups
+from selvage.mapping.placement import Array, Block, Placement, Tile, column_groups
+from selvage.sim.devices import Devices
+from selvage.sim.reads import tile_sums
 
 Integers = NDArray[np.int64]
 
@@ -96,123 +98,41 @@ def formed_reads(values: Integers, planes: int, ou_rows: int, *, skip: bool) -> 
     return total
 
 
-def array_sums(placement: Placement, array: Array, windows: Integers) -> tuple[list[Integers], int]:
-    """Return per block the sums (steps, weights) of an array over its row groups, input planes and slices.
+def run(placement: Placement, codes: Integers, devices: Devices | None = None, *, skip: bool = True) -> Integers:
+    """Return outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars.
 
-    The second is the number of conversions that the ADC cuts.
+    ``devices``: crossbars that are not ideal. With them it matters that OUs that drive nothing are not read (``skip``).
     """
-    chip = placement.chip
-    scale = 2 ** (np.arange(array.slices) * chip.cell_bits)
-    sums, cut = [], 0
-    for block in array.blocks:
-        driven = windows[:, block.window] << block.shifts
-        whole = np.zeros((len(windows), len(block.outputs)), np.int64)
-        for columns, significance in zip(_columns(placement, array, block), block.significances, strict=True):
-            cells = array.cells[block.row : block.row + block.rows, columns]
-            total = _products(driven, cells)
-            if chip.adc_bits < chip.lossless_adc_bits:
-                cut += _take_excess(total, placement, driven, cells, placement.planes(array))
-            whole += (total.reshape(len(windows), -1, array.slices) * scale).sum(axis=2) << significance
-        if placement.weight_offset:
-            whole -= placement.weight_offset * driven.sum(axis=1, keepdims=True)
-        sums.append(whole * array.polarity)
-    return sums, cut
+    return run_counted(placement, codes, devices, skip=skip)[0]
 
 
-def _products(values: Integers, cells: NDArray[np.uint8]) -> Integers:
-    """Return all reads of a block at once: where no code clips, sums of codes are sums of products."""
-    # Whole numbers below 2**53 are exact in float64, where the product is a fast one.
-    return (values.astype(np.float64) @ cells.astype(np.float64)).astype(np.int64)
+def run_counted(
+    placement: Placement, codes: Integers, devices: Devices | None = None, *, skip: bool = True
+) -> tuple[Integers, int]:
+    """Return the outputs as `run`, and in how many conversions for them the ADC of ideal crossbars cuts a sum."""
+    y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
+    return y, sum(_add_tile(placement, index, codes, y, devices, skip) for index in range(len(placement.tiles)))
 
 
-def _take_excess(total: Integers, placement: Placement, values: Integers, cells: NDArray[np.uint8], planes: int) -> int:
-    """Subtract from ``total`` (steps, columns) what the ADC cuts off in the reads of a block; return how many it cuts.
-
-    Most columns of most OUs hold too little for it, and most reads drive too few rows: only what can be cut is summed.
-    """
-    chip, count = placement.chip, 0
-    most = 2**chip.adc_bits - 1
-    for rows, columns in _clipping_units(placement, cells, most):
-        held = cells[rows, columns].astype(np.float32)
-        fewest = most // int(held.max()) + 1  # rows that drive in a read that is cut
-        for plane in range(planes):
-            bits = values[:, rows] >> plane & 1
-            sign = -1 if placement.format.signed and plane == planes - 1 else 1
-            for steps, driven in _driven(placement, bits, fewest):
-                over = driven.astype(np.float32) @ held - most  # whole numbers far below 2**24
-                np.maximum(over, 0, out=over)
-                count += int(np.count_nonzero(over))
-                total[np.ix_(steps, columns)] -= sign * (over.astype(np.int64) << plane)
-    return count
-
-
-def _clipping_units(
-    placement: Placement, cells: NDArray[np.uint8], most: int
-) -> Iterator[tuple[slice, NDArray[np.intp]]]:
-    """Yield rows of a block that are read together, and the columns that hold more than ``most`` in a read of them."""
-    each = placement.chip.ou_rows
-    if placement.dynamic:  # any ``each`` rows of the block
-        highest = np.sort(cells, axis=0)[-each:].sum(axis=0, dtype=np.int64)
-        units = [(slice(0, len(cells)), highest)]
-    else:
-        starts = range(0, len(cells), each)
-        sums = np.add.reduceat(cells, starts, axis=0, dtype=np.int64)
-        units = [(slice(first, first + each), held) for first, held in zip(starts, sums, strict=True)]
-    for rows, held in units:
-        columns = np.flatnonzero(held > most)
-        if len(columns):
-            yield rows, columns
-
-
-def _driven(placement: Placement, bits: Integers, fewest: int) -> Iterator[tuple[NDArray[np.intp], NDArray]]:
-    """Yield the steps whose reads drive ``fewest`` rows or more, and (steps, rows) what they drive."""
-    if not placement.dynamic:
-        steps = np.flatnonzero(bits.sum(axis=1) >= fewest)
-        if len(steps):
-            yield steps, bits[steps]
-        return
-    # The OU of each driving row is that of its place among the rows that drive.
-    unit = np.where(bits, (bits.cumsum(axis=1) - 1) // placement.chip.ou_rows, -1)
-    for number in range(int(unit.max()) + 1):
-        driven = unit == number
-        steps = np.flatnonzero(driven.sum(axis=1) >= fewest)
-        if len(steps):
-            yield steps, driven[steps]
-
-
-def _columns(placement: Placement, array: Array, block: Block) -> list[slice]:
-    """Return for each band of a block the columns that hold its weights."""
-    wide = band_groups(array, block, placement.chip) * placement.chip.ou_cols
-    firsts = (block.column + band * wide for band in range(len(block.significances)))
-    return [slice(first, first + len(block.outputs) * array.slices) for first in firsts]
-
-
-def run(placement: Placement, codes: Integers) -> Integers:
-    """Return outputs (N, M, OH, OW) of activations (N, C, H, W), zero point subtracted, through the crossbars."""
-    return run_counted(placement, codes)[0]
-
-
-def run_counted(placement: Placement, codes: Integers) -> tuple[Integers, int]:
-    """Return the outputs as `run`, and in how many conversions for them the ADC cuts a sum."""
-    outputs = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
-    return outputs, sum(_add_tile(placement, tile, codes, outputs) for tile in placement.tiles)
-
-
-def tile_outputs(placement: Placement, tile: Tile, codes: Integers) -> Integers:
+def tile_outputs(
+    placement: Placement, tile: Tile, codes: Integers, devices: Devices | None = None, *, skip: bool = True
+) -> Integers:
     """Return one tile's share of the outputs (N, M, OH, OW)."""
     y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
-    _add_tile(placement, tile, codes, y)
+    _add_tile(placement, placement.tiles.index(tile), codes, y, devices, skip)
     return y
 
 
-def _add_tile(placement: Placement, tile: Tile, codes: Integers, y: Integers) -> int:
+def _add_tile(
+    placement: Placement, index: int, codes: Integers, y: Integers, devices: Devices | None, skip: bool
+) -> int:
     """Add a tile's share to the outputs ``y``; return how many conversions the ADC cuts."""
+    tile = placement.tiles[index]
     windows, count = step_windows(placement, tile, codes), 0
-    for array in tile.arrays:
-        found, cut = array_sums(placement, array, windows)
+    crossbars = [devices.crossbar(index, array) for array in range(len(tile.arrays))] if devices else None
+    for outputs, sums, cut in tile_sums(placement, tile, windows, crossbars, skip=skip):
         count += cut
-        for block, sums in zip(array.blocks, found, strict=True):
-            scatter(placement, y, block.outputs, sums)
+        scatter(placement, y, outputs, sums)
     return count
 
 

@@ -30,6 +30,11 @@ class Chip(BaseModel):
         description="bit lines that one read converts: ADC lanes of an array"
     )
     adc_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="bits of one ADC code")
+    full_range: bool = Field(
+        False,
+        description="whether sums hold any codes that the ADCs can yield, as of cells that are not ideal; else only what "
+        "ideal cells can add up to",
+    )
     read_latency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="cycles from an accepted read to its codes")
     input_bits: Annotated[int, Field(ge=1, le=16)] = Field(
         8, description="bits of one activation as it enters, before its zero point is subtracted"

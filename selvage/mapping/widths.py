@@ -44,7 +44,9 @@ def _codes(placement: Placement, array: Array, *, reference: bool) -> Counter[Sl
     for group in row_groups(array, placement):
         # Formed of any rows, OUs are at most as many as rows.
         most = group.count if placement.dynamic else 1
-        code = min(group.count * (2**chip.cell_bits - 1), most * (2**chip.adc_bits - 1))
+        code = most * (2**chip.adc_bits - 1)
+        if not chip.full_range:  # ideal cells sum to no more than there are
+            code = min(code, group.count * (2**chip.cell_bits - 1))
         found[slot_key(array.blocks[group.block])] += group.count if reference else code
     return found
 

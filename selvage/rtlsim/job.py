@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
+from selvage.base.noise import Noise
 from selvage.sim.crossbar import Crossbar
+from selvage.sim.devices import NoisyCrossbar
 
 PERIOD = 10  # ns of a clock cycle
 
@@ -19,7 +21,7 @@ class TileJob:
     """One tile, its activations as stream words, and how the streams are to stall."""
 
     chip: Chip
-    crossbars: list[Crossbar]
+    crossbars: list[Crossbar | NoisyCrossbar]
     words: list[int]
     beats: int
     request_bits: int
@@ -65,7 +67,11 @@ def load_job(path: str) -> TileJob:
         chip = Chip(**fields.pop("chip"))
         size, raw = fields.pop("word_bytes"), file["words"].tobytes()
         words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
-        crossbars = [Crossbar(cells, chip) for cells in file["cells"]]
+        noise, keys = fields.pop("noise"), fields.pop("keys")
+        crossbars: list[Crossbar | NoisyCrossbar] = [Crossbar(cells, chip) for cells in file["cells"]]
+        if noise:
+            drawn = zip(file["cells"], keys, strict=True)
+            crossbars = [NoisyCrossbar(cells, chip, Noise.model_validate(noise), key) for cells, key in drawn]
     return TileJob(chip=chip, crossbars=crossbars, words=words, **fields)
 
 

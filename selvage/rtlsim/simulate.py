@@ -29,6 +29,7 @@ from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.harness import harness, request_bits
 from selvage.rtlsim.job import pack_words, save_job
 from selvage.rtlsim.limits import predicted_of_tile
+from selvage.sim.devices import Devices
 from selvage.verilog.convert import convert
 
 ROOT = Path(__file__).parents[2]
@@ -106,14 +107,15 @@ def run_tile(
     stalls: dict[str, Any] | None = None,
     reset_after: int = 0,
     waves: Path | None = None,
+    devices: Devices | None = None,
 ) -> TileResult:
     """Simulate a compiled tile for activations ``x`` (N, C, H, W), as they come.
 
     ``stalls`` are the fields of `rtlsim.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
-    once and starts anew. Raises `SimulationError`, which names the log, and `RtlError`.
+    once and starts anew. ``devices``: crossbars of its placement that are not ideal. Raises `SimulationError`, which names the log, and `RtlError`.
     """
     with work_folder(image.where.parent) as run:
-        return _run(p, image, x, run, seed, stalls or {}, reset_after, waves)
+        return _run(p, image, x, run, seed, stalls or {}, reset_after, waves, devices)
 
 
 def _run(
@@ -125,6 +127,7 @@ def _run(
     stalls: dict[str, Any],
     reset_after: int,
     waves: Path | None,
+    devices: Devices | None,
 ) -> TileResult:
     grid = p.placement.sweep.grid
     fields = {
@@ -137,6 +140,8 @@ def _run(
         "stalls": stalls,
         "reset_after": reset_after,
         "result": str(run / "result.json"),
+        "noise": devices.noise.model_dump() if devices else None,
+        "keys": devices.keys(p.tile) if devices else [],
     }
     cells = [array.cells for array in p.tile.arrays]
     dump = run / "waves.fst"
@@ -187,10 +192,12 @@ def simulate_tile(
     reset_after: int = 0,
     waves: Path | None = None,
     build: Path = BUILD,
+    devices: Devices | None = None,
 ) -> TileResult:
     """Build a tile (`build_tile`), and run it (`run_tile`)."""
     image = build_tile(p, simulator=simulator, waves=waves is not None, build=build)
-    return run_tile(p, image, x, seed=seed, stalls=stalls, reset_after=reset_after, waves=waves)
+    how = {"seed": seed, "stalls": stalls, "reset_after": reset_after, "waves": waves}
+    return run_tile(p, image, x, devices=devices, **how)
 
 
 def end_with_parent() -> None:

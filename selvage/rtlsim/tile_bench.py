@@ -45,6 +45,8 @@ class Macros:
         self.due: list[deque[tuple[int, int]]] = [deque() for _ in range(self.n)]
         self.known: list[dict[int, int]] = [{} for _ in range(self.n)]
         self.reads = [0] * self.n
+        for crossbar in job.crossbars:
+            crossbar.begin()
         self.ready, self.codes, self.valid = (InPin(pin) for pin in (dut.request_ready, dut.codes, dut.codes_valid))
         self.ready.put(self.everyone)
         self.valid.put(0)
@@ -68,7 +70,9 @@ class Macros:
                 request = word >> k * bits & mask
                 code = self.known[k].get(request)
                 if code is None:
-                    code = self.known[k][request] = self._convert(k, request)
+                    code = self._convert(k, request)
+                    if self.job.crossbars[k].repeatable:
+                        self.known[k][request] = code
                 at = now + latency
                 if self.extra:
                     at = max(at + self.rng.randint(0, self.extra), self.due[k][-1][0] if self.due[k] else 0)

@@ -1,0 +1,239 @@
+"""Crossbars that are not ideal: what was drawn of each, and the codes of its reads.
+
+The same object answers the RTL at the macro's pins and the functional machine. Conductances are whole multiples of
+2**-14 of a level, so their sums are exact in floating point in whatever order they are added, and both see the same
+bits. ``docs/noise.md`` has the formulas and where they hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selvage.base.chip import Chip
+from selvage.base.errors import InputError
+from selvage.base.noise import Noise
+from selvage.mapping.placement import Placement, Tile
+
+UNITS = 2**14  # of a level
+OFFSET_TRIM, GAIN_TRIM = 8, 64  # steps of a calibrated converter in a code, and in a gain of 1
+FAST = 2**24  # sums of whole numbers below are exact in float32
+
+Floats = NDArray[np.float64]
+
+
+def check_wires(noise: Noise, chip: Chip) -> None:
+    """Raise `InputError` where a full OU at the far end of its wires has no level left, by the first order."""
+    wires = noise.wires
+    far = wires.word_line * chip.columns * chip.ou_cols + wires.bit_line * chip.rows * chip.ou_rows
+    if far >= wires.cell:
+        raise InputError(
+            f"noise: wires of {wires.word_line:g} and {wires.bit_line:g} ohms beside cells of {wires.cell:g} ohms take "
+            f"{far / wires.cell:.0%} of the voltage at the far end of an array of {chip.rows} x {chip.columns}: no "
+            f"level is left"
+        )
+
+
+class NoisyCrossbar:
+    """One array's cells (rows, columns) with what was drawn for it; ``key`` tells it from all others.
+
+    A code is ``round(gain * current + offset + bow + noise)``, at most ``2**adc_bits - 1`` and at least 0; the current
+    is in levels.
+    """
+
+    def __init__(self, cells: NDArray[np.uint8], chip: Chip, noise: Noise, key: Sequence[int]) -> None:
+        self.chip, self.noise, self.key = chip, noise, tuple(key)
+        self.most = 2**chip.adc_bits - 1
+        top = 2**chip.cell_bits - 1
+        self.leak = round(top / (noise.cells.on_off - 1) * UNITS)  # of the lowest level
+        self.on = top + self.leak / UNITS  # conductance of the highest level, in levels
+        rng = np.random.default_rng([noise.seed, *key])
+        self.levels = self._conductances(cells, rng)
+        lanes = chip.ou_cols
+        self.offset = rng.normal(0, noise.adc.offset, lanes)
+        self.gain = rng.normal(1, noise.adc.gain, lanes)
+        self.bow = rng.normal(0, noise.adc.nonlinearity, lanes)
+        if noise.remedies.calibration:
+            self.offset -= np.rint(self.offset * OFFSET_TRIM) / OFFSET_TRIM
+            self.gain -= np.rint((self.gain - 1) * GAIN_TRIM) / GAIN_TRIM
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin the noise of reads anew."""
+        self.reads = np.random.default_rng([self.noise.seed, *self.key, 1])
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same read always gives the same codes."""
+        return not self.noise.adc.read_noise
+
+    def _conductances(self, cells: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
+        """Return (rows, columns) units of conductance, the word lines' first-order drop in them."""
+        chip, own, spare = self.chip, self.noise.cells, self.noise.remedies.spare_columns
+        ideal = np.zeros((chip.rows, chip.columns + spare))
+        ideal[:, : chip.columns] = cells
+        stuck = np.full(ideal.shape, -1, np.int8)
+        if own.stuck_on or own.stuck_off:
+            draw = rng.random(ideal.shape)
+            stuck[draw < own.stuck_on + own.stuck_off] = 0
+            stuck[draw < own.stuck_on] = 1
+        column = self._standing(cells, stuck)
+        ideal, stuck = ideal[:, : chip.columns], stuck[:, column]
+        top = 2**chip.cell_bits - 1
+        held = np.where(stuck < 0, ideal, stuck * top) + self.leak / UNITS
+        if own.spread and own.distribution == "normal":
+            held = np.maximum(held + rng.standard_normal(held.shape) * (own.spread * self.on), 0)
+        elif own.spread:
+            held *= np.exp(rng.standard_normal(held.shape) * own.spread - own.spread**2 / 2)
+        drift = self.noise.drift
+        if drift.ratio > 1 and (drift.exponent or drift.spread):
+            exponent = rng.normal(drift.exponent, drift.spread, held.shape)
+            held *= drift.ratio ** -np.maximum(exponent, 0)
+        return np.rint(self._along_word_lines(held) * UNITS)
+
+    def _standing(self, cells: NDArray[np.uint8], stuck: NDArray[np.int8]) -> NDArray[np.intp]:
+        """Return for each bit line that the periphery knows the physical one that stands for it.
+
+        Spare ones replace, one after the other, those on which stuck cells change most of what is stored, each by the
+        spare that changes least.
+        """
+        count, spare = self.chip.columns, self.noise.remedies.spare_columns
+        column = np.arange(count)
+        if not spare or not (stuck >= 0).any():
+            return column
+        top, stored = 2**self.chip.cell_bits - 1, cells.astype(np.int64)
+        own = (np.abs(stored - stuck[:, :count] * top) * (stuck[:, :count] >= 0)).sum(axis=0)
+        free = list(range(count, count + spare))
+        for worst in np.argsort(-own, kind="stable")[:spare]:
+            harm = {
+                k: int((np.abs(stored[:, worst] - stuck[:, k].astype(np.int64) * top) * (stuck[:, k] >= 0)).sum())
+                for k in free
+            }
+            best = min(harm, key=lambda k: (harm[k], k))
+            if harm[best] < own[worst]:
+                column[worst] = best
+                free.remove(best)
+        return column
+
+    @property
+    def _ohm(self) -> float:
+        """Conductance of a level, in siemens."""
+        return 1 / self.noise.wires.cell / self.on
+
+    def _along_word_lines(self, held: Floats) -> Floats:
+        """Return conductances less what the word lines take: only bit lines of one column group conduct at once."""
+        ohms, width = self.noise.wires.word_line * self._ohm, self.chip.ou_cols
+        if not ohms:
+            return held
+        columns = np.arange(held.shape[1])
+        taken = np.empty_like(held)
+        for first in range(0, held.shape[1], width):
+            group = slice(first, first + width)
+            shared = np.minimum(columns[group, None], columns[None, group]) + 1  # segments from the driver
+            taken[:, group] = held[:, group] @ shared
+        return held / (1 + ohms * taken)
+
+    @cached_property
+    def _plain(self) -> bool:
+        """Whether converters are ideal but for their range."""
+        adc = self.noise.adc
+        return not (adc.offset or adc.gain or adc.nonlinearity or adc.read_noise)
+
+    @cached_property
+    def _peak(self) -> float:
+        return float(self.levels.max())
+
+    @cached_property
+    def _single(self) -> NDArray[np.float32]:
+        return self.levels.astype(np.float32)
+
+    def codes(
+        self, driven: NDArray, rows: NDArray[np.intp], columns: slice, noise: Floats | None = None
+    ) -> NDArray[np.floating]:
+        """Return the codes (reads, columns), whole numbers, of ``driven`` (reads, rows): 1 where a word line drives.
+
+        ``rows`` are word lines in order, ``columns`` begin on any lane; ``noise`` (reads, columns) is in codes.
+        """
+        wire = self.noise.wires.bit_line * self._ohm
+        if len(rows) * self._peak < FAST and self._plain and not wire and not self.leak:
+            current = driven.astype(np.float32) @ self._single[rows, columns]
+            current *= np.float32(1 / UNITS)  # a power of two: exact
+            np.rint(current, out=current)
+            return np.minimum(current, np.float32(self.most), out=current)
+        driven, levels = driven.astype(np.float64), self.levels[rows, columns]
+        current = driven @ levels
+        if wire:
+            current /= 1 + wire * self._along_bit_lines(driven, rows, levels) / np.maximum(current, 1)
+        if self.noise.remedies.reference:
+            current -= driven.sum(axis=1, keepdims=True) * self.leak
+        current /= UNITS
+        if not self._plain:
+            lanes = np.arange(columns.start, columns.stop) % self.chip.ou_cols
+            share = current / self.most
+            bow = 4 * self.bow[lanes] * (share * (1 - share))
+            current = current * self.gain[lanes] + self.offset[lanes] + bow
+            if noise is not None:
+                current += self.noise.adc.read_noise * noise
+        np.rint(current, out=current)
+        return np.clip(current, 0, self.most, out=current)
+
+    def _along_bit_lines(self, driven: Floats, rows: NDArray[np.intp], levels: Floats) -> Floats:
+        """Return sums over the segments of each bit line of the square of the current through them, (reads, columns).
+
+        That is the power lost in the line, and so to the first order what its end is short of, times the current.
+        """
+        through = np.zeros((len(driven), levels.shape[1]))
+        lost = np.zeros_like(through)
+        ends = np.append(rows[1:], self.chip.rows)[: len(rows)]
+        for k, (row, end) in enumerate(zip(rows.tolist(), ends.tolist(), strict=True)):
+            through += driven[:, k : k + 1] * levels[k]
+            lost += (end - row) * through**2
+        return lost / UNITS
+
+    def read(self, wordlines: int, column_group: int) -> int:
+        """Return the ADC codes of one OU read as bits, as `sim.crossbar.Crossbar` does."""
+        chip, lanes = self.chip, self.chip.ou_cols
+        rows = np.array([row for row in range(chip.rows) if wordlines >> row & 1], np.intp)
+        columns = slice(column_group * lanes, min((column_group + 1) * lanes, chip.columns))
+        noise = None if self.repeatable else self.draw(1)[:, : columns.stop - columns.start]
+        codes = self.codes(np.ones((1, len(rows))), rows, columns, noise)[0]
+        return sum(int(code) << chip.adc_bits * lane for lane, code in enumerate(codes))
+
+    def draw(self, reads: int) -> Floats:
+        """Return the noise of the next ``reads`` reads, (reads, lanes), of sigma 1."""
+        return self.reads.standard_normal((reads, self.chip.ou_cols))
+
+
+@dataclass(frozen=True, eq=False)
+class Devices:
+    """The arrays of a placement, not ideal: those of a tile in order, drawn when they are asked for."""
+
+    placement: Placement
+    noise: Noise
+
+    def __post_init__(self) -> None:
+        check_wires(self.noise, self.placement.chip)
+
+    def key(self, tile: int, array: int) -> tuple[int, ...]:
+        """Return what tells an array from all others of a network: the name of its layer, tile and array."""
+        return crc32(self.placement.layer.name.encode()), tile, array
+
+    def keys(self, tile: Tile) -> list[tuple[int, ...]]:
+        """Return the keys of a tile's arrays."""
+        index = next(k for k, own in enumerate(self.placement.tiles) if own is tile)
+        return [self.key(index, array) for array in range(len(tile.arrays))]
+
+    def crossbar(self, tile: int, array: int) -> NoisyCrossbar:
+        """Return an array's crossbar."""
+        known = self._known
+        if (tile, array) not in known:
+            cells = self.placement.tiles[tile].arrays[array].cells
+            known[tile, array] = NoisyCrossbar(cells, self.placement.chip, self.noise, self.key(tile, array))
+        return known[tile, array]
+
+    @cached_property
+    def _known(self) -> dict[tuple[int, int], NoisyCrossbar]:
+        return {}
