@@ -147,8 +147,17 @@ class NoisyCrossbar:
         return float(self.levels.max())
 
     @cached_property
-    def _single(self) -> NDArray[np.float32]:
-        return self.levels.astype(np.float32)
+    def single(self) -> NDArray[np.float32]:
+        """(rows, columns) in levels: a power of two less than `levels`, so as exact."""
+        return (self.levels / UNITS).astype(np.float32)
+
+    def sums_of(self, rows: int) -> bool:
+        """Return whether the code of a read of so many rows is a rounded sum of levels, and that exact in float32."""
+        return rows * self._peak < FAST and self._simple
+
+    @cached_property
+    def _simple(self) -> bool:
+        return self._plain and not self.leak and not self.noise.wires.bit_line
 
     def codes(
         self, driven: NDArray, rows: NDArray[np.intp], columns: slice, noise: Floats | None = None
@@ -157,19 +166,13 @@ class NoisyCrossbar:
 
         ``rows`` are word lines in order, ``columns`` begin on any lane; ``noise`` (reads, columns) is in codes.
         """
-        wire = self.noise.wires.bit_line * self._ohm
-        if len(rows) * self._peak < FAST and self._plain and not wire and not self.leak:
-            current = driven.astype(np.float32) @ self._single[rows, columns]
-            current *= np.float32(1 / UNITS)  # a power of two: exact
+        if self.sums_of(len(rows)):
+            current = driven.astype(np.float32) @ self.single[rows, columns]
             np.rint(current, out=current)
-            return np.minimum(current, np.float32(self.most), out=current)
-        driven, levels = driven.astype(np.float64), self.levels[rows, columns]
-        current = driven @ levels
-        if wire:
-            current /= 1 + wire * self._along_bit_lines(driven, rows, levels) / np.maximum(current, 1)
+            return np.clip(current, 0, self.most, out=current)
+        current = self.currents(driven, rows, columns)
         if self.noise.remedies.reference:
-            current -= driven.sum(axis=1, keepdims=True) * self.leak
-        current /= UNITS
+            current -= driven.sum(axis=1, keepdims=True) * (self.leak / UNITS)
         if not self._plain:
             lanes = np.arange(columns.start, columns.stop) % self.chip.ou_cols
             share = current / self.most
@@ -179,6 +182,14 @@ class NoisyCrossbar:
                 current += self.noise.adc.read_noise * noise
         np.rint(current, out=current)
         return np.clip(current, 0, self.most, out=current)
+
+    def currents(self, driven: NDArray, rows: NDArray[np.intp], columns: slice) -> Floats:
+        """Return what flows out of the bit lines in reads as `codes` has them, (reads, columns), in levels."""
+        driven, levels = driven.astype(np.float64), self.levels[rows, columns]
+        current, wire = driven @ levels, self.noise.wires.bit_line * self._ohm
+        if wire:
+            current /= 1 + wire * self._along_bit_lines(driven, rows, levels) / np.maximum(current, 1)
+        return current / UNITS
 
     def _along_bit_lines(self, driven: Floats, rows: NDArray[np.intp], levels: Floats) -> Floats:
         """Return sums over the segments of each bit line of the square of the current through them, (reads, columns).

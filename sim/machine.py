@@ -111,7 +111,10 @@ def run_counted(
 ) -> tuple[Integers, int]:
     """Return the outputs as `run`, and in how many conversions for them the ADC of ideal crossbars cuts a sum."""
     y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
-    return y, sum(_add_tile(placement, index, codes, y, devices, skip) for index in range(len(placement.tiles)))
+    together: dict[tuple, list[int]] = {}  # tiles with the same window
+    for index, tile in enumerate(placement.tiles):
+        together.setdefault((tile.first_channel, tile.channels, tile.offsets), []).append(index)
+    return y, sum(_add_tiles(placement, indices, codes, y, devices, skip) for indices in together.values())
 
 
 def tile_outputs(
@@ -119,18 +122,21 @@ def tile_outputs(
 ) -> Integers:
     """Return one tile's share of the outputs (N, M, OH, OW)."""
     y = np.zeros((codes.shape[0], placement.layer.outputs, *placement.sweep.output), np.int64)
-    _add_tile(placement, placement.tiles.index(tile), codes, y, devices, skip)
+    index = next(k for k, own in enumerate(placement.tiles) if own is tile)
+    _add_tiles(placement, [index], codes, y, devices, skip)
     return y
 
 
-def _add_tile(
-    placement: Placement, index: int, codes: Integers, y: Integers, devices: Devices | None, skip: bool
+def _add_tiles(
+    placement: Placement, indices: list[int], codes: Integers, y: Integers, devices: Devices | None, skip: bool
 ) -> int:
-    """Add a tile's share to the outputs ``y``; return how many conversions the ADC cuts."""
-    tile = placement.tiles[index]
-    windows, count = step_windows(placement, tile, codes), 0
-    crossbars = [devices.crossbar(index, array) for array in range(len(tile.arrays))] if devices else None
-    for outputs, sums, cut in tile_sums(placement, tile, windows, crossbars, skip=skip):
+    """Add the share of tiles with the same window to the outputs ``y``; return how many conversions the ADC cuts."""
+    tiles = [placement.tiles[index] for index in indices]
+    crossbars = None
+    if devices:
+        crossbars = [devices.crossbar(index, k) for index in indices for k in range(len(placement.tiles[index].arrays))]
+    windows, count = step_windows(placement, tiles[0], codes), 0
+    for outputs, sums, cut in tile_sums(placement, tiles, windows, crossbars, skip=skip):
         count += cut
         scatter(placement, y, outputs, sums)
     return count

@@ -10,7 +10,7 @@ Exact whatever the ADC does, and never read by read:
 * With noise in every read there is no table: reads are made in the order in which the hardware makes them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -26,6 +26,7 @@ Integers = NDArray[np.int64]
 TABLED = 12  # rows of an OU, at most, whose patterns are tabled
 EXACT = 2**24  # whole numbers below are exact in float32
 BAND = 2**22  # entries of what is computed at once
+CACHED = 2**17  # entries that a processor's second cache holds
 _WEIGHTS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
 _PEAKS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
 
@@ -73,6 +74,34 @@ class Rows:
         return sum(map(len, self.outputs))
 
     @cached_property
+    def uniform(self) -> bool:
+        """Whether all members are one band of as many slices, whose sums are exact in float32."""
+        chip, first = self.placement.chip, self.members[0].array.slices
+        alike = all(len(own.block.significances) == 1 and own.array.slices == first for own in self.members)
+        return alike and max(2**chip.adc_bits, chip.rows * 2**chip.cell_bits) << first * chip.cell_bits <= EXACT
+
+    @cached_property
+    def halves(self) -> bool:
+        """Whether members are P arrays of all outputs, then N arrays of the same."""
+        half = len(self.outputs)
+        first, second = self.members[:half], self.members[half:]
+        same = [own.block.outputs.tobytes() for own in first] == [own.block.outputs.tobytes() for own in second]
+        signs = all(own.array.polarity > 0 for own in first) and all(own.array.polarity < 0 for own in second)
+        return same and signs and not any(any(own.block.significances) for own in self.members)
+
+    @cached_property
+    def side_by_side(self) -> NDArray[np.float32] | None:
+        """Levels of all members, (rows, bit lines), where a code is no more than a rounded sum of them; else None."""
+        crossbars = [member.crossbar for member in self.members if member.crossbar]
+        if not self.uniform or not all(own.sums_of(self.placement.group_rows) for own in crossbars):
+            return None
+        parts = []
+        for member, crossbar in zip(self.members, crossbars, strict=True):
+            lines = slice(member.block.row, member.block.row + member.block.rows)
+            parts.append(crossbar.single[lines, columns_of(member.array, member.block, self.placement)])
+        return np.concatenate(parts, axis=1)
+
+    @cached_property
     def groups(self) -> list[slice]:
         """Rows of the block that are read together, or of formed OUs all that they are formed of."""
         each = self.placement.group_rows
@@ -86,30 +115,38 @@ class Rows:
         return found
 
 
-def rows_of(placement: Placement, tile: Tile, crossbars: list[NoisyCrossbar] | None) -> list[Rows]:
-    """Return the blocks of a tile, those that are driven alike together."""
+def rows_of(placement: Placement, tiles: Sequence[Tile], crossbars: Sequence[NoisyCrossbar] | None) -> list[Rows]:
+    """Return the blocks of tiles with the same window, those that are driven alike together."""
     found: dict[tuple, list[Member]] = {}
-    for index, array in enumerate(tile.arrays):
+    arrays = [array for tile in tiles for array in tile.arrays]
+    for array, crossbar in zip(arrays, crossbars or [None] * len(arrays), strict=True):
         for block in array.blocks:
             key = placement.planes(array), block.window.tobytes(), block.shifts.tobytes()
-            found.setdefault(key, []).append(Member(array, block, crossbars[index] if crossbars else None))
-    return [Rows(placement, key[0], tuple(members)) for key, members in found.items()]
+            found.setdefault(key, []).append(Member(array, block, crossbar))
+    positive_first = {key: sorted(own, key=lambda member: -member.array.polarity) for key, own in found.items()}
+    return [Rows(placement, key[0], tuple(members)) for key, members in positive_first.items()]
 
 
 def tile_sums(
-    placement: Placement, tile: Tile, windows: Integers, crossbars: list[NoisyCrossbar] | None, *, skip: bool
+    placement: Placement,
+    tiles: Sequence[Tile],
+    windows: Integers,
+    crossbars: Sequence[NoisyCrossbar] | None,
+    *,
+    skip: bool,
 ) -> Iterator[tuple[Integers, Integers, int]]:
     """Yield outputs, their sums (steps, outputs) and the conversions cut of them, for ``windows`` (steps, entries).
 
-    ``crossbars`` of the tile's arrays, or None for ideal ones. Some outputs come more than once: they add. What is cut
-    is counted of ideal crossbars alone.
+    All ``tiles`` have this window; ``crossbars`` are of their arrays, or None for ideal ones. Some outputs come more
+    than once: they add. What is cut is counted of ideal crossbars alone.
     """
     chip = placement.chip
     if crossbars and not crossbars[0].repeatable:
-        for array, crossbar in zip(tile.arrays, crossbars, strict=True):
+        arrays = [array for tile in tiles for array in tile.arrays]
+        for array, crossbar in zip(arrays, crossbars, strict=True):
             yield from _in_order(placement, array, crossbar, windows, skip)
         return
-    for rows in rows_of(placement, tile, crossbars):
+    for rows in rows_of(placement, tiles, crossbars):
         driven = windows.T[rows.block.window]
         if rows.block.shifts.any():
             driven = driven << rows.block.shifts[:, None]
@@ -131,9 +168,15 @@ def tile_sums(
 
 
 def spliced(array: Array, block: Block, values: NDArray, placement: Placement) -> NDArray:
-    """Return ``values`` (n, columns of the block from its first) added over slices and bands, (n, outputs)."""
+    """Return ``values`` (n, columns of the block from its first) added over slices and bands, (n, outputs).
+
+    They are whole numbers, and stay in float32 where that is exact.
+    """
     chip, found = placement.chip, None
     wide, count = band_groups(array, block, chip) * chip.ou_cols, len(block.outputs)
+    highest = max(2**chip.adc_bits, chip.rows * 2**chip.cell_bits)
+    if highest << array.slices * chip.cell_bits + max(block.significances) + 1 > EXACT:
+        values = values.astype(np.float64, copy=False)
     scale = (2.0 ** (np.arange(array.slices) * chip.cell_bits)).astype(values.dtype)
     for band, significance in enumerate(block.significances):
         own = values[:, band * wide : band * wide + count * array.slices]
@@ -159,7 +202,7 @@ def weights_of(array: Array, block: Block, placement: Placement) -> NDArray[np.f
     known = _WEIGHTS.setdefault(array, {})
     if id(block) not in known:
         cells = array.cells[block.row : block.row + block.rows, columns_of(array, block, placement)]
-        known[id(block)] = np.ascontiguousarray(spliced(array, block, cells.astype(float), placement).T)
+        known[id(block)] = np.ascontiguousarray(spliced(array, block, cells.astype(np.float64), placement).T)
     return known[id(block)]
 
 
@@ -237,6 +280,17 @@ def _add_codes(rows: Rows, driven: Integers, sums: Integers, skip: bool) -> None
 
 def _codes(rows: Rows, bits: NDArray, group: slice) -> NDArray:
     """Return (reads, outputs): codes of rows ``group`` of all members, slices and polarities added."""
+    if rows.side_by_side is not None:
+        levels, most = rows.side_by_side[group], np.float32(2**rows.placement.chip.adc_bits - 1)
+        beyond = levels.sum(axis=0).max(initial=0) > most
+
+        def read(part: NDArray) -> NDArray:
+            current = part @ levels
+            np.rint(current, out=current)
+            # One number to compare with makes NumPy's minimum three times as slow as its clip.
+            return np.clip(current, 0, most, out=current) if beyond else current
+
+        return _at_once(rows, rows.members, bits.astype(np.float32), read)
     found = np.zeros((len(bits), rows.width))
     for member in rows.members:
         array, block = member.array, member.block
@@ -245,8 +299,37 @@ def _codes(rows: Rows, bits: NDArray, group: slice) -> NDArray:
         for reads in range(0, len(bits), 2048):
             part = slice(reads, reads + 2048)
             codes = member.crossbar.codes(bits[part], lines, columns_of(array, block, rows.placement))
-            own = spliced(array, block, codes.astype(np.float64, copy=False), rows.placement)
+            own = spliced(array, block, codes, rows.placement)
             found[part, rows.spans[block.outputs.tobytes()]] += array.polarity * own
+    return found
+
+
+def _at_once(
+    rows: Rows, members: Sequence[Member], bits: NDArray, read: Callable[[NDArray], NDArray[np.float32]]
+) -> NDArray[np.float64]:
+    """Return (reads, outputs) of what ``read`` returns for some reads, (reads, bit lines of all members), added up.
+
+    Each member is one band of as many slices: its bit lines are whole weights. What is computed at a time stays in a
+    cache.
+    """
+    placement, slices = rows.placement, members[0].array.slices
+    scale = (2.0 ** (np.arange(slices) * placement.chip.cell_bits)).astype(np.float32)
+    found = np.zeros((len(bits), rows.width))
+    each = max(16, CACHED // max(1, sum(len(member.block.outputs) for member in members) * slices))
+    for first in range(0, len(bits), each):
+        part = slice(first, first + each)
+        values = read(bits[part])
+        values = values.reshape(len(values), -1, slices) @ scale
+        if members is rows.members and rows.halves:
+            np.subtract(values[:, : rows.width], values[:, rows.width :], out=found[part])
+            continue
+        at = 0
+        for member in members:
+            own = values[:, at : at + len(member.block.outputs)]
+            at += len(member.block.outputs)
+            target = found[part, rows.spans[member.block.outputs.tobytes()]]
+            weight = member.array.polarity * 2.0 ** member.block.significances[0]
+            target += own if weight == 1 else own * weight
     return found
 
 
@@ -298,20 +381,33 @@ def peaks_of(array: Array, block: Block, placement: Placement) -> tuple[Integers
 def _excess(rows: Rows, members: Sequence[Member], bits: NDArray, group: slice) -> tuple[NDArray, Integers]:
     """Return what the ADC cuts off, (reads, outputs), slices and polarities added, and in how many conversions."""
     most = 2**rows.placement.chip.adc_bits - 1
-    found, count = np.zeros((len(bits), rows.width)), np.zeros(len(bits), np.int64)
+    found, count = np.zeros((len(bits), rows.width)), [np.zeros(0, np.int64)]
     if not len(bits):
-        return found, count
+        return found, count[0]
+
+    def held(member: Member) -> NDArray[np.float32]:
+        lines = slice(member.block.row + group.start, member.block.row + group.stop)
+        columns = columns_of(member.array, member.block, rows.placement)
+        return member.array.cells[lines, columns].astype(np.float32)
+
+    def read(part: NDArray) -> NDArray[np.float32]:
+        over = part @ cells  # whole numbers far below 2**24
+        over -= np.float32(most)
+        np.clip(over, 0, EXACT, out=over)  # three times as fast as the maximum of it and a number
+        count.append(np.count_nonzero(over, axis=1))
+        return over
+
     bits = bits.astype(np.float32)
+    if rows.uniform:
+        cells = np.concatenate([held(member) for member in members], axis=1)
+        return _at_once(rows, members, bits, read), np.concatenate(count)
+    whole = np.zeros(len(bits), np.int64)
     for member in members:
-        array, block = member.array, member.block
-        lines = slice(block.row + group.start, block.row + group.stop)
-        cells = array.cells[lines, columns_of(array, block, rows.placement)]
-        over = bits @ cells.astype(np.float32) - most  # whole numbers far below 2**24
-        np.maximum(over, 0, out=over)
-        count += np.count_nonzero(over, axis=1)
-        own = spliced(array, block, over.astype(np.float64), rows.placement)
-        found[:, rows.spans[block.outputs.tobytes()]] += array.polarity * own
-    return found, count
+        cells = held(member)
+        own = spliced(member.array, member.block, read(bits), rows.placement)
+        whole += count.pop()
+        found[:, rows.spans[member.block.outputs.tobytes()]] += member.array.polarity * own
+    return found, whole
 
 
 def _plane_reads(rows: Rows, driven: Integers, fewest: int) -> Iterator[tuple[NDArray[np.intp], NDArray, slice, int]]:
@@ -392,5 +488,4 @@ def _noisy(
     group = at // chip.ou_cols - block.column // chip.ou_cols  # the last one is read first
     noise = drawn[ends[:, None] - 1 - group, at % chip.ou_cols]
     lines = np.arange(block.row + read.group.start, block.row + read.group.stop)
-    codes = crossbar.codes(read.bits, lines, columns, noise)
-    return spliced(array, block, codes.astype(np.float64, copy=False), placement).astype(np.int64)
+    return spliced(array, block, crossbar.codes(read.bits, lines, columns, noise), placement).astype(np.int64)

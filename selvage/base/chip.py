@@ -32,8 +32,8 @@ class Chip(BaseModel):
     adc_bits: Annotated[int, Field(ge=1, le=16)] = Field(description="bits of one ADC code")
     full_range: bool = Field(
         False,
-        description="whether sums hold any codes that the ADCs can yield, as of cells that are not ideal; else only what "
-        "ideal cells can add up to",
+        description="whether sums hold any codes that the ADCs can yield, as of cells that are not ideal; else only "
+        "what ideal cells add up to",
     )
     read_latency: Annotated[int, Field(ge=1, le=64)] = Field(1, description="cycles from an accepted read to its codes")
     input_bits: Annotated[int, Field(ge=1, le=16)] = Field(

@@ -28,7 +28,7 @@ Tick = Callable[[], None]
 
 
 def tables_asked(names: str, node: int | None) -> list[Costs]:
-    """Return the cost tables that ``--costs`` names, scaled to ``--node``. `InputError`: one is none, or there twice."""
+    """Return the tables that ``--costs`` names, scaled to ``--node``. `InputError`: one is none, or there twice."""
     asked = [name.strip() for name in names.split(",")]
     if len(set(asked)) < len(asked):
         raise InputError(f"--costs {names} names a table twice")

@@ -112,7 +112,8 @@ def run_tile(
     """Simulate a compiled tile for activations ``x`` (N, C, H, W), as they come.
 
     ``stalls`` are the fields of `rtlsim.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
-    once and starts anew. ``devices``: crossbars of its placement that are not ideal. Raises `SimulationError`, which names the log, and `RtlError`.
+    once and starts anew. ``devices``: crossbars of its placement that are not ideal. Raises `SimulationError`, which
+    names the log, and `RtlError`.
     """
     with work_folder(image.where.parent) as run:
         return _run(p, image, x, run, seed, stalls or {}, reset_after, waves, devices)
