@@ -98,6 +98,10 @@ class Chip(BaseModel):
         low = -top if self.polarities == 2 else -self.weight_offset
         return low, top - self.weight_offset
 
+    def not_ideal(self) -> "Chip":
+        """Return the chip whose sums hold whatever codes its ADCs yield."""
+        return self.model_copy(update={"full_range": True})
+
     @property
     def lossless_adc_bits(self) -> int:
         """ADC bits with which no code can clip: ``ceil(log2(ou_rows * (2**cell_bits - 1) + 1))``."""

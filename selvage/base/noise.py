@@ -20,16 +20,16 @@ class Cells(_Part):
     """The cells: what they hold, and how far off."""
 
     on_off: Annotated[float, Field(gt=1, le=1e9)] = Field(
-        1e9, description="conductance of the highest level over the lowest"
+        default=1e9, description="conductance of the highest level over the lowest"
     )
     distribution: Literal["normal", "lognormal"] = Field(
-        "lognormal",
+        default="lognormal",
         description="of the conductance, cell by cell: normal about it, sigma a share of the highest, cut at 0; or "
         "lognormal with it as mean, sigma of the natural logarithm",
     )
-    spread: Sigma = Field(0.0, description="sigma of the distribution")
-    stuck_on: Rate = Field(0.0, description="share of cells that stay at the highest level")
-    stuck_off: Rate = Field(0.0, description="share of cells that stay at the lowest level")
+    spread: Sigma = Field(default=0.0, description="sigma of the distribution")
+    stuck_on: Rate = Field(default=0.0, description="share of cells that stay at the highest level")
+    stuck_off: Rate = Field(default=0.0, description="share of cells that stay at the lowest level")
 
     @model_validator(mode="after")
     def _some_left(self) -> Self:
@@ -43,43 +43,49 @@ class Cells(_Part):
 class Drift(_Part):
     """Drift of the conductance: times (time / start)**-exponent, the exponent cell by cell."""
 
-    exponent: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="mean of the exponent")
-    spread: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="sigma of the exponent, which is normal")
+    exponent: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="mean of the exponent")
+    spread: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, description="sigma of the exponent, which is normal"
+    )
     ratio: Annotated[float, Field(ge=1, le=1e12)] = Field(
-        1.0, description="time since programming over the time at which levels were right"
+        default=1.0, description="time since programming over the time at which levels were right"
     )
 
 
 class Wires(_Part):
     """Resistance of the wires, in ohms a cell."""
 
-    word_line: Annotated[float, Field(ge=0, le=1e6)] = Field(0.0, description="ohms between two bit lines")
-    bit_line: Annotated[float, Field(ge=0, le=1e6)] = Field(0.0, description="ohms between two word lines")
-    cell: Annotated[float, Field(gt=0, le=1e12)] = Field(1e4, description="ohms of a cell at the highest level")
+    word_line: Annotated[float, Field(ge=0, le=1e6)] = Field(default=0.0, description="ohms between two bit lines")
+    bit_line: Annotated[float, Field(ge=0, le=1e6)] = Field(default=0.0, description="ohms between two word lines")
+    cell: Annotated[float, Field(gt=0, le=1e12)] = Field(default=1e4, description="ohms of a cell at the highest level")
 
 
 class Converters(_Part):
     """The ADCs: one for each lane of a column group, drawn once each."""
 
-    offset: Sigma = Field(0.0, description="sigma of the offset, in codes")
-    gain: Annotated[float, Field(ge=0, le=0.3)] = Field(0.0, description="sigma of the gain about 1")
+    offset: Sigma = Field(default=0.0, description="sigma of the offset, in codes")
+    gain: Annotated[float, Field(ge=0, le=0.3)] = Field(default=0.0, description="sigma of the gain about 1")
     nonlinearity: Sigma = Field(
-        0.0, description="sigma of the bow, in codes in the middle of the range: a parabola that is 0 at both ends"
+        default=0.0,
+        description="sigma of the bow, in codes in the middle of the range: a parabola that is 0 at both ends",
     )
-    read_noise: Sigma = Field(0.0, description="sigma of what is added to each read before it is converted, in codes")
+    read_noise: Sigma = Field(
+        default=0.0, description="sigma of what is added to each read before it is converted, in codes"
+    )
 
 
 class Remedies(_Part):
     """What is done about it."""
 
     reference: bool = Field(
-        True, description="a column of lowest levels is subtracted before the ADC, so that they count as 0"
+        default=True, description="a column of lowest levels is subtracted before the ADC, so that they count as 0"
     )
     spare_columns: Annotated[int, Field(ge=0, le=4096)] = Field(
-        0, description="bit lines of an array that stand in for those that stuck cells harm most"
+        default=0, description="bit lines of an array that stand in for those that stuck cells harm most"
     )
     calibration: bool = Field(
-        False, description="offset and gain of each ADC are trimmed, in steps of an eighth of a code and of 1/64"
+        default=False,
+        description="offset and gain of each ADC are trimmed, in steps of an eighth of a code and of 1/64",
     )
 
 

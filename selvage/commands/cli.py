@@ -19,6 +19,7 @@ from selvage.commands.cli_options import (
     Json,
     KernelSparsity,
     ModelFile,
+    NoiseFile,
     OutputFile,
     Pipeline,
     Simulator,
@@ -64,11 +65,12 @@ def sim_command(
     json_file: Json = None,
     pipeline: Pipeline = False,
     build: Build = ROOT,
+    noise: NoiseFile = None,
 ) -> None:
     """Run MODEL through RTL and compare every output with the golden model."""
     from selvage.commands.model_command import sim
 
-    how = {"fold": fold, "simulator": simulator, "waves": waves, "pipeline": pipeline, "build": build}
+    how = {"fold": fold, "simulator": simulator, "waves": waves, "pipeline": pipeline, "build": build, "noise": noise}
     raise typer.Exit(0 if sim(model_file, asked, output_file=output_file, json_file=json_file, **how) else 1)
 
 

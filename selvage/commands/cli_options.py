@@ -80,6 +80,9 @@ Waves = Annotated[Path | None, typer.Option(parser=folder, help="folder for FST 
 Build = Annotated[
     Path, typer.Option("--build", envvar=VARIABLE, parser=folder, help="folder of what is compiled, kept for later")
 ]
+NoiseFile = Annotated[
+    Path | None, typer.Option("--noise", parser=file, help="crossbars that are not ideal: a TOML file")
+]
 Seed = Annotated[int, typer.Option(help="draws the activations when there is no --input")]
 Json = Annotated[
     Path | None,

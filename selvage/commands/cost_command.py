@@ -78,7 +78,9 @@ def _shapes(model_file: str, asked: Asked, options: Options, zeros: float) -> tu
     how = {"skip": options.skip, "dynamic": options.dynamic}
     copies = [1] * len(layers)
     if options.copies:
-        counted = model_network(layers, chip, activations=activations, copies=options.copies, **how)
+        counted = model_network(
+            layers, chip, activations=activations, copies=options.copies, skip=options.skip, dynamic=options.dynamic
+        )
         copies = [line["copies"] for line in counted["layers"]]
     found, numbers = [], activations.numbers(chip)
     with progress(transient=True) as bar:

@@ -78,6 +78,8 @@ def simulate_layer(
             f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from "
             "the truth"
         )
+    if options.noise:
+        show(f"noise moves outputs by up to {line.distance}")
     if output_file and line.match:
         write_whole(output_file, npy_bytes(from_maps(model, run.output, sides)))
     elif output_file:

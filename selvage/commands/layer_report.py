@@ -52,7 +52,9 @@ class LayerReport:
     note: str
 
 
-def report(compiled: Compiled, predicted: list[TileCycles], results: "list[TileResult] | None") -> LayerReport:
+def report(
+    compiled: Compiled, predicted: list[TileCycles], results: "list[TileResult] | None", *, skip: bool = True
+) -> LayerReport:
     """Return the layer's line. ``results`` are None when only the model was run."""
     placement = compiled.placement
     reads = sum(tile.reads for tile in predicted)
@@ -61,7 +63,9 @@ def report(compiled: Compiled, predicted: list[TileCycles], results: "list[TileR
     if results is not None:
         truth = evaluate(placement.layer, compiled.codes, compiled.weights)
         # What is lost in the ADC is told by the golden crossbars: nothing that RTL does wrong adds to it.
-        expected, clips = run_counted(placement, compiled.codes) if compiled.warning else (truth, 0)
+        expected, clips = truth, 0
+        if compiled.warning or compiled.devices:
+            expected, clips = run_counted(placement, compiled.codes, compiled.devices, skip=skip)
         y = sum((result.y for result in results), start=np.zeros_like(truth))
         difference = first_difference(placement.layer.name, y, expected)
         fault = str(difference) if difference else miscounted(placement.layer.name, predicted, results)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_folder, check_writable
+from selvage.base.noise import load_noise
 from selvage.commands.cli_options import Asked, AskedOfShapes
 from selvage.commands.results import check_is_file, check_outputs_apart, emit
 from selvage.commands.streams import show
@@ -25,14 +26,18 @@ def sim(
     json_file: Path | None,
     pipeline: bool,
     build: Path,
+    noise: Path | None = None,
 ) -> bool:
     """Do `selvage sim`, and return whether RTL matches the golden model."""
-    options = asked.options(fold=fold, simulator=simulator, waves=waves, build=build)
+    drawn = load_noise(noise) if noise else None
+    options = asked.options(fold=fold, simulator=simulator, waves=waves, build=build, noise=drawn)
+    if drawn and pipeline:
+        raise InputError("--noise is for layers one by one: --pipeline has ideal macros in plain Verilog")
     check_simulator(simulator)
     check_is_file(model_file)
     for path in (output_file, json_file if str(json_file) != "-" else None):
         check_writable(path)
-    read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip}
+    read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip, "--noise": noise}
     check_outputs_apart({"--output": output_file, "--json": json_file}, read)
     if waves:
         check_folder(waves, f"--waves {waves}")

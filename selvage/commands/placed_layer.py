@@ -43,7 +43,7 @@ class PlacedLayer:
             results = simulate(self.compiled, parameters, self.options, tick or no_progress)
         except RtlError as raised:
             error = raised
-        line = report(self.compiled, predicted, results)
+        line = report(self.compiled, predicted, results, skip=self.options.skip)
         if error is not None:
             line = replace(line, match=False, fault=str(error))
         return LayerRun(self.compiled, line, summary([line], self.options.simulator, started), results, error)

@@ -57,7 +57,13 @@ def simulate(
             tick()
         runs = {
             pool.submit(
-                run_tile, p, images[p.structure], compiled.maps, seed=options.seed + 1, waves=waves[index]
+                run_tile,
+                p,
+                images[p.structure],
+                compiled.maps,
+                seed=options.seed + 1,
+                waves=waves[index],
+                devices=compiled.devices,
             ): index
             for index, p in enumerate(parameters)
         }

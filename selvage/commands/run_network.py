@@ -13,6 +13,7 @@ from selvage.base.chip import Chip
 from selvage.base.errors import InputError, RtlError
 from selvage.base.graph import Matrix, Node
 from selvage.commands.difference import Difference, first_difference
+from selvage.commands.run_noisy import alone_passes, noisy_runs
 from selvage.compiler.compile_network import CompiledNetwork, ImportedNetwork, Tick
 from selvage.compiler.options import Options
 from selvage.compiler.parts import Part, check_fits, node_parts
@@ -88,7 +89,8 @@ def run_part(part: Part) -> Run:
 
 def run_nodes(compiled: CompiledNetwork, options: Options, tick: Mapping[str, Tick]) -> list[NodeReport]:
     """Run every node through RTL on the codes that the golden model gives it; ``tick`` by node, once a pass."""
-    todo = [part for _, part in node_parts(compiled, options)]
+    drawn = noisy_runs(compiled, options, tick) if compiled.devices else {}
+    todo = [part for _, part in node_parts(compiled, options) if part.node.name not in drawn]
     done: dict[int, Run] = {}
     # The longest first, so that no core is left alone with it at the end.
     order = sorted(range(len(todo)), key=lambda k: -_size(compiled, todo[k].node))
@@ -99,7 +101,7 @@ def run_nodes(compiled: CompiledNetwork, options: Options, tick: Mapping[str, Ti
             tick[todo[runs[finished]].node.name]()
     reports = []
     for node in compiled.graph.nodes:
-        passes = [done[k] for k, part in enumerate(todo) if part.node is node]
+        passes = drawn.get(node.name) or [done[k] for k, part in enumerate(todo) if part.node is node]
         reports.append(_report(compiled, node, options, passes))
     return reports
 
@@ -128,6 +130,8 @@ def _report(compiled: CompiledNetwork, node: Node, options: Options, runs: list[
         return NodeReport(**common, **nothing, **blank, cycles=cycles, **_judged(runs, wrong, str(wrong or "")))
     placement, counted = compiled.placements[node.name], compiled.counted(node, skip=options.skip)
     predicted = [part.tiles for part in counted]
+    if compiled.devices and runs:
+        predicted = alone_passes(compiled, node, options)
     if len(predicted) > 1:
         common["where"] = f"rtl in {len(predicted)} passes; the host adds their sums and requantises them"
     return NodeReport(
@@ -163,7 +167,7 @@ def _compared(
     if not runs:
         return _judged(runs, None, "")
     found = runs[0].outputs[0]
-    if node.raw or len(runs) > 1:  # RTL yields sums
+    if node.raw or len(runs) > 1 or compiled.devices:  # RTL yields sums
         sums = sum((run.outputs[0] for run in runs), start=np.zeros_like(found))
         found = of_sums(node, compiled.graph.tensors[node.inputs[0]], sums)
     if difference := first_difference(node.name, found, compiled.codes[node.output.name]):

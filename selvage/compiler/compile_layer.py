@@ -1,6 +1,7 @@
 """A single layer placed on a chip, with the activations that it is compiled for."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.layer import InputFormat
+from selvage.base.noise import Noise
 from selvage.compiler.chip_limits import check_collected, clipping
 from selvage.compiler.choose_asked import choose_asked
 from selvage.compiler.model_file import Model, check_weights, input_format, to_maps
@@ -17,6 +19,7 @@ from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement
 from selvage.mapping.schemes import scheme
 from selvage.sim.cycles import TileCycles
+from selvage.sim.devices import Devices
 from selvage.sim.layer import alone_cycles
 
 Integers = NDArray[np.int64]
@@ -33,6 +36,12 @@ class Compiled:
     dense: Placement  # the same weights, all of them stored
     warning: str = ""
     note: str = ""  # why `auto` chose as it did
+    noise: Noise | None = None
+
+    @cached_property
+    def devices(self) -> Devices | None:
+        """Crossbars that are not ideal."""
+        return Devices(self.placement, self.noise) if self.noise else None
 
     @property
     def codes(self) -> Integers:
@@ -45,6 +54,7 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options, *, wr
 
     Raises `InputError`.
     """
+    chip = chip.not_ideal() if options.noise else chip
     if options.mapping != "auto":
         scheme(options.mapping).check(chip, options.sme)
     check_weights(model, chip)
@@ -54,7 +64,9 @@ def compile_layer(model: Model, chip: Chip, x: Integers, options: Options, *, wr
     warning = clipping(chip, lossless=options.lossless)
     maps = to_maps(model, x)
     placement, weights, dense, note = place(model, chip, numbers, maps - numbers.zero_point, options)
-    return Compiled(model, placement, maps, weights, dense, warning, note)
+    found = Compiled(model, placement, maps, weights, dense, warning, note, options.noise)
+    _ = found.devices  # a chip whose wires leave no level is refused here
+    return found
 
 
 def place(

@@ -14,6 +14,7 @@ from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.graph import Graph, Matrix, Tensor
 from selvage.base.layer import InputFormat
+from selvage.base.noise import Noise
 from selvage.compiler.chip_limits import check_activations, check_collected, check_weights, clipping
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
@@ -27,6 +28,7 @@ from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.placement import Placement
 from selvage.mapping.schedule import option_of
 from selvage.mapping.stages import NetworkPlan, plan_network
+from selvage.sim.devices import Devices
 from selvage.sim.layer import CountedPass, count_passes
 from selvage.sim.machine import run as run_crossbars
 from selvage.sim.pipeline import slowest_stage
@@ -55,6 +57,12 @@ class CompiledNetwork:
     choices: dict[str, Choice]
     codes: dict[str, Integers]  # (N, C, H, W) by tensor, from the golden model; of crossbars that clip, theirs
     warning: str = ""
+    noise: Noise | None = None
+
+    @cached_property
+    def devices(self) -> dict[str, Devices]:
+        """Crossbars of each layer that are not ideal; empty where all are."""
+        return {name: Devices(placed, self.noise) for name, placed in self.placements.items()} if self.noise else {}
 
     @cached_property
     def plan(self) -> NetworkPlan:
@@ -119,6 +127,7 @@ def compile_network(
     ``tick`` is called once for each node. ``written``: Verilog of it will be, so what is too large for that is refused
     before anything is computed. Raises `InputError`, which names the node.
     """
+    chip = chip.not_ideal() if options.noise else chip
     imported, asked = _lean(load_graph(path, options.shape)), options.copies
     for node in imported.graph.matrices if written else ():
         with _named(node):
@@ -168,13 +177,14 @@ def _placed_once(
             placements[node.name] = found.placement
             choices[node.name] = Choice(note, found.candidates, found.counted)
             node = replace(node, weights=found.weights)
-            codes[node.output.name] = of_sums(node, sources[0], layer_sums(node, found.placement, taken))
+            sums = layer_sums(node, found.placement, taken, options.noise, skip=options.skip)
+            codes[node.output.name] = of_sums(node, sources[0], sums)
         else:
             codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
         nodes.append(node)
         tick()
     whole = replace(graph, nodes=tuple(nodes))
-    return ImportedNetwork(whole, chip, placements, choices, codes, warning, imported=imported)
+    return ImportedNetwork(whole, chip, placements, choices, codes, warning, options.noise, imported=imported)
 
 
 @contextlib.contextmanager
@@ -221,11 +231,16 @@ def _lean(imported: Imported) -> Imported:
     return replace(imported, graph=replace(imported.graph, nodes=tuple(nodes)))
 
 
-def layer_sums(node: Matrix, placement: Placement, codes: Integers) -> Integers:
+def layer_sums(
+    node: Matrix, placement: Placement, codes: Integers, noise: Noise | None = None, *, skip: bool = True
+) -> Integers:
     """Return the sums (N, M, OH, OW) of a layer for ``codes``, zero point subtracted.
 
-    They are the golden ones; where the ADC can clip those of the crossbars, which alone know what is lost.
+    They are the golden ones; where crossbars are not ideal or the ADC can clip those of the crossbars, which alone know
+    what is lost.
     """
+    if noise:
+        return run_crossbars(placement, codes, Devices(placement, noise), skip=skip)
     if placement.chip.adc_bits < placement.chip.lossless_adc_bits:
         return run_crossbars(placement, codes)
     return evaluate(node.layer, codes, node.weights)

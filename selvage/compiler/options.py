@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
+from selvage.base.noise import Noise
 from selvage.compiler.copies_asked import CopiesAsked
 from selvage.mapping.schedule import PAPER_BASELINE, TRANSPOSED, option_of
 from selvage.mapping.schemes import schemes
@@ -28,6 +29,7 @@ class Options:
     build: Path = ROOT  # folder of what is compiled
     shape: tuple[int, ...] | None = None  # of the model's input, where sides are free
     copies: CopiesAsked | None = None  # of the layers of a network; None: each stands once
+    noise: Noise | None = None  # of the crossbars; None: they are ideal
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -49,6 +51,8 @@ class Options:
             raise InputError(f"--fold {self.fold} is for a single layer, and this model is a network")
         if self.waves:
             raise InputError(f"--waves {self.waves} is for a single layer, and this model is a network")
+        if self.noise and self.copies:
+            raise InputError("--noise is for layers that stand once, and --copies or --arrays is given")
 
 
 def schedule_of(schedule: str, baseline: str) -> str:
