@@ -46,6 +46,7 @@ class NoisyCrossbar:
 
     def __init__(self, cells: NDArray[np.uint8], chip: Chip, noise: Noise, key: Sequence[int]) -> None:
         self.chip, self.noise, self.key = chip, noise, tuple(key)
+        self.batch = 0  # of images: each has noise of its own
         self.most = 2**chip.adc_bits - 1
         top = 2**chip.cell_bits - 1
         self.leak = round(top / (noise.cells.on_off - 1) * UNITS)  # of the lowest level
@@ -62,8 +63,8 @@ class NoisyCrossbar:
         self.begin()
 
     def begin(self) -> None:
-        """Begin the noise of reads anew."""
-        self.reads = np.random.default_rng([self.noise.seed, *self.key, 1])
+        """Begin the noise of reads anew, that of this batch."""
+        self.reads = np.random.default_rng([self.noise.seed, *self.key, 1, self.batch])
 
     @property
     def repeatable(self) -> bool:
@@ -231,6 +232,12 @@ class Devices:
     def key(self, tile: int, array: int) -> tuple[int, ...]:
         """Return what tells an array from all others of a network: the name of its layer, tile and array."""
         return crc32(self.placement.layer.name.encode()), tile, array
+
+    def begin(self, batch: int) -> None:
+        """Begin a batch of images, whose reads have noise of their own."""
+        for tile, own in enumerate(self.placement.tiles):
+            for array in range(len(own.arrays)):
+                self.crossbar(tile, array).batch = batch
 
     def keys(self, tile: Tile) -> list[tuple[int, ...]]:
         """Return the keys of a tile's arrays."""

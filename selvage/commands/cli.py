@@ -26,6 +26,7 @@ from selvage.commands.cli_options import (
     Waves,
     Zeros,
     expanded,
+    file,
     folder,
 )
 
@@ -107,6 +108,27 @@ def cost_command(
     from selvage.commands.cost_command import cost
 
     cost(model_file, asked, names=costs, node=node, zeros=zeros, json_file=json_file)
+
+
+@app.command("accuracy")
+@expanded
+def accuracy_command(
+    model_file: Annotated[str, typer.Argument(metavar="MODEL", help="a quantised ONNX file")],
+    asked: Asked,
+    inputs: Annotated[Path, typer.Option(parser=file, help="images as the model's input takes them, .npy or .npz")],
+    labels: Annotated[Path, typer.Option(parser=file, help="the class of each image, or of each pixel, .npy")],
+    noise: NoiseFile = None,
+    runs: Annotated[int, typer.Option(help="how often crossbars are drawn")] = 100,
+    workers: Annotated[int | None, typer.Option(help="processes; as many as cores unless told")] = None,
+    json_file: Json = None,
+) -> None:
+    """Tell how often MODEL is right with crossbars that are not ideal, drawn anew in each run."""
+    import os
+
+    from selvage.commands.accuracy_command import accuracy
+
+    how = {"noise_file": noise, "runs": runs, "workers": workers if workers is not None else os.cpu_count() or 1}
+    accuracy(model_file, asked, inputs=inputs, labels=labels, json_file=json_file, **how)
 
 
 @app.command("prune")

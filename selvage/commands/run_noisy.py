@@ -48,11 +48,9 @@ def noisy_runs(
                     except RtlError as error:
                         raise RtlError(f"node {node.name!r}, tile {index}: {error}") from None
                 first += len(tiles)
-                sums = sum((result.y for result in results), start=np.zeros_like(results[0].y))
+                sums = np.sum([result.y for result in results], axis=0)
                 reads = [sum(result.reads) for result in results]
-                found.setdefault(node.name, []).append(
-                    Run([sums], [], [result.cycles for result in results], reads, [])
-                )
+                found.setdefault(node.name, []).append(Run([sums], [], [own.cycles for own in results], reads, []))
                 tick[node.name]()
     return found
 
