@@ -2,9 +2,9 @@
 
 Each run draws all cells of all layers (lognormal, sigma 10 %), converters with an offset, and computes every digit
 through every OU read. Wall-clock seconds of 100 runs in two processes, placing and starting included. And each layer
-alone, one thread: processor seconds of a noisy layer, its cells drawn, over an ideal one that reads as it does, plane by
-plane with an ADC (``adc``), and over one that needs no reads, where the ADC is lossless (``lossless``: sums of codes are
-sums of products).
+alone, one thread: processor seconds of a noisy layer, its cells drawn, over an ideal one that reads as it does, plane
+by plane with an ADC (``adc``), and over one that needs no reads, where the ADC is lossless (``lossless``: sums of codes
+are sums of products).
 """
 
 import argparse
@@ -22,6 +22,7 @@ from selvage.commands.exits import leave
 from selvage.compiler.accuracy import Accuracy, Question, ask
 from selvage.compiler.compile_network import compile_network
 from selvage.compiler.options import Options
+from selvage.golden.graph import run as evaluate
 from selvage.mapping.placement import Placement
 from selvage.sim.devices import Devices
 from selvage.sim.machine import run
@@ -51,8 +52,6 @@ def layers(asked: Question, runs: int) -> list[dict[str, Any]]:
     """Times of each layer, the least of several runs that alternate."""
     graph, found = asked.compiled.graph, []
     codes = asked.compiled.imported.enter(held_out()[0][:IMAGES])
-    from selvage.golden.graph import run as evaluate
-
     maps = evaluate(graph, codes)
     for node in graph.matrices:
         placed = asked.compiled.placements[node.name]

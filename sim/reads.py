@@ -26,6 +26,7 @@ Integers = NDArray[np.int64]
 TABLED = 12  # rows of an OU, at most, whose patterns are tabled
 EXACT = 2**24  # whole numbers below are exact in float32
 BAND = 2**22  # entries of what is computed at once
+DENSE = 0.2  # share of reads from which it is faster to add nothing than to leave it out
 CACHED = 2**17  # entries that a processor's second cache holds
 _WEIGHTS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
 _PEAKS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
@@ -242,15 +243,22 @@ def _add_table(
 
     ``entries`` of a group has a row for each of its patterns that is ``kept`` (groups, patterns), in order.
     """
-    place = np.cumsum(kept.ravel()).reshape(kept.shape) - 1  # in the table, of those that are kept
-    groups = np.arange(len(kept))[:, None, None]
-    there = kept[groups, patterns]
-    steps, group, plane = np.nonzero(there.transpose(2, 0, 1))  # by steps, as a sparse matrix has them
-    data = rows.signs()[plane].astype(np.float64)
-    columns = place[group, patterns[group, plane, steps]]
-    ends = np.concatenate([[0], np.cumsum(there.sum(axis=(0, 1)))])
-    table = np.concatenate(entries).astype(np.float64)
-    sums += (csr_array((data, columns, ends), shape=(len(sums), len(table))) @ table).astype(np.int64)
+    table = np.concatenate([np.zeros((1, rows.width)), *entries])  # the first is of patterns that are not kept
+    place = (np.cumsum(kept.ravel()).reshape(kept.shape) * kept).astype(np.int32)
+    steps, planes, groups = len(sums), rows.planes, len(kept)
+    columns = np.empty((steps, groups, planes), np.int32)
+    for group, own in enumerate(patterns):
+        columns[:, group] = place[group].take(own.T)
+    columns = columns.reshape(steps, -1)
+    data = np.tile(rows.signs().astype(np.float64), groups)
+    there = columns != 0
+    if there.mean() > DENSE:
+        ends = np.arange(steps + 1) * columns.shape[1]
+        chosen, data = columns.ravel(), np.broadcast_to(data, columns.shape).ravel()
+    else:
+        ends = np.concatenate([[0], np.cumsum(np.count_nonzero(there, axis=1))])
+        chosen, data = columns[there], np.broadcast_to(data, columns.shape)[there]
+    sums += (csr_array((data, chosen, ends), shape=(steps, len(table))) @ table).astype(np.int64)
 
 
 def _occurring(rows: Rows, patterns: NDArray[np.uint16]) -> Integers:
