@@ -17,6 +17,7 @@ FLOORS = (  # a room imports from the rooms before it, and from itself
     "hw",
     "compiler",
     "rtlsim",
+    "papers",
     "bundle",
     "commands",
 )

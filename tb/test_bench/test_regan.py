@@ -2,12 +2,12 @@
 
 import pytest
 
-from bench.dcgan import Gan, multiplications, networks, with_zeros
-from bench.regan import gpu_flops
-from bench.training_costs import KINDS, arrays_of, balanced, costs, product
 from examples.red_layers import RED_LAYERS
 from selvage.base.chip import load_chip
 from selvage.base.layer import Layer
+from selvage.papers.dcgan import Gan, multiplications, networks, with_zeros
+from selvage.papers.regan import gpu_flops
+from selvage.papers.training_costs import KINDS, arrays_of, balanced, costs, product
 
 UP = Layer(name="up", op="conv_transpose", channels=2, outputs=1, height=2, width=2, kernel=(2, 2), stride=(2, 2))
 DOWN = Layer(name="down", op="conv", channels=1, outputs=2, height=4, width=4, kernel=(2, 2), stride=(2, 2))

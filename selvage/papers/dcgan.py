@@ -1,4 +1,4 @@
-"""The four DCGANs of `bench.regan` as layers: generator and discriminator, without weights.
+"""The four DCGANs of `papers.regan` as layers: generator and discriminator, without weights.
 
 Radford, Metz and Chintala (arXiv 1511.06434): noise, a dense layer, transposed convolutions that double the map; the
 discriminator halves it and ends in one logit. Kernels are 5 x 5 with a stride of 2 and a pad of 2, as in that paper's
@@ -31,7 +31,7 @@ class Gan:
 
 
 def windows(layer: Layer) -> int:
-    """Times that each weight is used in a sample: by pixels of the smaller map, without inserted zeros."""
+    """Return how often each weight is used in a sample: by pixels of the smaller map, without inserted zeros."""
     height, width = layer.output_size if layer.op == "conv" else (layer.height, layer.width)
     return height * width
 
@@ -64,19 +64,19 @@ def _dense(name: str, channels: int, outputs: int) -> Layer:
 
 
 def _up(name: str, channels: int, outputs: int, side: int) -> Layer:
-    """A transposed convolution from a map of ``side`` to one of twice that."""
+    """Return a transposed convolution from a map of ``side`` to one of twice that."""
     how = {"name": name, "op": "conv_transpose", "channels": channels, "outputs": outputs}
     return Layer(**how, height=side, width=side, kernel=KERNEL, stride=STRIDE, pads=PAD, output_padding=MORE)
 
 
 def _down(name: str, channels: int, outputs: int, side: int) -> Layer:
-    """A convolution from a map of ``side`` to one of half that."""
+    """Return a convolution from a map of ``side`` to one of half that."""
     how = {"name": name, "op": "conv", "channels": channels, "outputs": outputs, "height": side, "width": side}
     return Layer(**how, kernel=KERNEL, stride=STRIDE, pads=PAD)
 
 
 def _usual(name: str, source: str, noise: int, channels: Sequence[int], side: int) -> Gan:
-    """A generator from a map of ``side`` with the first of ``channels`` to the last; its mirror as discriminator."""
+    """Return a generator from a map of ``side``, with these channels from first to last, and its mirror."""
     pairs = [(before, after, side * 2**k) for k, (before, after) in enumerate(pairwise(channels))]
     up = [_up(f"G{k}", *pair) for k, pair in enumerate(pairs, 2)]
     down = [_down(f"D{k}", after, before, 2 * at) for k, (before, after, at) in enumerate(reversed(pairs), 1)]
@@ -85,7 +85,7 @@ def _usual(name: str, source: str, noise: int, channels: Sequence[int], side: in
 
 
 def networks() -> tuple[Gan, ...]:
-    """The four, in ReGAN's order of data sets."""
+    """Return the four, in ReGAN's order of data sets."""
     labels = 10  # are put beside the channels of every layer but the last of the discriminator's maps
     mnist = Gan(
         "MNIST",

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.dcgan import Gan
 from selvage.base.chip import Chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.compiler.shape_cycles import count_shape
 from selvage.mapping.backward import data_gradient_layer, weight_gradient_layer
 from selvage.mapping.dense import dense_kinds
 from selvage.mapping.placement import Placement, row_groups
+from selvage.papers.dcgan import Gan
 from selvage.sim.energy import ReadEnergy
 
 KINDS = ("forward", "data gradient", "weight gradient")
@@ -58,7 +58,7 @@ def converter_pj(bits: int) -> float:
 
 
 def costs(chip: Chip, clock_ns: float | None = None) -> Costs:
-    """What the events of ``chip`` cost. An OU as high as the array has ISAAC's figures, a lower one those of Yu."""
+    """Return what events of ``chip`` cost. An OU as high as the array has ISAAC's figures, a lower one those of Yu."""
     conversion = converter_pj(chip.adc_bits)
     if chip.ou_rows < chip.rows:
         return Costs(clock_ns or OU_READ_NS, ReadEnergy(conversion=conversion))
@@ -77,9 +77,11 @@ class Events:
     cells: int
 
     def times(self, count: int) -> "Events":
+        """Return ``count`` times these."""
         return Events(*(count * own for own in (self.reads, self.conversions, self.rows, self.cells)))
 
     def picojoules(self, own: ReadEnergy) -> float:
+        """Return the energy of them."""
         return own.of(self.conversions, self.rows, self.cells)
 
 
@@ -105,6 +107,7 @@ class Product:
 
     @property
     def name(self) -> str:
+        """The layer, and which of its products."""
         return f"{self.layer} {self.kind}"
 
     def written(self, own: Costs, chip: Chip) -> float:
@@ -120,14 +123,14 @@ class Product:
         return self.fixed(own, chip) + -(-self.steps // copies) * self.step_cycles * own.clock_ns
 
     def copies_for(self, time: float, own: Costs, chip: Chip) -> int:
-        """The fewest copies that take no more than ``time``; 0: none are enough."""
+        """Return the fewest copies that take no more than ``time``; 0: none are enough."""
         each = self.step_cycles * own.clock_ns
         turns = math.floor((time - self.fixed(own, chip)) / each + 1e-9)
         return -(-self.steps // turns) if turns > 0 else 0
 
 
 def step_events(placement: Placement, order: Sequence[int]) -> Events:
-    """What one step does: each OU drives its own rows and converts its own columns, in every bit plane of its input."""
+    """Return what one step does: each OU drives its own rows and converts its own columns, in every bit plane."""
     reads = conversions = rows = cells = 0
     for tile, many in zip(placement.tiles, np.bincount(order).tolist(), strict=True):
         for array in tile.arrays:
@@ -203,7 +206,7 @@ def arrays_of(found: Sequence[Product], copies: Sequence[int], discriminators: i
 
 
 def balanced(found: Sequence[Product], budget: int, discriminators: int, own: Costs, chip: Chip) -> Balance:
-    """The copies with which the slowest product is as fast as ``budget`` arrays allow; at least one of each."""
+    """Return copies with which the slowest product is as fast as ``budget`` arrays allow; at least one of each."""
     low, high = 0.0, max(each.time(1, own, chip) for each in found)
     best = [1] * len(found)
     while high - low > 1e-3:
@@ -217,7 +220,7 @@ def balanced(found: Sequence[Product], budget: int, discriminators: int, own: Co
 
 
 def stood(found: Sequence[Product], copies: Sequence[int], discriminators: int, own: Costs, chip: Chip) -> Balance:
-    """What so many copies take."""
+    """Return what so many copies take."""
     times = [each.time(count, own, chip) for each, count in zip(found, copies, strict=True)]
     slowest = found[times.index(max(times))]
     arrays = arrays_of(found, copies, discriminators)

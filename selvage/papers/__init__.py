@@ -1,0 +1,1 @@
+"""The figures of the papers that selvage builds on, recomputed."""
