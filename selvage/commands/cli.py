@@ -131,6 +131,19 @@ def accuracy_command(
     accuracy(model_file, asked, inputs=inputs, labels=labels, json_file=json_file, **how)
 
 
+@app.command("reproduce")
+def reproduce_command(
+    paper: Annotated[str, typer.Argument(help="red, sme, pattern, sre, regan, combined or all")],
+    rtl: Annotated[bool, typer.Option("--rtl", help="small layers in RTL beside the model, by Icarus")] = False,
+    json_file: Json = None,
+    out: Annotated[Path | None, typer.Option("--out", parser=folder, help="folder of plots, SVG and PNG")] = None,
+) -> None:
+    """Recompute the figures of the papers that selvage builds on, beside what they published."""
+    from selvage.commands.reproduce_command import reproduce
+
+    reproduce(paper, rtl=rtl, json_file=json_file, out=out)
+
+
 @app.command("prune")
 def prune_command(
     model_file: Annotated[str, typer.Argument(metavar="MODEL", help="an ONNX file")],
