@@ -53,7 +53,7 @@ def reproduce(paper: str, *, rtl: bool, json_file: Path | None, out: Path | None
         with alone_in(out):
             paths = write_plots([plot for name in names for plot in found[name].plots], out)
         show(f"{len(paths)} plots in {out}")
-    emit({"seconds": round(time.monotonic() - started, 3), "rows": [asdict(row) for row in rows]}, json_file)
+    emit([asdict(row) for row in rows], json_file)
 
 
 def row_table(rows: list[Row]) -> Table:

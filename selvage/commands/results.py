@@ -30,7 +30,7 @@ def check_outputs_apart(outputs: dict[str, Path | None], inputs: dict[str, str |
         seen[what] = path.resolve()
 
 
-def emit(content: dict, where: Path | None) -> None:
+def emit(content: dict | list, where: Path | None) -> None:
     """Write the JSON report to a file, or for ``-`` to the standard output."""
     text = json.dumps(content, indent=2) + "\n"
     if where is None:

@@ -17,7 +17,7 @@ def write_plots(plots: list[Plot], folder: Path) -> list[Path]:
     for plot in plots:
         for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             files[f"{plot.name}.{suffix}"] = _drawn(plot, suffix, metadata)
-    return write_files(folder, files)
+    return write_files([files], folder)
 
 
 def _drawn(plot: Plot, suffix: str, metadata: dict[str, None]) -> bytes:

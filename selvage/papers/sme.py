@@ -46,7 +46,7 @@ def recompute(*, rtl: bool, tick: Tick) -> Recomputed:
     """Return the ratios of crossbars, by network, baseline and squeeze."""
     chip, rows, plots = load_chip("ou9x8"), [], []
     for name, published in PUBLISHED.items():
-        layers, curves = load_network(name), {}
+        layers, curves, error = load_network(name), {}, 0.0
         for squeeze in SQUEEZES:
             own = count_network(layers, chip, "sme", SmeParameters(squeeze=squeeze, compact=True), Synthetic())
             for baseline in BASELINES:

@@ -60,8 +60,11 @@ def in_rtl(chip: Chip) -> float:
     """Return OU reads of the dense mapping over those of formed OUs on row lists, both from RTL."""
     layer, weights, x = layer_of(0.9, chip.ou_cols // chip.slices or 1)
     counts = []
-    for place, skip in ((place_dense, False), (place_sre, True)):
-        placed = place(layer, weights, chip, input_format=FORMAT, **({"dynamic": True} if skip else {}))
+    ways = (
+        (place_dense(layer, weights, chip, input_format=FORMAT), False),
+        (place_sre(layer, weights, chip, input_format=FORMAT, dynamic=True), True),
+    )
+    for placed, skip in ways:
         counts.append(sum(sum(simulate_tile(TileParameters(placed, t, skip=skip), x).reads) for t in placed.tiles))
     return counts[0] / counts[1]
 
