@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.noise import Noise
-from selvage.mapping.placement import Placement, Tile
+from selvage.mapping.placement import Array, Placement, Tile, band_groups
 
 UNITS = 2**14  # of a level
 OFFSET_TRIM, GAIN_TRIM = 8, 64  # steps of a calibrated converter in a code, and in a gain of 1
@@ -40,12 +40,22 @@ def check_wires(noise: Noise, chip: Chip) -> None:
 class NoisyCrossbar:
     """One array's cells (rows, columns) with what was drawn for it; ``key`` tells it from all others.
 
+    ``importance`` is what each bit line counts for, by which spare ones are given out.
+
     A code is ``round(gain * current + offset + bow + noise)``, at most ``2**adc_bits - 1`` and at least 0; the current
     is in levels.
     """
 
-    def __init__(self, cells: NDArray[np.uint8], chip: Chip, noise: Noise, key: Sequence[int]) -> None:
+    def __init__(
+        self,
+        cells: NDArray[np.uint8],
+        chip: Chip,
+        noise: Noise,
+        key: Sequence[int],
+        importance: Sequence[int] | None = None,
+    ) -> None:
         self.chip, self.noise, self.key = chip, noise, tuple(key)
+        self.importance = np.array(importance or [1] * chip.columns, np.int64)
         self.batch = 0  # of images: each has noise of its own
         self.most = 2**chip.adc_bits - 1
         top = 2**chip.cell_bits - 1
@@ -73,51 +83,48 @@ class NoisyCrossbar:
 
     def _conductances(self, cells: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
         """Return (rows, columns) units of conductance, the word lines' first-order drop in them."""
-        chip, own, spare = self.chip, self.noise.cells, self.noise.remedies.spare_columns
-        ideal = np.zeros((chip.rows, chip.columns + spare))
-        ideal[:, : chip.columns] = cells
-        stuck = np.full(ideal.shape, -1, np.int8)
-        if own.stuck_on or own.stuck_off:
-            draw = rng.random(ideal.shape)
-            stuck[draw < own.stuck_on + own.stuck_off] = 0
-            stuck[draw < own.stuck_on] = 1
-        column = self._standing(cells, stuck)
-        ideal, stuck = ideal[:, : chip.columns], stuck[:, column]
-        top = 2**chip.cell_bits - 1
-        held = np.where(stuck < 0, ideal, stuck * top) + self.leak / UNITS
+        own, top, drift = self.noise.cells, 2**self.chip.cell_bits - 1, self.noise.drift
+        stuck = self._repaired(cells, self._stuck(rng, self.chip.columns))
+        held = np.where(stuck < 0, cells, stuck * float(top)) + self.leak / UNITS
         if own.spread and own.distribution == "normal":
             held = np.maximum(held + rng.standard_normal(held.shape) * (own.spread * self.on), 0)
         elif own.spread:
             held *= np.exp(rng.standard_normal(held.shape) * own.spread - own.spread**2 / 2)
-        drift = self.noise.drift
         if drift.ratio > 1 and (drift.exponent or drift.spread):
             exponent = rng.normal(drift.exponent, drift.spread, held.shape)
             held *= drift.ratio ** -np.maximum(exponent, 0)
         return np.rint(self._along_word_lines(held) * UNITS)
 
-    def _standing(self, cells: NDArray[np.uint8], stuck: NDArray[np.int8]) -> NDArray[np.intp]:
-        """Return for each bit line that the periphery knows the physical one that stands for it.
+    def _stuck(self, rng: np.random.Generator, columns: int) -> NDArray[np.int8]:
+        """Return (rows, columns): 1 and 0 where a cell stays at the highest and at the lowest level, else -1."""
+        own, found = self.noise.cells, np.full((self.chip.rows, columns), -1, np.int8)
+        if own.stuck_on or own.stuck_off:
+            draw = rng.random(found.shape)
+            found[draw < own.stuck_on + own.stuck_off] = 0
+            found[draw < own.stuck_on] = 1
+        return found
 
-        Spare ones replace, one after the other, those on which stuck cells change most of what is stored, each by the
-        spare that changes least.
+    def _repaired(self, cells: NDArray[np.uint8], stuck: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Return ``stuck`` with spare bit lines in the place of those that it harms most, each the best that is left.
+
+        Harm is how far levels are from what is stored, times what the bit line counts for.
         """
-        count, spare = self.chip.columns, self.noise.remedies.spare_columns
-        column = np.arange(count)
-        if not spare or not (stuck >= 0).any():
-            return column
+        count = min(self.noise.remedies.spare_columns, self.chip.columns)
+        if not count or not (stuck >= 0).any():
+            return stuck
+        spare = self._stuck(np.random.default_rng([self.noise.seed, *self.key, 2]), count)
         top, stored = 2**self.chip.cell_bits - 1, cells.astype(np.int64)
-        own = (np.abs(stored - stuck[:, :count] * top) * (stuck[:, :count] >= 0)).sum(axis=0)
-        free = list(range(count, count + spare))
-        for worst in np.argsort(-own, kind="stable")[:spare]:
-            harm = {
-                k: int((np.abs(stored[:, worst] - stuck[:, k].astype(np.int64) * top) * (stuck[:, k] >= 0)).sum())
-                for k in free
-            }
-            best = min(harm, key=lambda k: (harm[k], k))
-            if harm[best] < own[worst]:
-                column[worst] = best
-                free.remove(best)
-        return column
+
+        def harm(wanted: NDArray[np.int64], found: NDArray[np.int8]) -> NDArray[np.int64]:
+            return (np.abs(wanted - found.astype(np.int64) * top) * (found >= 0)).sum(axis=0)
+
+        own, free, stuck = harm(stored, stuck), list(range(count)), stuck.copy()
+        for worst in np.argsort(-own * self.importance, kind="stable")[:count]:
+            harms = harm(stored[:, worst, None], spare[:, free])
+            best = int(harms.argmin())
+            if harms[best] < own[worst]:
+                stuck[:, worst] = spare[:, free.pop(best)]
+        return stuck
 
     @property
     def _ohm(self) -> float:
@@ -244,12 +251,24 @@ class Devices:
         index = next(k for k, own in enumerate(self.placement.tiles) if own is tile)
         return [self.key(index, array) for array in range(len(tile.arrays))]
 
+    def importance(self, array: Array) -> list[int]:
+        """Return what each bit line of an array counts for: the place of its slice in a weight."""
+        chip, found = self.placement.chip, [0] * self.placement.chip.columns
+        for block in array.blocks:
+            wide = band_groups(array, block, chip) * chip.ou_cols
+            for band, significance in enumerate(block.significances):
+                for k in range(len(block.outputs) * array.slices):
+                    column = block.column + band * wide + k
+                    found[column] = max(found[column], 1 << significance + k % array.slices * chip.cell_bits)
+        return found
+
     def crossbar(self, tile: int, array: int) -> NoisyCrossbar:
         """Return an array's crossbar."""
         known = self._known
         if (tile, array) not in known:
-            cells = self.placement.tiles[tile].arrays[array].cells
-            known[tile, array] = NoisyCrossbar(cells, self.placement.chip, self.noise, self.key(tile, array))
+            own = self.placement.tiles[tile].arrays[array]
+            drawn = self.placement.chip, self.noise, self.key(tile, array), self.importance(own)
+            known[tile, array] = NoisyCrossbar(own.cells, *drawn)
         return known[tile, array]
 
     @cached_property

@@ -3,7 +3,7 @@
 No paper has this. A step's mapping is taken for a layer where it lowers the layer's energy, else the layer stays as it
 was. Trained networks run on one image and, with RTL, first and last step run tile by tile. DCGAN and FCN-8s are counted
 by the model on their shapes with an eighth of the channels and half the side, with drawn weights of which kernels keep
-patterns: at full width minutes become hours. Squeezed planes change weights, and what that costs in accuracy is not here.
+patterns: at full width minutes become hours. Squeezed planes change weights; what that costs in accuracy is not here.
 """
 
 from collections.abc import Iterator

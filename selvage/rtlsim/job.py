@@ -67,11 +67,11 @@ def load_job(path: str) -> TileJob:
         chip = Chip(**fields.pop("chip"))
         size, raw = fields.pop("word_bytes"), file["words"].tobytes()
         words = [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
-        noise, keys = fields.pop("noise"), fields.pop("keys")
+        noise, keys, importance = (fields.pop(name) for name in ("noise", "keys", "importance"))
         crossbars: list[Crossbar | NoisyCrossbar] = [Crossbar(cells, chip) for cells in file["cells"]]
         if noise:
-            drawn = zip(file["cells"], keys, strict=True)
-            crossbars = [NoisyCrossbar(cells, chip, Noise.model_validate(noise), key) for cells, key in drawn]
+            drawn = zip(file["cells"], keys, importance, strict=True)
+            crossbars = [NoisyCrossbar(cells, chip, Noise.model_validate(noise), *own) for cells, *own in drawn]
     return TileJob(chip=chip, crossbars=crossbars, words=words, **fields)
 
 

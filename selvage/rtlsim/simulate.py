@@ -143,6 +143,7 @@ def _run(
         "result": str(run / "result.json"),
         "noise": devices.noise.model_dump() if devices else None,
         "keys": devices.keys(p.tile) if devices else [],
+        "importance": [devices.importance(array) for array in p.tile.arrays] if devices else [],
     }
     cells = [array.cells for array in p.tile.arrays]
     dump = run / "waves.fst"
