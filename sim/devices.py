@@ -32,8 +32,8 @@ def check_wires(noise: Noise, chip: Chip) -> None:
     if far >= wires.cell:
         raise InputError(
             f"noise: wires of {wires.word_line:g} and {wires.bit_line:g} ohms beside cells of {wires.cell:g} ohms take "
-            f"{far / wires.cell:.0%} of the voltage at the far end of an array of {chip.rows} x {chip.columns}: no "
-            f"level is left"
+            f"{far / wires.cell:.0%} of the voltage at the far end of an array of {chip.rows} x {chip.columns}: to the "
+            f"first order no level is left"
         )
 
 

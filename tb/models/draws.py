@@ -133,6 +133,7 @@ def draw_chip(choices: Choices) -> Chip:
         ou_rows=ou_rows,
         ou_cols=choices.mostly(1, min(columns, 12), columns),
         adc_bits=choices.integers(1, 16) if choices.chance(0.2) else lossless,
+        full_range=rows % 3 == 1,  # drawn by what is drawn: seeds keep their chips
         read_latency=choices.mostly(1, 4, 64),
         input_bits=choices.choice((8, 8, 16, choices.integers(1, 16))),
         input_signed=not choices.chance(0.2),

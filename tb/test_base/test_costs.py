@@ -86,5 +86,7 @@ def test_wires_that_leave_no_level() -> None:
     layer = Layer(op="conv", channels=2, outputs=2, height=1, width=1)
     placement, _ = dense_kinds(layer, load_chip("ou9x8"), input_format=InputFormat(raw_bits=8, raw_signed=False))
     Devices(placement, Noise(wires=Wires(bit_line=1.0)))
-    with pytest.raises(InputError, match="of the voltage at the far end of an array of 128 x 128: no level is left"):
+    with pytest.raises(
+        InputError, match="of the voltage at the far end of an array of 128 x 128: to the first order no level is left"
+    ):
         Devices(placement, Noise(wires=Wires(bit_line=10.0)))
