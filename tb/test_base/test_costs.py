@@ -87,6 +87,6 @@ def test_wires_that_leave_no_level() -> None:
     placement, _ = dense_kinds(layer, load_chip("ou9x8"), input_format=InputFormat(raw_bits=8, raw_signed=False))
     Devices(placement, Noise(wires=Wires(bit_line=1.0)))
     with pytest.raises(
-        InputError, match="of the voltage at the far end of an array of 128 x 128: to the first order no level is left"
+        InputError, match="at the far end of an array of 128 x 128: to the first order no level is left"
     ):
         Devices(placement, Noise(wires=Wires(bit_line=10.0)))
