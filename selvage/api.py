@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.chip import Chip, load_chip
+from selvage.base.costs import load_costs
 from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_writable
 from selvage.commands.placed_layer import PlacedLayer, no_progress
 from selvage.commands.placed_network import PlacedNetwork
 from selvage.compiler.compile_layer import Compiled, compile_layer
 from selvage.compiler.compile_network import ImportedNetwork, compile_network
+from selvage.compiler.cost import network_cost
 from selvage.compiler.model_file import checked_input, draw_input, load_model
 from selvage.compiler.options import Options
 from selvage.frontend.kinds import is_network
@@ -53,6 +55,17 @@ class CompiledModel:
         if isinstance(self.model, PlacedLayer):
             return self.model.simulate(started).content
         return self.model.simulate(started, pipeline=pipeline).content
+
+    def cost(self, costs: str | Path = "isaac", node: int | None = None) -> dict[str, Any]:
+        """Return energy, area and time, as ``selvage cost --json`` writes them.
+
+        ``costs``: a ready table or a TOML file; ``node``: nm that it is scaled to. Raises `InputError`.
+        """
+        from selvage.commands.cost_command import placed_ways
+
+        table = load_costs(str(costs))
+        layers, fits = placed_ways(self.model)
+        return network_cost(layers, table if node is None else table.at(node), side_by_side=fits)
 
     def write_verilog(self, folder: str | Path, bus: str | None = None) -> list[Path]:
         """Write the bundle of ``selvage verilog`` to ``folder`` and return its files.

@@ -13,6 +13,8 @@ from selvage.base.errors import InputError
 from selvage.base.files import check_writable
 from selvage.base.shapes import load_network
 from selvage.commands.cli_options import Asked
+from selvage.commands.placed_layer import PlacedLayer, no_progress
+from selvage.commands.placed_network import PlacedNetwork
 from selvage.commands.results import check_outputs_apart, emit
 from selvage.commands.streams import progress, show
 from selvage.commands.tables import table_of
@@ -126,9 +128,18 @@ def _layer(model_file: str, asked: Asked, options: Options) -> tuple[list[LayerW
 
     check_no_network(options)
     _, chip, compiled, _ = prepare_layer(model_file, asked.chip, asked.input_file, options)
+    return placed_ways(PlacedLayer(compiled, options))[0], chip, True
+
+
+def placed_ways(model: PlacedLayer | PlacedNetwork) -> tuple[list[LayerWays], bool]:
+    """Return the layers of a placed model, counted for its images, and whether they stand on the chip at once."""
+    options = model.options
+    if isinstance(model, PlacedNetwork):
+        return network_ways(model.compiled, options, no_progress), model.compiled.fits
+    compiled = model.compiled
     own = way_of(compiled.placement, compiled.codes, skip=options.skip)
-    ways = layer_ways(compiled.model.layer.name, own, compiled.codes, chip, skip=options.skip, dynamic=options.dynamic)
-    return [ways], chip, True
+    how = {"skip": options.skip, "dynamic": options.dynamic}
+    return [layer_ways(compiled.model.layer.name, own, compiled.codes, compiled.placement.chip, **how)], True
 
 
 def layer_table(content: dict[str, Any], name: str) -> Table:

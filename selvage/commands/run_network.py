@@ -192,6 +192,8 @@ def _miscounted(node: Matrix, counted: str, predicted: int) -> str:
 def run_pipeline(compiled: CompiledNetwork, options: Options, tick: Tick) -> Flow:
     """Run all layers at once on successive images. `InputError`: the chip does not hold the network."""
     check_fits(compiled)
+    if compiled.devices:
+        raise InputError("--noise is for layers one by one: --pipeline has ideal macros in plain Verilog")
     p = NetworkParameters(compiled.plan, skip=options.skip)
     built = build_network(p, simulator=options.simulator, build=options.build / "sim")
     tick()

@@ -29,15 +29,21 @@ from selvage.mapping.schedule import PAPER_BASELINE
 from selvage.mapping.schemes import Request, scheme
 from selvage.mapping.sme_parameters import SmeParameters
 from selvage.papers.rows import Plot, Recomputed, Row, Tick
+from selvage.rtlsim.installed import verilator_there
 from selvage.rtlsim.simulate import simulate_tile
 
 PAPER = "combined"
 Integers = NDArray[np.int64]
 ROOT = Path(__file__).parents[2]
-TRAINED = ("examples/digits/classifier_pruned.onnx", "examples/digits_gan/generator.onnx")
+TRAINED = (
+    "examples/digits/classifier_pruned.onnx",
+    "examples/digits_gan/generator.onnx",
+    "examples/segmenter/segmenter.onnx",
+)
 SHAPES = ("dcgan", "fcn8s")
 THINNER, SMALLER = 8, 2
 PATTERNS, DELETED, KEPT = 10, 0.44, 0.39  # of kernels: kinds with the empty one, share deleted, share of weights kept
+LONG = 10_000_000  # cycles times arrays from which Verilator is faster, its compile time included
 PLANES = SmeParameters(significant_bits=3, squeeze=1)
 
 
@@ -153,8 +159,10 @@ def in_rtl(layers: list[Given], ways: list[tuple[Way, bool]]) -> dict[str, float
     """Return cycles and OU reads of all tiles in RTL."""
     found = {"cycles": 0.0, "OU reads": 0.0}
     for given, (way, skip) in zip(layers, ways, strict=True):
+        work = way.tile_cycles * way.parts.arrays
+        simulator = "verilator" if work > LONG and verilator_there() else "icarus"
         runs = [
-            simulate_tile(TileParameters(way.placement, tile, skip=skip), given.x, simulator="icarus")
+            simulate_tile(TileParameters(way.placement, tile, skip=skip), given.x, simulator=simulator)
             for tile in way.placement.tiles
         ]
         found["cycles"] += max(run.cycles for run in runs)

@@ -1,6 +1,7 @@
 """The interface for notebooks: the reports of the commands, without their words."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 import selvage
 from selvage.base.errors import InputError
+from selvage.base.noise import Cells, Noise
 from selvage.commands.cli_options import Asked, AskedOfShapes
+from selvage.commands.cost_command import cost
 from selvage.commands.model_command import model
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +53,21 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
         selvage.compile(LAYER, "tiny", images={"x": np.zeros((1, 6, 5, 4), int)})
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = selvage.nothing
+
+
+def test_what_it_costs_is_what_the_command_says(tmp_path: Path) -> None:
+    where = tmp_path / "own.json"
+    cost(str(LAYER), Asked(), names="puma", node=65, zeros=0.5, json_file=where)
+    report, found = json.loads(where.read_text()), selvage.compile(LAYER).cost("puma", 65)
+    assert {key: report[key] for key in found} == json.loads(json.dumps(found))
+
+
+def test_a_pipeline_has_no_noise() -> None:
+    compiled = selvage.compile(CLASSIFIER, "tiny", noise=Noise(cells=Cells(spread=0.1)))
+    assert "--noise is for layers one by one" in refusal(lambda: compiled.simulate(pipeline=True))
+
+
+def refusal(job: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as error:
+        job()
+    return str(error.value)

@@ -29,7 +29,8 @@ def place(tmp_path: Path) -> Path:
     np.save(tmp_path / "floats.npy", labels[:20].astype(float))
     np.save(tmp_path / "eleven.npy", labels[:20] + 1)
     np.save(tmp_path / "wide.npy", labels[:20, None, None] + np.zeros((1, 2, 2), int))
-    (tmp_path / "noise.toml").write_text("[cells]\nspread = 0.2\n[adc]\noffset = 0.3\nread_noise = 0.1\n")
+    (tmp_path / "noise.toml").write_text("[cells]\nspread = 0.2\n[adc]\noffset = 0.3\n")
+    (tmp_path / "reads.toml").write_text("[cells]\nspread = 0.2\n[adc]\nread_noise = 0.1\n")
     (tmp_path / "none.toml").write_text("[cells]\non_off = 1\n")
     (tmp_path / "own.toml").write_text((COSTS / "isaac.toml").read_text().replace("pJ", "J", 1))
     (tmp_path / "bad.toml").write_text((COSTS / "isaac.toml").read_text().replace('"0.042 pJ"', '"0.042"'))
@@ -174,7 +175,7 @@ def test_accuracy_is_of_networks(model: object, says: str, refuse: Callable[...,
 
 
 def test_rtl_with_noise_matches_the_model(place: Path) -> None:
-    done = selvage("sim", SMALL, "--noise", "noise.toml", "--json", "report.json", cwd=place)
+    done = selvage("sim", SMALL, "--noise", "reads.toml", "--json", "report.json", cwd=place)
     assert done.returncode == 0, done.stderr
     found = json.loads((place / "report.json").read_text())
     assert found["match"] is True

@@ -35,7 +35,7 @@ def not_ideal(number: int) -> Placement:
     return replace(placement, chip=placement.chip.not_ideal())
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 5, 7, 13, 20])
+@pytest.mark.parametrize("number", [0, 1, 2, 7, 13, 20])
 def test_rtl_and_model_see_the_same_bits(number: int, tmp_path: Path) -> None:
     drawn = seeded(1, number)
     placement = not_ideal(number)
