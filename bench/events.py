@@ -21,6 +21,7 @@ from bench.report import Figure, console, emit, figures, positive, table
 from bench.trained import networks
 from selvage.base.build import build_folder
 from selvage.base.chip import load_chip
+from selvage.base.processes import end_with_parent
 from selvage.commands.exits import leave
 from selvage.compiler.compile_network import compile_network
 from selvage.compiler.options import Options
@@ -28,7 +29,7 @@ from selvage.hw.tile.counters import EVENTS
 from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.placement import Placement
 from selvage.rtlsim.installed import verilator_there
-from selvage.rtlsim.simulate import end_with_parent, simulate_tile
+from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.events import tile_events
 from tb.models.draws import seeded

@@ -24,9 +24,9 @@ from bench.report import Figure, console, emit, figures, positive, table
 from examples.red_layers import RED_LAYERS
 from selvage.base.build import build_folder
 from selvage.base.errors import InputError
+from selvage.base.processes import end_with_parent
 from selvage.commands.exits import leave
 from selvage.rtlsim.installed import check_simulator
-from selvage.rtlsim.simulate import end_with_parent
 
 BUILD = build_folder("full")
 CHIPS = ("ou9x8", "isaac")

@@ -21,9 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.report import Figure, console, emit, table
 from selvage.base.build import build_folder
+from selvage.base.processes import end_with_parent
 from selvage.commands.exits import leave
 from selvage.hw.tile.parameters import TileParameters
-from selvage.rtlsim.simulate import end_with_parent, simulate_tile
+from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import ou_reads, step_windows
 from tb.models.draws import Draw, seeded

@@ -24,11 +24,11 @@ from bench.report import Figure, console, emit, figures, table
 from bench.tiles import Case, Run, measure
 from examples.red_layers import RED_LAYERS
 from selvage.base.chip import load_chip
+from selvage.base.processes import end_with_parent
 from selvage.commands.exits import leave
 from selvage.mapping.dense import place_dense
 from selvage.mapping.schedule import INSERTING, PAPER_BASELINE
 from selvage.rtlsim.installed import verilator_there
-from selvage.rtlsim.simulate import end_with_parent
 
 CHIPS = ("ou9x8", "isaac")
 BASELINES = {"skipping": "zero-padding", "paper": PAPER_BASELINE}

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy import stats
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix
 from selvage.base.noise import Noise
+from selvage.base.processes import end_with_parent
 from selvage.compiler.compile_network import ImportedNetwork
 from selvage.golden.graph import evaluate_node, of_sums
 from selvage.sim.devices import Devices
@@ -127,6 +127,7 @@ _question: Question | None = None  # of the processes that ask it: it is large, 
 
 def _keep(question: Question) -> None:
     global _question
+    end_with_parent()
     _question = question
 
 
@@ -151,7 +152,7 @@ def _answers(question: Question, drawn: list[Noise], workers: int) -> Iterator[i
     if workers == 1:
         yield from map(question.right, drawn)
         return
-    with ProcessPoolExecutor(workers, get_context("fork"), initializer=_keep, initargs=(question,)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_keep, initargs=(question,)) as pool:
         try:
             yield from pool.map(_ask, drawn)
         except BaseException:

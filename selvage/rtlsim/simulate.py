@@ -4,9 +4,6 @@ import contextlib
 import io
 import json
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 
 from selvage.base.build import build_folder
 from selvage.base.errors import RtlError, SimulationError
+from selvage.base.processes import end_with_parent
 from selvage.base.working import put_whole
 from selvage.hw.tile.counters import counters_of
 from selvage.hw.tile.output import output_beats
@@ -200,22 +198,6 @@ def simulate_tile(
     image = build_tile(p, simulator=simulator, waves=waves is not None, build=build)
     how = {"seed": seed, "stalls": stalls, "reset_after": reset_after, "waves": waves}
     return run_tile(p, image, x, devices=devices, **how)
-
-
-def end_with_parent() -> None:
-    """Let this process, a worker of a pool, end when its parent is killed, and silently at Ctrl-C.
-
-    All processes receive Ctrl-C; the parent neither waits for its workers then nor hears of it from each.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager
