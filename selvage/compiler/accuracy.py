@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix
@@ -128,6 +129,7 @@ _question: Question | None = None  # of the processes that ask it: it is large, 
 def _keep(question: Question) -> None:
     global _question
     end_with_parent()
+    threadpool_limits(1)  # a process a core is enough: more threads only wait for each other
     _question = question
 
 
