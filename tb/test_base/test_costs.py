@@ -86,7 +86,7 @@ def test_wires_that_leave_no_level() -> None:
     layer = Layer(op="conv", channels=2, outputs=2, height=1, width=1)
     placement, _ = dense_kinds(layer, load_chip("ou9x8"), input_format=InputFormat(raw_bits=8, raw_signed=False))
     Devices(placement, Noise(wires=Wires(bit_line=1.0)))
-    with pytest.raises(
-        InputError, match="at the far end of an array of 128 x 128: to the first order no level is left"
-    ):
-        Devices(placement, Noise(wires=Wires(bit_line=10.0)))
+    Devices(placement, Noise(wires=Wires(bit_line=10.0)))
+    # 9 / (1 + 200 * 128 * 9 / 10 000)
+    with pytest.raises(InputError, match=r"leave 0\.37 codes of a full OU at the far end of an array of 128 x 128"):
+        Devices(placement, Noise(wires=Wires(bit_line=200.0)))

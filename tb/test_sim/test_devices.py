@@ -222,4 +222,4 @@ def test_wires_take_more_from_far_cells() -> None:
 def test_wires_that_leave_no_level_are_refused() -> None:
     placement, _ = placed()
     with pytest.raises(InputError, match="no level is left"):
-        Devices(placement, Noise(wires=Wires(word_line=100.0)))
+        Devices(placement, Noise(wires=Wires(word_line=1000.0)))
