@@ -21,6 +21,7 @@ from selvage.mapping.placement import Array, Placement, Tile, band_groups
 UNITS = 2**14  # of a level
 OFFSET_TRIM, GAIN_TRIM = 8, 64  # steps of a calibrated converter in a code, and in a gain of 1
 HALF = 0.5  # of a code: what is below rounds to 0
+WHOLE = 2**53  # whole numbers below are exact in float64
 FAST = 2**24  # sums of whole numbers below are exact in float32
 
 Floats = NDArray[np.float64]
@@ -30,12 +31,18 @@ def check_wires(noise: Noise, chip: Chip) -> None:
     """Raise `InputError` where a full OU at the far end of its wires is less than half a code, by the first order."""
     wires = noise.wires
     drop = (wires.word_line * chip.columns * chip.ou_cols + wires.bit_line * chip.rows * chip.ou_rows) / wires.cell
-    left = chip.ou_rows * (2**chip.cell_bits - 1) / (1 + drop)
+    highest = chip.ou_rows * (2**chip.cell_bits - 1)
+    left = highest / (1 + drop)
     if left < HALF:
         raise InputError(
             f"noise: wires of {wires.word_line:g} and {wires.bit_line:g} ohms beside cells of {wires.cell:g} ohms "
             f"leave {left:.2g} codes of a full OU at the far end of an array of {chip.rows} x {chip.columns}: no level "
             f"is left"
+        )
+    if wires.bit_line and chip.rows * (highest * UNITS) ** 2 > WHOLE:
+        raise InputError(
+            f"noise: wires.bit_line = {wires.bit_line:g} is for OUs of fewer rows than ou_rows = {chip.ou_rows} of arrays "
+            f"of {chip.rows} rows: squares of their currents are no longer exact"
         )
 
 

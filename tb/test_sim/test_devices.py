@@ -223,3 +223,6 @@ def test_wires_that_leave_no_level_are_refused() -> None:
     placement, _ = placed()
     with pytest.raises(InputError, match="no level is left"):
         Devices(placement, Noise(wires=Wires(word_line=1000.0)))
+    tall = replace(placement, chip=placement.chip.model_copy(update={"rows": 1024, "ou_rows": 1024}))
+    with pytest.raises(InputError, match="bit_line = 0.001 is for OUs of fewer rows than ou_rows = 1024"):
+        Devices(tall, Noise(wires=Wires(bit_line=0.001)))
