@@ -27,9 +27,16 @@ FAST = 2**24  # sums of whole numbers below are exact in float32
 Floats = NDArray[np.float64]
 
 
-def check_wires(noise: Noise, chip: Chip) -> None:
-    """Raise `InputError` where a full OU at the far end of its wires is less than half a code, by the first order."""
-    wires = noise.wires
+def check_noise(noise: Noise, chip: Chip) -> None:
+    """Raise `InputError` where a full OU at the far end of its wires is less than half a code, by the first order.
+
+    Also for more spare bit lines than an array has, and where sums would not be exact.
+    """
+    wires, spare = noise.wires, noise.remedies.spare_columns
+    if spare > chip.columns:
+        raise InputError(
+            f"noise: remedies.spare_columns = {spare} is more than columns = {chip.columns} of chip {chip.name}"
+        )
     drop = (wires.word_line * chip.columns * chip.ou_cols + wires.bit_line * chip.rows * chip.ou_rows) / wires.cell
     highest = chip.ou_rows * (2**chip.cell_bits - 1)
     left = highest / (1 + drop)
@@ -41,8 +48,8 @@ def check_wires(noise: Noise, chip: Chip) -> None:
         )
     if wires.bit_line and chip.rows * (highest * UNITS) ** 2 > WHOLE:
         raise InputError(
-            f"noise: wires.bit_line = {wires.bit_line:g} is for OUs of fewer rows than ou_rows = {chip.ou_rows} of arrays "
-            f"of {chip.rows} rows: squares of their currents are no longer exact"
+            f"noise: wires.bit_line = {wires.bit_line:g} is for OUs of fewer rows than ou_rows = {chip.ou_rows} of "
+            f"arrays of {chip.rows} rows: squares of their currents are no longer exact"
         )
 
 
@@ -243,7 +250,7 @@ class Devices:
     noise: Noise
 
     def __post_init__(self) -> None:
-        check_wires(self.noise, self.placement.chip)
+        check_noise(self.noise, self.placement.chip)
 
     def key(self, tile: int, array: int) -> tuple[int, ...]:
         """Return what tells an array from all others of a network: the name of its layer, tile and array."""

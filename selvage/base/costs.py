@@ -12,6 +12,7 @@ from selvage.base.chip import one_sentence, read_toml
 from selvage.base.errors import InputError
 
 COSTS = Path(__file__).parents[1] / "costs"
+MOST = 1e12  # of any figure, in its unit
 NODES = {180: 1.8, 65: 1.1, 32: 0.9}  # nm: volts of the supply
 
 
@@ -40,8 +41,8 @@ def _quantity(unit: str, *, least: float = 0.0) -> Callable[[Any], float]:
             number = float(found.to(unit).magnitude)
         except (pint.PintError, TypeError, ValueError):
             raise ValueError(f"is not in a unit such as {unit}") from None
-        if not math.isfinite(number) or number < least:
-            raise ValueError(f"is not a number of at least {least:g}")
+        if not math.isfinite(number) or not least <= number <= MOST:
+            raise ValueError(f"is not from {least:g} to {MOST:g} {unit}")
         return number
 
     return read

@@ -1,7 +1,7 @@
 """`selvage cost`: energy, area and time of a model, by component, beside its baselines."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def cost(model_file: str, asked: Asked, *, names: str, node: int | None, zeros: 
     for name, content in found.items():
         show(layer_table(content, name))
         show(component_table(content, name))
+        for text in sources(content):
+            show(f"{name}, {text}")
     show(total_table(found))
     if not fits:
         show("the chip does not hold all layers at once: they run one after the other")
@@ -160,33 +162,35 @@ def layer_table(content: dict[str, Any], name: str) -> Table:
     return table_of(f"an image by {name}", (*heads, *(f"{base} nJ" for base in BASELINES)), rows)
 
 
+ENTRIES = {
+    "array": ("cell",),
+    "adc": ("adc", "sample_hold"),
+    "drivers": ("driver",),
+    "shift_and_add": ("shift_add",),
+    "buffers": ("input_buffer", "row_registers", "sums", "wires"),
+    "control": ("control",),
+    "programming": ("programming",),
+}
+"""Of each component its entries in a table of costs."""
+
+
 def component_table(content: dict[str, Any], name: str) -> Table:
-    """Return a table of one row a component, with its source."""
+    """Return a table of one row a component."""
     rows = []
-    entries = {
-        "array": ("cell",),
-        "adc": ("adc", "sample_hold"),
-        "drivers": ("driver",),
-        "shift_and_add": ("shift_add",),
-        "buffers": ("input_buffer", "row_registers", "sums", "wires"),
-        "control": ("control",),
-    }
     for part in COMPONENTS:
         own = content["components"][part]
-        sources = "; ".join(dict.fromkeys(content["costs"][entry]["source"] for entry in entries[part]))
         share = own["energy_pj"] / content["energy_pj"] if content["energy_pj"] else 0.0
-        rows.append(
-            [
-                part.replace("_", " "),
-                f"{own['energy_pj'] / 1e3:,.2f}",
-                f"{share:.1%}",
-                f"{own['area_um2']:,.0f}",
-                sources,
-            ]
-        )
-    written = content["costs"]["programming"]["source"]
-    rows.append(["programming, once", f"{content['programming_pj'] / 1e3:,.2f}", "", "", written])
-    return table_of(f"components by {name}", ("component", "nJ", "share", "um2", "source"), rows)
+        figures = f"{own['energy_pj'] / 1e3:,.2f}", f"{share:.1%}", f"{own['area_um2']:,.0f}"
+        rows.append([part.replace("_", " "), *figures])
+    rows.append(["programming, once", f"{content['programming_pj'] / 1e3:,.2f}", "", ""])
+    return table_of(f"components by {name}", ("component", "nJ", "share", "um2"), rows)
+
+
+def sources(content: dict[str, Any]) -> Iterator[str]:
+    """Yield for each component where its figures come from."""
+    for part, entries in ENTRIES.items():
+        found = dict.fromkeys(content["costs"][entry]["source"] for entry in entries)
+        yield f"{part.replace('_', ' ')}: {'; '.join(found)}"
 
 
 def total_table(found: dict[str, dict[str, Any]]) -> Table:

@@ -51,8 +51,9 @@ def reproduce(paper: str, *, rtl: bool, json_file: Path | None, out: Path | None
         from selvage.papers.plots import write_plots
 
         with alone_in(out):
-            paths = write_plots([plot for name in names for plot in found[name].plots], out)
-        show(f"{len(paths)} plots in {out}")
+            plots = [plot for name in names for plot in found[name].plots]
+            write_plots(plots, out)
+        show(f"{len(plots)} plots in {out}, each as SVG and PNG")
     emit([asdict(row) for row in rows], json_file)
 
 

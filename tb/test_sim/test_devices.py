@@ -223,6 +223,8 @@ def test_wires_that_leave_no_level_are_refused() -> None:
     placement, _ = placed()
     with pytest.raises(InputError, match="no level is left"):
         Devices(placement, Noise(wires=Wires(word_line=1000.0)))
+    with pytest.raises(InputError, match="spare_columns = 129 is more than columns = 128 of chip ou9x8"):
+        Devices(placement, Noise(remedies=Remedies(spare_columns=129)))
     tall = replace(placement, chip=placement.chip.model_copy(update={"rows": 1024, "ou_rows": 1024}))
-    with pytest.raises(InputError, match="bit_line = 0.001 is for OUs of fewer rows than ou_rows = 1024"):
+    with pytest.raises(InputError, match=r"bit_line = 0\.001 is for OUs of fewer rows than ou_rows = 1024"):
         Devices(tall, Noise(wires=Wires(bit_line=0.001)))
