@@ -228,3 +228,20 @@ def test_wires_that_leave_no_level_are_refused() -> None:
     tall = replace(placement, chip=placement.chip.model_copy(update={"rows": 1024, "ou_rows": 1024}))
     with pytest.raises(InputError, match=r"bit_line = 0\.001 is for OUs of fewer rows than ou_rows = 1024"):
         Devices(tall, Noise(wires=Wires(bit_line=0.001)))
+
+
+def test_sums_hold_codes_that_ideal_cells_cannot_reach(tmp_path: Path) -> None:
+    """One cell sums to 1 at most; an ADC that is off yields up to 15, which a chip of full range holds."""
+    chip = Chip(name="one", rows=4, columns=4, ou_rows=4, ou_cols=4, adc_bits=4, weight_bits=1, arrays_per_tile=2)
+    layer = Layer(name="one", op="conv", channels=1, outputs=1, height=1, width=8)
+    placement = place_dense(layer, np.ones((1, 1, 1, 1), int), chip.not_ideal(), input_format=FORMAT)
+    x = np.arange(8, 16).reshape(1, 1, 1, 8)
+    devices = next(
+        own
+        for seed in range(100)
+        if (own := Devices(placement, Noise(seed=seed, adc=Converters(offset=9.0)))).crossbar(0, 0).offset[0] > 10
+        and own.crossbar(0, 1).offset[0] < 0
+    )
+    found = simulate_tile(TileParameters(placement, placement.tiles[0]), x, build=tmp_path, devices=devices).y
+    assert np.array_equal(found, run(placement, x, devices))
+    assert found.max() > 10 * 8  # ideal cells reach 15
