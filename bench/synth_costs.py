@@ -66,7 +66,7 @@ def entries(gates: dict[str, Any], seed: int) -> dict[str, tuple[float, float, s
     events, parts, chip = way.events, way.parts, placed.chip
     energy, area, bits = sums(gates)
     happened = {
-        "input_buffer": events.fetched_bits + events.buffer_reads_bits,
+        "input_buffer": events.buffer_written_bits + events.buffer_reads_bits,
         "row_registers": events.rows_written_bits + events.groups_read_bits,
         "sums": 2 * events.sums_added_bits + events.sums_drained_bits,
         "shift_add": events.shift_adds + events.splice_adds,

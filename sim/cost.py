@@ -57,7 +57,7 @@ def energy_of(events: Events, tile_cycles: int, chip: Chip, costs: Costs) -> Spl
         adc=events.conversions * (costs.adc.conversion(chip.adc_bits) + costs.sample_hold.energy),
         drivers=events.rows * costs.driver.energy,
         shift_and_add=(events.shift_adds + events.splice_adds) * costs.shift_add.energy,
-        buffers=(events.fetched_bits + events.buffer_reads_bits) * costs.input_buffer.energy
+        buffers=(events.buffer_written_bits + events.buffer_reads_bits) * costs.input_buffer.energy
         + (events.rows_written_bits + events.groups_read_bits) * costs.row_registers.energy
         + (2 * events.sums_added_bits + events.sums_drained_bits) * costs.sums.energy
         + words * costs.wires.energy,

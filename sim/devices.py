@@ -196,7 +196,7 @@ class NoisyCrossbar:
             return np.clip(current, 0, self.most, out=current)
         current = self.currents(driven, rows, columns)
         if self.noise.remedies.reference:
-            current -= driven.sum(axis=1, keepdims=True) * (self.leak / UNITS)
+            current -= driven.sum(axis=1, keepdims=True, dtype=np.float64) * (self.leak / UNITS)
         if not self._plain:
             lanes = np.arange(columns.start, columns.stop) % self.chip.ou_cols
             share = current / self.most

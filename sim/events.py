@@ -42,7 +42,8 @@ class Events:
     splice_adds: int = 0  # of the sums in drained words
     sums_added_bits: int = 0
     sums_drained_bits: int = 0
-    fetched_bits: int = 0
+    fetched_bits: int = 0  # as they come
+    buffer_written_bits: int = 0  # as they are stored, less the zero point
     buffer_reads_bits: int = 0
     rows_written_bits: int = 0
     groups_read_bits: int = 0
@@ -65,13 +66,14 @@ def tile_events(placement: Placement, tile: Tile, codes: Integers, *, skip: bool
     leaving = leaving_outputs(placement, tile, plan)
     beats = images * len(leaving) * sweep.grid[0] * sweep.grid[1]
     drained = images * sweep.count * plan.length
-    word = lanes * placement.format.raw_bits
+    word = lanes * placement.format.bits
     found = Events(
         fetched=fetched,
         buffer_reads=loads,
         sums_drained=drained * len(tile.readers),
         beats=beats,
-        fetched_bits=fetched * word,
+        fetched_bits=fetched * lanes * placement.format.raw_bits,
+        buffer_written_bits=fetched * word,
         buffer_reads_bits=loads * word,
         beats_bits=beats * len(leaving[0]) * output_range(placement, tile, plan).width,
     )

@@ -1,6 +1,7 @@
 """Tables of what each component takes: energy of an event, area of a part, each with its unit and its source."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,9 @@ from selvage.base.errors import InputError
 
 COSTS = Path(__file__).parents[1] / "costs"
 MOST = 1e12  # of any figure, in its unit
+NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.ASCII)
+UNIT = r"[A-Za-zµμ]{1,30}(?:\^\d|\*\*\d|[²³])?"
+UNITS = re.compile(rf"{UNIT}(?:\s*[*/]\s*{UNIT}){{0,4}}")
 NODES = {180: 1.8, 65: 1.1, 32: 0.9}  # nm: volts of the supply
 
 
@@ -31,15 +35,20 @@ def _quantity(unit: str, *, least: float = 0.0) -> Callable[[Any], float]:
             raise ValueError(f"has no unit; write it as text, such as '1.5 {unit}'")
         import pint
 
+        # A number and a unit are told apart here: the library alone would compute whatever is written.
+        parts = NUMBER.fullmatch(text)
+        if parts and not parts[2]:
+            raise ValueError(f"has no unit; write it as '{float(parts[1]):g} {unit}'")
+        if not parts or not UNITS.fullmatch(parts[2]):
+            raise ValueError(f"is no number with a unit, such as '1.5 {unit}'")
         try:
-            found = _units().Quantity(text)
-        except (pint.PintError, AssertionError, ArithmeticError, AttributeError, TypeError, ValueError):
-            raise ValueError(f"is no number with a unit, such as '1.5 {unit}'") from None
-        if isinstance(found.magnitude, (int, float)) and found.unitless:
-            raise ValueError(f"has no unit; write it as '{found.magnitude:g} {unit}'")
-        try:
+            found = _units().Quantity(float(parts[1]), parts[2])
+            if found.unitless:
+                raise ValueError(f"has no unit; write it as '{found.magnitude:g} {unit}'")
             number = float(found.to(unit).magnitude)
-        except (pint.PintError, TypeError, ValueError):
+        except pint.UndefinedUnitError:
+            raise ValueError(f"is no number with a unit, such as '1.5 {unit}'") from None
+        except (pint.PintError, ArithmeticError, AttributeError):
             raise ValueError(f"is not in a unit such as {unit}") from None
         if not math.isfinite(number) or not least <= number <= MOST:
             raise ValueError(f"is not from {least:g} to {MOST:g} {unit}")

@@ -19,7 +19,7 @@ class _Part(BaseModel):
 class Cells(_Part):
     """The cells: what they hold, and how far off."""
 
-    on_off: Annotated[float, Field(gt=1, le=1e9)] = Field(
+    on_off: Annotated[float, Field(ge=1.001, le=1e9)] = Field(
         default=1e9, description="conductance of the highest level over the lowest"
     )
     distribution: Literal["normal", "lognormal"] = Field(

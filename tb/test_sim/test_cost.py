@@ -57,6 +57,7 @@ def test_buffers_are_charged_by_the_bit() -> None:
     costs = load_costs("isaac")
     moved = Events(
         fetched_bits=8,
+        buffer_written_bits=9,
         buffer_reads_bits=16,
         rows_written_bits=3,
         groups_read_bits=5,
@@ -65,7 +66,7 @@ def test_buffers_are_charged_by_the_bit() -> None:
         beats_bits=10,
     )
     found = energy_of(moved, 100, OU9X8, costs)
-    assert found.buffers == pytest.approx(24 * 0.004 + 8 * 0.004 + (2 * 7 + 2) * 0.0015 + 18 * 0.054)
+    assert found.buffers == pytest.approx(25 * 0.004 + 8 * 0.004 + (2 * 7 + 2) * 0.0015 + 18 * 0.054)
     assert found.control == 100 * 0.25
 
 

@@ -181,6 +181,19 @@ def test_a_reference_column_takes_the_leak_away() -> None:
     assert codes_of(Noise(cells=Cells(on_off=4)), 9).tolist() == [9] * 8
 
 
+def test_a_table_of_patterns_has_the_codes_of_single_reads() -> None:
+    """Lowest levels of 11 538 each: of nine rows they are no whole multiple that float32 holds."""
+    chip = load_chip("ou9x8").model_copy(update={"cell_bits": 4, "adc_bits": 8})
+    cells = np.random.default_rng(0).integers(0, 16, (128, 128), np.uint8)
+    crossbar = NoisyCrossbar(cells, chip, Noise(cells=Cells(on_off=1.0013, spread=0.2)), (1, 2))
+    patterns = np.arange(2**9)
+    bits = (patterns[:, None] >> np.arange(9) & 1).astype(np.float32)
+    found = crossbar.codes(bits, np.arange(9), slice(0, 16)).astype(int).tolist()
+    for pattern, codes in zip(patterns.tolist(), found, strict=True):
+        read = [crossbar.read(pattern, group) for group in (0, 1)]
+        assert codes == [own >> 8 * lane & 255 for own in read for lane in range(8)]
+
+
 def placed(chip: Chip | None = None) -> tuple[Placement, np.ndarray]:
     layer = Layer(op="conv", channels=14, outputs=8, height=4, width=4, kernel=(3, 3))
     rng = np.random.default_rng(1)
