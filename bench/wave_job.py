@@ -12,7 +12,9 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.rtlsim.installed import check_simulator
 from selvage.rtlsim.simulate import simulate_tile
-from selvage.rtlsim.waves import save_file, write_save_file
+from selvage.rtlsim.waves.described import describe
+from selvage.rtlsim.waves.viewers import command_file, save_file
+from selvage.rtlsim.waves.window import Window
 
 OUT = build_folder("waves")
 
@@ -23,14 +25,15 @@ def main() -> int:
     model, chip = load_model(str(EXAMPLE)), load_chip("tiny")
     x = draw_input(model, chip, seed=0)
     placement = place_dense(model.layer, model.weights, chip, input_format=input_format(model, chip, x))
-    p = TileParameters(placement, placement.tiles[0])
+    p = TileParameters(placement, placement.tiles[0], probes=True)
     fst = OUT / f"{model.layer.name}_tile0.fst"
     with alone_in(OUT):
         save_file(fst).unlink(missing_ok=True)
-        result = simulate_tile(p, np.asarray(to_maps(model, x)), waves=fst)
-        save = write_save_file(p, fst, result.cycles)
+        result = simulate_tile(p, np.asarray(to_maps(model, x)), waves=Window(fst))
+        save = describe(p, fst, 0, len(x))
     print(f"{fst}: {result.cycles} cycles of the first tile of {EXAMPLE.name} on chip {chip.name}")
-    print(f"open it with: gtkwave {save}")
+    print(f"open it with: gtkwave {save}, or surfer --command-file {command_file(fst)}")
+    print(f"read it as words with: selvage explain {fst}")
     return 0
 
 

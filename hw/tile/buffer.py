@@ -13,6 +13,19 @@ from selvage.hw.tile.steps import StepGenerator, first_limit, position_layout, s
 from selvage.hw.tile.streams import LoadInterface, Relay, load_signature
 
 
+def buffer_probe(p: BufferParameters) -> data.StructLayout:
+    """Return the layout of what the input buffer shows for waves.
+
+    A word is fetched (``fetch``) from ``address``, or lies outside the map. The step whose load ``begins`` has its base
+    at ``row`` and ``column``, in pixels. ``free`` is the address of the next word that is taken. ``state`` is {the
+    whole image is written, all of it has been read}.
+    """
+    step = step_layout(p)
+    place = {"begins": 1, "row": step["row"].shape, "column": step["column"].shape}
+    word = {"fetch": 1, "inside": 1, "address": p.address_bits}
+    return data.StructLayout({**word, **place, "free": p.address_bits, "state": 2})
+
+
 class Writer(wiring.Component):
     """The place of the next word of the input stream in the buffer, and whether it may be written yet.
 
@@ -179,6 +192,7 @@ class InputBuffer(wiring.Component):
     index : cycle of the load plan, one cycle before ``load.valid``
     hold : no row registers are free: the next step's load must wait
     begins : a step's load begins
+    probe : with ``probes``: see `buffer_probe`
     """
 
     i: stream.Interface
@@ -186,6 +200,7 @@ class InputBuffer(wiring.Component):
     index: Signal
     hold: Signal
     begins: Signal
+    probe: data.View
 
     def __init__(self, parameters: BufferParameters) -> None:
         self.p = p = parameters
@@ -196,6 +211,7 @@ class InputBuffer(wiring.Component):
                 "index": Out(p.index_bits),
                 "hold": In(1),
                 "begins": Out(1),
+                **({"probe": Out(buffer_probe(p))} if p.probes else {}),
             }
         )
 
@@ -235,6 +251,12 @@ class InputBuffer(wiring.Component):
             self.begins.eq(gate.o.valid & gate.o.ready),
         ]
         self._read(m, address, read)
+        if p.probes:
+            step, word = gate.o.payload, address.word
+            fetched = [address.valid, word.inside, word.address]
+            m.d.comb += self.probe.eq(
+                Cat(*fetched, self.begins, step.row, step.column, writer.address, gate.finished, writer.finished)
+            )
         return m
 
     def _read(self, m: Module, address: AddressGenerator, read: ReadPort) -> None:

@@ -25,6 +25,24 @@ def pick_layout(p: EngineParameters) -> data.StructLayout:
     return data.StructLayout({"group": p.group_bits, "bank": 1, "last": 1, "none": 1})
 
 
+def engine_probe(p: EngineParameters) -> data.StructLayout:
+    """Return the layout of what an engine shows for waves.
+
+    ``state`` is {an OU of the row group in hand is left, a request is at the pins}. A step is taken (``takes``) with
+    the row groups that are ``pending``. A row group is picked (``picks``) and its ``values`` read; it leaves the group
+    reader (``forms``) as ``formed``.
+    """
+    picked = {
+        "state": 2,
+        "takes": 1,
+        "pending": len(p.groups),
+        "picks": 1,
+        "pick": pick_layout(p),
+        "values": p.group_rows * p.input_bits,
+    }
+    return data.StructLayout({**picked, "forms": 1, "formed": group_layout(p)})
+
+
 class Lookahead(wiring.Component):
     """The next-group arbiter: picks the next row group with an active row while others are walked.
 
@@ -221,11 +239,13 @@ class ArrayEngine(wiring.Component):
     tag, drained : see `Walker`
     left : an OU read of a loaded step is left
     picked : with ``events``: a row group is read from the row registers
+    probe : with ``probes``: see `engine_probe`
     """
 
     load: LoadInterface
     move: data.View
     picked: Signal
+    probe: data.View
     releases: Signal
     crossbar: RequestInterface
     tag: stream.Interface
@@ -244,6 +264,7 @@ class ArrayEngine(wiring.Component):
                 "left": Out(1),
                 "drained": In(1),
                 **({"picked": Out(1)} if p.events else {}),
+                **({"probe": Out(engine_probe(p))} if p.probes else {}),
             }
         )
 
@@ -273,4 +294,9 @@ class ArrayEngine(wiring.Component):
         ]
         if self.p.events:
             m.d.comb += self.picked.eq(ahead.o.valid & ahead.o.ready & ~ahead.o.payload.none)
+        if self.p.probes:
+            walks = [walker.request.valid, walker.left]
+            picked = [ahead.o.valid & ahead.o.ready, ahead.o.payload.as_value(), rows.values]
+            formed = [reader.o.valid & reader.o.ready, reader.o.payload.as_value()]
+            m.d.comb += self.probe.eq(Cat(*walks, ahead.taken, rows.pending, *picked, *formed))
         return m

@@ -29,6 +29,7 @@ class BufferParameters:
     words: int  # of one pixel
     reads: tuple[tuple[int, int, int], ...]
     begins: tuple[int, ...] = (0,)
+    probes: bool = False  # shows which words it reads, and where they lie
 
     def __post_init__(self) -> None:
         if not self.reads:
@@ -99,6 +100,7 @@ class EngineParameters:
     skip: bool  # leave out OUs whose driven bits are all zero
     driven_bits: int  # of the count of driven word lines (offset encoding); 0 without
     events: bool  # tells which row groups it reads
+    probes: bool  # shows what passes between its parts
     groups: tuple[RowGroup, ...]
     slots: tuple[int, ...]  # first slot of each row group
     rotations: tuple[int, ...]  # that the tile's load plan uses
@@ -167,6 +169,7 @@ class TileParameters:
     skip: bool = True
     counters: bool = True  # performance counters at the tile's face
     events: bool = False  # and counters of what costs energy
+    probes: bool = False  # what passes between its components is at its face, for waves (`hw.tile.probes`)
     like: "TileParameters | None" = field(default=None, compare=False, repr=False)
     """Of a tile of the same layer and `Tile.likeness`: it differs at most in outputs and in its share of the steps."""
 
@@ -193,7 +196,8 @@ class TileParameters:
             return known if known.sweep == self.placement.sweep else replace(known, sweep=self.placement.sweep)
         load, placement = self.load, self.placement
         reads = tuple((*self.tile.offsets[pixel], word) for pixel, word in load.reads)
-        return BufferParameters(placement.sweep, placement.format, load.lanes, load.words, reads, load.begins)
+        form = placement.sweep, placement.format
+        return BufferParameters(*form, load.lanes, load.words, reads, load.begins, self.probes)
 
     @cached_property
     def structure(self) -> tuple:
@@ -210,7 +214,8 @@ class TileParameters:
         )
         polarities = tuple((array.polarity, array.paired) for array in self.tile.readers)
         parts = (self.buffer, self.engines, self.accumulators, self.load.moves, self.output_width)
-        return (*parts, banks, polarities, self.tile.slices, self.placement.weight_offset, self.counters, self.events)
+        shown = self.counters, self.events, self.probes
+        return (*parts, banks, polarities, self.tile.slices, self.placement.weight_offset, *shown)
 
     @property
     def weights(self) -> int:
@@ -250,6 +255,7 @@ class TileParameters:
                     skip=self.skip,
                     driven_bits=self.driven_bits,
                     events=self.events,
+                    probes=self.probes,
                     groups=groups,
                     slots=tuple(slots[group.block] for group in groups),
                     rotations=tuple(sorted(rotations)),

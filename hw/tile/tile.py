@@ -14,6 +14,7 @@ from selvage.hw.tile.engine import ArrayEngine
 from selvage.hw.tile.output import OutputStage, OverlapAdd, output_layout
 from selvage.hw.tile.pair import Pair
 from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.probes import probes_of, show
 from selvage.hw.tile.splice import Splice
 from selvage.hw.tile.streams import crossbar_signature, move_layout, move_value
 from selvage.mapping.drain import lanes_used
@@ -36,6 +37,7 @@ class Tile(wiring.Component):
         columns converted in them, lanes beyond a block left out;
         cycles in which some array has an OU left to read; cycles in which some array reads one
     rows, cells and so on : with ``events`` (`hw.tile.counters.EventCounters`)
+    probe_load and so on : with ``probes`` (`hw.tile.probes`)
     """
 
     i: stream.Interface
@@ -66,6 +68,7 @@ class Tile(wiring.Component):
                 "o": Out(stream.Signature(output_layout(p))),
                 **crossbars,
                 **{name: Out(COUNTER_BITS) for name in counters_of(p)},
+                **{name: Out(layout) for name, layout in probes_of(p).items()},
             }
         )
 
@@ -99,6 +102,8 @@ class Tile(wiring.Component):
             self._count(m)
         if self.p.events:
             self._count_events(m)
+        if self.p.probes:
+            show(m, self)
         return m
 
     def _array(self, m: Module, k: int, engine: Shared, accumulator: Shared, splice: Splice) -> None:

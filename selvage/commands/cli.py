@@ -14,6 +14,7 @@ from selvage.base.errors import InputError
 from selvage.commands.cli_options import (
     Asked,
     AskedOfShapes,
+    AskedOfWaves,
     Build,
     Fold,
     Json,
@@ -23,7 +24,6 @@ from selvage.commands.cli_options import (
     OutputFile,
     Pipeline,
     Simulator,
-    Waves,
     Zeros,
     expanded,
     file,
@@ -59,10 +59,10 @@ def everywhere(
 def sim_command(
     model_file: ModelFile,
     asked: Asked,
+    shown: AskedOfWaves,
     output_file: OutputFile = None,
     fold: Fold = 1,
     simulator: Simulator = "icarus",
-    waves: Waves = None,
     json_file: Json = None,
     pipeline: Pipeline = False,
     build: Build = ROOT,
@@ -71,8 +71,20 @@ def sim_command(
     """Run MODEL through RTL and compare every output with the golden model."""
     from selvage.commands.model_command import sim
 
-    how = {"fold": fold, "simulator": simulator, "waves": waves, "pipeline": pipeline, "build": build, "noise": noise}
+    how = {"fold": fold, "simulator": simulator, "shown": shown, "pipeline": pipeline, "build": build, "noise": noise}
     raise typer.Exit(0 if sim(model_file, asked, output_file=output_file, json_file=json_file, **how) else 1)
+
+
+@app.command("explain")
+def explain_command(
+    waves: Annotated[Path, typer.Argument(metavar="FILE.fst", help="waves of a tile, of selvage sim --waves")],
+    step: Annotated[int | None, typer.Option(help="one step alone")] = None,
+    json_file: Json = None,
+) -> None:
+    """Tell waves in words, step by step: pixels fetched, OUs read and skipped, codes, sums."""
+    from selvage.commands.explain_command import explain
+
+    explain(waves, step=step, json_file=json_file)
 
 
 @app.command("model")

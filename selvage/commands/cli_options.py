@@ -76,7 +76,15 @@ Skip = Annotated[str, typer.Option("--ou-skip", help="on or off: leave out OUs t
 Dynamic = Annotated[str, typer.Option("--dynamic-ou", help="on or off: OUs of the rows that drive, adjacent or not")]
 Fold = Annotated[int, typer.Option(help="phases that share an array's rows (red)")]
 Simulator = Annotated[str, typer.Option(help="icarus or verilator")]
-Waves = Annotated[Path | None, typer.Option(parser=folder, help="folder for FST waves and a GTKWave save file")]
+Waves = Annotated[
+    Path | None, typer.Option(parser=folder, help="folder for FST waves, with what GTKWave and Surfer need")
+]
+WavesFrom = Annotated[int, typer.Option("--waves-from", help="the first step whose waves are written")]
+WavesSteps = Annotated[int | None, typer.Option("--waves-steps", help="how many steps, of all that there are")]
+TileNumber = Annotated[
+    int | None, typer.Option("--tile", help="this tile alone, and no further than its waves go: with --waves")
+]
+LayerName = Annotated[str | None, typer.Option("--layer", help="networks: the layer whose tile --tile is")]
 Build = Annotated[
     Path, typer.Option("--build", envvar=VARIABLE, parser=folder, help="folder of what is compiled, kept for later")
 ]
@@ -159,6 +167,17 @@ class AskedOfShapes:
     kernel_sparsity: KernelSparsity = 0.44
     weights_per_kernel: PerKernel = 3.5
     cells_per_weight: CellsPerWeight = 1
+
+
+@dataclass(frozen=True)
+class AskedOfWaves:
+    """The options of waves."""
+
+    waves: Waves = None
+    waves_from: WavesFrom = 0
+    waves_steps: WavesSteps = None
+    tile: TileNumber = None
+    layer: LayerName = None
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

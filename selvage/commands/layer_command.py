@@ -1,6 +1,7 @@
 """The commands on a single layer: sim, model and verilog."""
 
 import contextlib
+import sys
 import time
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError, RtlError
 from selvage.base.files import alone_in, npy_bytes, write_whole
 from selvage.base.text import count_of
+from selvage.commands.again import again_as
 from selvage.commands.layer_report import LayerReport
 from selvage.commands.placed_layer import PlacedLayer
 from selvage.commands.streams import progress, show, warn
-from selvage.commands.tables import layer_table, tell_fault
+from selvage.commands.tables import layer_table, tell_diagnosis, tell_fault
 from selvage.compiler.compile_layer import Compiled, compile_layer, tile_parameters
 from selvage.compiler.model_file import Model, draw_input, from_maps, input_shape, load_model, read_input
 from selvage.compiler.options import Options
@@ -63,16 +65,19 @@ def simulate_layer(
     parameters = tile_parameters(compiled, options)
     with alone_in(options.waves) if options.waves else contextlib.nullcontext(), progress() as bar:
         task = bar.add_task(model.layer.name, total=work(parameters))
-        run = PlacedLayer(compiled, options).simulate(started, lambda: bar.advance(task))
-        saves = save_files(parameters, options, run.results) if run.results else []
-    if run.error:
-        return run.content, run.error
+        again = again_as(sys.argv[1:], network=False)
+        run = PlacedLayer(compiled, options).simulate(started, lambda: bar.advance(task), again)
+        saves = save_files(compiled, parameters, options) if run.results else []
     line = run.line
+    if run.error:
+        tell_diagnosis(line.diagnosis)
+        return run.content, run.error
     for save in saves:
-        show(f"open the waves with: gtkwave {save}")
+        show(f"open the waves with: gtkwave {save} (or selvage explain {save.with_suffix('.fst')})")
     show(layer_table([line]))
     tell_layer(line)
     tell_fault(line.fault)
+    tell_diagnosis(line.diagnosis)
     if line.clipped:
         show(
             f"the ADC clipped {line.clipped:,} conversions: by that alone outputs are up to {line.distance} away from "

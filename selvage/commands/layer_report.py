@@ -19,6 +19,7 @@ from selvage.sim.energy import ReadEnergy
 from selvage.sim.machine import run_counted
 
 if TYPE_CHECKING:
+    from selvage.rtlsim.diagnosis import Diagnosis
     from selvage.rtlsim.simulate import TileResult
 
 Integers = NDArray[np.int64]
@@ -50,6 +51,7 @@ class LayerReport:
     index_bits: int  # of the tables that reordered kernels and row lists need
     sqnr_db: float | None  # of the weights computed with; None: they are the model's
     note: str
+    diagnosis: "Diagnosis | None" = None  # where a run that does not match went wrong
 
 
 def report(

@@ -8,7 +8,7 @@ from pathlib import Path
 from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_folder, check_writable
 from selvage.base.noise import load_noise
-from selvage.commands.cli_options import Asked, AskedOfShapes
+from selvage.commands.cli_options import Asked, AskedOfShapes, AskedOfWaves
 from selvage.commands.results import check_is_file, check_outputs_apart, emit
 from selvage.commands.streams import show
 from selvage.frontend.kinds import PREFIX, is_network
@@ -22,7 +22,7 @@ def sim(
     output_file: Path | None,
     fold: int,
     simulator: str,
-    waves: Path | None,
+    shown: AskedOfWaves,
     json_file: Path | None,
     pipeline: bool,
     build: Path,
@@ -30,7 +30,11 @@ def sim(
 ) -> bool:
     """Do `selvage sim`, and return whether RTL matches the golden model."""
     drawn = load_noise(noise) if noise else None
-    options = asked.options(fold=fold, simulator=simulator, waves=waves, build=build, noise=drawn)
+    dumped = {"waves": shown.waves, "waves_from": shown.waves_from, "waves_steps": shown.waves_steps}
+    options = asked.options(fold=fold, simulator=simulator, build=build, noise=drawn, **dumped)
+    waves = shown.waves
+    if (shown.tile is not None or shown.layer is not None) and waves is None:
+        raise InputError("--tile and --layer say which waves are written: --waves DIR is not given")
     if drawn and pipeline:
         raise InputError("--noise is for layers one by one: --pipeline has ideal macros in plain Verilog")
     check_simulator(simulator)
@@ -42,6 +46,13 @@ def sim(
     if waves:
         check_folder(waves, f"--waves {waves}")
     check_folder(build, f"--build {build}")
+    if shown.tile is not None:
+        from selvage.commands.window_command import simulate_window
+
+        window = asked.chip, asked.input_file, options, shown
+        content, match = simulate_window(model_file, *window)
+        emit(content, json_file)
+        return match
     if is_network(model_file):
         from selvage.commands.network_command import simulate_network
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from selvage.base.errors import RtlError
+from selvage.commands.again import Again, never
 from selvage.commands.layer_report import LayerReport, report, summary
 from selvage.compiler.compile_layer import Compiled, predict, tile_parameters
 from selvage.compiler.options import Options
@@ -33,9 +34,12 @@ class PlacedLayer:
         line = report(self.compiled, predict(self.compiled, self.options), None)
         return line, summary([line], "model", started)
 
-    def simulate(self, started: float, tick: Tick | None = None) -> "LayerRun":
-        """Run all tiles through RTL. What RTL itself raises is in the result, whose other figures are the model's."""
-        from selvage.commands.run import simulate
+    def simulate(self, started: float, tick: Tick | None = None, again: Again = never) -> "LayerRun":
+        """Run all tiles through RTL. What RTL itself raises is in the result, whose other figures are the model's.
+
+        ``again``: the command that repeats a step.
+        """
+        from selvage.commands.run import diagnosed, simulate
 
         predicted, results, error = predict(self.compiled, self.options), None, None
         parameters = tile_parameters(self.compiled, self.options)
@@ -46,6 +50,11 @@ class PlacedLayer:
         line = report(self.compiled, predicted, results, skip=self.options.skip)
         if error is not None:
             line = replace(line, match=False, fault=str(error))
+        if line.match is False:
+            found = diagnosed(self.compiled, parameters, self.options, results, error)
+            if found:
+                found = replace(found, again=again(found.layer, found.tile, found.step))
+            line = replace(line, diagnosis=found)
         return LayerRun(self.compiled, line, summary([line], self.options.simulator, started), results, error)
 
     def write_verilog(self, out: Path, bus: str | None) -> list[Path]:

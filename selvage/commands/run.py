@@ -1,4 +1,4 @@
-"""A compiled layer through RTL, tile by tile."""
+"""A compiled layer through RTL, tile by tile, and where it went wrong."""
 
 import re
 from collections.abc import Callable
@@ -12,8 +12,11 @@ from selvage.base.errors import RtlError
 from selvage.compiler.compile_layer import Compiled
 from selvage.compiler.options import Options
 from selvage.hw.tile.parameters import TileParameters
+from selvage.rtlsim.diagnosis import Diagnosis, Suspect, diagnose
 from selvage.rtlsim.simulate import Image, TileResult, build_tile, run_tile, workers
-from selvage.rtlsim.waves import save_file, write_save_file
+from selvage.rtlsim.waves.described import describe
+from selvage.rtlsim.waves.viewers import save_file
+from selvage.rtlsim.waves.window import Window
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -36,9 +39,9 @@ def simulate(
 
     ``tick`` is called `work` times in all. Raises `SimulationError`, and `RtlError`, which names layer and tile.
     """
-    waves = [None] * len(parameters) if options.waves is None else _waves(options.waves, parameters)
-    for path in filter(None, waves):
-        save_file(path).unlink(missing_ok=True)  # a save file stands for waves that are whole
+    waves = windows(options, parameters)
+    for window in filter(None, waves):
+        save_file(window.file).unlink(missing_ok=True)  # a save file stands for waves that are whole
     distinct = {p.structure: p for p in parameters}
     images: dict[tuple, Image] = {}
     with workers(jobs) as pool:
@@ -47,7 +50,6 @@ def simulate(
                 build_tile,
                 p,
                 simulator=options.simulator,
-                waves=options.waves is not None,
                 build=options.build / "sim",
             ): key
             for key, p in distinct.items()
@@ -72,7 +74,8 @@ def simulate(
             try:
                 results[runs[run]] = run.result()
             except RtlError as error:
-                raise RtlError(f"layer {compiled.model.layer.name!r}, tile {runs[run]}: {error}") from None
+                tile, name = runs[run], compiled.model.layer.name
+                raise RtlError(f"layer {name!r}, tile {tile}: {error}", error.sent, tile) from None
             tick()
     return [results[index] for index in range(len(parameters))]
 
@@ -82,16 +85,47 @@ def work(parameters: list[TileParameters]) -> int:
     return len(parameters) + len({p.structure for p in parameters})
 
 
-def _waves(folder: Path, parameters: list[TileParameters]) -> list[Path]:
-    """Return the file of each tile's waves."""
-    # A node's name is any text, often with slashes: never a path.
-    names = (re.sub(r"[^A-Za-z0-9.-]+", "_", p.placement.layer.name) for p in parameters)
-    return [folder / f"{name}_tile{index}.fst" for index, name in enumerate(names)]
-
-
-def save_files(parameters: list[TileParameters], options: Options, results: list[TileResult]) -> list[Path]:
-    """Write a GTKWave save file beside each tile's waves, and return these files; none where no waves are written."""
+def windows(options: Options, parameters: list[TileParameters]) -> list[Window | None]:
+    """Return what is dumped of each tile. `InputError`: a window that begins behind the last step."""
     if options.waves is None:
-        return []
-    waves = _waves(options.waves, parameters)
-    return [write_save_file(p, wave, result.cycles) for p, wave, result in zip(parameters, waves, results, strict=True)]
+        return [None] * len(parameters)
+    found: list[Window | None] = []
+    for index, p in enumerate(parameters):
+        file = options.waves / f"{wave_name(p, index)}.fst"
+        found.append(Window(file, options.waves_from, options.waves_steps))
+    return found
+
+
+def wave_name(p: TileParameters, index: int) -> str:
+    """Return what a tile's waves are called, without the ending."""
+    # A node's name is any text, often with slashes: never a path.
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", p.placement.layer.name)
+    return f"{name}_tile{index}"
+
+
+def save_files(compiled: Compiled, parameters: list[TileParameters], options: Options) -> list[Path]:
+    """Write what viewers and `selvage explain` need beside each tile's waves; return GTKWave's files."""
+    found = []
+    for index, (p, window) in enumerate(zip(parameters, windows(options, parameters), strict=True)):
+        if window:
+            found.append(describe(p, window.file, index, len(compiled.maps)))
+    return found
+
+
+def diagnosed(
+    compiled: Compiled,
+    parameters: list[TileParameters],
+    options: Options,
+    results: list[TileResult] | None,
+    error: RtlError | None,
+) -> Diagnosis | None:
+    """Return where the first tile that is wrong went wrong; None where none is, or it does not show."""
+    for index, p in enumerate(parameters):
+        if results is None and (error is None or error.tile != index):
+            continue
+        y = results[index].y if results else None
+        sent = error.sent or 0 if error else 0
+        suspect = Suspect(p, index, compiled.maps, options.seed + 1, options.build / "sim", y, sent, compiled.devices)
+        if results is None or suspect.wrong() is not None:
+            return diagnose(suspect, options.waves, wave_name(p, index))
+    return None

@@ -22,6 +22,12 @@ def tell_fault(sentence: str) -> None:
         show(sentence)
 
 
+def tell_diagnosis(diagnosis: Any) -> None:
+    """Print where a run went wrong, a line each; nothing where that is not known."""
+    for line in str(diagnosis).splitlines() if diagnosis else ():
+        show(line)
+
+
 def table_of(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Return a table with numbers to the right and words to the left."""
     rows = list(rows)

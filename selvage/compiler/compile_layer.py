@@ -111,5 +111,8 @@ def predict(compiled: Compiled, options: Options) -> list[TileCycles]:
 
 
 def tile_parameters(compiled: Compiled, options: Options) -> list[TileParameters]:
-    """Return the parameters of every tile, in order."""
-    return [TileParameters(compiled.placement, tile, skip=options.skip) for tile in compiled.placement.tiles]
+    """Return the parameters of every tile, in order; with waves they have probes."""
+    shown = options.waves is not None
+    return [
+        TileParameters(compiled.placement, tile, skip=options.skip, probes=shown) for tile in compiled.placement.tiles
+    ]

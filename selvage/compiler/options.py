@@ -23,6 +23,8 @@ class Options:
     simulator: str = "icarus"
     seed: int = 0
     waves: Path | None = None  # folder
+    waves_from: int = 0  # first step of the waves, of all images
+    waves_steps: int | None = None  # how many of them; None: all
     lossless: bool = False
     sme: SmeParameters | None = None  # None: not asked for
     dynamic: bool = False  # OUs of the rows that drive
@@ -41,6 +43,14 @@ class Options:
                 raise InputError(f"--{name} {value!r} is none of {', '.join(allowed)}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} is below 0")
+        if self.waves_from < 0:
+            raise InputError(f"--waves-from {self.waves_from} is below 0")
+        if self.waves_steps is not None and self.waves_steps < 1:
+            raise InputError(f"--waves-steps {self.waves_steps} is below 1")
+        if self.waves is None and (self.waves_from or self.waves_steps is not None):
+            raise InputError("--waves-from and --waves-steps are for --waves DIR, which is not given")
+        if self.waves and self.simulator != "icarus":
+            raise InputError(f"--waves {self.waves} needs --simulator icarus, which writes them")
         if self.sme and self.mapping != "auto" and not schemes()[self.mapping].planes:
             names = ", ".join(scheme.name for scheme in schemes().values() if scheme.planes)
             raise InputError(f"--squeeze, --significant-bits and what goes with them need --mapping {names} or auto")
@@ -49,8 +59,6 @@ class Options:
         """Raise `InputError` for an option that a network cannot have."""
         if self.fold != 1:
             raise InputError(f"--fold {self.fold} is for a single layer, and this model is a network")
-        if self.waves:
-            raise InputError(f"--waves {self.waves} is for a single layer, and this model is a network")
         if self.noise and self.copies:
             raise InputError("--noise is for layers that stand once, and --copies or --arrays is given")
 

@@ -13,7 +13,9 @@ from selvage.base.text import count_of
 from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.hw.network.network import NetworkParameters
+from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.stages import LayerStage, NetworkPlan, plan_network
+from selvage.sim.devices import Devices
 
 Integers = NDArray[np.int64]
 
@@ -58,6 +60,15 @@ def node_parts(compiled: CompiledNetwork, options: Options) -> Iterator[tuple[st
         passes = parts(compiled, node, options)
         for number, part in enumerate(passes):
             yield (f"node_{index}_{number}/" if len(passes) > 1 else f"node_{index}/"), part
+
+
+def tile_runs(
+    compiled: CompiledNetwork, node: Matrix, options: Options
+) -> list[tuple[TileParameters, Integers, Devices | None]]:
+    """Return a layer's tiles, copy by copy, each with the codes (N, C, H, W) that enter it and its crossbars."""
+    placement, codes = compiled.placements[node.name], compiled.codes[node.inputs[0]]
+    devices = compiled.devices[node.name] if compiled.devices else None
+    return [(TileParameters(share, tile, skip=options.skip), codes, devices) for share, tile in placement.standing]
 
 
 def check_fits(compiled: CompiledNetwork) -> None:

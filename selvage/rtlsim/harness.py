@@ -2,7 +2,9 @@
 
 from selvage.hw.tile.counters import COUNTER_BITS, counters_of
 from selvage.hw.tile.parameters import TileParameters
+from selvage.hw.tile.probes import probes_of
 from selvage.hw.tile.tile import Tile
+from selvage.rtlsim.waves.monitor import monitor
 
 
 def request_bits(p: TileParameters) -> int:
@@ -13,7 +15,8 @@ def request_bits(p: TileParameters) -> int:
 def harness(p: TileParameters, tile: Tile) -> str:
     """Return module ``harness``: the tile, its macros' pins side by side (macro 0 lowest), its counters.
 
-    ``pins`` is all that a bench looks at in every cycle, one read for the simulator.
+    ``pins`` is all that a bench looks at in every cycle, one read for the simulator. Of a tile with probes it dumps
+    waves (`rtlsim.waves.monitor`).
     """
     n, request, codes = len(p.macros), request_bits(p), p.chip.ou_cols * p.chip.adc_bits
     width = p.buffer.lanes * p.buffer.format.raw_bits
@@ -33,7 +36,9 @@ def harness(p: TileParameters, tile: Tile) -> str:
     gathered = ", ".join(f"{name}_{k}" for name in ("request", "ready", "valid") for k in reversed(range(n)))
     counters = [f".{name}({name})" for name in counters_of(p)]
     faces = "".join(f",\n  output [{COUNTER_BITS - 1}:0] {name}" for name in counters_of(p))
-    connections = ",\n    ".join([*pins, *counters])
+    probes = probes_of(p)
+    wires += "".join(f"\n  wire [{layout.size - 1}:0] {name};" for name, layout in probes.items())
+    connections = ",\n    ".join([*pins, *counters, *(f".{name}({name})" for name in probes)])
     return f"""\
 module harness (
   input clk, input rst,
@@ -50,5 +55,5 @@ module harness (
     .o__payload(o__payload), .o__valid(o__valid), .o__ready(o__ready),
     {connections}
   );
-endmodule
+{monitor(p)}endmodule
 """

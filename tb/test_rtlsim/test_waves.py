@@ -1,73 +1,154 @@
-"""The GTKWave save file: every signal it names is in the tile's Verilog, as wide as it says."""
+"""Waves of a tile: what is dumped, what viewers are told of it, and what is read of it again."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from selvage.base.chip import load_chip
-from selvage.base.layer import InputFormat, Layer
+from selvage.base.errors import InputError
 from selvage.hw.tile.parameters import TileParameters
-from selvage.hw.tile.tile import Tile
-from selvage.mapping.dense import place_dense
-from selvage.rtlsim.waves import TILE, write_save_file
-from selvage.verilog.convert import convert
-from selvage.verilog.emission import NAME
+from selvage.rtlsim.diagnosis import Suspect, watched
+from selvage.rtlsim.simulate import BUILD, build_tile, dump_tile, run_tile
+from selvage.rtlsim.waves.described import describe, load_description
+from selvage.rtlsim.waves.file import WaveFile
+from selvage.rtlsim.waves.signals import HANDSHAKE, tile_scopes
+from selvage.rtlsim.waves.story import Story
+from selvage.rtlsim.waves.viewers import TICKS, command_file, time_of
+from selvage.rtlsim.waves.window import Window
+from selvage.sim.machine import ou_reads, step_windows
+from tb.models.draws import Draw, seeded
 
-LAYER = Layer(op="conv", channels=5, outputs=4, height=6, width=7, kernel=(3, 2), stride=(2, 1))
-INSTANCE = re.compile(rf"^  ({NAME}) +({NAME}) \($", re.MULTILINE)
-SIGNAL = re.compile(
-    rf"^  (?:(?:input|output) )?(?:wire|reg)(?: \[(\d+):0\])? ({NAME})(?: ?\[[^\]]*\])?[;,]?$", re.MULTILINE
-)
-
-
-def signals(text: str) -> dict[str, int]:
-    """Widths of all signals below module ``tile``, by path."""
-    bodies = re.split(r"^module ", text, flags=re.MULTILINE)[1:]
-    modules = {body.split(" ", 1)[0]: body for body in bodies}
-    widths: dict[str, int] = {}
-
-    def walk(module: str, path: str) -> None:
-        for high, name in SIGNAL.findall(modules[module]):
-            widths[f"{path}{name.strip()}"] = int(high or 0) + 1
-        for of, name in INSTANCE.findall(modules[module]):
-            walk(of.strip(), f"{path}{name.strip()}.")
-
-    walk("tile", "")
-    return widths
+DRAWS = [0, 2, 5, 9, 18]  # of `seeded`: schedules, mappings, widths
 
 
-def named(save: Path) -> list[tuple[str, int]]:
-    """Signals of the save file and their widths."""
-    names = re.findall(rf"(?<![\w.]){re.escape(TILE)}\.([\w.]+)(?:\[(\d+):0\])?", save.read_text())
-    return [(name, int(high or 0) + 1) for name, high in names]
+def tile_of(drawn: Draw) -> TileParameters:
+    placement = drawn.placement
+    return TileParameters(placement, placement.tiles[0], skip=drawn.skip, probes=True)
 
 
-@pytest.mark.parametrize(("chip", "arrays"), [("tiny", 8), ("ou9x8", 4)])
-def test_every_signal_of_the_save_file_exists(chip: str, arrays: int, tmp_path: Path) -> None:
-    there = load_chip(chip).model_copy(update={"arrays_per_tile": arrays})
-    weights = np.random.default_rng(1).integers(-3, 4, LAYER.weight_shape)
-    placed = place_dense(LAYER, weights, there, input_format=InputFormat(raw_bits=4, raw_signed=True))
-    p = TileParameters(placed, placed.tiles[0])
-    assert chip != "tiny" or len(p.tile.readers) > 1, "some signals have a bit for each reader"
-    tile = Tile(p)
-    widths = signals(convert(tile, "tile", tile.library.components))
-    save = write_save_file(p, tmp_path / "tile.fst", 100)
-    found = named(save)
-    assert len(found) > 20
-    wrong = {name: (width, widths.get(name)) for name, width in found if widths.get(name) != width}
-    assert not wrong, "signals the file and the Verilog's widths differ in"
-    check_neighbours(save)
+@pytest.fixture(scope="module")
+def dumped(tmp_path_factory: pytest.TempPathFactory) -> tuple[TileParameters, Draw, Path]:
+    """Waves of a whole run, with what stands beside them."""
+    drawn, folder = seeded(1, DRAWS[0]), tmp_path_factory.mktemp("waves")
+    p = tile_of(drawn)
+    run_tile(p, build_tile(p), drawn.x, waves=Window(folder / "tile.fst"))
+    describe(p, folder / "tile.fst", 0, len(drawn.x))
+    return p, drawn, folder / "tile.fst"
 
 
-def check_neighbours(save: Path) -> None:
-    """Each file is named as it lies beside the save file, which names itself: then the folder may be moved. A window of
-    1000 pixels shows the whole run, for a zoom of -n shows 2 ** n picoseconds in 200 of them."""
+def test_every_signal_that_viewers_are_told_of_is_in_the_waves(dumped: tuple[TileParameters, Draw, Path]) -> None:
+    p, _, fst = dumped
+    waves, save = WaveFile(fst), fst.with_suffix(".gtkw")
+    named = re.findall(r"^harness\.([\w.]+)(?:\[(\d+):0\])?$", save.read_text(), re.MULTILINE)
+    assert len(named) > 40
+    widths = {name: int(high or 0) + 1 for name, high in named}
+    assert widths == {name: waves.width(name) for name in widths}
+    added = re.findall(r"^variable_add harness\.([\w.]+)$", command_file(fst).read_text(), re.MULTILINE)
+    assert set(added) == set(widths) - {"rst"}
+    assert not [name for name in waves.every_name if re.search(r"_\d+_$|\$", name)], "no name is a number of Yosys"
+    for scope in tile_scopes(p):
+        assert {shown.name for shown in scope.signals} == set(waves.names(scope.name)), scope.name
+
+
+def test_the_save_file_shows_the_whole_window_and_names_its_neighbours(
+    dumped: tuple[TileParameters, Draw, Path],
+) -> None:
+    """A window of 1000 pixels shows the run, for a zoom of -n shows 2 ** n picoseconds in 200 of them."""
+    _, _, fst = dumped
+    waves, save = WaveFile(fst), fst.with_suffix(".gtkw")
     lines = save.read_text().splitlines()
     files = [line.split()[1].strip('"') for line in lines if line.startswith(("[dumpfile]", "[savefile]", "^1"))]
-    assert files[:2] == [save.name, "tile.fst"]
-    assert {*files[2:]} == {"engine_states.txt", "buffer_states.txt"} and not any("/" in name for name in files)
-    assert all((save.parent / name).is_file() for name in files[2:])
+    assert files[:2] == [save.name, "tile.fst"] and not any("/" in name for name in files)
+    names = {(fst.parent / name).read_text() for name in files[2:]}
+    assert "".join(f"{value:02b} {name}\n" for value, name in HANDSHAKE.items()) in names and len(names) == 3
     (zoom,) = (line[1:].split() for line in lines if line.startswith("*"))
-    assert round(2 ** -float(zoom[0]) * 5) == 100 * 10 * 1000 and set(zoom[1:]) == {"-1"}
+    assert round(2 ** -float(zoom[0]) * 5) == (waves.cycles[-1] - waves.cycles[0]) * TICKS and set(zoom[1:]) == {"-1"}
+
+
+@pytest.mark.parametrize("number", DRAWS)
+def test_waves_of_a_good_run_agree_with_the_trace(number: int, tmp_path: Path) -> None:
+    """Every component, in every step; and the story told of them has the reads that the model counts."""
+    drawn = seeded(1, number)
+    p = tile_of(drawn)
+    suspect = Suspect(replace(p, probes=False), 0, drawn.x, 1, BUILD)
+    found, steps = watched(suspect, Window(tmp_path / "tile.fst"))
+    assert found is None and len(steps) == len(drawn.x) * drawn.placement.sweep.count
+    story = Story(WaveFile(tmp_path / "tile.fst"), load_description(tmp_path / "tile.fst"))
+    assert story.steps == steps
+    told = list(story)
+    windows = step_windows(drawn.placement, p.tile, drawn.codes)
+    for k, array in enumerate(p.tile.readers):
+        wanted = ou_reads(drawn.placement, array, windows, skip=drawn.skip)
+        assert [step.readers[k].reads for step in told] == wanted.tolist()
+    assert sum(out["value"] for step in told for out in step.outputs) == suspect.trace.maps.sum()
+
+
+def test_a_window_holds_its_steps_and_ends_the_run(dumped: tuple[TileParameters, Draw, Path], tmp_path: Path) -> None:
+    p, drawn, whole = dumped
+    window = Window(tmp_path / "part.fst", 1, 1, alone=True)
+    assert dump_tile(p, build_tile(p), drawn.x, window, seed=1, devices=None) == ""
+    describe(p, window.file, 0, len(drawn.x))
+    part = Story(WaveFile(window.file), load_description(window.file))
+    entire = Story(WaveFile(whole), load_description(whole))
+    assert part.story(1) == entire.story(1), "the same cycles, counted from the first after the reset"
+    assert window.file.stat().st_size < whole.stat().st_size
+
+
+def test_a_marker_is_at_its_cycle(dumped: tuple[TileParameters, Draw, Path], tmp_path: Path) -> None:
+    p, drawn, _ = dumped
+    run_tile(p, build_tile(p), drawn.x, waves=Window(tmp_path / "tile.fst"))
+    save = describe(p, tmp_path / "tile.fst", 0, 1, marker=7)
+    (zoom,) = (line.split() for line in save.read_text().splitlines() if line.startswith("*"))
+    assert int(zoom[1]) == time_of(7)
+
+
+def test_waves_that_are_no_waves(dumped: tuple[TileParameters, Draw, Path], tmp_path: Path) -> None:
+    _, _, fst = dumped
+    cut = tmp_path / "cut.fst"
+    cut.write_bytes(fst.read_bytes()[: fst.stat().st_size // 2])
+    with pytest.raises(InputError, match="are cut or damaged"):
+        WaveFile(cut)
+    (tmp_path / "text.fst").write_text("no waves")
+    with pytest.raises(InputError, match="are no FST"):
+        WaveFile(tmp_path / "text.fst")
+    with pytest.raises(InputError, match="cannot be read"):
+        WaveFile(tmp_path / "none.fst")
+
+
+def test_waves_of_another_design(dumped: tuple[TileParameters, Draw, Path], tmp_path: Path) -> None:
+    _, _, fst = dumped
+    other = tmp_path / "tile.fst"
+    other.write_bytes(fst.read_bytes())
+    described = json.loads(fst.with_suffix(".json").read_text())
+    other.with_suffix(".json").write_text(json.dumps({**described, "digest": "0" * 32}))
+    with pytest.raises(InputError, match="are of design"):
+        Story(WaveFile(other), load_description(other))
+    other.with_suffix(".json").write_text(json.dumps({**described, "form": 0}))
+    with pytest.raises(InputError, match="does not describe waves"):
+        load_description(other)
+    other.with_suffix(".json").unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        load_description(other)
+
+
+def test_a_step_that_is_not_there(dumped: tuple[TileParameters, Draw, Path]) -> None:
+    _, _, fst = dumped
+    with pytest.raises(InputError, match=r"step 999999 is not in the waves .*: they hold steps 0 to "):
+        Story(WaveFile(fst), load_description(fst)).story(999_999)
+
+
+def test_the_codes_of_the_waves_are_those_of_the_golden_crossbars(dumped: tuple[TileParameters, Draw, Path]) -> None:
+    p, drawn, fst = dumped
+    story = Story(WaveFile(fst), load_description(fst))
+    windows = step_windows(drawn.placement, p.tile, drawn.codes)
+    trace = Suspect(p, 0, drawn.x, 1, BUILD).trace
+    reads = trace.reads(0, windows[0])
+    total = 0
+    for macro in p.tile.read_together[0]:
+        words = [trace.crossbars[macro].read(read.wordlines, read.column_group) for read in reads]
+        bits = p.chip.adc_bits
+        total += sum(word >> bits * lane & 2**bits - 1 for word in words for lane in range(p.chip.ou_cols))
+    assert story.story(0).readers[0].codes_sum == total and np.all(windows >= -(2**31))

@@ -1,0 +1,96 @@
+"""`selvage sim --tile`: one tile alone, no further than its waves go, every component compared."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from selvage.base.errors import InputError
+from selvage.base.files import alone_in
+from selvage.base.text import count_of
+from selvage.commands.cli_options import AskedOfWaves
+from selvage.commands.run import wave_name
+from selvage.commands.streams import show
+from selvage.commands.tables import tell_diagnosis
+from selvage.compiler.options import Options
+from selvage.frontend.kinds import is_network
+from selvage.rtlsim.diagnosis import Suspect, watched
+from selvage.rtlsim.waves.window import Window
+
+
+def simulate_window(
+    model_file: str, chip: str, input_file: Path | None, options: Options, shown: AskedOfWaves
+) -> tuple[dict[str, Any], bool]:
+    """Do `selvage sim --tile`; return its JSON report, and whether all that was seen is as it must be."""
+    started = time.monotonic()
+    assert options.waves is not None and shown.tile is not None
+    suspect_of = _network_tile if is_network(model_file) else _layer_tile
+    suspect = suspect_of(model_file, chip, input_file, options, shown)
+    window = Window(
+        options.waves / f"{wave_name(suspect.p, suspect.index)}.fst",
+        options.waves_from,
+        options.waves_steps,
+        alone=True,
+    )
+    name = f"tile {suspect.index} of layer {suspect.p.placement.layer.name!r}"
+    window.check(suspect.p.placement.sweep, len(suspect.x), name)
+    with alone_in(options.waves):
+        diagnosis, steps = watched(suspect, window)
+    saved = window.file.with_suffix(".gtkw")
+    show(f"open the waves with: gtkwave {saved}")
+    if diagnosis:
+        tell_diagnosis(diagnosis)
+    else:
+        last = f" to {steps[-1]:,}" if len(steps) > 1 else ""
+        show(f"{name}, step {steps[0]:,}{last}: every component shows what the golden model says")
+    content = {
+        "match": diagnosis is None,
+        "seconds": round(time.monotonic() - started, 3),
+        "layer": suspect.p.placement.layer.name,
+        "tile": suspect.index,
+        "steps": steps,
+        "waves": str(window.file),
+        "diagnosis": asdict(diagnosis) if diagnosis else None,
+    }
+    return content, diagnosis is None
+
+
+def _layer_tile(model_file: str, chip: str, input_file: Path | None, options: Options, shown: AskedOfWaves) -> Suspect:
+    from selvage.commands.layer_command import check_no_network, prepare_layer
+    from selvage.compiler.compile_layer import tile_parameters
+
+    check_no_network(options)
+    if shown.layer is not None:
+        raise InputError(f"--layer {shown.layer} is for networks, and this model is a single layer")
+    _, _, compiled, _ = prepare_layer(model_file, chip, input_file, options)
+    parameters = tile_parameters(compiled, options)
+    index = _tile(shown.tile, len(parameters), compiled.model.layer.name)
+    build = options.build / "sim"
+    return Suspect(parameters[index], index, compiled.maps, options.seed + 1, build, devices=compiled.devices)
+
+
+def _network_tile(
+    model_file: str, chip: str, input_file: Path | None, options: Options, shown: AskedOfWaves
+) -> Suspect:
+    from selvage.commands.network_command import prepare, tell
+
+    compiled, _ = prepare(model_file, chip, input_file, options)
+    tell(compiled)
+    names = [node.name for node in compiled.graph.matrices]
+    if shown.layer not in names:
+        raise InputError(f"--tile {shown.tile} needs --layer, one of {', '.join(names)}, and it is {shown.layer!r}")
+    from selvage.compiler.parts import tile_runs
+
+    tiles = tile_runs(compiled, next(n for n in compiled.graph.matrices if n.name == shown.layer), options)
+    index = _tile(shown.tile, len(tiles), shown.layer)
+    p, x, devices = tiles[index]
+    return Suspect(p, index, x, options.seed + 1, options.build / "sim", devices=devices)
+
+
+def _tile(number: int | None, count: int, layer: str) -> int:
+    assert number is not None
+    if not 0 <= number < count:
+        raise InputError(
+            f"--tile {number} is none of the {count_of(count, 'tile')} of layer {layer!r}, 0 to {count - 1}"
+        )
+    return number
