@@ -3,6 +3,7 @@
 Written from `docs/architecture.md`, not from the gateware; waves of a run are compared with it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -164,7 +165,7 @@ class TileTrace:
         """The golden crossbars of the tile's arrays; ideal ones."""
         return [Crossbar(array.cells, self.placement.chip) for array in self.tile.arrays]
 
-    def sums(self, reader: int, reads: list[Read], codes: list[tuple[int, ...]]) -> dict[int, list[int]]:
+    def sums(self, reader: int, reads: list[Read], codes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
         """Return the sums by slot of an accumulator after ``reads`` whose codes, of P less those of N, are given.
 
         Of offset-encoded weights the last one is of the driven word lines.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from selvage.hw.lib.shared import Library
 from selvage.hw.macro.macro_views import Macro, macro_of
 from selvage.hw.network.collector import Collector, CollectorParameters, store_bits
 from selvage.hw.network.crossbar_control import CrossbarControl, control_signature, spread
+from selvage.hw.network.layer_probe import layer_probe
 from selvage.hw.network.maps import Packer, PackerParameters, codes_layout
 from selvage.hw.network.populated_tile import PopulatedTile
 from selvage.hw.network.raster import RasterBuffer, RasterParameters
@@ -38,6 +39,7 @@ class LayerParameters(TablesOfRequantizer):
     direct: bool = False
     constants: Constants = "fixed"
     programmable: bool = False
+    probes: bool = False  # what passes between its parts is at its face, for waves
 
     @cached_property
     def macro(self) -> Macro:
@@ -151,6 +153,7 @@ class CrossbarLayer(wiring.Component):
     control : of its crossbars, tile by tile, where they can be programmed
     beats : a beat of tile k leaves
     table : writes to the constants of the requantisation, where they are loaded
+    probe : with ``probes``: see `hw.network.layer_probe.layer_probe`
     """
 
     i: stream.Interface
@@ -158,6 +161,7 @@ class CrossbarLayer(wiring.Component):
     beats: Signal
     table: TableInterface
     control: CrossbarControl
+    probe: data.View
 
     def __init__(self, parameters: LayerParameters, library: Library) -> None:
         self.p = p = parameters
@@ -183,6 +187,7 @@ class CrossbarLayer(wiring.Component):
                 "beats": Out(len(p.tiles)),
                 **({"control": In(self.control_signature)} if p.programmable else {}),
                 **({"table": In(table_signature(len(p.table)))} if p.table else {}),
+                **({"probe": Out(layer_probe(p))} if p.probes else {}),
             }
         )
 
@@ -211,13 +216,13 @@ class CrossbarLayer(wiring.Component):
         if p.programmable:
             counts = (len(tile.macros) for tile in p.tiles)
             spread(m, self.control, [(tile.control, count) for tile, count in zip(self.tiles, counts, strict=True)])
-        leaves = collector.o
+        leaves = requantized = collector.o
         if p.requantizer:
             m.submodules.requantizer = requantizer = Requantizer(p.requantizer)
             wiring.connect(m, leaves, requantizer.i)
             if p.table:
                 wiring.connect(m, wiring.flipped(self.table), requantizer.table)
-            leaves = requantizer.o
+            leaves = requantized = requantizer.o
         if p.raster:
             m.submodules.raster_buffer = raster = RasterBuffer(p.raster)
             m.d.comb += [
@@ -231,6 +236,12 @@ class CrossbarLayer(wiring.Component):
             self.o.payload.as_value().eq(leaves.payload.as_value()),
             leaves.ready.eq(self.o.ready),
         ]
+        if p.probes:
+            fed = [Cat(tile.i.ready, tile.i.valid) for tile in self.tiles]
+            parts = [*fed, *(Cat(Value.cast(tile.i.payload)) for tile in self.tiles)]
+            for own in (collector.o, requantized):
+                parts.append(Cat(own.ready, own.valid, Value.cast(own.payload)))
+            m.d.comb += self.probe.eq(Cat(*parts))
         return m
 
     def _inputs(self, m: Module) -> list[stream.Interface]:

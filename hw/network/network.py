@@ -17,6 +17,7 @@ from selvage.hw.network.components import Surroundings, component_of, load_compo
 from selvage.hw.network.crossbar_control import CrossbarControl, control_signature, spread
 from selvage.hw.network.layer import CrossbarLayer, LayerParameters, queue
 from selvage.hw.network.maps import codes_layout
+from selvage.hw.network.probes import network_probes, show
 from selvage.hw.tile.streams import Fork
 from selvage.mapping.stages import LayerStage, NetworkPlan, Stage
 
@@ -37,6 +38,7 @@ class NetworkParameters:
     direct: bool = False
     constants: Constants = "fixed"
     programmable: bool = False
+    probes: bool = False  # what passes between its stages is at its face, for waves (`hw.network.probes`)
 
     def __post_init__(self) -> None:
         check_constants(self.constants)
@@ -55,6 +57,7 @@ class NetworkParameters:
                 direct=self.direct,
                 constants=self.constants,
                 programmable=self.programmable,
+                probes=self.probes,
             )
             for stage in self.plan.layers
         }
@@ -170,6 +173,7 @@ class Network(wiring.Component):
     i_k : tensor k of the network's inputs, raster order, channels of a pixel in order; direct, words of tile k
     o_k : tensor k of its outputs, likewise
     control : of every crossbar: layer by layer, tile by tile; where they can be programmed
+    probe_k, inside_k : with ``probes``: see `hw.network.probes.network_probes`
     beats : of every tile in that order, that a beat of sums leaves it
     words : of every stage, that a word leaves it
     table : writes to what is loaded, where something is; reset or not, but not while an image is inside
@@ -190,7 +194,8 @@ class Network(wiring.Component):
         control = {"control": In(self.control_signature)} if p.programmable else {}
         strobes = {"beats": Out(max(1, tiles)), "words": Out(len(self.stages))}
         table = {"table": In(table_signature(len(p.table)))} if p.tables else {}
-        super().__init__({**inputs, **outputs, **control, **strobes, **table})
+        probes = {name: Out(layout) for name, layout in network_probes(p).items()}
+        super().__init__({**inputs, **outputs, **control, **strobes, **table, **probes})
 
     @property
     def control_signature(self) -> wiring.Signature:
@@ -212,6 +217,8 @@ class Network(wiring.Component):
             m.d.comb += self.words[k].eq(component.o.valid & component.o.ready)
         self._tiles(m)
         self._tables(m)
+        if self.p.probes:
+            show(m, self)
         for k in range(len(self.p.inputs) if self.p.direct else 0):
             wiring.connect(m, wiring.flipped(getattr(self, f"i_{k}")), getattr(self.stages[0], f"i_{k}"))
         for index, (name, source) in enumerate(made.items()):

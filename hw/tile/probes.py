@@ -12,10 +12,12 @@ from selvage.hw.tile.splice import beat_layout
 from selvage.hw.tile.streams import tag_layout
 
 
-def reader_probe(p: EngineParameters) -> data.StructLayout:
-    """Return the layout of what is shown of a reader: its engine, and the tags of its reads."""
+def reader_probe(p: EngineParameters, *, paired: bool) -> data.StructLayout:
+    """Return the layout of what is shown of a reader: its engine, the tags of its reads, and of a pair its codes."""
     tag = tag_layout(p.slots_used, p.planes, p.driven_bits)
-    return data.StructLayout({"tag_valid": 1, "tag_ready": 1, "tag": tag, "engine": engine_probe(p)})
+    shown = {"tag_valid": 1, "tag_ready": 1, "tag": tag, "engine": engine_probe(p)}
+    codes = {"codes_valid": 1, "codes_ready": 1, "codes": 2 * p.ou_cols * p.adc_bits}
+    return data.StructLayout({**shown, **(codes if paired else {})})
 
 
 def probes_of(p: TileParameters) -> dict[str, data.StructLayout]:
@@ -34,7 +36,7 @@ def probes_of(p: TileParameters) -> dict[str, data.StructLayout]:
     }
     for k, (engine, sums) in enumerate(zip(p.engines, p.accumulators, strict=True)):
         bits = sums.width * (sums.lanes + bool(sums.driven_bits))
-        found[f"probe_reader_{k}"] = reader_probe(engine)
+        found[f"probe_reader_{k}"] = reader_probe(engine, paired=sums.paired)
         found[f"probe_sums_{k}"] = data.StructLayout({"go": 1, "sums": bits})
     return found
 
@@ -50,6 +52,9 @@ def show(m: Module, tile: Any) -> None:
     for k, (engine, accumulator) in enumerate(zip(tile.engines, tile.accumulators, strict=True)):
         tag = engine.tag
         shown = {"tag_valid": tag.valid, "tag_ready": tag.ready, "tag": tag.payload, "engine": engine.probe}
+        if tile.pairs[k] is not None:
+            codes = accumulator.codes
+            shown |= {"codes_valid": codes.valid, "codes_ready": codes.ready, "codes": codes.payload}
         m.d.comb += _set(getattr(tile, f"probe_reader_{k}"), **shown)
         m.d.comb += _set(getattr(tile, f"probe_sums_{k}"), go=splice.go[k], sums=accumulator.sums)
 

@@ -12,12 +12,12 @@ class SimulationError(RuntimeError):
 class RtlError(SimulationError):
     """The RTL ran and broke a rule of its pins: it hangs, shows X, or sends what is not due. The message says which.
 
-    ``tile`` is that which does, and ``sent`` the beats that had left it, where that is known.
+    ``node`` and ``tile`` are those that do, and ``sent`` the beats that had left the tile, where that is known.
     """
 
-    def __init__(self, message: str, sent: int | None = None, tile: int | None = None) -> None:
-        super().__init__(message, sent, tile)
-        self.sent, self.tile = sent, tile
+    def __init__(self, message: str, sent: int | None = None, tile: int | None = None, node: str | None = None) -> None:
+        super().__init__(message, sent, tile, node)
+        self.sent, self.tile, self.node = sent, tile, node
 
     def __str__(self) -> str:
         return self.args[0]

@@ -1,6 +1,8 @@
 """The commands on a whole network: sim, model, verilog and compile."""
 
+import contextlib
 import json
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -12,12 +14,14 @@ from rich.table import Table
 
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
-from selvage.base.files import npy_bytes, write_whole
+from selvage.base.files import alone_in, npy_bytes, write_whole
 from selvage.bundle.network_bundle import write_network
+from selvage.commands.again import again_as
+from selvage.commands.network_waves import write_waves
 from selvage.commands.placed_network import PlacedNetwork
 from selvage.commands.run_network import Flow, NodeReport, slowest_node
 from selvage.commands.streams import progress, show, warn
-from selvage.commands.tables import table_of, tell_fault, tiles_of, verdict
+from selvage.commands.tables import table_of, tell_diagnosis, tell_fault, tiles_of, verdict
 from selvage.compiler.compile_network import CompiledNetwork, ImportedNetwork, compile_network
 from selvage.compiler.options import Options
 from selvage.compiler.parts import check_fits
@@ -112,12 +116,19 @@ def simulate_network(
         for name, total in {"all layers": 2}.items() if pipeline else _passes(compiled).items():
             task = bar.add_task(name, total=total)
             ticks[name] = lambda task=task: bar.advance(task)
-        run = PlacedNetwork(compiled, loaded, options).simulate(started, pipeline=pipeline, ticks=ticks)
+        again = again_as(sys.argv[1:], network=True)
+        with alone_in(options.waves) if options.waves else contextlib.nullcontext():
+            placed = PlacedNetwork(compiled, loaded, options)
+            run = placed.simulate(started, pipeline=pipeline, ticks=ticks, again=again)
+            saves = write_waves(compiled, options, pipeline=pipeline) if options.waves else []
+    for save in saves:
+        show(f"open the waves with: gtkwave {save}")
     show(node_table(run.lines))
     if run.flow:
         tell_flow(run.flow)
     for fault in run.faults:
         tell_fault(fault)
+    tell_diagnosis(run.diagnosis)
     match = not run.faults
     if output_file and match:
         write_outputs(outputs, output_file)

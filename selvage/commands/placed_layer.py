@@ -52,7 +52,7 @@ class PlacedLayer:
             line = replace(line, match=False, fault=str(error))
         if line.match is False:
             found = diagnosed(self.compiled, parameters, self.options, results, error)
-            if found:
+            if found and found.tile is not None and found.step is not None:
                 found = replace(found, again=again(found.layer, found.tile, found.step))
             line = replace(line, diagnosis=found)
         return LayerRun(self.compiled, line, summary([line], self.options.simulator, started), results, error)

@@ -1,12 +1,13 @@
 """A network placed on a chip: counted, simulated, written as Verilog. Nothing is told here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from selvage.base.chip import Chip
 from selvage.base.errors import RtlError
+from selvage.commands.again import Again, never
 from selvage.commands.placed_layer import no_progress
 from selvage.commands.run_network import (
     Flow,
@@ -19,6 +20,9 @@ from selvage.commands.run_network import (
 )
 from selvage.compiler.compile_network import ImportedNetwork, Tick
 from selvage.compiler.options import Options
+from selvage.rtlsim.diagnosis import Diagnosis
+from selvage.rtlsim.network_diagnosis import diagnose_node, diagnose_pipeline
+from selvage.rtlsim.waves.window import file_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +43,19 @@ class PlacedNetwork:
         return lines, report_of(self.compiled, self.chip, lines, flow, self.options, started)
 
     def simulate(
-        self, started: float, *, pipeline: bool = False, ticks: Mapping[str, Tick] | None = None
+        self,
+        started: float,
+        *,
+        pipeline: bool = False,
+        ticks: Mapping[str, Tick] | None = None,
+        again: Again = never,
     ) -> "NetworkRun":
         """Run it through RTL, node by node or, as a ``pipeline``, all at once.
 
         What RTL itself raises is a fault of the result. ``ticks`` by node, once a pass; of a pipeline the first, twice.
+        ``again``: the command that repeats a step of a tile.
         """
-        flow, lines, faults = None, None, []
+        flow, lines, faults, wrong = None, None, [], None
         called = ticks or dict.fromkeys((node.name for node in self.compiled.graph.nodes), no_progress)
         try:
             if pipeline:
@@ -54,14 +64,30 @@ class PlacedNetwork:
             else:
                 lines = run_nodes(self.compiled, self.options, called)
                 faults = [line.fault for line in lines]
+                wrong = next((line.name for line in lines if line.fault), None)
         except RtlError as error:
+            wrong = error.node
             faults = [f"the pipeline: {error}" if pipeline else str(error)]
         if lines is None:  # what the report holds beside the verdict is the cycle model's
             lines, _ = self.count(started)
         faults = [fault for fault in faults if fault]
         content = report_of(self.compiled, self.chip, lines, flow, self.options, started)
+        found = self._diagnosed(wrong, again, pipeline=pipeline) if faults else None
         content |= {"match": not faults, "fault": next(iter(faults), ""), "simulator": self.options.simulator}
-        return NetworkRun(lines, flow, faults, content)
+        content["diagnosis"] = asdict(found) if found else None
+        return NetworkRun(lines, flow, faults, content, found)
+
+    def _diagnosed(self, wrong: str | None, again: Again, *, pipeline: bool) -> Diagnosis | None:
+        """Return where node ``wrong``, or the pipeline, went wrong, if it does so once more."""
+        if pipeline:
+            found = diagnose_pipeline(self.compiled, self.options)
+        else:
+            node = next((node for node in self.compiled.graph.nodes if node.name == wrong), None)
+            name = file_name(wrong or "")
+            found = diagnose_node(self.compiled, node, self.options, name) if node else None
+        if found and found.tile is not None and found.step is not None:
+            return replace(found, again=again(found.layer, found.tile, found.step))
+        return found
 
     def write_verilog(self, out: Path, bus: str | None) -> list[Path]:
         """Write the bundle, with a shell for ``bus`` where one is named, and return its files."""
@@ -80,3 +106,4 @@ class NetworkRun:
     flow: Flow | None
     faults: list[str]
     content: dict[str, Any]
+    diagnosis: Diagnosis | None = None  # where the first fault is

@@ -1,6 +1,5 @@
 """A compiled layer through RTL, tile by tile, and where it went wrong."""
 
-import re
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -16,7 +15,7 @@ from selvage.rtlsim.diagnosis import Diagnosis, Suspect, diagnose
 from selvage.rtlsim.simulate import Image, TileResult, build_tile, run_tile, workers
 from selvage.rtlsim.waves.described import describe
 from selvage.rtlsim.waves.viewers import save_file
-from selvage.rtlsim.waves.window import Window
+from selvage.rtlsim.waves.window import Window, file_name
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -98,9 +97,7 @@ def windows(options: Options, parameters: list[TileParameters]) -> list[Window |
 
 def wave_name(p: TileParameters, index: int) -> str:
     """Return what a tile's waves are called, without the ending."""
-    # A node's name is any text, often with slashes: never a path.
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", p.placement.layer.name)
-    return f"{name}_tile{index}"
+    return f"{file_name(p.placement.layer.name)}_tile{index}"
 
 
 def save_files(compiled: Compiled, parameters: list[TileParameters], options: Options) -> list[Path]:

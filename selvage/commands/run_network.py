@@ -21,6 +21,8 @@ from selvage.golden.graph import of_sums
 from selvage.hw.network.network import NetworkParameters
 from selvage.rtlsim.plain import Run, build_network, run_network
 from selvage.rtlsim.simulate import workers
+from selvage.rtlsim.waves.network_signals import network_scopes
+from selvage.rtlsim.waves.viewers import write_save_files
 from selvage.sim.cycles import TileCycles
 from selvage.sim.layer import CountedPass
 from selvage.sim.network import NetworkCycles, network_cycles, unpredicted
@@ -28,6 +30,7 @@ from selvage.sim.pipeline import slowest_stage
 
 Integers = NDArray[np.int64]
 
+PIPELINE = "pipeline"  # name of its waves
 AGAIN, MOST_AGAIN = 4, 64  # images of a prediction where there is but one: at first, and until queues have filled
 
 
@@ -84,7 +87,7 @@ def run_part(part: Part) -> Run:
     try:
         return run_network(p, build_network(p, simulator=part.simulator, build=part.build / "sim"), part.inputs)
     except RtlError as error:
-        raise RtlError(f"node {part.node.name!r}: {error}") from None
+        raise RtlError(f"node {part.node.name!r}: {error}", node=part.node.name) from None
 
 
 def run_nodes(compiled: CompiledNetwork, options: Options, tick: Mapping[str, Tick]) -> list[NodeReport]:
@@ -194,10 +197,13 @@ def run_pipeline(compiled: CompiledNetwork, options: Options, tick: Tick) -> Flo
     check_fits(compiled)
     if compiled.devices:
         raise InputError("--noise is for layers one by one: --pipeline has ideal macros in plain Verilog")
-    p = NetworkParameters(compiled.plan, skip=options.skip)
+    p = NetworkParameters(compiled.plan, skip=options.skip, probes=options.waves is not None)
     built = build_network(p, simulator=options.simulator, build=options.build / "sim")
     tick()
-    run = run_network(p, built, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs])
+    waves = options.waves / f"{PIPELINE}.fst" if options.waves else None
+    run = run_network(p, built, [compiled.codes[tensor.name] for tensor in compiled.graph.inputs], waves=waves)
+    if waves:
+        write_save_files(network_scopes(p), waves)
     tick()
     return flow(compiled, options, run)
 

@@ -46,7 +46,7 @@ def noisy_runs(
                     try:
                         results.append(runs[node.name, index].result())
                     except RtlError as error:
-                        raise RtlError(f"node {node.name!r}, tile {index}: {error}") from None
+                        raise RtlError(f"node {node.name!r}, tile {index}: {error}", node=node.name) from None
                 first += len(tiles)
                 sums = np.sum([result.y for result in results], axis=0)
                 reads = [sum(result.reads) for result in results]

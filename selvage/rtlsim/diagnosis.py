@@ -25,7 +25,7 @@ AHEAD = 8  # steps behind the first that did not leave, in which a fault that en
 
 @dataclass(frozen=True)
 class Wrong:
-    """The first output of a tile, in the order of its steps, that is wrong."""
+    """The first value that is wrong, of a tile in the order of its steps. ``actual`` is None where it is X."""
 
     image: int
     phase: int
@@ -33,57 +33,60 @@ class Wrong:
     channel: int
     pixel: tuple[int, int]
     expected: int
-    actual: int
+    actual: int | None
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where a run went wrong. ``row`` and ``column`` are those of the step; places that are not known are None.
+    """Where a run went wrong. Places that are not known, or that a component does not have, are None.
 
-    ``component`` is empty where no component shows anything wrong when the step runs again.
+    ``row`` and ``column`` are those of the step. ``component`` is empty where no component shows anything wrong when
+    the step runs again.
     """
 
     layer: str
-    tile: int
-    step: int
-    image: int
-    row: int
-    column: int
-    output: Wrong | None
     component: str
     cycle: int | None
     reason: str
-    array: int | None
-    block: int | None
-    row_group: int | None
-    plane: int | None
-    column_group: int | None
-    waves: str | None  # that hold the step
+    image: int | None = None
+    tile: int | None = None
+    step: int | None = None
+    row: int | None = None
+    column: int | None = None
+    output: Wrong | None = None
+    array: int | None = None
+    block: int | None = None
+    row_group: int | None = None
+    plane: int | None = None
+    column_group: int | None = None
+    waves: str | None = None  # that hold the step
     again: str = ""  # a command that runs this step alone, with waves
 
     def __str__(self) -> str:
-        place = f"layer {self.layer!r}, tile {self.tile}, step {self.step:,}"
-        where = f"{place} (image {self.image}, row {self.row}, column {self.column})"
-        lines = [f"first wrong: {self.component or 'nothing that repeats'}{self._when}, {where}: {self.reason}"]
-        if self.output:
-            out = self.output
+        when = "" if self.cycle is None else f" in cycle {self.cycle:,}"
+        lines = [f"first wrong: {self.component or 'nothing that repeats'}{when}, {self._place}: {self.reason}"]
+        if out := self.output:
+            shown = "X" if out.actual is None else f"{out.actual:,}"
             lines.append(
-                f"its first wrong output: phase {out.phase}, output id {out.output_id}, channel {out.channel}, pixel "
-                f"({out.pixel[0]}, {out.pixel[1]}): {out.expected} is expected of the tile, and {out.actual} comes"
+                f"its first wrong value: phase {out.phase}, output id {out.output_id}, channel {out.channel}, pixel "
+                f"({out.pixel[0]}, {out.pixel[1]}) of image {out.image}: {out.expected:,} expected, {shown} found"
             )
         names = {"array": self.array, "block": self.block, "row group": self.row_group, "plane": self.plane}
         names["column group"] = self.column_group
         if trail := ", ".join(f"{name} {value}" for name, value in names.items() if value is not None):
             lines.append(f"the sum's trail: {trail}")
         if self.waves:
-            lines.append(f"waves of this step: {self.waves}")
+            lines.append(f"waves of it: {self.waves}")
         if self.again:
             lines.append(f"repeat it: {self.again}")
         return "\n".join(lines)
 
     @property
-    def _when(self) -> str:
-        return "" if self.cycle is None else f" in cycle {self.cycle:,}"
+    def _place(self) -> str:
+        if self.tile is None or self.step is None:
+            return f"layer {self.layer!r}"
+        step = f"step {self.step:,} (image {self.image}, row {self.row}, column {self.column})"
+        return f"layer {self.layer!r}, tile {self.tile}, {step}"
 
 
 @dataclass(frozen=True, eq=False)

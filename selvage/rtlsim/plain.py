@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.errors import RtlError, SimulationError
+from selvage.base.working import put_whole
 from selvage.hw.macro.macro_views import model
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.stages import NetworkPlan
@@ -29,6 +30,7 @@ from selvage.rtlsim.watch import (
     unknown_pins,
     watch_text,
 )
+from selvage.rtlsim.waves.monitor import DESIGN_LETTERS, dump_all_arguments, network_monitor
 from selvage.rtlsim.words import hex_lines, raster_words
 from selvage.verilog.convert import convert
 
@@ -79,6 +81,11 @@ def build_network(p: NetworkParameters, *, simulator: str = "icarus", build: Pat
     return build_plain("network", fingerprint("network", p), lambda: network_verilog(p), SOURCES, simulator, build)
 
 
+def digest_of(p: NetworkParameters) -> str:
+    """Return the letters of a network's fingerprint that stand in its waves."""
+    return fingerprint("network", p)[:DESIGN_LETTERS]
+
+
 def build_plain(
     name: str,
     design: str,
@@ -109,12 +116,12 @@ def build_plain(
     return Built(where, ("vvp", "-n", str(where / made)) if simulator == "icarus" else (str(where / made),))
 
 
-def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) -> Run:
+def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers], *, waves: Path | None = None) -> Run:
     """Simulate for ``inputs``, codes (N, C, H, W) of each of the network's inputs (direct: of its one layer).
 
     The macros hold the cells of the network's placements. A network that takes much longer than its stages one after
-    the other, or in which nothing moves for much longer than the slowest takes, hangs. Raises `SimulationError`, which
-    names the log, and `RtlError`.
+    the other, or in which nothing moves for much longer than the slowest takes, hangs. ``waves``: of a network with
+    probes, whole even where the run raises. Raises `SimulationError`, which names the log, and `RtlError`.
     """
     images = len(inputs[0])
     command = [*built.command, f"+images={images}"]
@@ -123,7 +130,12 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers]) 
             (run / f"input_{k}.hex").write_text(raw)
         for k, text in enumerate(cell_lines(p.plan)):
             (run / f"cells_{k}.hex").write_text(text)
-        call(command, run, run / "log.txt")
+        if waves:
+            dump = run / "waves.fst"
+            call([*command, *dump_all_arguments(str(dump), digest_of(p))], run, run / "log.txt")
+            put_whole(dump, waves)
+        else:
+            call(command, run, run / "log.txt")
         if _odd(run):
             bounds = bound_of_stages(p)
             most = {"limit": most_cycles(sum(bounds) * images), "patience": most_cycles(max(bounds))}
@@ -251,7 +263,9 @@ def _bench(p: NetworkParameters) -> str:
     for k, ((bits, lanes), words) in enumerate(zip(p.outputs, leaving, strict=True)):
         parts.append(_SINK.format(k=k, top=bits * lanes - 1, words=words))
         pins += [f".o_{k}__payload(o_{k})", f".o_{k}__valid(o_valid_{k})", f".o_{k}__ready(1'b1)"]
-    parts += [_CROSSBAR.format(k=k, place=place) for k, place in enumerate(crossbars)]
+    shown, monitor = network_monitor(p)
+    pins += shown
+    parts += [*(_CROSSBAR.format(k=k, place=place) for k, place in enumerate(crossbars)), monitor]
     return _BENCH.format(
         parts="\n".join(parts),
         pins=",\n    ".join(pins),

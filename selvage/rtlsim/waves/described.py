@@ -13,8 +13,8 @@ from selvage.base.files import write_whole
 from selvage.hw.tile.output import output_beats
 from selvage.hw.tile.parameters import TileParameters
 from selvage.rtlsim.simulate import design_of
-from selvage.rtlsim.waves.file import WaveFile
 from selvage.rtlsim.waves.monitor import DESIGN_LETTERS
+from selvage.rtlsim.waves.signals import tile_scopes
 from selvage.rtlsim.waves.viewers import write_save_files
 from selvage.sim.machine import ou_reads
 
@@ -86,8 +86,7 @@ def describe(p: TileParameters, fst: Path, tile: int, images: int, *, marker: in
     """Write ``NAME.json`` beside ``NAME.fst``, and what viewers need; return GTKWave's file."""
     text = json.dumps(vars(description(p, tile, images))) + "\n"
     write_whole(fst.with_suffix(".json"), text.encode())
-    waves = WaveFile(fst)
-    return write_save_files(p, fst, first=int(waves.cycles[0]), last=int(waves.cycles[-1]), marker=marker)
+    return write_save_files(tile_scopes(p), fst, marker=marker)
 
 
 def load_description(fst: Path) -> Described:

@@ -47,7 +47,9 @@ class WaveFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._vars = {name.removeprefix("harness."): var for name, var in _variables(path).items()}
+        found = _variables(path)
+        self.top = next(iter(found), "").split(".")[0]  # the bench
+        self._vars = {name.split(".", 1)[-1]: var for name, var in found.items()}
         for name in ("clk", "rst", "origin", "digest"):
             if name not in self._vars:
                 raise InputError(f"waves {path} are not of a tile that selvage simulated: there is no {name!r} in them")

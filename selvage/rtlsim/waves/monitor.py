@@ -6,7 +6,10 @@ It stands in module ``harness``, beside the tile. Plusargs: ``dump``, the file; 
 
 from collections.abc import Sequence
 
+from selvage.hw.network.network import NetworkParameters
+from selvage.hw.network.probes import network_probes
 from selvage.hw.tile.parameters import TileParameters
+from selvage.rtlsim.waves.network_signals import network_scopes
 from selvage.rtlsim.waves.signals import BITS, Scope, Shown, tile_scopes
 
 ALWAYS = ("clk", "rst", "origin", "digest")  # dumped beside the scopes
@@ -23,6 +26,22 @@ def monitor(p: TileParameters) -> str:
     return blocks + _DUMP.format(
         dumped=", ".join([*ALWAYS, *(scope.name for scope in scopes)]), design=8 * DESIGN_LETTERS - 1, after=AFTER
     )
+
+
+def network_monitor(p: NetworkParameters) -> tuple[list[str], str]:
+    """Return the pins of a network's probes, and Verilog in its bench that names them and dumps the whole run."""
+    if not p.probes:
+        return [], ""
+    scopes, layouts = network_scopes(p), network_probes(p)
+    wires = "".join(f"  wire [{layout.size - 1}:0] {name};\n" for name, layout in layouts.items())
+    dumped = ", ".join([*ALWAYS, *(scope.name for scope in scopes)])
+    dump = _DUMP_ALL.format(dumped=dumped, design=8 * DESIGN_LETTERS - 1)
+    return [f".{name}({name})" for name in layouts], wires + "".join(map(_block, scopes)) + dump
+
+
+def dump_all_arguments(path: str, design: str) -> Sequence[str]:
+    """Return the plusargs of a run of a network that is dumped."""
+    return ["-fst", f"+dump={path}", f"+design={design}"]
 
 
 def _block(scope: Scope) -> str:
@@ -79,4 +98,19 @@ _DUMP = """\
       resting = resting + 1;
     end
   end
+"""
+
+_DUMP_ALL = """\
+  reg [8 * 1024:1] dump_file;
+  reg [{design}:0] digest;
+  reg [63:0] origin;
+  initial begin
+    origin = 0;
+    if (!$value$plusargs("design=%s", digest)) digest = 0;
+    if ($value$plusargs("dump=%s", dump_file)) begin
+      $dumpfile(dump_file);
+      $dumpvars(1, {dumped});
+    end
+  end
+  always @(posedge clk) if (rst) origin <= 0; else if (origin == 0) origin <= $time;
 """

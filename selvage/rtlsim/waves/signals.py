@@ -48,7 +48,8 @@ def tile_scopes(p: TileParameters) -> tuple[Scope, ...]:
     """Return the scopes of a tile with probes, in the order in which data goes through it."""
     readers = range(len(p.engines))
     arrays = [scope for k in readers for scope in (_reader(p, k), *(_macro(p, k, m) for m in p.tile.read_together[k]))]
-    return (_input(p), *arrays, *(_sums(p, k) for k in readers), _splice(p), _output(p))
+    pairs = [_pair(p, k) for k in readers if p.accumulators[k].paired]
+    return (_input(p), *arrays, *pairs, *(_sums(p, k) for k in readers), _splice(p), _output(p))
 
 
 def _fields(layout: Any, source: str, first: int = 0, path: str = "") -> Iterator[Shown]:
@@ -178,6 +179,22 @@ def _macro(p: TileParameters, reader: int, k: int) -> Scope:
             tells=f"codes_valid[{k}] && ready_{k}",
             ring=_ring(p),
         ),
+    )
+
+
+def _pair(p: TileParameters, k: int) -> Scope:
+    fields, bits, lanes = _probe(p, f"probe_reader_{k}"), p.chip.adc_bits, 2 * p.chip.ou_cols
+    first = int(fields["codes"].source.split("[")[1].split(" ")[0])
+    valid, ready = fields["codes_valid"].source, fields["codes_ready"].source
+    return Scope(
+        f"pair_{k}",
+        f"pair {k}: codes of P and N side by side",
+        (
+            _handshake("joined", valid, ready),
+            Shown("step", "c.told_step", 32),
+            *_lanes(f"probe_reader_{k}", "code", lanes, bits, UNSIGNED, first),
+        ),
+        _READS.format(engine=f"engine_{k}", asks="1'b0", tells=f"{valid} && {ready}", ring=_ring(p)),
     )
 
 

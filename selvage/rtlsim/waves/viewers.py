@@ -5,15 +5,15 @@ its 0.x versions, and its commands are documented, so it gets commands.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selvage.base.files import write_whole
-from selvage.hw.tile.parameters import TileParameters
+from selvage.base.text import visible
 from selvage.rtlsim.job import PERIOD
-from selvage.rtlsim.waves.signals import BITS, HEX, SIGNED, Scope, Shown, tile_scopes
+from selvage.rtlsim.waves.file import WaveFile
+from selvage.rtlsim.waves.signals import BITS, HEX, SIGNED, Scope, Shown
 
-TOP = "harness"
 MARKERS = 26  # of a zoom line, behind the first
 # GTKWave's flags of a trace: its radix, and that values have names from a file.
 RADIX = {BITS: "@28", HEX: "@22", SIGNED: "@420"}
@@ -32,24 +32,26 @@ def command_file(fst: Path) -> Path:
     return fst.with_suffix(".sucl")
 
 
-def write_save_files(p: TileParameters, fst: Path, *, first: int = 0, last: int = 0, marker: int | None = None) -> Path:
-    """Write what viewers need beside ``fst``, waves of cycles ``first`` to ``last``; return GTKWave's, written last.
+def write_save_files(scopes: Sequence[Scope], fst: Path, *, marker: int | None = None) -> Path:
+    """Write what viewers need to show ``scopes`` of the waves ``fst``; return GTKWave's file, which is written last.
 
     ``marker``: a cycle that is marked.
     """
-    scopes = tile_scopes(p)
+    waves = WaveFile(fst)
+    top, first, last = waves.top, int(waves.cycles[0]), int(waves.cycles[-1])
     filters = _filters(fst, scopes)
     lines = [f'[savefile] "{save_file(fst).name}"', f'[dumpfile] "{fst.name}"', f"[timestart] {first * TICKS}"]
     lines.append(_zoom(last - first, marker))
-    lines += [f"{RADIX[BITS]}\n{TOP}.clk", f"{RADIX[BITS]}\n{TOP}.rst"]
-    commands = [f"load_file {fst.name}", f"variable_add {TOP}.clk"]
+    lines += [f"{RADIX[BITS]}\n{top}.clk", f"{RADIX[BITS]}\n{top}.rst"]
+    commands = [f"load_file {fst.name}", f"variable_add {top}.clk"]
     for scope in scopes:
-        lines += [f"@800200\n-{scope.title}"]
-        commands += [f"divider_add {scope.title}"]
+        lines += [f"@800200\n-{visible(scope.title)}"]
+        commands += [f"divider_add {visible(scope.title)}"]
         for shown in scope.signals:
-            lines += _trace(scope, shown, filters)
-            commands.append(f"variable_add {TOP}.{scope.name}.{shown.name}")
-        lines += [f"@1000200\n-{scope.title}"]
+            lines += _trace(f"{top}.{scope.name}", shown, filters)
+            commands.append(f"variable_add {top}.{scope.name}.{shown.name}")
+        lines += [f"@1000200\n-{visible(scope.title)}"]
+    commands += [] if marker is None else [f"cursor_set {time_of(marker)}"]
     write_whole(command_file(fst), ("\n".join([*commands, "zoom_fit"]) + "\n").encode())
     write_whole(save_file(fst), ("\n".join(lines) + "\n").encode())
     return save_file(fst)
@@ -66,15 +68,15 @@ def _zoom(cycles: int, marker: int | None) -> str:
     return f"*{-exponent:.6f} {-1 if marker is None else time_of(marker)}" + " -1" * MARKERS
 
 
-def _trace(scope: Scope, shown: Shown, filters: dict[tuple, str]) -> Iterator[str]:
-    name = f"{TOP}.{scope.name}.{shown.name}" + (f"[{shown.width - 1}:0]" if shown.width > 1 else "")
+def _trace(scope: str, shown: Shown, filters: dict[tuple, str]) -> Iterator[str]:
+    name = f"{scope}.{shown.name}" + (f"[{shown.width - 1}:0]" if shown.width > 1 else "")
     if shown.names:
         yield f"{NAMED}\n^1 {filters[tuple(shown.names.items())]}\n{name}"
     else:
         yield f"{RADIX.get(shown.radix, UNSIGNED)}\n{name}"
 
 
-def _filters(fst: Path, scopes: tuple[Scope, ...]) -> dict[tuple, str]:
+def _filters(fst: Path, scopes: Sequence[Scope]) -> dict[tuple, str]:
     """Write a file for each set of names of values, and return the files' names."""
     found: dict[tuple, str] = {}
     for shown in (shown for scope in scopes for shown in scope.signals if shown.names):

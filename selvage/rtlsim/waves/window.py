@@ -1,11 +1,17 @@
 """A window of a tile's run: which steps are dumped, and where."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from selvage.base.errors import InputError
 from selvage.base.text import count_of
 from selvage.mapping.schedule import Sweep
+
+
+def file_name(name: str) -> str:
+    """Return the name of a node, which is any text, often with slashes, as a file may be called."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name)
 
 
 @dataclass(frozen=True)

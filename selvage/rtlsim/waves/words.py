@@ -1,5 +1,7 @@
 """Words for masks and numbers as they stand in waves."""
 
+from selvage.rtlsim.waves.file import UNKNOWN
+
 
 def masked(value: int, width: int) -> int:
     """Return a number as the unsigned value of so many bits."""
@@ -18,3 +20,8 @@ def rows_of_mask(mask: int) -> str:
         else:
             runs.append([row, row])
     return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs) or "none"
+
+
+def two_complement(value: int, width: int) -> int:
+    """Return an unsigned value of so many bits as a signed number; X stays as it is."""
+    return value - ((value >> width - 1 & 1) << width) if value != UNKNOWN else value

@@ -1,0 +1,41 @@
+"""Waves of a network: of every tile of its layers, each by itself, or of the streams of the pipeline."""
+
+from pathlib import Path
+
+from selvage.base.errors import InputError
+from selvage.commands.run import wave_name
+from selvage.commands.run_network import PIPELINE
+from selvage.compiler.compile_network import CompiledNetwork
+from selvage.compiler.options import Options
+from selvage.compiler.parts import tile_runs
+from selvage.rtlsim.diagnosis import Suspect, watched
+from selvage.rtlsim.simulate import workers
+from selvage.rtlsim.waves.viewers import save_file
+from selvage.rtlsim.waves.window import Window
+
+
+def write_waves(compiled: CompiledNetwork, options: Options, *, pipeline: bool) -> list[Path]:
+    """Write waves of every tile in the folder of the options, and return GTKWave's files.
+
+    Those of a ``pipeline`` are there by now. Raises `SimulationError`; `InputError`: a window that begins behind the
+    last step of all layers.
+    """
+    assert options.waves is not None
+    if pipeline:
+        return [save_file(options.waves / f"{PIPELINE}.fst")]
+    found, jobs = [], []
+    with workers() as pool:
+        for node in compiled.graph.matrices:
+            for index, (p, codes, devices) in enumerate(tile_runs(compiled, node, options)):
+                if options.waves_from >= len(codes) * p.placement.sweep.count:
+                    continue
+                file = options.waves / f"{wave_name(p, index)}.fst"
+                window = Window(file, options.waves_from, options.waves_steps, alone=True)
+                suspect = Suspect(p, index, codes, options.seed + 1, options.build / "sim", devices=devices)
+                jobs.append(pool.submit(watched, suspect, window))
+                found.append(save_file(file))
+        for job in jobs:
+            job.result()
+    if not found:
+        raise InputError(f"--waves-from {options.waves_from} is beyond the steps of all layers")
+    return found
