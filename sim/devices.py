@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.noise import Noise
-from selvage.mapping.placement import Array, Placement, Tile, band_groups
+from selvage.mapping.placement import Array, Placement, Tile, band_columns
 
 UNITS = 2**14  # of a level
 OFFSET_TRIM, GAIN_TRIM = 8, 64  # steps of a calibrated converter in a code, and in a gain of 1
@@ -271,10 +271,8 @@ class Devices:
         """Return what each bit line of an array counts for: the place of its slice in a weight."""
         chip, found = self.placement.chip, [0] * self.placement.chip.columns
         for block in array.blocks:
-            wide = band_groups(array, block, chip) * chip.ou_cols
-            for band, significance in enumerate(block.significances):
-                for k in range(len(block.outputs) * array.slices):
-                    column = block.column + band * wide + k
+            for columns, significance in zip(band_columns(array, block, chip), block.significances, strict=True):
+                for k, column in enumerate(range(columns.start, columns.stop)):
                     found[column] = max(found[column], 1 << significance + k % array.slices * chip.cell_bits)
         return found
 

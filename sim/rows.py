@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from selvage.mapping.placement import Array, Block, Placement, Tile, band_groups
+from selvage.mapping.placement import Array, Block, Placement, Tile, band_columns
 from selvage.sim.devices import NoisyCrossbar
 
 Integers = NDArray[np.int64]
@@ -119,14 +119,13 @@ def spliced(array: Array, block: Block, values: NDArray, placement: Placement) -
     They are whole numbers, and stay in float32 where that is exact.
     """
     chip, found = placement.chip, None
-    wide, count = band_groups(array, block, chip) * chip.ou_cols, len(block.outputs)
     highest = max(2**chip.adc_bits, chip.rows * 2**chip.cell_bits)
     if highest << array.slices * chip.cell_bits + max(block.significances) + 1 > EXACT:
         values = values.astype(np.float64, copy=False)
     scale = (2.0 ** (np.arange(array.slices) * chip.cell_bits)).astype(values.dtype)
-    for band, significance in enumerate(block.significances):
-        own = values[:, band * wide : band * wide + count * array.slices]
-        own = own if array.slices == 1 else own.reshape(len(values), count, array.slices) @ scale
+    for columns, significance in zip(band_columns(array, block, chip), block.significances, strict=True):
+        own = values[:, columns.start - block.column : columns.stop - block.column]
+        own = own if array.slices == 1 else own.reshape(len(values), len(block.outputs), array.slices) @ scale
         own = own * values.dtype.type(2.0**significance) if significance else own
         found = own if found is None else found + own
     assert found is not None, "a block has a band"
@@ -135,12 +134,8 @@ def spliced(array: Array, block: Block, values: NDArray, placement: Placement) -
 
 def columns_of(array: Array, block: Block, placement: Placement) -> slice:
     """Return the bit lines of a block, from the first of its first band to the last of its last one."""
-    chip = placement.chip
-    wide = band_groups(array, block, chip) * chip.ou_cols
-    return slice(
-        block.column,
-        block.column + wide * (len(block.significances) - 1) + len(block.outputs) * array.slices,
-    )
+    bands = band_columns(array, block, placement.chip)
+    return slice(bands[0].start, bands[-1].stop)
 
 
 def weights_of(array: Array, block: Block, placement: Placement) -> NDArray[np.float64]:
