@@ -22,7 +22,7 @@ UNITS = 2**14  # of a level
 OFFSET_TRIM, GAIN_TRIM = 8, 64  # steps of a calibrated converter in a code, and in a gain of 1
 HALF = 0.5  # of a code: what is below rounds to 0
 WHOLE = 2**53  # whole numbers below are exact in float64
-FAST = 2**24  # sums of whole numbers below are exact in float32
+EXACT = 2**24  # whole numbers below are exact in float32
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +125,7 @@ class NoisyCrossbar:
 
         Harm is how far levels are from what is stored, times what the bit line counts for.
         """
-        count = min(self.noise.remedies.spare_columns, self.chip.columns)
+        count = self.noise.remedies.spare_columns
         if not count or not (stuck >= 0).any():
             return stuck
         spare = self._stuck(np.random.default_rng([self.noise.seed, *self.key, 2]), count)
@@ -177,7 +177,7 @@ class NoisyCrossbar:
 
     def sums_of(self, rows: int) -> bool:
         """Return whether the code of a read of so many rows is a rounded sum of levels, and that exact in float32."""
-        return rows * self._peak < FAST and self._simple
+        return rows * self._peak < EXACT and self._simple
 
     @cached_property
     def _simple(self) -> bool:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from selvage.mapping.placement import Placement, Tile
-from selvage.sim.devices import NoisyCrossbar
+from selvage.sim.devices import EXACT, NoisyCrossbar
 from selvage.sim.read_order import BAND, in_order, plane_reads
-from selvage.sim.rows import EXACT, Member, Rows, columns_of, peaks_of, rows_of, spliced, weights_of
+from selvage.sim.rows import Member, Rows, columns_of, peaks_of, rows_of, spliced, weights_of
 
 Integers = NDArray[np.int64]
 TABLED = 12  # rows of an OU, at most, whose patterns are tabled

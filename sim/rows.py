@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.mapping.placement import Array, Block, Placement, Tile, band_columns
-from selvage.sim.devices import NoisyCrossbar
+from selvage.sim.devices import EXACT, NoisyCrossbar
 
 Integers = NDArray[np.int64]
-EXACT = 2**24  # whole numbers below are exact in float32
 _WEIGHTS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
 _PEAKS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
 
