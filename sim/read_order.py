@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from selvage.mapping.placement import Array, Block, Placement, column_groups
 from selvage.sim.devices import NoisyCrossbar
-from selvage.sim.rows import Member, Rows, columns_of, spliced
+from selvage.sim.rows import Member, Rows, driven_of, lines_of, spliced
 
 Integers = NDArray[np.int64]
 BAND = 2**22  # entries of what is computed at once
@@ -61,9 +61,8 @@ def in_order(
         band = windows[first : first + each]
         reads: list[tuple[int, _Read]] = []
         for index, block in enumerate(array.blocks):
-            driven = band.T[block.window] << block.shifts[:, None]
             own = Rows(placement, planes, (Member(array, block, crossbar),))
-            found = plane_reads(own, driven, 1 if skip else 0)
+            found = plane_reads(own, driven_of(block, band), 1 if skip else 0)
             reads += [(index, _Read(block, group, plane, steps, bits)) for steps, bits, group, plane in found]
         # By step, then in the order in which they were found: of one step that is the hardware's.
         counts = np.zeros((len(band), len(reads)), np.int64)
@@ -77,7 +76,7 @@ def in_order(
             sums[index][first + read.steps] += signs[read.plane] * codes
     for block, own in zip(array.blocks, sums, strict=True):
         if placement.weight_offset:
-            ones = (windows.T[block.window] << block.shifts[:, None]).sum(axis=0, dtype=np.int64)[:, None]
+            ones = driven_of(block, windows).sum(axis=0, dtype=np.int64)[:, None]
             own -= placement.weight_offset * ones
         yield block.outputs, own * array.polarity, 0
 
@@ -87,9 +86,9 @@ def _noisy(
 ) -> Integers:
     """Return (reads, outputs) of codes, each with its own noise: ``ends`` is one behind the last of its draws."""
     chip, block = placement.chip, read.block
-    columns = columns_of(array, block, placement)
+    word_lines, columns = lines_of(array, block, placement)
     at = np.arange(columns.start, columns.stop)
     group = at // chip.ou_cols - block.column // chip.ou_cols  # the last one is read first
     noise = drawn[ends[:, None] - 1 - group, at % chip.ou_cols]
-    lines = np.arange(block.row + read.group.start, block.row + read.group.stop)
+    lines = np.arange(word_lines.start, word_lines.stop)[read.group]
     return spliced(array, block, crossbar.codes(read.bits, lines, columns, noise), placement).astype(np.int64)

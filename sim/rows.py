@@ -82,8 +82,7 @@ class Rows:
             return None
         parts = []
         for member, crossbar in zip(self.members, crossbars, strict=True):
-            lines = slice(member.block.row, member.block.row + member.block.rows)
-            parts.append(crossbar.single[lines, columns_of(member.array, member.block, self.placement)])
+            parts.append(crossbar.single[lines_of(member.array, member.block, self.placement)])
         return np.concatenate(parts, axis=1)
 
     @cached_property
@@ -131,17 +130,23 @@ def spliced(array: Array, block: Block, values: NDArray, placement: Placement) -
     return found
 
 
-def columns_of(array: Array, block: Block, placement: Placement) -> slice:
-    """Return the bit lines of a block, from the first of its first band to the last of its last one."""
+def lines_of(array: Array, block: Block, placement: Placement) -> tuple[slice, slice]:
+    """Return the word lines of a block, and its bit lines from the first of its first band to the last of its last."""
     bands = band_columns(array, block, placement.chip)
-    return slice(bands[0].start, bands[-1].stop)
+    return slice(block.row, block.row + block.rows), slice(bands[0].start, bands[-1].stop)
+
+
+def driven_of(block: Block, windows: Integers) -> Integers:
+    """Return what each row of a block is driven with in each step of ``windows`` (steps, entries), (rows, steps)."""
+    driven = windows.T[block.window]
+    return driven << block.shifts[:, None] if block.shifts.any() else driven
 
 
 def weights_of(array: Array, block: Block, placement: Placement) -> NDArray[np.float64]:
     """Return what the cells of a block spell, (outputs, rows), kept as long as the array is."""
     known = _WEIGHTS.setdefault(array, {})
     if id(block) not in known:
-        cells = array.cells[block.row : block.row + block.rows, columns_of(array, block, placement)]
+        cells = array.cells[lines_of(array, block, placement)]
         known[id(block)] = np.ascontiguousarray(spliced(array, block, cells.astype(np.float64), placement).T)
     return known[id(block)]
 
@@ -153,7 +158,7 @@ def peaks_of(array: Array, block: Block, placement: Placement) -> tuple[Integers
     """
     known, key = _PEAKS.setdefault(array, {}), (id(block), placement.group_rows)
     if key not in known:
-        cells = array.cells[block.row : block.row + block.rows, columns_of(array, block, placement)]
+        cells = array.cells[lines_of(array, block, placement)]
         sums = np.add.reduceat(cells, range(0, block.rows, placement.group_rows), axis=0, dtype=np.int64)
         known[key] = sums.max(axis=1), max(1, int(cells.max()))
     return known[key]
