@@ -17,6 +17,7 @@ from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.noise import Noise
 from selvage.mapping.placement import Array, Placement, Tile, band_columns
+from selvage.sim.crossbar import driving
 
 UNITS = 2**14  # of a level
 OFFSET_TRIM, GAIN_TRIM = 8, 64  # steps of a calibrated converter in a code, and in a gain of 1
@@ -231,7 +232,7 @@ class NoisyCrossbar:
     def read(self, wordlines: int, column_group: int) -> int:
         """Return the ADC codes of one OU read as bits, as `sim.crossbar.Crossbar` does."""
         chip, lanes = self.chip, self.chip.ou_cols
-        rows = np.array([row for row in range(chip.rows) if wordlines >> row & 1], np.intp)
+        rows = driving(wordlines, chip.rows)
         columns = slice(column_group * lanes, min((column_group + 1) * lanes, chip.columns))
         noise = None if self.repeatable else self.draw(1)[:, : columns.stop - columns.start]
         codes = self.codes(np.ones((1, len(rows))), rows, columns, noise)[0]
