@@ -42,7 +42,6 @@ from selvage.base.layer import InputFormat, Layer
 from selvage.compiler.compile_layer import Compiled
 from selvage.hw.tile.tile import Tile
 from selvage.mapping.dense import place_dense
-from selvage.mapping.placement import Placement
 from selvage.verilog.modules import convert_modules
 
 BUILD = build_folder("gates")
@@ -146,26 +145,20 @@ def in_cells(own: Tile, where: Path, library: CellLibrary, *, each: bool = True)
     return Tiled(parts, whole)
 
 
-def vectors_of(seed: int) -> tuple[Placement, np.ndarray]:
-    """The layer placed, and the image of its self-test."""
-    return (found := drawn(seed))[0], found[2]
-
-
-def drawn(seed: int) -> tuple[Placement, np.ndarray, np.ndarray]:
-    """The layer placed, its weights and the image."""
+def drawn(seed: int) -> Compiled:
+    """The layer placed, with weights, and the image of its self-test."""
     rng = np.random.default_rng(seed)
     weights = rng.integers(-127, 128, LAYER.weight_shape)
     placed = place_dense(LAYER, weights, load_chip("ou9x8"), input_format=InputFormat(raw_bits=8, raw_signed=False))
     x = rng.integers(0, 256, (1, LAYER.channels, LAYER.height, LAYER.width))
     seen = np.zeros_like(x)
     seen[:, :, 1, 1:3] = 1  # two pixels that both steps have in their windows
-    return placed, weights, x * seen
+    return Compiled(None, placed, x * seen, weights, placed)
 
 
 def vectors(where: Path, seed: int) -> None:
     """Write the bundle of the layer: design, macros, self-test."""
-    placed, weights, x = drawn(seed)
-    write_files([layer_files(Compiled(None, placed, x, weights, placed), skip=True)], where)
+    write_files([layer_files(drawn(seed), skip=True)], where)
 
 
 def simulate(where: Path, name: str, netlist: Sequence[Path], limit: int, *, watch: bool = False) -> Run:

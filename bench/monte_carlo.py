@@ -56,11 +56,10 @@ def layers(asked: Question, runs: int) -> list[dict[str, Any]]:
     for node in graph.matrices:
         placed = asked.compiled.placements[node.name]
         taken = maps[node.inputs[0]] - placed.format.zero_point
-        ways = {"noisy": lambda: NOISE, "adc": lambda: IDEAL, "lossless": lambda: None}
+        ways = {"noisy": NOISE, "adc": IDEAL, "lossless": None}
         timed = {name: [] for name in ways}
         for _ in range(runs):
-            for name, way in ways.items():
-                noise = way()
+            for name, noise in ways.items():
                 timed[name].append(seconds(placed, taken, Devices(placed, noise) if noise else None))
         least = {name: min(own) for name, own in timed.items()}
         found.append({"layer": node.name, **least})

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.gates import BUILD, LAYER, missing, summary, vectors_of
+from bench.gates import BUILD, LAYER, drawn, missing, summary
 from bench.liberty import OSU, load_cells
 from bench.report import Figure, emit, figures, table
 from selvage.base.build import build_folder
 from selvage.base.costs import load_costs
 from selvage.base.files import write_whole
 from selvage.commands.exits import leave
-from selvage.compiler.cost import way_of
+from selvage.compiler.cost import Way, way_of
 
 NODE = 180
 OUT = build_folder("synth_costs") / "osu180.toml"
@@ -59,11 +59,9 @@ def sums(gates: dict[str, Any]) -> tuple[dict[str, float], dict[str, float], dic
     return energy, area, bits
 
 
-def entries(gates: dict[str, Any], seed: int) -> dict[str, tuple[float, float, str]]:
+def entries(gates: dict[str, Any], way: Way) -> dict[str, tuple[float, float, str]]:
     """pJ of an event, um2 of a part, and what both are, by entry."""
-    placed, x = vectors_of(seed)
-    way = way_of(placed, x, skip=True)
-    events, parts, chip = way.events, way.parts, placed.chip
+    events, parts, chip = way.events, way.parts, way.placement.chip
     energy, area, bits = sums(gates)
     happened = {
         "input_buffer": events.buffer_written_bits + events.buffer_reads_bits,
@@ -128,15 +126,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     else:
         gates = summary(load_cells(OSU), seed=a.seed)
-    found = entries(gates, a.seed)
+    run = drawn(a.seed)
+    way = way_of(run.placement, run.codes, skip=True)
+    found = entries(gates, way)
     a.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(a.out, toml(found).encode())
     read = load_costs(str(a.out))
     isaac = load_costs("isaac").at(NODE)
     rows = [(name, *own[:2], getattr(isaac, name).energy, getattr(isaac, name).area) for name, own in found.items()]
     table(f"Written to {a.out}", ("entry", "pJ", "um2", "isaac's pJ at 180 nm", "isaac's um2"), rows)
-    placed, x = vectors_of(a.seed)
-    way = way_of(placed, x, skip=True)
     targets = [
         Figure("OU reads of the run less those counted", gates["run"]["reads"]["gates"] - way.events.reads, "==", 0),
         Figure("entries that the table reads back", len(type(read).model_fields) - 2, "==", 12),

@@ -1,7 +1,7 @@
 """What a quantised network computes, in integers."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce, singledispatch
 
 import numpy as np
@@ -23,11 +23,13 @@ from selvage.golden.requantize import (
 )
 
 Maps = Mapping[str, Integers]
+Sums = Callable[[Matrix, Integers], Integers]
 
 
-def run(graph: Graph, inputs: Maps) -> dict[str, Integers]:
+def run(graph: Graph, inputs: Maps, sums: Sums | None = None) -> dict[str, Integers]:
     """Return the quantised values (N, C, H, W) of every tensor, of those of ``inputs``.
 
+    ``sums`` computes in another way the sums of a layer, without the bias, of codes less their zero point.
     ValueError: a shape is not the tensor's.
     """
     tensors = graph.tensors
@@ -36,9 +38,12 @@ def run(graph: Graph, inputs: Maps) -> dict[str, Integers]:
         if codes.ndim != 4 or codes.shape[1:] != tensors[name].shape:
             raise ValueError(f"{name} must be (N, {', '.join(map(str, tensors[name].shape))}), not {codes.shape}")
     for node in graph.nodes:
-        found[node.output.name] = evaluate_node(
-            node, [tensors[name] for name in node.inputs], [found[name] for name in node.inputs]
-        )
+        sources, codes = [tensors[name] for name in node.inputs], [found[name] for name in node.inputs]
+        if sums and isinstance(node, Matrix):
+            own = of_sums(node, sources[0], sums(node, codes[0] - sources[0].format.zero_point))
+        else:
+            own = evaluate_node(node, sources, codes)
+        found[node.output.name] = own
     return found
 
 

@@ -6,6 +6,12 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 
 
+def driving(wordlines: int, rows: int) -> NDArray[np.intp]:
+    """Return which of so many ``rows`` drive, in order: bits of ``wordlines``, row 0 the lowest."""
+    packed = np.frombuffer(wordlines.to_bytes(-(-rows // 8), "little"), np.uint8)
+    return np.flatnonzero(np.unpackbits(packed, bitorder="little"))
+
+
 class Crossbar:
     """One array's cells (rows, columns) behind its pins.
 
@@ -37,9 +43,7 @@ class Crossbar:
 
     def _every_group(self, wordlines: int) -> list[int]:
         chip = self.chip
-        count = -(-chip.rows // 8)
-        driven = np.unpackbits(np.frombuffer(wordlines.to_bytes(count, "little"), np.uint8), bitorder="little")
-        sums = self._padded[np.flatnonzero(driven)].sum(axis=0)
+        sums = self._padded[driving(wordlines, chip.rows)].sum(axis=0)
         codes = np.minimum(sums, 2**chip.adc_bits - 1).reshape(-1, chip.ou_cols)
         shifts = chip.adc_bits * np.arange(chip.ou_cols)
         if chip.adc_bits * chip.ou_cols < 63:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.noise import Noise
-from selvage.mapping.placement import Array, Placement, Tile, band_groups
+from selvage.mapping.placement import Array, Placement, Tile, band_columns
+from selvage.sim.crossbar import driving
 
 UNITS = 2**14  # of a level
 OFFSET_TRIM, GAIN_TRIM = 8, 64  # steps of a calibrated converter in a code, and in a gain of 1
 HALF = 0.5  # of a code: what is below rounds to 0
 WHOLE = 2**53  # whole numbers below are exact in float64
-FAST = 2**24  # sums of whole numbers below are exact in float32
+EXACT = 2**24  # whole numbers below are exact in float32
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +126,7 @@ class NoisyCrossbar:
 
         Harm is how far levels are from what is stored, times what the bit line counts for.
         """
-        count = min(self.noise.remedies.spare_columns, self.chip.columns)
+        count = self.noise.remedies.spare_columns
         if not count or not (stuck >= 0).any():
             return stuck
         spare = self._stuck(np.random.default_rng([self.noise.seed, *self.key, 2]), count)
@@ -177,7 +178,7 @@ class NoisyCrossbar:
 
     def sums_of(self, rows: int) -> bool:
         """Return whether the code of a read of so many rows is a rounded sum of levels, and that exact in float32."""
-        return rows * self._peak < FAST and self._simple
+        return rows * self._peak < EXACT and self._simple
 
     @cached_property
     def _simple(self) -> bool:
@@ -231,7 +232,7 @@ class NoisyCrossbar:
     def read(self, wordlines: int, column_group: int) -> int:
         """Return the ADC codes of one OU read as bits, as `sim.crossbar.Crossbar` does."""
         chip, lanes = self.chip, self.chip.ou_cols
-        rows = np.array([row for row in range(chip.rows) if wordlines >> row & 1], np.intp)
+        rows = driving(wordlines, chip.rows)
         columns = slice(column_group * lanes, min((column_group + 1) * lanes, chip.columns))
         noise = None if self.repeatable else self.draw(1)[:, : columns.stop - columns.start]
         codes = self.codes(np.ones((1, len(rows))), rows, columns, noise)[0]
@@ -271,10 +272,8 @@ class Devices:
         """Return what each bit line of an array counts for: the place of its slice in a weight."""
         chip, found = self.placement.chip, [0] * self.placement.chip.columns
         for block in array.blocks:
-            wide = band_groups(array, block, chip) * chip.ou_cols
-            for band, significance in enumerate(block.significances):
-                for k in range(len(block.outputs) * array.slices):
-                    column = block.column + band * wide + k
+            for columns, significance in zip(band_columns(array, block, chip), block.significances, strict=True):
+                for k, column in enumerate(range(columns.start, columns.stop)):
                     found[column] = max(found[column], 1 << significance + k % array.slices * chip.cell_bits)
         return found
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selvage.mapping.placement import Array, Block, Placement, column_groups
+from selvage.mapping.placement import Array, Placement, column_groups
 from selvage.sim.devices import NoisyCrossbar
-from selvage.sim.rows import Member, Rows, columns_of, spliced
+from selvage.sim.rows import Member, Rows, driven_of, lines_of, spliced
 
 Integers = NDArray[np.int64]
 BAND = 2**22  # entries of what is computed at once
@@ -39,7 +39,8 @@ def plane_reads(rows: Rows, driven: Integers, fewest: int) -> Iterator[tuple[NDA
 class _Read:
     """Reads of one row group, plane and OU, one in each of some steps, in a band of steps."""
 
-    block: Block
+    rows: Rows  # a block alone
+    index: int  # of the block
     group: slice
     plane: int
     steps: NDArray[np.intp]
@@ -54,42 +55,40 @@ def in_order(
     The hardware reads step by step, row group by row group, plane by plane, OU by OU, the last column group first.
     """
     planes = placement.planes(array)
+    blocks = [Rows(placement, planes, (Member(array, block, crossbar),)) for block in array.blocks]
     crossbar.begin()
     sums = [np.zeros((len(windows), len(block.outputs)), np.int64) for block in array.blocks]
     each = max(1, BAND // max(1, planes * sum(block.rows for block in array.blocks)))
     for first in range(0, len(windows), each):
         band = windows[first : first + each]
-        reads: list[tuple[int, _Read]] = []
-        for index, block in enumerate(array.blocks):
-            driven = band.T[block.window] << block.shifts[:, None]
-            own = Rows(placement, planes, (Member(array, block, crossbar),))
-            found = plane_reads(own, driven, 1 if skip else 0)
-            reads += [(index, _Read(block, group, plane, steps, bits)) for steps, bits, group, plane in found]
+        reads = [
+            _Read(rows, index, group, plane, steps, bits)
+            for index, rows in enumerate(blocks)
+            for steps, bits, group, plane in plane_reads(rows, driven_of(rows.block, band), 1 if skip else 0)
+        ]
         # By step, then in the order in which they were found: of one step that is the hardware's.
         counts = np.zeros((len(band), len(reads)), np.int64)
-        for place, (_, read) in enumerate(reads):
-            counts[read.steps, place] = column_groups(array, read.block, placement.chip)
+        for place, read in enumerate(reads):
+            counts[read.steps, place] = column_groups(array, read.rows.block, placement.chip)
         ends = counts.cumsum().reshape(counts.shape) if counts.size else counts
         drawn = crossbar.draw(int(counts.sum()))
-        signs = Rows(placement, planes, (Member(array, array.blocks[0], crossbar),)).signs()
-        for place, (index, read) in enumerate(reads):
-            codes = _noisy(placement, array, crossbar, read, ends[read.steps, place], drawn)
-            sums[index][first + read.steps] += signs[read.plane] * codes
+        for place, read in enumerate(reads):
+            codes = _noisy(crossbar, read, ends[read.steps, place], drawn)
+            sums[read.index][first + read.steps] += read.rows.signs()[read.plane] * codes
     for block, own in zip(array.blocks, sums, strict=True):
         if placement.weight_offset:
-            ones = (windows.T[block.window] << block.shifts[:, None]).sum(axis=0, dtype=np.int64)[:, None]
+            ones = driven_of(block, windows).sum(axis=0, dtype=np.int64)[:, None]
             own -= placement.weight_offset * ones
         yield block.outputs, own * array.polarity, 0
 
 
-def _noisy(
-    placement: Placement, array: Array, crossbar: NoisyCrossbar, read: _Read, ends: Integers, drawn: NDArray
-) -> Integers:
+def _noisy(crossbar: NoisyCrossbar, read: _Read, ends: Integers, drawn: NDArray) -> Integers:
     """Return (reads, outputs) of codes, each with its own noise: ``ends`` is one behind the last of its draws."""
-    chip, block = placement.chip, read.block
-    columns = columns_of(array, block, placement)
+    placement, (member,) = read.rows.placement, read.rows.members
+    chip, array, block = placement.chip, member.array, member.block
+    word_lines, columns = lines_of(array, block, placement)
     at = np.arange(columns.start, columns.stop)
     group = at // chip.ou_cols - block.column // chip.ou_cols  # the last one is read first
     noise = drawn[ends[:, None] - 1 - group, at % chip.ou_cols]
-    lines = np.arange(block.row + read.group.start, block.row + read.group.stop)
+    lines = np.arange(word_lines.start, word_lines.stop)[read.group]
     return spliced(array, block, crossbar.codes(read.bits, lines, columns, noise), placement).astype(np.int64)

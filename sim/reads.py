@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from selvage.mapping.placement import Placement, Tile
-from selvage.sim.devices import NoisyCrossbar
+from selvage.sim.devices import EXACT, NoisyCrossbar
 from selvage.sim.read_order import BAND, in_order, plane_reads
-from selvage.sim.rows import EXACT, Member, Rows, columns_of, peaks_of, rows_of, spliced, weights_of
+from selvage.sim.rows import Member, Rows, driven_of, lines_of, peaks_of, rows_of, spliced, weights_of
 
 Integers = NDArray[np.int64]
 TABLED = 12  # rows of an OU, at most, whose patterns are tabled
@@ -47,10 +47,7 @@ def tile_sums(
             yield from in_order(placement, array, crossbar, windows, skip)
         return
     for rows in rows_of(placement, tiles, crossbars):
-        driven = windows.T[rows.block.window]
-        if rows.block.shifts.any():
-            driven = driven << rows.block.shifts[:, None]
-        cut = 0
+        driven, cut = driven_of(rows.block, windows), 0
         if crossbars:
             sums = np.zeros((driven.shape[1], rows.width), np.int64)
             _add_codes(rows, driven, sums, skip)
@@ -167,10 +164,11 @@ def _codes(rows: Rows, bits: NDArray, group: slice) -> NDArray:
     for member in rows.members:
         array, block = member.array, member.block
         assert member.crossbar is not None, "an ideal crossbar's codes are no table"
-        lines = np.arange(block.row + group.start, block.row + group.stop)
+        word_lines, columns = lines_of(array, block, rows.placement)
+        lines = np.arange(word_lines.start, word_lines.stop)[group]
         for reads in range(0, len(bits), 2048):
             part = slice(reads, reads + 2048)
-            codes = member.crossbar.codes(bits[part], lines, columns_of(array, block, rows.placement))
+            codes = member.crossbar.codes(bits[part], lines, columns)
             own = spliced(array, block, codes, rows.placement)
             found[part, rows.spans[block.outputs.tobytes()]] += array.polarity * own
     return found
@@ -248,9 +246,7 @@ def _excess(rows: Rows, members: Sequence[Member], bits: NDArray, group: slice) 
         return found, count[0]
 
     def held(member: Member) -> NDArray[np.float32]:
-        lines = slice(member.block.row + group.start, member.block.row + group.stop)
-        columns = columns_of(member.array, member.block, rows.placement)
-        return member.array.cells[lines, columns].astype(np.float32)
+        return member.array.cells[lines_of(member.array, member.block, rows.placement)][group].astype(np.float32)
 
     def read(part: NDArray) -> NDArray[np.float32]:
         over = part @ cells  # whole numbers far below 2**24

@@ -8,11 +8,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from selvage.mapping.placement import Array, Block, Placement, Tile, band_groups
-from selvage.sim.devices import NoisyCrossbar
+from selvage.mapping.placement import Array, Block, Placement, Tile, band_columns
+from selvage.sim.devices import EXACT, NoisyCrossbar
 
 Integers = NDArray[np.int64]
-EXACT = 2**24  # whole numbers below are exact in float32
 _WEIGHTS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
 _PEAKS: WeakKeyDictionary[Array, dict] = WeakKeyDictionary()
 
@@ -83,8 +82,7 @@ class Rows:
             return None
         parts = []
         for member, crossbar in zip(self.members, crossbars, strict=True):
-            lines = slice(member.block.row, member.block.row + member.block.rows)
-            parts.append(crossbar.single[lines, columns_of(member.array, member.block, self.placement)])
+            parts.append(crossbar.single[lines_of(member.array, member.block, self.placement)])
         return np.concatenate(parts, axis=1)
 
     @cached_property
@@ -119,35 +117,36 @@ def spliced(array: Array, block: Block, values: NDArray, placement: Placement) -
     They are whole numbers, and stay in float32 where that is exact.
     """
     chip, found = placement.chip, None
-    wide, count = band_groups(array, block, chip) * chip.ou_cols, len(block.outputs)
     highest = max(2**chip.adc_bits, chip.rows * 2**chip.cell_bits)
     if highest << array.slices * chip.cell_bits + max(block.significances) + 1 > EXACT:
         values = values.astype(np.float64, copy=False)
     scale = (2.0 ** (np.arange(array.slices) * chip.cell_bits)).astype(values.dtype)
-    for band, significance in enumerate(block.significances):
-        own = values[:, band * wide : band * wide + count * array.slices]
-        own = own if array.slices == 1 else own.reshape(len(values), count, array.slices) @ scale
+    for columns, significance in zip(band_columns(array, block, chip), block.significances, strict=True):
+        own = values[:, columns.start - block.column : columns.stop - block.column]
+        own = own if array.slices == 1 else own.reshape(len(values), len(block.outputs), array.slices) @ scale
         own = own * values.dtype.type(2.0**significance) if significance else own
         found = own if found is None else found + own
     assert found is not None, "a block has a band"
     return found
 
 
-def columns_of(array: Array, block: Block, placement: Placement) -> slice:
-    """Return the bit lines of a block, from the first of its first band to the last of its last one."""
-    chip = placement.chip
-    wide = band_groups(array, block, chip) * chip.ou_cols
-    return slice(
-        block.column,
-        block.column + wide * (len(block.significances) - 1) + len(block.outputs) * array.slices,
-    )
+def lines_of(array: Array, block: Block, placement: Placement) -> tuple[slice, slice]:
+    """Return the word lines of a block, and its bit lines from the first of its first band to the last of its last."""
+    bands = band_columns(array, block, placement.chip)
+    return slice(block.row, block.row + block.rows), slice(bands[0].start, bands[-1].stop)
+
+
+def driven_of(block: Block, windows: Integers) -> Integers:
+    """Return what each row of a block is driven with in each step of ``windows`` (steps, entries), (rows, steps)."""
+    driven = windows.T[block.window]
+    return driven << block.shifts[:, None] if block.shifts.any() else driven
 
 
 def weights_of(array: Array, block: Block, placement: Placement) -> NDArray[np.float64]:
     """Return what the cells of a block spell, (outputs, rows), kept as long as the array is."""
     known = _WEIGHTS.setdefault(array, {})
     if id(block) not in known:
-        cells = array.cells[block.row : block.row + block.rows, columns_of(array, block, placement)]
+        cells = array.cells[lines_of(array, block, placement)]
         known[id(block)] = np.ascontiguousarray(spliced(array, block, cells.astype(np.float64), placement).T)
     return known[id(block)]
 
@@ -159,7 +158,7 @@ def peaks_of(array: Array, block: Block, placement: Placement) -> tuple[Integers
     """
     known, key = _PEAKS.setdefault(array, {}), (id(block), placement.group_rows)
     if key not in known:
-        cells = array.cells[block.row : block.row + block.rows, columns_of(array, block, placement)]
+        cells = array.cells[lines_of(array, block, placement)]
         sums = np.add.reduceat(cells, range(0, block.rows, placement.group_rows), axis=0, dtype=np.int64)
         known[key] = sums.max(axis=1), max(1, int(cells.max()))
     return known[key]

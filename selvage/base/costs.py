@@ -168,10 +168,9 @@ class Costs(BaseModel):
             return self
         length = node / self.node
         energy = length * (NODES[node] / NODES[self.node]) ** 2
-        found: dict[str, Any] = {"node": node}
-        for name in ("cell", "driver", "sample_hold", "shift_add", "input_buffer", "row_registers", "sums"):
-            found[name] = _scaled(getattr(self, name), energy, length**2)
-        found |= {name: _scaled(getattr(self, name), energy, length**2) for name in ("wires", "control")}
+        parts = {name: own for name, own in self if isinstance(own, Part)}
+        found: dict[str, Any] = {name: _scaled(own, energy, length**2) for name, own in parts.items()}
+        found["node"] = node
         if self.adc.scales:
             points = {bits: value * energy for bits, value in self.adc.energy.items()}
             areas = {bits: value * length**2 for bits, value in self.adc.area.items()}

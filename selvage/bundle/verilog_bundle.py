@@ -23,7 +23,7 @@ from selvage.compiler.compile_layer import Compiled
 from selvage.compiler.compile_network import CompiledNetwork, layer_sums
 from selvage.compiler.options import Options
 from selvage.compiler.parts import Part, node_parts
-from selvage.golden.graph import evaluate_node, of_sums
+from selvage.golden.graph import run as evaluate
 from selvage.hw.macro.macro_views import Macro, view_files
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.placement import Placement
@@ -110,21 +110,16 @@ def expected_codes(graph: Graph, plan: NetworkPlan, inputs: Sequence[Integers]) 
     These are the golden model's codes, but sums as the crossbars and their ADCs yield them, and raw sums without the
     bias that the host adds.
     """
-    found = {tensor.name: codes for tensor, codes in zip(graph.inputs, inputs, strict=True)}
-    tensors = graph.tensors
-    layers = {stage.name: stage for stage in plan.layers}
-    leaving = {}
-    for node in graph.nodes:
-        sources, name = [tensors[name] for name in node.inputs], node.output.name
-        if not isinstance(node, Matrix):
-            found[name] = evaluate_node(node, sources, [found[source] for source in node.inputs])
-            continue
-        codes = found[node.inputs[0]] - sources[0].format.zero_point
-        sums = layer_sums(node, layers[node.name].placement, codes)
-        found[name] = of_sums(node, sources[0], sums)
+    entering = {tensor.name: codes for tensor, codes in zip(graph.inputs, inputs, strict=True)}
+    layers, leaving = {stage.name: stage for stage in plan.layers}, {}
+
+    def sums(node: Matrix, codes: Integers) -> Integers:
+        found = layer_sums(node, layers[node.name].placement, codes)
         if node.raw:
-            leaving[name] = sums
-    return found | leaving
+            leaving[node.output.name] = found
+        return found
+
+    return evaluate(graph, entering, sums) | leaving
 
 
 def part_files(compiled: CompiledNetwork, part: Part) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from selvage.base.graph import Matrix
 from selvage.base.noise import Noise
 from selvage.base.processes import end_with_parent
 from selvage.compiler.compile_network import ImportedNetwork
-from selvage.golden.graph import evaluate_node, of_sums
+from selvage.golden.graph import run as evaluate
 from selvage.sim.devices import Devices
 from selvage.sim.machine import run as run_crossbars
 
@@ -56,17 +56,11 @@ class Question:
         return found
 
     def _answers(self, inputs: dict[str, Integers], drawn: dict[str, Devices]) -> Integers:
-        graph, codes = self.compiled.graph, dict(inputs)
-        for node in graph.nodes:
-            sources = [graph.tensors[name] for name in node.inputs]
-            if isinstance(node, Matrix):
-                taken = codes[node.inputs[0]] - sources[0].format.zero_point
-                placed = self.compiled.placements[node.name]
-                sums = run_crossbars(placed, taken, drawn.get(node.name), skip=self.skip)
-                codes[node.output.name] = of_sums(node, sources[0], sums)
-            else:
-                codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
-        (outputs,) = self.compiled.imported.leave(codes).values()
+        def sums(node: Matrix, codes: Integers) -> Integers:
+            placed = self.compiled.placements[node.name]
+            return run_crossbars(placed, codes, drawn.get(node.name), skip=self.skip)
+
+        (outputs,) = self.compiled.imported.leave(evaluate(self.compiled.graph, inputs, sums)).values()
         return outputs.argmax(axis=1).reshape(len(outputs), *self.labels.shape[1:])
 
 

@@ -35,6 +35,7 @@ class Way:
     """A layer placed in one way, and what its images take there: all of them one after the other."""
 
     placement: Placement
+    skip: bool  # whether OUs that drive nothing are not read
     images: int
     cycles: int  # of the slowest tile; passes one by one
     tile_cycles: int  # of all tiles
@@ -134,7 +135,7 @@ def way_of(
         parts += _parts(placement, tile, skip, count * placement.copies)
     if cycles is None:
         cycles = sum(max(own) for own in in_passes([each[place] for place in order], placement.chip))
-    return Way(placement, len(codes), cycles, total, events, parts)
+    return Way(placement, skip, len(codes), cycles, total, events, parts)
 
 
 def _parts(placement: Placement, tile: Tile, skip: bool, count: int) -> Parts:

@@ -278,6 +278,13 @@ def column_groups(array: Array, block: Block, chip: Chip) -> int:
     return len(block.significances) * band_groups(array, block, chip)
 
 
+def band_columns(array: Array, block: Block, chip: Chip) -> list[slice]:
+    """Return the bit lines of the weights of each band, without what its last column group has beyond them."""
+    wide, count = band_groups(array, block, chip) * chip.ou_cols, len(block.outputs) * array.slices
+    starts = (block.column + band * wide for band in range(len(block.significances)))
+    return [slice(start, start + count) for start in starts]
+
+
 def first_rows(placement: Placement, tile: Tile, rows: int) -> Placement:
     """Return the first ``rows`` rows of steps alone, on the input rows that ``tile`` needs for them."""
     sweep = placement.sweep

@@ -23,14 +23,13 @@ from selvage.compiler.cost import Way, way_of
 from selvage.compiler.options import Options
 from selvage.compiler.pruned_network import Pruning
 from selvage.compiler.shape_cycles import Activations
-from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.placement import Placement
 from selvage.mapping.schedule import PAPER_BASELINE
 from selvage.mapping.schemes import Request, scheme
 from selvage.mapping.sme_parameters import SmeParameters
 from selvage.papers.rows import Plot, Recomputed, Row, Tick
+from selvage.papers.tiles import reads_of, tiles_in_rtl
 from selvage.rtlsim.installed import verilator_there
-from selvage.rtlsim.simulate import simulate_tile
 
 PAPER = "combined"
 Integers = NDArray[np.int64]
@@ -128,10 +127,10 @@ def placed(given: Given, step: Step, chip: Chip) -> Placement:
     return scheme(name).place(request)[0]
 
 
-def ladder(layers: list[Given], chip: Chip) -> Iterator[tuple[Step, list[tuple[Way, bool]]]]:
-    """Yield after each step how every layer is placed, and whether it skips."""
+def ladder(layers: list[Given], chip: Chip) -> Iterator[tuple[Step, list[Way]]]:
+    """Yield after each step how every layer is placed."""
     costs = load_costs("isaac")
-    present: list[tuple[Way, bool] | None] = [None] * len(layers)
+    present: list[Way | None] = [None] * len(layers)
     for step in STEPS:
         for index, given in enumerate(layers):
             before = present[index]
@@ -139,34 +138,31 @@ def ladder(layers: list[Given], chip: Chip) -> Iterator[tuple[Step, list[tuple[W
                 way = way_of(placed(given, step, chip), given.codes, skip=step.skip)
             except InputError:
                 continue
-            if before is None or way.cost(costs).energy.total < before[0].cost(costs).energy.total:
-                present[index] = way, step.skip
+            if before is None or way.cost(costs).energy.total < before.cost(costs).energy.total:
+                present[index] = way
         yield step, [own for own in present if own is not None]
 
 
-def totals(ways: list[tuple[Way, bool]]) -> dict[str, float]:
+def totals(ways: list[Way]) -> dict[str, float]:
     """Return what is compared."""
     costs = load_costs("isaac")
     return {
-        "cycles": float(sum(way.cycles for way, _ in ways)),
-        "OU reads": float(sum(way.events.reads for way, _ in ways)),
-        "energy": sum(way.cost(costs).energy.total for way, _ in ways),
-        "crossbars": float(sum(way.parts.arrays for way, _ in ways)),
+        "cycles": float(sum(way.cycles for way in ways)),
+        "OU reads": float(sum(way.events.reads for way in ways)),
+        "energy": sum(way.cost(costs).energy.total for way in ways),
+        "crossbars": float(sum(way.parts.arrays for way in ways)),
     }
 
 
-def in_rtl(layers: list[Given], ways: list[tuple[Way, bool]]) -> dict[str, float]:
+def in_rtl(layers: list[Given], ways: list[Way]) -> dict[str, float]:
     """Return cycles and OU reads of all tiles in RTL."""
     found = {"cycles": 0.0, "OU reads": 0.0}
-    for given, (way, skip) in zip(layers, ways, strict=True):
+    for given, way in zip(layers, ways, strict=True):
         work = way.tile_cycles * way.parts.arrays
         simulator = "verilator" if work > LONG and verilator_there() else "icarus"
-        runs = [
-            simulate_tile(TileParameters(way.placement, tile, skip=skip), given.x, simulator=simulator)
-            for tile in way.placement.tiles
-        ]
+        runs = tiles_in_rtl(way.placement, given.x, skip=way.skip, simulator=simulator)
         found["cycles"] += max(run.cycles for run in runs)
-        found["OU reads"] += sum(sum(run.reads) for run in runs)
+        found["OU reads"] += reads_of(runs)
     return found
 
 

@@ -10,11 +10,10 @@ from selvage.base.chip import load_chip
 from selvage.base.layer import InputFormat, Layer
 from selvage.base.shapes import load_network
 from selvage.compiler.pruned_network import Pruning, count_pruned
-from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.pattern import place_pattern
 from selvage.papers.rows import Plot, Recomputed, Row, Tick
-from selvage.rtlsim.simulate import simulate_tile
+from selvage.papers.tiles import reads_of, tiles_in_rtl
 
 PAPER = "pattern"
 POINTS = {  # network, patterns, kernels deleted, weights of a kernel: published area, energy, speed
@@ -40,7 +39,7 @@ def reads_in_rtl() -> tuple[float, float]:
     reads = []
     for place in (place_dense, place_pattern):
         placed = place(layer, weights, chip, input_format=numbers)
-        reads.append(sum(sum(simulate_tile(TileParameters(placed, t, skip=False), x).reads) for t in placed.tiles))
+        reads.append(reads_of(tiles_in_rtl(placed, x, skip=False)))
     return law, reads[0] / reads[1]
 
 

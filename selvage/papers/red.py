@@ -18,12 +18,10 @@ from selvage.base.costs import load_costs
 from selvage.base.layer import InputFormat, Layer
 from selvage.base.shapes import load_network
 from selvage.compiler.cost import Way, way_of
-from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import dense_kinds, place_dense
 from selvage.mapping.schedule import PAPER_BASELINE, sweep_of
 from selvage.papers.rows import Plot, Recomputed, Row, Tick
-from selvage.rtlsim.simulate import simulate_tile
-from selvage.sim.cost import energy_of
+from selvage.papers.tiles import tiles_in_rtl
 
 PAPER = "RED"
 FOLDS = {"FCN_Deconv2": 2}
@@ -101,7 +99,7 @@ def rtl_speed(layer: Layer, chip: Chip) -> float:
     x = rng.integers(0, 256, (1, channels, side, side))
     for schedule in (PAPER_BASELINE, "red"):
         placed = place_dense(small, weights, chip, input_format=FORMAT, schedule=schedule)
-        cycles.append(max(simulate_tile(TileParameters(placed, t, skip=False), x).cycles for t in placed.tiles))
+        cycles.append(max(run.cycles for run in tiles_in_rtl(placed, x, skip=False)))
     return cycles[0] / cycles[1]
 
 
@@ -132,7 +130,7 @@ def recompute(*, rtl: bool, tick: Tick) -> Recomputed:
         speeds["with the word line"].append((name, with_line))
         savings.append((name, 100 * saved))
         ways = [counted(layer, chip, schedule, skip=True) for schedule in ("zero-padding", "red")]
-        energies = [energy_of(way.events, way.tile_cycles, chip, costs).total for way in ways]
+        energies = [way.cost(costs).energy.total for way in ways]
         text = "ou9x8, half of the activations 0, both skip OUs that drive nothing, fairer than the paper's; isaac"
         found.append(Row(PAPER, f"{name}: times as fast, zeros skipped", None, ways[0].cycles / ways[1].cycles, text))
         saving = 100 * (1 - energies[1] / energies[0])

@@ -11,10 +11,9 @@ from selvage.base.layer import InputFormat, Layer
 from selvage.base.shapes import load_network
 from selvage.compiler.shapes import BASELINES, Synthetic, count_network
 from selvage.golden.layer import evaluate
-from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.sme import SmeParameters, place_sme
 from selvage.papers.rows import Plot, Recomputed, Row, Tick
-from selvage.rtlsim.simulate import simulate_tile
+from selvage.papers.tiles import tiles_in_rtl
 
 PAPER = "SME"
 PUBLISHED = {"resnet50": 8.7, "mobilenet-v2": 2.1}
@@ -33,12 +32,10 @@ def conversions(squeeze: int) -> float:
     found = []
     for own in (0, squeeze):
         placed, effective = place_sme(layer, words, chip, input_format=numbers, parameters=SmeParameters(3, own))
-        total, y = 0, np.int64(0)
-        for tile in placed.tiles:
-            run = simulate_tile(TileParameters(placed, tile, skip=False), x)
-            total, y = total + run.counters["conversions"], y + run.y
+        runs = tiles_in_rtl(placed, x, skip=False)
+        y = sum(run.y for run in runs)
         assert np.array_equal(y, evaluate(layer, x, effective)), "RTL does not compute the squeezed weights"
-        found.append(total)
+        found.append(sum(run.counters["conversions"] for run in runs))
     return found[1] / found[0]
 
 

@@ -10,16 +10,12 @@ import numpy as np
 from selvage.base.chip import Chip, load_chip
 from selvage.base.costs import load_costs
 from selvage.base.layer import InputFormat, Layer
+from selvage.compiler.cost import way_of
 from selvage.compiler.shape_cycles import Activations
-from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
-from selvage.mapping.placement import Placement
 from selvage.mapping.sre import place_sre
 from selvage.papers.rows import Plot, Recomputed, Row, Tick
-from selvage.rtlsim.simulate import simulate_tile
-from selvage.sim.cost import energy_of
-from selvage.sim.cycles import tile_cycles
-from selvage.sim.events import Events, tile_events
+from selvage.papers.tiles import reads_of, tiles_in_rtl
 
 PAPER = "SRE"
 FORMAT = InputFormat(raw_bits=8, raw_signed=False)
@@ -47,45 +43,31 @@ def layer_of(sparsity: float, outputs: int) -> tuple[Layer, np.ndarray, np.ndarr
     return layer, weights, Activations().draw(layer, 0, load_chip("ou9x8"))
 
 
-def cost_of(placed: Placement, x: np.ndarray, *, skip: bool) -> tuple[int, float]:
-    """Return OU reads and pJ (isaac)."""
-    events, cycles = Events(), 0
-    for tile in placed.tiles:
-        events += tile_events(placed, tile, x, skip=skip)
-        cycles += tile_cycles(placed, tile, x, skip=skip).cycles
-    return events.reads, energy_of(events, cycles, placed.chip, load_costs("isaac")).total
-
-
 def in_rtl(chip: Chip) -> float:
     """Return OU reads of the dense mapping over those of formed OUs on row lists, both from RTL."""
     layer, weights, x = layer_of(0.9, chip.ou_cols // chip.slices or 1)
-    counts = []
-    ways = (
-        (place_dense(layer, weights, chip, input_format=FORMAT), False),
-        (place_sre(layer, weights, chip, input_format=FORMAT, dynamic=True), True),
-    )
-    for placed, skip in ways:
-        counts.append(sum(sum(simulate_tile(TileParameters(placed, t, skip=skip), x).reads) for t in placed.tiles))
-    return counts[0] / counts[1]
+    dense = place_dense(layer, weights, chip, input_format=FORMAT)
+    own = place_sre(layer, weights, chip, input_format=FORMAT, dynamic=True)
+    return reads_of(tiles_in_rtl(dense, x, skip=False)) / reads_of(tiles_in_rtl(own, x, skip=True))
 
 
 def recompute(*, rtl: bool, tick: Tick) -> Recomputed:
     """Return speed and energy by sparsity."""
-    rows, curves = [], {}
+    rows, curves, costs = [], {}, load_costs("isaac")
     for name, chip in chips().items():
         for sparsity in SPARSITIES:
             layer, weights, x = layer_of(sparsity, 16)
-            dense = place_dense(layer, weights, chip, input_format=FORMAT)
-            own = place_sre(layer, weights, chip, input_format=FORMAT, dynamic=True)
-            (reads, energy), (fewer, less) = cost_of(dense, x, skip=False), cost_of(own, x, skip=True)
-            curves.setdefault(name, []).append((sparsity, reads / fewer))
+            dense = way_of(place_dense(layer, weights, chip, input_format=FORMAT), x, skip=False)
+            own = way_of(place_sre(layer, weights, chip, input_format=FORMAT, dynamic=True), x, skip=True)
+            faster = dense.events.reads / own.events.reads
+            curves.setdefault(name, []).append((sparsity, faster))
             text = f"OUs of {name}, {sparsity:.0%} of the rows zero, half of the activations; OU reads"
             last = sparsity == SPARSITIES[-1]
             measured = in_rtl(chip) if rtl and last else None
             published = PUBLISHED if last else None
-            rows.append(Row(PAPER, f"{name}, {sparsity:.0%}: times as fast", published, reads / fewer, text, measured))
+            rows.append(Row(PAPER, f"{name}, {sparsity:.0%}: times as fast", published, faster, text, measured))
             if last:
-                saved = 100 * (1 - less / energy)
+                saved = 100 * (1 - own.cost(costs).energy.total / dense.cost(costs).energy.total)
                 rows.append(Row(PAPER, f"{name}, {sparsity:.0%}: energy saved, %", 85.3, saved, text + "; isaac"))
             tick()
     title = "SRE over the dense mapping"

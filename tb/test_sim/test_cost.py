@@ -48,6 +48,16 @@ def test_conversions_of_each_table(name: str, energies: tuple[float, ...]) -> No
     assert [adc.conversion(bits) for bits in (3, 4, 5, 6, 8)] == pytest.approx(energies, abs=6e-4)
 
 
+def test_between_and_beyond_points_energy_is_a_line_in_logarithm() -> None:
+    """NeuroSim's 0.167 pJ at 6 bits and 0.235 at 8; areas of 284 um2 at 4 bits and 1200 at 8."""
+    adc = load_costs("neurosim").adc
+    assert adc.conversion(7) == pytest.approx((0.167 * 0.235) ** 0.5)
+    assert adc.conversion(10) == pytest.approx(0.235**2 / 0.167)
+    assert adc.conversion(2) == pytest.approx(0.082**2 / 0.108)
+    assert adc.converter(6) == pytest.approx((284 * 1200) ** 0.5)
+    assert load_costs("yu").adc.conversion(3) == 1.67
+
+
 def test_mnsim_takes_two_samples_more_than_bits() -> None:
     """0.7 mW, six samples at 1 GS/s."""
     assert load_costs("mnsim").adc.conversion(4) == pytest.approx(0.7 * 6)
@@ -65,6 +75,7 @@ def test_buffers_are_charged_by_the_bit() -> None:
         sums_drained_bits=2,
         beats_bits=10,
     )
+    assert energy_of(Events(splice_adds=3), 0, OU9X8, costs).total == 3 * 0.042
     found = energy_of(moved, 100, OU9X8, costs)
     assert found.buffers == pytest.approx(25 * 0.004 + 8 * 0.004 + (2 * 7 + 2) * 0.0015 + 18 * 0.054)
     assert found.control == 100 * 0.25
@@ -79,7 +90,10 @@ def test_area_of_a_pair_of_arrays() -> None:
     assert found.shift_and_add == 8 * 60  # the pair shares its adders
     assert found.buffers == pytest.approx(110 * 0.1282 + 20 * 0.376 + 7500)
     assert found.control == 3262.5
-    assert programming_of(parts, load_costs("isaac")) == pytest.approx(5 * 1.29)
+    costs = load_costs("isaac")
+    assert programming_of(parts, costs) == pytest.approx(5 * 1.29)
+    several = costs.programming.model_copy(update={"pulses": 8.5})
+    assert programming_of(parts, costs.model_copy(update={"programming": several})) == pytest.approx(5 * 8.5 * 1.29)
 
 
 def test_nodes_scale_by_their_rules() -> None:
@@ -91,6 +105,11 @@ def test_nodes_scale_by_their_rules() -> None:
     assert there.adc.conversion(8) == pytest.approx(1.667 * factor)
     assert there.cycle.time == pytest.approx(15.6)
     assert (there.cell, there.programming) == (here.cell, here.programming)
+    assert there.control.energy == pytest.approx(0.25 * factor)
+    assert there.wires.area == pytest.approx(7500 * (65 / 32) ** 2)
+    fixed = {name: getattr(here, name).model_copy(update={"scales": False}) for name in ("adc", "cycle", "shift_add")}
+    kept = here.model_copy(update=fixed).at(180)
+    assert {name: getattr(kept, name) for name in fixed} == fixed
     assert here.at(32) is here
     with pytest.raises(InputError, match="--node 45 is none of 180, 65, 32"):
         here.at(45)

@@ -27,6 +27,7 @@ EVERYTHING = Noise(
     adc=Converters(offset=0.3, gain=0.1, nonlinearity=0.3, read_noise=0.3),
     remedies=Remedies(spare_columns=2),
 )
+STILL = EVERYTHING.model_copy(update={"adc": Converters(offset=2.0, gain=0.2, nonlinearity=1.0)})  # reads repeat
 FORMAT = InputFormat(raw_bits=4, raw_signed=False)
 
 
@@ -35,11 +36,12 @@ def not_ideal(number: int) -> Placement:
     return replace(placement, chip=placement.chip.not_ideal())
 
 
+@pytest.mark.parametrize("noise", [EVERYTHING, STILL], ids=["every read", "still"])
 @pytest.mark.parametrize("number", [0, 1, 2, 7, 13, 20])
-def test_rtl_and_model_see_the_same_bits(number: int, tmp_path: Path) -> None:
+def test_rtl_and_model_see_the_same_bits(number: int, noise: Noise, tmp_path: Path) -> None:
     drawn = seeded(1, number)
     placement = not_ideal(number)
-    devices = Devices(placement, EVERYTHING)
+    devices = Devices(placement, noise)
     changed = 0
     for tile in placement.tiles:
         p = TileParameters(placement, tile, skip=drawn.skip)
@@ -134,6 +136,10 @@ def test_spreads_are_as_they_say() -> None:
     lognormal = levels(Noise(cells=Cells(spread=0.3)))
     assert lognormal.mean() == pytest.approx(1, rel=0.02)
     assert np.log(lognormal).std() == pytest.approx(0.3, rel=0.03)
+    wide = load_chip("ou9x8").model_copy(update={"cell_bits": 2})
+    normal = Noise(cells=Cells(on_off=4, spread=0.1, distribution="normal"))
+    held = NoisyCrossbar(np.full((128, 128), 2, np.uint8), wide, normal, (1, 2)).levels / UNITS
+    assert (held.mean(), held.std()) == pytest.approx((2 + 1, 0.1 * (3 + 1)), rel=0.03)  # 1: the lowest of 4 : 1
     off = levels(Noise(cells=Cells(spread=0.1, distribution="normal")), held=0)
     assert off.min() == 0  # conductance is never negative
     assert off.mean() == pytest.approx(0.1 / np.sqrt(2 * np.pi), rel=0.05)

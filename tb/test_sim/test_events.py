@@ -19,7 +19,7 @@ from selvage.sim.events import Events, tile_events
 from tb.models.draws import seeded
 
 KINDS = ("reads", "conversions", "fetched", *EVENTS)
-DRAWS = (0, 1, 2, 3, 4, 7, 9, 13, 20, 22, 24, 32)
+DRAWS = (0, 1, 2, 3, 4, 7, 9, 13, 20, 22, 24, 25, 32, 86)
 
 
 @pytest.mark.parametrize("number", DRAWS)
@@ -57,9 +57,10 @@ def test_bits_are_events_times_the_words_of_the_gateware(number: int) -> None:
         each = found.sums_drained // len(p.accumulators)
         assert found.sums_drained_bits == each * sum(sums_layout(own).size for own in p.accumulators)
         assert found.splice_adds == each * sum(sums_layout(own).length for own in p.accumulators)
-        if not tile.scattered:  # each read adds to one word, of all lanes
-            widths = {sums_layout(own).size for own in p.accumulators}
-            assert min(widths) * found.sums_added <= found.sums_added_bits <= max(widths) * found.sums_added
+        # Each read adds to one word, of all lanes; scattered, each code to a sum.
+        words = [own.width if tile.scattered else sums_layout(own).size for own in p.accumulators]
+        added = found.shift_adds if tile.scattered else found.sums_added
+        assert min(words) * added <= found.sums_added_bits <= max(words) * added
         assert found.rows_written_bits == found.rows_written * numbers.bits
         assert found.groups_read_bits == found.groups_read * drawn.placement.group_rows * numbers.bits
 
