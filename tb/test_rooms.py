@@ -18,6 +18,7 @@ FLOORS = (  # a room imports from the rooms before it, and from itself
     "compiler",
     "rtlsim",
     "papers",
+    "report",
     "bundle",
     "commands",
 )

@@ -17,13 +17,14 @@ def buffer_probe(p: BufferParameters) -> data.StructLayout:
     """Return the layout of what the input buffer shows for waves.
 
     A word is fetched (``fetch``) from ``address``, or lies outside the map. The step whose load ``begins`` has its base
-    at ``row`` and ``column``, in pixels. ``free`` is the address of the next word that is taken. ``state`` is {the
-    whole image is written, all of it has been read}.
+    at ``row`` and ``column``, in pixels; the step generator ``gives`` steps before. ``free`` is the address of the next
+    word that is taken. ``state`` is {the whole image is written, all of it has been read}.
     """
     step = step_layout(p)
     place = {"begins": 1, "row": step["row"].shape, "column": step["column"].shape}
+    given = {"gives": 1, "given_row": step["row"].shape, "given_column": step["column"].shape}
     word = {"fetch": 1, "inside": 1, "address": p.address_bits}
-    return data.StructLayout({**word, **place, "free": p.address_bits, "state": 2})
+    return data.StructLayout({**word, **place, **given, "free": p.address_bits, "state": 2})
 
 
 class Writer(wiring.Component):
@@ -254,9 +255,10 @@ class InputBuffer(wiring.Component):
         if p.probes:
             step, word = gate.o.payload, address.word
             fetched = [address.valid, word.inside, word.address]
-            m.d.comb += self.probe.eq(
-                Cat(*fetched, self.begins, step.row, step.column, writer.address, gate.finished, writer.finished)
-            )
+            next_step = steps.o.payload
+            given = [steps.o.valid & steps.o.ready, next_step.row, next_step.column]
+            states = [writer.address, gate.finished, writer.finished]
+            m.d.comb += self.probe.eq(Cat(*fetched, self.begins, step.row, step.column, *given, *states))
         return m
 
     def _read(self, m: Module, address: AddressGenerator, read: ReadPort) -> None:

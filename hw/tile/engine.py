@@ -29,18 +29,18 @@ def engine_probe(p: EngineParameters) -> data.StructLayout:
     """Return the layout of what an engine shows for waves.
 
     ``state`` is {an OU of the row group in hand is left, a request is at the pins}. A step is taken (``takes``) with
-    the row groups that are ``pending``. A row group is picked (``picks``) and its ``values`` read; it leaves the group
-    reader (``forms``) as ``formed``.
+    the row groups that are ``pending``. A row group is picked (``picks``, {valid, ready}) and its ``values`` read; it
+    leaves the group reader (``forms``, likewise) as ``formed``.
     """
     picked = {
         "state": 2,
         "takes": 1,
         "pending": len(p.groups),
-        "picks": 1,
+        "picks": 2,
         "pick": pick_layout(p),
         "values": p.group_rows * p.input_bits,
     }
-    return data.StructLayout({**picked, "forms": 1, "formed": group_layout(p)})
+    return data.StructLayout({**picked, "forms": 2, "formed": group_layout(p)})
 
 
 class Lookahead(wiring.Component):
@@ -296,7 +296,7 @@ class ArrayEngine(wiring.Component):
             m.d.comb += self.picked.eq(ahead.o.valid & ahead.o.ready & ~ahead.o.payload.none)
         if self.p.probes:
             walks = [walker.request.valid, walker.left]
-            picked = [ahead.o.valid & ahead.o.ready, ahead.o.payload.as_value(), rows.values]
-            formed = [reader.o.valid & reader.o.ready, reader.o.payload.as_value()]
+            picked = [ahead.o.ready, ahead.o.valid, ahead.o.payload.as_value(), rows.values]
+            formed = [reader.o.ready, reader.o.valid, reader.o.payload.as_value()]
             m.d.comb += self.probe.eq(Cat(*walks, ahead.taken, rows.pending, *picked, *formed))
         return m

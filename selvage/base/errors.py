@@ -1,5 +1,7 @@
 """The exceptions that end a command with a sentence: bad input, and a simulation that failed."""
 
+from typing import Any
+
 
 class InputError(ValueError):
     """Bad input. The message is one sentence that names the value and the rule it breaks."""
@@ -12,12 +14,20 @@ class SimulationError(RuntimeError):
 class RtlError(SimulationError):
     """The RTL ran and broke a rule of its pins: it hangs, shows X, or sends what is not due. The message says which.
 
-    ``node`` and ``tile`` are those that do, and ``sent`` the beats that had left the tile, where that is known.
+    ``node`` and ``tile`` are those that do, and ``sent`` the beats that had left the tile, where that is known;
+    ``outputs`` are the tile's (N, M, OH, OW) where all of them had.
     """
 
-    def __init__(self, message: str, sent: int | None = None, tile: int | None = None, node: str | None = None) -> None:
-        super().__init__(message, sent, tile, node)
-        self.sent, self.tile, self.node = sent, tile, node
+    def __init__(
+        self,
+        message: str,
+        sent: int | None = None,
+        tile: int | None = None,
+        node: str | None = None,
+        outputs: Any = None,
+    ) -> None:
+        super().__init__(message, sent, tile, node, outputs)
+        self.sent, self.tile, self.node, self.outputs = sent, tile, node, outputs
 
     def __str__(self) -> str:
         return self.args[0]

@@ -122,6 +122,29 @@ def cost_command(
     cost(model_file, asked, names=costs, node=node, zeros=zeros, json_file=json_file)
 
 
+@app.command("report")
+@expanded
+def report_command(
+    model_file: ModelFile,
+    asked: Asked,
+    out: Annotated[
+        Path, typer.Option("--out", parser=file, help="where the page goes; its table as .csv beside it")
+    ] = (Path("report.html")),
+    costs: Annotated[str, typer.Option(help="a table of costs, ready or a TOML file")] = "isaac",
+    node: Annotated[int | None, typer.Option(help="nm that figures are scaled to: 32, 65 or 180")] = None,
+    zeros: Zeros = 0.5,
+    rtl: Annotated[
+        bool, typer.Option("--rtl", help="timelines of RTL: the first steps of each layer's first tile")
+    ] = False,
+    json_file: Json = None,
+) -> None:
+    """Write MODEL as one page: its graph, layers beside their baselines, crossbars, codes, timelines."""
+    from selvage.commands.report_command import report
+
+    how = {"names": costs, "node": node, "zeros": zeros, "rtl": rtl, "json_file": json_file}
+    raise typer.Exit(0 if report(model_file, asked, out=out, **how) else 1)
+
+
 @app.command("accuracy")
 @expanded
 def accuracy_command(

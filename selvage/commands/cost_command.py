@@ -49,7 +49,7 @@ def cost(model_file: str, asked: Asked, *, names: str, node: int | None, zeros: 
     if zeros != 0.5 and not shapes:
         raise InputError("--zeros is for shapes:NAME: activations of this model are its input's")
     if shapes:
-        layers, chip, fits = _shapes(model_file, asked, options, zeros)
+        layers, chip, fits = shapes_ways(model_file, asked, options, zeros)
     elif is_network(model_file):
         layers, chip, fits = _network(model_file, asked, options)
     else:
@@ -68,8 +68,8 @@ def cost(model_file: str, asked: Asked, *, names: str, node: int | None, zeros: 
     emit(content | ({"tables": found} if len(found) > 1 else {}), json_file)
 
 
-def _shapes(model_file: str, asked: Asked, options: Options, zeros: float) -> tuple[list[LayerWays], Chip, bool]:
-    """Count a known network with drawn activations, its layers dense."""
+def shapes_ways(model_file: str, asked: Asked, options: Options, zeros: float) -> tuple[list[LayerWays], Chip, bool]:
+    """Count a known network with drawn activations, its layers dense; return whether they stand side by side, too."""
     if asked.input_file or asked.shape is not None:
         option = "--input" if asked.input_file else "--shape"
         raise InputError(f"{option} is for a model that has weights, and shapes:NAME has none")

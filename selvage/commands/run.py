@@ -74,7 +74,9 @@ def simulate(
                 results[runs[run]] = run.result()
             except RtlError as error:
                 tile, name = runs[run], compiled.model.layer.name
-                raise RtlError(f"layer {name!r}, tile {tile}: {error}", error.sent, tile) from None
+                raise RtlError(
+                    f"layer {name!r}, tile {tile}: {error}", error.sent, tile, outputs=error.outputs
+                ) from None
             tick()
     return [results[index] for index in range(len(parameters))]
 
@@ -120,7 +122,7 @@ def diagnosed(
     for index, p in enumerate(parameters):
         if results is None and (error is None or error.tile != index):
             continue
-        y = results[index].y if results else None
+        y = results[index].y if results else error.outputs if error else None
         sent = error.sent or 0 if error else 0
         suspect = Suspect(p, index, compiled.maps, options.seed + 1, options.build / "sim", y, sent, compiled.devices)
         if results is None or suspect.wrong() is not None:

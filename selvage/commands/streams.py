@@ -60,6 +60,13 @@ class Name(ProgressColumn):
         return Text(visible(task.description))
 
 
+def bar_of(share: float, width: int = 16) -> str:
+    """Return a bar as long as a share; of plain characters where the output cannot show others."""
+    encoding = (sys.stdout.encoding or "").lower()
+    mark = "\u2588" if sys.stdout.isatty() and "utf" in encoding else "#"
+    return mark * round(share * width)
+
+
 def progress(*, transient: bool = False) -> Progress:
     """Return a bar for each layer, on the standard error; ``transient``: it leaves nothing behind, in no log either."""
     console = console_of(sys.stderr)

@@ -41,6 +41,8 @@ class Way:
     tile_cycles: int  # of all tiles
     events: Events
     parts: Parts
+    dense_reads: int  # OU reads of all tiles with nothing skipped
+    order: tuple[int, ...]  # of every tile of a copy its place in the placement's tiles
 
     def cost(self, costs: Costs) -> "Cost":
         """Return energy, area and time of an image."""
@@ -121,21 +123,20 @@ def way_of(
         kinds = [kind_of(placement, tile) for tile in placement.tiles]
         places = {kind: place for place, kind in reversed(list(enumerate(kinds)))}
         order = [places[kind] for kind in kinds]
-    events, parts, each, total = Events(), Parts(0, 0, 0, 0, 0, 0, 0), {}, 0
+    events, parts, each, total, dense = Events(), Parts(0, 0, 0, 0, 0, 0, 0), {}, 0, 0
     for place, count in Counter(order).items():
         tile = placement.tiles[place]
         events += tile_events(placement, tile, codes, skip=skip).times(count)
         reads = every_read(placement, tile, codes, skip=skip)
-        ends = [
-            Timeline(share, tile).run(share_of(reads, share, tile, len(codes))[1], len(codes))
-            for share in placement.shares
-        ]
+        shares = [(share, *share_of(reads, share, tile, len(codes))) for share in placement.shares]
+        ends = [Timeline(share, tile).run(own, len(codes)) for share, _, own in shares]
+        dense += count * sum(counts.dense_reads for _, counts, _ in shares)
         each[place] = max(ends)
         total += sum(ends) * count
         parts += _parts(placement, tile, skip, count * placement.copies)
     if cycles is None:
         cycles = sum(max(own) for own in in_passes([each[place] for place in order], placement.chip))
-    return Way(placement, skip, len(codes), cycles, total, events, parts)
+    return Way(placement, skip, len(codes), cycles, total, events, parts, dense, tuple(order))
 
 
 def _parts(placement: Placement, tile: Tile, skip: bool, count: int) -> Parts:

@@ -88,6 +88,7 @@ def save_result(job: TileJob, record: Record, counters: dict[str, int]) -> None:
     Path(job.result).write_text(json.dumps(content))
 
 
-def save_fault(job: TileJob, sentence: str, sent: int) -> None:
-    """Write what the gateware did wrong instead of a result, and how many beats it had ``sent``."""
-    Path(job.result).write_text(json.dumps({"fault": sentence, "sent": sent}))
+def save_fault(job: TileJob, sentence: str, record: Record) -> None:
+    """Write what the gateware did wrong instead of a result, and the beats that had left it."""
+    beats = [format(beat, "x") for beat in record.beats]
+    Path(job.result).write_text(json.dumps({"fault": sentence, "beats": beats}))

@@ -30,7 +30,7 @@ def diagnose_node(compiled: CompiledNetwork, node: Node, options: Options, name:
             try:
                 y = simulate_tile(p, codes, seed=options.seed + 1, build=options.build / "sim", devices=devices).y
             except RtlError as error:
-                sent = error.sent or 0
+                y, sent = error.outputs, error.sent or 0
             suspect = Suspect(p, index, codes, options.seed + 1, options.build / "sim", y, sent, devices)
             if y is None or suspect.wrong() is not None:
                 return diagnose(suspect, options.waves, f"{name}_tile{index}")

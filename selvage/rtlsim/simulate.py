@@ -116,10 +116,13 @@ def run_tile(
     with work_folder(image.where.parent) as run:
         fields = {"stalls": stalls or {}, "reset_after": reset_after}
         content = _play(p, image, x, run, seed, fields, waves, devices)
+        beats = [int(beat, 16) for beat in content["beats"]]
         if "fault" in content:
-            raise RtlError(f"{content['fault']}, see {run}", content["sent"])
+            whole = len(beats) == beats_of(p, x.shape[0])
+            outputs = collect(p, beats, x.shape[0]) if whole else None
+            raise RtlError(f"{content['fault']}, see {run}", len(beats), outputs=outputs)
         return TileResult(
-            y=collect(p, [int(beat, 16) for beat in content["beats"]], x.shape[0]),
+            y=collect(p, beats, x.shape[0]),
             cycles=content["cycles"],
             reads=content["reads"],
             counters=content["counters"],
@@ -150,11 +153,11 @@ def _play(
     """Simulate in folder ``run``, and return what the bench wrote."""
     sweep = p.placement.sweep
     until = waves.until(sweep) if waves else 0
-    ends = waves is not None and waves.alone and until > 0
+    ends, whole = waves is not None and waves.alone and until > 0, beats_of(p, x.shape[0])
     fields = {
         "chip": p.chip.model_dump(),
         "word_bytes": -(-p.buffer.lanes * p.buffer.format.raw_bits // 8),
-        "beats": len(output_beats(p)) * (until if ends else sweep.grid[0] * sweep.grid[1] * x.shape[0]),
+        "beats": min(len(output_beats(p)) * until, whole) if ends else whole,
         "request_bits": request_bits(p),
         "predicted": predicted_of_tile(p, x),
         "counters": list(counters_of(p)),
@@ -195,6 +198,12 @@ def _play(
     if waves:
         put_whole(dump, waves.file)
     return json.loads((run / "result.json").read_text())
+
+
+def beats_of(p: TileParameters, images: int) -> int:
+    """Return the beats that leave a tile for so many images."""
+    grid = p.placement.sweep.grid
+    return len(output_beats(p)) * grid[0] * grid[1] * images
 
 
 def design_of(p: TileParameters) -> str:

@@ -254,7 +254,7 @@ async def run_tile(dut) -> None:
     try:
         await _run(dut, job, record)
     except GatewareFault as fault:
-        save_fault(job, str(fault), len(record.beats))
+        save_fault(job, str(fault), record)
         await ClockCycles(dut.clk, 2)  # what is wrong is in the waves
 
 

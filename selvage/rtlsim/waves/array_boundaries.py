@@ -1,6 +1,7 @@
 """What an array's engine, crossbars and accumulator must show in a step, and what they showed."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from selvage.hw.tile.parameters import TileParameters
@@ -14,11 +15,11 @@ def array_boundaries(p: TileParameters, trace: TileTrace, waves: WaveFile, step:
     """Yield the boundaries of all arrays in a step: engines and crossbars first, then accumulators."""
     window = trace.window(step)
     for k in range(len(p.engines)):
-        yield from _engine(p, trace, waves, step, k, window)
+        yield from (replace(own, reader=k) for own in _engine(p, trace, waves, step, k, window))
     for k in range(len(p.engines)):
         if p.accumulators[k].paired:
-            yield _pair(p, waves, step, k)
-        yield _accumulator(p, trace, waves, step, k)
+            yield replace(_pair(p, waves, step, k), reader=k)
+        yield replace(_accumulator(p, trace, waves, step, k), reader=k)
 
 
 def _engine(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, k: int, window: Any) -> Iterator[Boundary]:
@@ -52,15 +53,17 @@ def _engine(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, k: 
     )
     values = [f"value_{row}" for row in range(engine.group_rows)]
     fields = ["picks_step", "pick_group", "pick_none", *values]
-    picks = waves.events(scope, "picks", fields).of_step(step, "picks_step")
+    picks = waves.events(scope, "picks", fields, high=TRANSFER).of_step(step, "picks_step")
     yield Boundary(
         f"look-ahead of {name}",
         [(group, 0) for group in picked] or [(UNKNOWN, 1)],
         picks,
         ("pick_group", "pick_none"),
         lambda e: "no row group" if e[1] else f"row group {e[0]}",
-        place=at_group,
-        fed=max(1, len(picked)) * len(takes),
+        f"{scope}.picks",
+        at_group,
+        f"group reader of {name}",
+        max(1, len(picked)) * len(takes),
     )
     own = [tuple(trace.values(k, group, window)) for group in picked]
     yield Boundary(
@@ -74,7 +77,7 @@ def _engine(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, k: 
     )
     named = {f"formed_{field}" for field in _FORMED} & set(waves.names(scope))
     fields = ["forms_step", *(f"formed_{field}" for field in _FORMED if f"formed_{field}" in named)]
-    forms = waves.events(scope, "forms", fields).of_step(step, "forms_step")
+    forms = waves.events(scope, "forms", fields, high=TRANSFER).of_step(step, "forms_step")
     formed: list[Entry] = []
     for number, group in enumerate(picked):
         full = _formed(p, k, trace.planes(k, group, window), group, number == len(picked) - 1)
@@ -86,8 +89,10 @@ def _engine(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, k: 
         forms,
         tuple(fields[1:]),
         lambda e: f"a row group with {_told(fields[1:], e)}",
-        place=at_group,
-        fed=0,
+        f"{scope}.forms",
+        at_group,
+        f"walker of {name}",
+        len(picks),
     )
     names = ("tag_slot", "tag_plane", *(("tag_driven",) if engine.driven_bits else ()), "tag_last", "tag_none")
     tags = waves.events(scope, "decides", ["step", *(n for n in names if n in waves.names(scope))], high=TRANSFER)

@@ -36,9 +36,14 @@ class Finding:
 def blame(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> Finding | None:
     """Return what is wrong first in ``step``, or None where all components showed what they must."""
     boundaries = list(boundaries_of(p, trace, waves, step))
+    short: set[int] = set()  # readers of which something is missing: what they lead to says nothing
     for boundary in boundaries:
+        if boundary.reader in short or (boundary.reader < 0 and short):
+            continue
         if found := _mismatch(boundary, step):
             return found
+        if len(boundary.shown) < len(boundary.expected):
+            short.add(boundary.reader)
     return _missing(boundaries, waves, step)
 
 
@@ -60,7 +65,7 @@ def _mismatch(boundary: Boundary, step: int) -> Finding | None:
 
 def _missing(boundaries: Sequence[Boundary], waves: WaveFile, step: int) -> Finding | None:
     """Return who does not go on: the first that offers nothing though it has what it needs, or else who refuses."""
-    refused = None
+    refused: dict[int, Finding] = {}
     for boundary in boundaries:
         have, due = len(boundary.shown), len(boundary.expected)
         if have >= min(due, due if boundary.fed is None else boundary.fed):
@@ -70,10 +75,10 @@ def _missing(boundaries: Sequence[Boundary], waves: WaveFile, step: int) -> Find
             return Finding(boundary.component, None, step, what, **boundary.place(have))
         state, since = waves.last(boundary.handshake), waves.since(boundary.handshake)
         if state == REFUSED:
+            # Of an array it is who is the furthest behind: he makes those before him stand.
             told = f"refuses {boundary.told(boundary.expected[have])} since then, {have} of {due} taken in this step"
-            # Who stands still first makes the others stand.
-            if refused is None or since < (refused.cycle or 0):
-                refused = Finding(boundary.taker, since, step, told, **boundary.place(have))
+            refused[boundary.reader] = Finding(boundary.taker, since, step, told, **boundary.place(have))
             continue
         return Finding(boundary.component, since, step, f"offers nothing since then: {what}", **boundary.place(have))
-    return refused
+    # Who stands still first makes other arrays stand.
+    return min(refused.values(), key=lambda own: own.cycle or 0, default=None)

@@ -36,9 +36,11 @@ def _input(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> I
     begins = begins.where(begins.cycles == first - 3)
     row, column = trace.base(step)
     base = masked(row, waves.width("input_buffer.row")), masked(column, waves.width("input_buffer.column"))
-    yield Boundary(
-        "step generator", [base] if len(mine) else [], begins, ("row", "column"), lambda e: f"the base ({e[0]}, {e[1]})"
-    )
+    due = [base] if len(mine) else []
+    given = waves.events("input_buffer", "gives", ["gives_step", "given_row", "given_column"])
+    given = given.of_step(step, "gives_step")
+    yield Boundary("step generator", [base] if len(given) else [], given, ("given_row", "given_column"), _told_base)
+    yield Boundary("gate", due, begins, ("row", "column"), _told_base)
     depth, per_image = buffer.depth, buffer.sweep.size[0] * buffer.pitch
     places = [(int(w.inside), w.word % depth if w.inside else UNKNOWN) for w in words]
 
@@ -72,6 +74,10 @@ def _input(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> I
         tuple(f"code_{k}" for k in lanes),
         lambda e: f"the word {[c for c in e if c != UNKNOWN]}",
     )
+
+
+def _told_base(entry: Entry) -> str:
+    return f"the base ({entry[0]}, {entry[1]})"
 
 
 def _begun(waves: WaveFile, loaded: int, step: int) -> bool:

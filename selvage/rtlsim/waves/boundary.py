@@ -25,6 +25,7 @@ class Boundary:
     place: Callable[[int], dict[str, int]] = lambda _: {}
     taker: str = ""  # the component that takes it, where there is a handshake
     fed: int | None = None  # entries that what it has been given is enough for; None: all
+    reader: int = -1  # the array or pair that it belongs to; -1: to none
 
     def entries(self) -> list[Entry]:
         """Return what was shown."""

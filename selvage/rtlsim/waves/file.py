@@ -101,6 +101,10 @@ class WaveFile:
         at = times[there]
         return Events(cycles[there], {name: self._at(f"{scope}.{name}", at) for name in fields})
 
+    def levels(self, name: str) -> Values:
+        """Return a signal's value in each of `cycles`."""
+        return self._at(name, self._edges[0])
+
     def width(self, name: str) -> int:
         """Return the bits of a signal. `InputError`: there is none of that name."""
         if name not in self._vars:

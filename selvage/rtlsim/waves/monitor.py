@@ -14,6 +14,7 @@ from selvage.rtlsim.waves.signals import BITS, Scope, Shown, tile_scopes
 
 ALWAYS = ("clk", "rst", "origin", "digest")  # dumped beside the scopes
 DESIGN_LETTERS = 32  # of the fingerprint, which are in the waves
+BEFORE = 6  # steps by which a window begins early: that of the step generator is as far ahead
 AFTER = 4  # cycles that a window goes on behind its last beat
 
 
@@ -24,7 +25,10 @@ def monitor(p: TileParameters) -> str:
     scopes = tile_scopes(p)
     blocks = "".join(_block(scope) for scope in scopes)
     return blocks + _DUMP.format(
-        dumped=", ".join([*ALWAYS, *(scope.name for scope in scopes)]), design=8 * DESIGN_LETTERS - 1, after=AFTER
+        dumped=", ".join([*ALWAYS, *(scope.name for scope in scopes)]),
+        design=8 * DESIGN_LETTERS - 1,
+        after=AFTER,
+        before=BEFORE,
     )
 
 
@@ -66,7 +70,7 @@ def dump_arguments(path: str, design: str, first: int, until: int, ids: str) -> 
     ]
 
 
-# A window begins a step early: addresses are ahead of the words. Waves end with x, which is no value of a signal.
+# Steps are given some steps before their words are loaded. Waves end with x, which is no value of a signal.
 _DUMP = """\
   reg [8 * 1024:1] dump_file;
   reg [{design}:0] digest;
@@ -85,7 +89,7 @@ _DUMP = """\
   end
   always @(posedge clk) if (rst) origin <= 0; else if (origin == 0) origin <= $time;
   always @(negedge clk) if (dumps) begin
-    if (!dumping && (dump_from <= 1 || !rst && input_buffer.c.step_now + 1 >= dump_from)) begin
+    if (!dumping && (dump_from <= {before} || !rst && input_buffer.c.step_now + {before} >= dump_from)) begin
       dumping = 1'b1;
       $dumpfile(dump_file);
       $dumpvars(1, {dumped});

@@ -104,6 +104,7 @@ def _mismatch(words: Words) -> NetworkFinding | None:
 def _missing(p: NetworkParameters, streams: Sequence[Words], waves: WaveFile) -> NetworkFinding | None:
     """Return who does not go on: the first that offers nothing though it is offered something, or who refuses first."""
     refused: NetworkFinding | None = None
+    whole = {words.stage.output.name for words in streams if len(words.shown) >= len(words.expected)}
     for words in streams:
         have, due = len(words.shown), len(words.expected)
         if have >= due:
@@ -115,17 +116,18 @@ def _missing(p: NetworkParameters, streams: Sequence[Words], waves: WaveFile) ->
                 told = f"refuses a word since then, {have:,} of {due:,} taken"
                 refused = NetworkFinding(words.stage.name, words.taker, since, told)
             continue
-        if words.component == "collector" or not _starved(p, words, waves):
+        if words.component == "collector" or not _starved(p, words, waves, whole):
             told = f"offers nothing since then, and {have:,} of {due:,} words have left"
             return NetworkFinding(words.stage.name, words.component, since, told)
     return refused
 
 
-def _starved(p: NetworkParameters, words: Words, waves: WaveFile) -> bool:
-    """Return whether a stage is offered nothing by one of its sources."""
+def _starved(p: NetworkParameters, words: Words, waves: WaveFile, whole: set[str]) -> bool:
+    """Return whether a stage is offered nothing by a source of which not all has come."""
     k = p.plan.stages.index(words.stage)
-    names = [name for name in waves.names(f"stage_{k}") if name.startswith("source_")]
-    return any(waves.last(f"stage_{k}.{name}") < REFUSED for name in names)
+    given = whole | {tensor.name for tensor in p.plan.inputs}
+    short = [n for n, source in enumerate(words.stage.sources) if source.name not in given]
+    return any(waves.last(f"stage_{k}.source_{n}") < REFUSED for n in short)
 
 
 def _streams(p: NetworkParameters, waves: WaveFile, truth: Truth) -> Iterator[Words]:

@@ -96,6 +96,10 @@ def _input(p: TileParameters) -> Scope:
             Shown("begins", probe["begins"].source, 1, BITS),
             Shown("row", probe["row"].source, probe["row"].width, SIGNED),
             Shown("column", probe["column"].source, probe["column"].width, SIGNED),
+            Shown("gives", probe["gives"].source, 1, BITS),
+            Shown("gives_step", "c.given", 32),
+            Shown("given_row", probe["given_row"].source, probe["given_row"].width, SIGNED),
+            Shown("given_column", probe["given_column"].source, probe["given_column"].width, SIGNED),
             Shown("fetches", probe["fetch"].source, 1, BITS),
             Shown("in_map", probe["inside"].source, 1, BITS),
             Shown("address", probe["address"].source, probe["address"].width),
@@ -103,7 +107,7 @@ def _input(p: TileParameters) -> Scope:
             Shown("step", "c.step_now", 32),
             *(Shown(f"code_{k}", word.source, word.width, coded) for k, word in enumerate(words)),
         ),
-        _LOADS.format(valid=load["valid"].source, last=load["last"].source),
+        _LOADS.format(valid=load["valid"].source, last=load["last"].source, gives=probe["gives"].source),
     )
 
 
@@ -124,11 +128,11 @@ def _reader(p: TileParameters, k: int) -> Scope:
             Shown("takes", fields["engine_takes"].source, 1, BITS),
             Shown("pending", fields["engine_pending"].source, fields["engine_pending"].width, BITS),
             Shown("takes_step", "c.takes_now", 32),
-            Shown("picks", fields["engine_picks"].source, 1, BITS),
+            Shown("picks", fields["engine_picks"].source, 2, BITS, HANDSHAKE),
             Shown("picks_step", "c.picks_now", 32),
             *(_renamed(fields[f"engine_pick_{name}"], f"pick_{name}") for name in picked),
             *_lanes(source, "value", engine.group_rows, engine.input_bits, coded, low),
-            Shown("forms", fields["engine_forms"].source, 1, BITS),
+            Shown("forms", fields["engine_forms"].source, 2, BITS, HANDSHAKE),
             Shown("forms_step", "c.forms_now", 32),
             *(_renamed(fields[name], name.removeprefix("engine_"), HEX) for name in formed),
             _handshake("decides", fields["tag_valid"].source, fields["tag_ready"].source),
@@ -137,9 +141,9 @@ def _reader(p: TileParameters, k: int) -> Scope:
         ),
         _TAGS.format(
             takes=fields["engine_takes"].source,
-            picks=fields["engine_picks"].source,
+            picks=f"&{fields['engine_picks'].source}",
             pick_last=fields["engine_pick_last"].source,
-            forms=fields["engine_forms"].source,
+            forms=f"&{fields['engine_forms'].source}",
             formed_last=fields["engine_formed_last"].source,
             decides=f"{fields['tag_valid'].source} && {fields['tag_ready'].source}",
             last=fields["tag_last"].source,
@@ -264,9 +268,10 @@ _IDS = """\
 
 # Words of the window are a cycle behind their valid.
 _LOADS = """\
-        reg [31:0] step_now, words;
+        reg [31:0] step_now, words, given;
         reg loads_now, last_now;
         always @(posedge clk) begin
+          if (rst) given <= 0; else if ({gives}) given <= given + 1;
           if (rst) words <= 0; else if (i__valid && i__ready) words <= words + 1;
           loads_now <= !rst && {valid};
           last_now <= {last};

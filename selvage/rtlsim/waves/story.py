@@ -203,7 +203,7 @@ class Story:
     @cached_property
     def _picks(self) -> list[Events]:
         fields = ["picks_step", "pick_group", "pick_none"]
-        return [self.waves.events(f"engine_{k}", "picks", fields) for k in range(len(self.d.arrays))]
+        return [self.waves.events(f"engine_{k}", "picks", fields, high=TRANSFER) for k in range(len(self.d.arrays))]
 
     @property
     def _macros(self) -> list[int]:

@@ -37,7 +37,8 @@ class Window:
         if not sweep.overlap:
             return image * sweep.count + step + 1
         row, column = divmod(step, sweep.steps[1])
-        return image * sweep.grid[0] * sweep.grid[1] + row * sweep.grid[1] + column + 1
+        # Beats of the step that are no block's last come behind it, and before the next block leaves.
+        return image * sweep.grid[0] * sweep.grid[1] + row * sweep.grid[1] + column + 2
 
     def check(self, sweep: Sweep, images: int, where: str) -> None:
         """Raise `InputError`: the window begins behind the run of ``where``."""
