@@ -28,8 +28,9 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement, first_rows
 from selvage.mapping.sme import SmeParameters, place_sme
+from selvage.rtlsim.diagnosis import Suspect, diagnose, first_wrong
 from selvage.rtlsim.installed import check_simulator
-from selvage.rtlsim.simulate import simulate_tile, workers
+from selvage.rtlsim.simulate import BUILD, simulate_tile, workers
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import run
 
@@ -126,13 +127,16 @@ def run_case(case: Case) -> Outcome:
     """All tiles through RTL, their sum against golden, their cycles against the model. Raises `RtlError`."""
     placement, x = case.part()
     codes = x - case.numbers.zero_point
-    y, predicted, results = np.int64(0), [], []
-    for tile in placement.tiles:
+    y, predicted, results, suspects = np.int64(0), [], [], []
+    for index, tile in enumerate(placement.tiles):
         predicted.append(tile_cycles(placement, tile, codes))
+        p = TileParameters(placement, tile, counters=False)
         try:
-            results.append(simulate_tile(TileParameters(placement, tile, counters=False), x))
+            results.append(simulate_tile(p, x))
         except RtlError as error:
-            raise RtlError(f"layer {case.layer.name!r}, {case.how}, tile {len(results)}: {error}") from None
+            wrong = diagnose(Suspect(p, index, x, 1, BUILD, error.outputs, error.sent or 0))
+            raise RtlError(f"layer {case.layer.name!r}, {case.how}, tile {index}: {error}; {wrong}") from None
+        suspects.append(Suspect(p, index, x, 1, BUILD, results[-1].y))
         y = y + results[-1].y
     # A sample lacks the other tiles' shares: its truth is its own share, whose sum with theirs is tested.
     truth = evaluate(case.layer, codes, case.placed()[1]) if case.sample is None else run(placement, codes)
@@ -147,7 +151,7 @@ def run_case(case: Case) -> Outcome:
         cycles_unskipped=max(tile_cycles(whole, tile, codes, skip=False).cycles for tile in tiles),
         reads=sum(tile.reads for tile in predicted),
         dense_reads=sum(tile.dense_reads for tile in predicted),
-        fault=str(wrong) if wrong else miscounted(case.layer.name, predicted, results),
+        fault=f"{wrong}\n{first_wrong(suspects)}" if wrong else miscounted(case.layer.name, predicted, results),
     )
 
 
@@ -205,7 +209,8 @@ def main() -> int:
         "as in the papers, from the cycle model. Where RTL ran some rows of one tile, the whole is from the model."
     )
     for k, case in enumerate(todo):
-        tell_fault(f"{case.how}: {done[k].fault}" if done[k].fault else "")
+        for line in f"{case.how}: {done[k].fault}".splitlines() if done[k].fault else ():
+            tell_fault(line)
     show(f"{time.monotonic() - started:.0f} s")
     return 1 if any(outcome.fault for outcome in done.values()) else 0
 

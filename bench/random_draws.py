@@ -24,6 +24,7 @@ from selvage.base.build import build_folder
 from selvage.base.processes import end_with_parent
 from selvage.commands.exits import leave
 from selvage.hw.tile.parameters import TileParameters
+from selvage.rtlsim.diagnosis import Suspect, first_wrong
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import ou_reads, step_windows
@@ -59,10 +60,11 @@ PAUSES = {"source": (3, 4), "sink": (4, 3), "macro": (4, 2), "latency": 3}
 
 def check(drawn: Draw, simulator: str, build: Path, stalls: bool) -> Outcome:
     """Every tile of a draw through RTL, compared with the models."""
-    y, complaints, cycles, reads = 0, [], 0, 0
+    y, complaints, cycles, reads, suspects = 0, [], 0, 0, []
     for index, tile in enumerate(drawn.placement.tiles):
         parameters = TileParameters(drawn.placement, tile, skip=drawn.skip)
         result = simulate_tile(parameters, drawn.x, simulator=simulator, build=build)
+        suspects.append(Suspect(parameters, index, drawn.x, 1, build, result.y))
         y, cycles, reads = y + result.y, cycles + result.cycles, reads + sum(result.reads)
         complaints += [f"tile {index}: {text}" for text in _differences(drawn, index, result)]
         if stalls:
@@ -71,6 +73,7 @@ def check(drawn: Draw, simulator: str, build: Path, stalls: bool) -> Outcome:
                 complaints.append(f"tile {index}: other outputs or reads when the streams pause")
     if not np.array_equal(y, wanted := drawn.sums):
         complaints.append(f"outputs: {int((y != wanted).sum())} of {wanted.size} differ from golden")
+        complaints.append(str(first_wrong(suspects)))
     return Outcome(drawn.seed[1], drawn.describe(), tuple(complaints), index + 1, cycles, reads)
 
 

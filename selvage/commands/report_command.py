@@ -1,6 +1,5 @@
 """`selvage report`: a model as one page, and the short form of it in the terminal."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,6 @@ def report(
     json_file: Path | None,
 ) -> bool:
     """Do `selvage report`, and return whether what was run in RTL is as it must be."""
-    started = time.monotonic()
     options, tables = asked.options(), tables_asked(names, node)
     check_writable(out)
     check_writable(json_file if str(json_file) != "-" else None)
@@ -82,7 +80,7 @@ def report(
     write_whole(out, page_of(content).encode())
     write_whole(out.with_suffix(".csv"), csv_of(content).encode())
     tell(content)
-    show(f"{out}: {out.stat().st_size / 1e6:,.2f} MB in {time.monotonic() - started:,.1f} s")
+    show(f"{out}, its table {out.with_suffix('.csv')}")
     emit(content.as_dict(), json_file)
     return all(own.match for own in content.timelines)
 

@@ -11,7 +11,7 @@ from selvage.base.errors import RtlError
 from selvage.compiler.compile_layer import Compiled
 from selvage.compiler.options import Options
 from selvage.hw.tile.parameters import TileParameters
-from selvage.rtlsim.diagnosis import Diagnosis, Suspect, diagnose
+from selvage.rtlsim.diagnosis import Diagnosis, Suspect, first_wrong
 from selvage.rtlsim.simulate import Image, TileResult, build_tile, run_tile, workers
 from selvage.rtlsim.waves.described import describe
 from selvage.rtlsim.waves.viewers import save_file
@@ -119,12 +119,11 @@ def diagnosed(
     error: RtlError | None,
 ) -> Diagnosis | None:
     """Return where the first tile that is wrong went wrong; None where none is, or it does not show."""
+    suspects = []
     for index, p in enumerate(parameters):
         if results is None and (error is None or error.tile != index):
             continue
         y = results[index].y if results else error.outputs if error else None
-        sent = error.sent or 0 if error else 0
-        suspect = Suspect(p, index, compiled.maps, options.seed + 1, options.build / "sim", y, sent, compiled.devices)
-        if results is None or suspect.wrong() is not None:
-            return diagnose(suspect, options.waves, wave_name(p, index))
-    return None
+        how = {"sent": error.sent or 0 if error else 0, "devices": compiled.devices}
+        suspects.append(Suspect(p, index, compiled.maps, options.seed + 1, options.build / "sim", y, **how))
+    return first_wrong(suspects, options.waves, file_name(compiled.model.layer.name))

@@ -1,6 +1,6 @@
 """Where a tile's run went wrong: it runs again with waves of the first wrong step, and its components are compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -188,6 +188,17 @@ def diagnose(suspect: Suspect, folder: Path | None = None, name: str = "") -> Di
         file = folder / f"{name}_step{steps[0]}.fst" if folder else work / "step.fst"
         found = _dumped(suspect, suspect.window(file), steps, kept=folder is not None)
         return _diagnosis(suspect, found.step if found else steps[0], found, str(file) if folder else None)
+
+
+def first_wrong(suspects: Iterable[Suspect], folder: Path | None = None, name: str = "") -> Diagnosis | None:
+    """Return where the first of some tiles that is wrong went wrong; None where all outputs are as they must be.
+
+    Waves of it stay in ``folder``, called after ``name`` and the tile.
+    """
+    for suspect in suspects:
+        if suspect.y is None or suspect.wrong() is not None:
+            return diagnose(suspect, folder, f"{name}_tile{suspect.index}")
+    return None
 
 
 def watched(suspect: Suspect, window: Window) -> tuple[Diagnosis | None, list[int]]:

@@ -1,7 +1,7 @@
 """Where a network's run went wrong: in a tile of a layer, or between its parts."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from selvage.base.errors import RtlError
@@ -11,7 +11,7 @@ from selvage.compiler.options import Options
 from selvage.compiler.parts import Part, parts, tile_runs
 from selvage.hw.network.network import NetworkParameters
 from selvage.rtlsim.cache import work_folder
-from selvage.rtlsim.diagnosis import Diagnosis, Suspect, Wrong, diagnose
+from selvage.rtlsim.diagnosis import Diagnosis, Suspect, Wrong, first_wrong
 from selvage.rtlsim.plain import build_network, run_network
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.rtlsim.waves.file import WaveFile
@@ -24,21 +24,25 @@ def diagnose_node(compiled: CompiledNetwork, node: Node, options: Options, name:
 
     ``name``: of its waves, which stay where the options say. None: nothing of it is wrong when it runs again.
     """
-    if isinstance(node, Matrix):
-        for index, (p, codes, devices) in enumerate(tile_runs(compiled, node, options)):
-            y, sent = None, 0
-            try:
-                y = simulate_tile(p, codes, seed=options.seed + 1, build=options.build / "sim", devices=devices).y
-            except RtlError as error:
-                y, sent = error.outputs, error.sent or 0
-            suspect = Suspect(p, index, codes, options.seed + 1, options.build / "sim", y, sent, devices)
-            if y is None or suspect.wrong() is not None:
-                return diagnose(suspect, options.waves, f"{name}_tile{index}")
+    if isinstance(node, Matrix) and (found := first_wrong(_again(compiled, node, options), options.waves, name)):
+        return found
     for number, part in enumerate(parts(compiled, node, options)):
         truth = _truth(compiled, [node] if isinstance(node, Matrix) else [], part)
         if found := _run_again(part.parameters, part.inputs, truth, options, f"{name}_pass{number}"):
             return found
     return None
+
+
+def _again(compiled: CompiledNetwork, node: Matrix, options: Options) -> Iterator[Suspect]:
+    """Run each tile of a layer by itself."""
+    build = options.build / "sim"
+    for index, (p, codes, devices) in enumerate(tile_runs(compiled, node, options)):
+        y, sent = None, 0
+        try:
+            y = simulate_tile(p, codes, seed=options.seed + 1, build=build, devices=devices).y
+        except RtlError as error:
+            y, sent = error.outputs, error.sent or 0
+        yield Suspect(p, index, codes, options.seed + 1, build, y, sent, devices)
 
 
 def diagnose_pipeline(compiled: CompiledNetwork, options: Options) -> Diagnosis | None:
