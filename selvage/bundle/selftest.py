@@ -10,10 +10,18 @@ LONGEST = 2000  # that a source or sink stands still
 
 @dataclass(frozen=True)
 class Stream:
-    """Words of ``bits`` at an input or an output, ``words`` an image."""
+    """Words of ``bits`` at an input or an output, ``words`` an image.
+
+    A word has ``lanes`` values, neighbouring channels of a pixel; a map has ``channels``, in rows of ``width`` pixels.
+    Where they are 0, the place of a wrong value is not told.
+    """
 
     bits: int
     words: int
+    lanes: int = 0
+    channels: int = 0
+    width: int = 0
+    signed: bool = False
 
 
 def selftest(
@@ -47,7 +55,7 @@ def selftest(
     for k, stream in enumerate(outputs):
         turn, words = (3 * k + 5) % 8, stream.words
         parts.append(_SINK.format(k=k, top=stream.bits - 1, words=words, all=words * images, turn=turn, hold=hold))
-        checks.append(_CHECK.format(k=k, words=words))
+        checks.append(_CHECK.format(k=k, words=words, place=_place(k, stream)))
         pins += [f"    .o_{k}__{name}(o_{k}__{name})" for name in ("payload", "valid", "ready")]
     for name, bits in extra:
         parts.append(f"  wire [{bits - 1}:0] {name};\n")
@@ -73,6 +81,18 @@ def selftest(
         patience=SHORTEST + TIMES * image_cycles,
         again=min(image_cycles // 2, LONGEST),
         rest=REST,
+        widest=max((stream.bits for stream in outputs), default=1) - 1,
+    )
+
+
+def _place(k: int, stream: Stream) -> str:
+    """Return what tells the first value of a word that is wrong, and where in the map it belongs."""
+    if not stream.lanes:
+        return ""
+    sign = "$signed" if stream.signed else ""
+    bits, across = stream.bits // stream.lanes, stream.channels // stream.lanes
+    return _PLACE.format(
+        k=k, words=stream.words, lanes=stream.lanes, bits=bits, across=across, width=stream.width, s=sign
     )
 
 
@@ -145,8 +165,9 @@ _SINK = """\
 
 _CHECK = """\
     if (!over && o_{k}__valid && o_{k}__ready && o_{k}__payload !== expected_{k}[left_{k}]) begin
-      $display("FAIL first difference: output {k}, image %0d, word %0d: expected %h, found %h",
+      $write("FAIL first difference: output {k}, image %0d, word %0d: expected %h, found %h",
         left_{k} / {words}, left_{k} % {words}, expected_{k}[left_{k}], o_{k}__payload);
+{place}      $display("");
       over = 1'b1;
     end
     if (!over && stands_{k} && {{o_{k}__valid, o_{k}__payload}} !== {{1'b1, stood_{k}}}) begin
@@ -154,6 +175,16 @@ _CHECK = """\
         left_{k} / {words}, left_{k} % {words}, stood_{k});
       over = 1'b1;
     end
+"""
+
+_PLACE = """\
+      should = expected_{k}[left_{k}];
+      lane = 0;
+      while (lane < {lanes} - 1 && o_{k}__payload[lane * {bits} +: {bits}] === should[lane * {bits} +: {bits}])
+        lane = lane + 1;
+      $write("; channel %0d, row %0d, column %0d: expected %0d, found %0d",
+        left_{k} % {across} * {lanes} + lane, left_{k} % {words} / {across} / {width}, left_{k} / {across} % {width},
+        {s}(should[lane * {bits} +: {bits}]), {s}(o_{k}__payload[lane * {bits} +: {bits}]));
 """
 
 _TELL_SOURCE = """\
@@ -180,7 +211,8 @@ _BENCH = """\
 module selftest;
   reg clk, rst, over, pauses;
   reg [15:0] turns; // of whom stands still
-  integer quiet;
+  integer quiet, lane;
+  reg [{widest}:0] should; // have come
 {parts}
   initial begin
     clk = 1'b0;

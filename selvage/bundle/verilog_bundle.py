@@ -199,7 +199,10 @@ def _selftest_files(
 ) -> dict[str, str]:
     entering, leaving = words_of_image(p)
     sources = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.inputs, entering, strict=True)]
-    sinks = [Stream(bits * lanes, words) for (bits, lanes), words in zip(p.outputs, leaving, strict=True)]
+    sinks = [
+        Stream(bits * lanes, words, lanes, tensor.shape[0], tensor.shape[2], p.signed(tensor))
+        for tensor, (bits, lanes), words in zip(p.plan.outputs, p.outputs, leaving, strict=True)
+    ]
     crossbars = list(zip(design.crossbars, design.cells, strict=True))
     run = (len(inputs[0]), _strobes(p), image_cycles(p.plan), groups(p), crossbars)
     texts = {"selftest/selftest.v": selftest(design.name, sources, sinks, *run)}

@@ -33,14 +33,24 @@ def test_selftest_fails(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, where)
     path = where / "selftest" / "expected_0.hex"
     words = path.read_text().split()
-    second = json.loads((where / "names.json").read_text())["outputs"][0]["words"] + 1
+    output = json.loads((where / "names.json").read_text())["outputs"][0]
+    second = output["words"] + 1
     found = words[second]
     for index in (second, len(words) - 1):
         words[index] = f"{int(words[index], 16) ^ 1:0{len(words[index])}x}"
     path.write_text("\n".join(words) + "\n")
     wrong = words[second]
     verdict = last_line(where, "selftest.f")
-    assert verdict == f"FAIL first difference: output 0, image 1, word 1: expected {wrong}, found {found}"
+    says = f"FAIL first difference: output 0, image 1, word 1: expected {wrong}, found {found}; channel "
+    assert verdict.startswith(says), verdict
+    # The place of the word's first value, whose lowest bit was turned.
+    place = re.fullmatch(r"(\d+), row (\d+), column (\d+): expected (-?\d+), found (-?\d+)", verdict.removeprefix(says))
+    assert place, verdict
+    channel, row, column, expected, came = map(int, place.groups())
+    channels, _, width = output["shape"]
+    lanes = output["lanes"]
+    assert (row * width + column) * (channels // lanes) + channel // lanes == 1 and channel % lanes == 0
+    assert came - expected == (1 if int(found, 16) & 1 else -1)
 
 
 def test_selftest_of_a_design_that_hangs(bundle: Path, tmp_path: Path) -> None:
