@@ -1,4 +1,4 @@
-"""Timing diagrams of a tile's interfaces, taken from waves of a real run.
+"""Timing diagrams of the interfaces of a tile and of the shells, taken from waves of real runs.
 
 ``python -m bench.timing_diagrams`` writes ``docs/timing/*.json`` (WaveDrom) and ``*.svg``; a test compares them with a
 run of today. ``--out`` writes elsewhere.
@@ -6,6 +6,8 @@ run of today. ``--out`` writes elsewhere.
 
 import argparse
 import json
+import re
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from examples.layer import EXAMPLE
+from selvage.api import compile as compile_model
 from selvage.base.chip import load_chip
 from selvage.base.files import write_whole
 from selvage.commands.exits import leave
@@ -132,6 +135,132 @@ DIAGRAMS = (
 )
 
 
+def _bit(name: str) -> Row:
+    return Row(name, f"bus.{name}", 1)
+
+
+def _word(name: str, strobe: str, *, mask: bool = True) -> Row:
+    return Row(name, f"bus.{name}", strobe=f"bus.{strobe}", mask=mask)
+
+
+SHELLS = {
+    "axi": (
+        Diagram(
+            "axi_registers",
+            "Registers of the AXI shell are read, then written (s_axil)",
+            (
+                *(_bit(f"s_axil_{name}") for name in ("awvalid", "awready")),
+                _word("s_axil_awaddr", "s_axil_awvalid"),
+                *(_bit(f"s_axil_{name}") for name in ("wvalid", "wready")),
+                _word("s_axil_wdata", "s_axil_wvalid"),
+                *(_bit(f"s_axil_{name}") for name in ("bvalid", "bready")),
+                *(_bit(f"s_axil_{name}") for name in ("arvalid", "arready")),
+                _word("s_axil_araddr", "s_axil_arvalid"),
+                *(_bit(f"s_axil_{name}") for name in ("rvalid", "rready")),
+                _word("s_axil_rdata", "s_axil_rvalid"),
+            ),
+            "bus.s_axil_awvalid",
+            before=6,
+            cycles=14,
+            scale=2,
+        ),
+        Diagram(
+            "axi_input",
+            "Words of an image into the AXI shell (s_axis_0)",
+            (
+                *(_bit(f"s_axis_0_{name}") for name in ("tvalid", "tready")),
+                _word("s_axis_0_tdata", "s_axis_0_tvalid"),
+                _word("s_axis_0_tlast", "s_axis_0_tvalid", mask=False),
+            ),
+            "bus.s_axis_0_tready",
+            cycles=14,
+            scale=2,
+        ),
+        Diagram(
+            "axi_output",
+            "Words of an image out of the AXI shell (m_axis_0)",
+            (
+                *(_bit(f"m_axis_0_{name}") for name in ("tvalid", "tready")),
+                _word("m_axis_0_tdata", "m_axis_0_tvalid"),
+                _word("m_axis_0_tlast", "m_axis_0_tvalid", mask=False),
+            ),
+            "bus.m_axis_0_tvalid",
+            cycles=14,
+            scale=2,
+        ),
+    ),
+    "wishbone": (
+        Diagram(
+            "wishbone",
+            "Registers of the Wishbone shell are read, then written",
+            (
+                *(_bit(f"wb_{name}") for name in ("cyc", "stb", "we", "ack", "err")),
+                _word("wb_adr", "wb_stb"),
+                _word("wb_dat_w", "wb_we"),
+                _word("wb_dat_r", "wb_ack"),
+            ),
+            "bus.wb_we",
+            before=6,
+            cycles=14,
+            scale=2,
+        ),
+    ),
+}
+LAYER = """name = "small"
+op = "conv"
+channels = 2
+outputs = 2
+height = 3
+width = 3
+kernel = [2, 2]
+weights = "w.npz"
+dtype = "int8"
+"""
+DUMP = """`timescale 1ns/1ps
+module dump;
+  wire clk = selftest.clk, rst = selftest.rst;
+  reg [63:0] origin = 0;
+  reg [7:0] digest = 0;
+  generate
+    if (1) begin : bus
+{wires}
+    end
+  endgenerate
+  initial begin
+    $dumpfile("waves.fst");
+    $dumpvars(1, clk, rst, origin, digest, bus);
+  end
+  always @(posedge clk) if (rst) origin <= 0; else if (origin == 0) origin <= $time;
+endmodule
+"""
+
+
+def run_shell(bus: str, folder: Path) -> WaveFile:
+    """Waves of the self-test of a small layer's shell."""
+    weights = np.random.default_rng(1).integers(-3, 4, (2, 2, 2, 2))
+    np.savez(folder / "w.npz", w=weights)
+    (folder / "layer.toml").write_text(LAYER)
+    compile_model(folder / "layer.toml", "tiny").write_verilog(folder / bus, bus=bus)
+    shell = folder / bus / "shell"
+    bench = (shell / "selftest" / "selftest.v").read_text()
+    names = {row.signal.removeprefix("bus.") for diagram in SHELLS[bus] for row in diagram.rows}
+    wires = []
+    for name in sorted(names):
+        found = re.search(rf"(?:reg|wire) (\[\d+:0\] )?(?:\w+, )*{name}\b", bench)
+        assert found, f"{name} is a pin of the shell"
+        wires.append(f"      wire {found[1] or ''}{name} = selftest.{name};")
+    (shell / "dump.v").write_text(DUMP.format(wires="\n".join(wires)))
+    subprocess.run(
+        ["iverilog", "-g2005", "-s", "selftest", "-s", "dump", "-f", "selftest.f", "dump.v", "-o", "t"],
+        cwd=shell,
+        check=True,
+        capture_output=True,
+    )
+    told = subprocess.run(["vvp", "-n", "t", "-fst"], cwd=shell, check=True, capture_output=True, text=True).stdout
+    assert told.splitlines()[-1] == "PASS", told
+    return WaveFile(shell / "waves.fst")
+
+
 def run(folder: Path) -> WaveFile:
     """Waves of the example layer's first tile on ``tiny``, whose neighbours pause at times."""
     model, chip = load_model(str(EXAMPLE)), load_chip("tiny")
@@ -155,7 +284,7 @@ def wavedrom(waves: WaveFile, diagram: Diagram) -> dict[str, Any]:
     return {
         "signal": rows,
         "head": {"text": diagram.title, "tick": first},
-        "foot": {"text": "cycle, from a run of examples/layer/small.toml on chip tiny"},
+        "foot": {"text": "cycle of the run"},
         "config": {"hscale": diagram.scale},
     }
 
@@ -202,8 +331,8 @@ def files() -> dict[str, bytes]:
 
     found: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
-        waves = run(Path(folder))
-        for diagram in DIAGRAMS:
+        runs = [(run(Path(folder)), DIAGRAMS), *((run_shell(bus, Path(folder)), own) for bus, own in SHELLS.items())]
+        for waves, diagram in ((waves, diagram) for waves, own in runs for diagram in own):
             text = json.dumps(wavedrom(waves, diagram), indent=1) + "\n"
             found[f"{diagram.name}.json"] = text.encode()
             found[f"{diagram.name}.svg"] = (library.render(text).tostring() + "\n").encode()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.timing_diagrams import DIAGRAMS, OUT, files
+from bench.timing_diagrams import DIAGRAMS, OUT, SHELLS, files
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def test_they_are_those_of_a_run(drawn: dict[str, bytes]) -> None:
     assert there == drawn, "python -m bench.timing_diagrams writes them anew"
 
 
-@pytest.mark.parametrize("name", [diagram.name for diagram in DIAGRAMS])
+@pytest.mark.parametrize("name", [diagram.name for own in (DIAGRAMS, *SHELLS.values()) for diagram in own])
 def test_every_row_has_all_cycles_and_its_labels(name: str, drawn: dict[str, bytes]) -> None:
     content = json.loads(drawn[f"{name}.json"])
     widths = {len(row["wave"]) for row in content["signal"]}
