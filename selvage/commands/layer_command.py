@@ -1,13 +1,12 @@
 """The commands on a single layer: sim, model and verilog."""
 
-import contextlib
 import sys
 import time
 from pathlib import Path
 
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError, RtlError
-from selvage.base.files import alone_in, npy_bytes, write_whole
+from selvage.base.files import npy_bytes, write_whole
 from selvage.base.text import count_of
 from selvage.commands.again import again_as
 from selvage.commands.layer_report import LayerReport
@@ -60,19 +59,18 @@ def simulate_layer(
     """Do `selvage sim` of a layer; return its JSON report, and what ended the run early."""
     started = time.monotonic()
     model, _, compiled, sides = prepare_layer(path, chip, input_file, options)
-    from selvage.commands.run import save_files, work
+    from selvage.commands.run import work
 
     parameters = tile_parameters(compiled, options)
-    with alone_in(options.waves) if options.waves else contextlib.nullcontext(), progress() as bar:
+    with progress() as bar:
         task = bar.add_task(model.layer.name, total=work(parameters))
         again = again_as(sys.argv[1:], network=False)
         run = PlacedLayer(compiled, options).simulate(started, lambda: bar.advance(task), again)
-        saves = save_files(compiled, parameters, options) if run.results else []
     line = run.line
     if run.error:
         tell_diagnosis(line.diagnosis)
         return run.content, run.error
-    for save in saves:
+    for save in run.saves:
         show(f"open the waves with: gtkwave {save} (or selvage explain {save.with_suffix('.fst')})")
     show(layer_table([line]))
     tell_layer(line)

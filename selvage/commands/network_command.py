@@ -1,6 +1,5 @@
 """The commands on a whole network: sim, model, verilog and compile."""
 
-import contextlib
 import json
 import sys
 import time
@@ -14,10 +13,9 @@ from rich.table import Table
 
 from selvage.base.chip import Chip, load_chip
 from selvage.base.errors import InputError
-from selvage.base.files import alone_in, npy_bytes, write_whole
+from selvage.base.files import npy_bytes, write_whole
 from selvage.bundle.network_bundle import write_network
 from selvage.commands.again import again_as
-from selvage.commands.network_waves import write_waves
 from selvage.commands.placed_network import PlacedNetwork
 from selvage.commands.run_network import Flow, NodeReport, slowest_node
 from selvage.commands.streams import progress, show, warn
@@ -117,11 +115,9 @@ def simulate_network(
             task = bar.add_task(name, total=total)
             ticks[name] = lambda task=task: bar.advance(task)
         again = again_as(sys.argv[1:], network=True)
-        with alone_in(options.waves) if options.waves else contextlib.nullcontext():
-            placed = PlacedNetwork(compiled, loaded, options)
-            run = placed.simulate(started, pipeline=pipeline, ticks=ticks, again=again)
-            saves = write_waves(compiled, options, pipeline=pipeline) if options.waves else []
-    for save in saves:
+        placed = PlacedNetwork(compiled, loaded, options)
+        run = placed.simulate(started, pipeline=pipeline, ticks=ticks, again=again)
+    for save in run.saves:
         show(f"open the waves with: gtkwave {save}")
     show(node_table(run.lines))
     if run.flow:

@@ -3,6 +3,7 @@
 What runs RTL and what writes it is loaded by the methods that do so.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from selvage.base.errors import RtlError
+from selvage.base.files import alone_in
 from selvage.commands.again import Again, never
 from selvage.commands.layer_report import LayerReport, report, summary
 from selvage.compiler.compile_layer import Compiled, predict, tile_parameters
@@ -37,9 +39,14 @@ class PlacedLayer:
     def simulate(self, started: float, tick: Tick | None = None, again: Again = never) -> "LayerRun":
         """Run all tiles through RTL. What RTL itself raises is in the result, whose other figures are the model's.
 
-        ``again``: the command that repeats a step.
+        ``again``: the command that repeats a step. Waves, and what viewers need, are written where the options say.
         """
-        from selvage.commands.run import diagnosed, simulate
+        waves = self.options.waves
+        with alone_in(waves) if waves else contextlib.nullcontext():
+            return self._simulate(started, tick, again)
+
+    def _simulate(self, started: float, tick: Tick | None, again: Again) -> "LayerRun":
+        from selvage.commands.run import diagnosed, save_files, simulate
 
         predicted, results, error = predict(self.compiled, self.options), None, None
         parameters = tile_parameters(self.compiled, self.options)
@@ -55,7 +62,8 @@ class PlacedLayer:
             if found and found.tile is not None and found.step is not None:
                 found = replace(found, again=again(found.layer, found.tile, found.step))
             line = replace(line, diagnosis=found)
-        return LayerRun(self.compiled, line, summary([line], self.options.simulator, started), results, error)
+        saves = save_files(self.compiled, parameters, self.options) if results else []
+        return LayerRun(self.compiled, line, summary([line], self.options.simulator, started), results, error, saves)
 
     def write_verilog(self, out: Path, bus: str | None) -> list[Path]:
         """Write the bundle, with a shell for ``bus`` where one is named, and return its files."""
@@ -75,6 +83,7 @@ class LayerRun:
     content: dict[str, Any]
     results: "list[TileResult] | None"
     error: RtlError | None
+    saves: list[Path]  # of GTKWave, one for each tile's waves
 
     @property
     def output(self) -> NDArray[Any]:

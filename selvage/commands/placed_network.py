@@ -1,5 +1,6 @@
 """A network placed on a chip: counted, simulated, written as Verilog. Nothing is told here."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 from selvage.base.chip import Chip
 from selvage.base.errors import RtlError
+from selvage.base.files import alone_in
 from selvage.commands.again import Again, never
+from selvage.commands.network_waves import write_waves
 from selvage.commands.placed_layer import no_progress
 from selvage.commands.run_network import (
     Flow,
@@ -53,8 +56,15 @@ class PlacedNetwork:
         """Run it through RTL, node by node or, as a ``pipeline``, all at once.
 
         What RTL itself raises is a fault of the result. ``ticks`` by node, once a pass; of a pipeline the first, twice.
-        ``again``: the command that repeats a step of a tile.
+        ``again``: the command that repeats a step of a tile. Waves are written where the options say.
         """
+        waves = self.options.waves
+        with alone_in(waves) if waves else contextlib.nullcontext():
+            return self._simulate(started, ticks, again, pipeline=pipeline)
+
+    def _simulate(
+        self, started: float, ticks: Mapping[str, Tick] | None, again: Again, *, pipeline: bool
+    ) -> "NetworkRun":
         flow, lines, faults, wrong = None, None, [], None
         called = ticks or dict.fromkeys((node.name for node in self.compiled.graph.nodes), no_progress)
         try:
@@ -75,7 +85,10 @@ class PlacedNetwork:
         found = self._diagnosed(wrong, again, pipeline=pipeline) if faults else None
         content |= {"match": not faults, "fault": next(iter(faults), ""), "simulator": self.options.simulator}
         content["diagnosis"] = asdict(found) if found else None
-        return NetworkRun(lines, flow, faults, content, found)
+        # A pipeline that ended early has no waves but those of the diagnosis.
+        there = self.options.waves and (flow or not pipeline)
+        saves = write_waves(self.compiled, self.options, pipeline=pipeline) if there else []
+        return NetworkRun(lines, flow, faults, content, found, saves)
 
     def _diagnosed(self, wrong: str | None, again: Again, *, pipeline: bool) -> Diagnosis | None:
         """Return where node ``wrong``, or the pipeline, went wrong, if it does so once more."""
@@ -106,4 +119,5 @@ class NetworkRun:
     flow: Flow | None
     faults: list[str]
     content: dict[str, Any]
-    diagnosis: Diagnosis | None = None  # where the first fault is
+    diagnosis: Diagnosis | None  # where the first fault is
+    saves: list[Path]  # of GTKWave

@@ -94,7 +94,7 @@ def test_waves(tmp_path: Path) -> None:
     run = selvage("sim", SMALL, "--chip", "tiny", "--waves", "waves", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     names = {path.name for path in (tmp_path / "waves").iterdir()}
-    assert {"small_tile0.fst", "small_tile0.gtkw", "small_tile0.sucl", "small_tile0.json", "names_0.txt"} <= names
+    assert {"small_tile0.fst", "small_tile0.gtkw", "small_tile0.sucl", "small_tile0.json"} <= names
     told = selvage("explain", "waves/small_tile0.fst", "--step", "3", cwd=tmp_path)
     assert told.returncode == 0 and "step 3 (image 0, row 0, column 3)" in told.stdout, told.stderr
     window = ["--tile", "0", "--waves", "waves", "--waves-from", "3", "--waves-steps", "1"]

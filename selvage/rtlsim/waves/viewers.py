@@ -82,7 +82,8 @@ def _filters(fst: Path, scopes: Sequence[Scope]) -> dict[tuple, str]:
     for shown in (shown for scope in scopes for shown in scope.signals if shown.names):
         key = tuple(shown.names.items())
         if key not in found:
-            path = fst.with_name(f"names_{len(found)}.txt")
+            # The same names stand beside other waves of the folder under the same name.
+            path = fst.with_name(f"names_of_{'_'.join(shown.names.values()).lower().replace(' ', '-')}.txt")
             digits = f"0{shown.width}b"
             write_whole(path, "".join(f"{value:{digits}} {name}\n" for value, name in key).encode())
             found[key] = path.name
