@@ -30,7 +30,7 @@ def main() -> int:
     with alone_in(OUT):
         save_file(fst).unlink(missing_ok=True)
         result = simulate_tile(p, np.asarray(to_maps(model, x)), waves=Window(fst))
-        save = describe(p, fst, 0, len(x))
+        save = describe(p, Window(fst), 0, len(x))
     print(f"{fst}: {result.cycles} cycles of the first tile of {EXAMPLE.name} on chip {chip.name}")
     print(f"open it with: gtkwave {save}, or surfer --command-file {command_file(fst)}")
     print(f"read it as words with: selvage explain {fst}")

@@ -79,7 +79,7 @@ def explaining(folder: Path) -> dict[str, Any]:
     )
     p, fst = TileParameters(p.placement, p.tile, probes=True), folder / "steps.fst"
     run_tile(p, build_tile(p), x, waves=Window(fst))
-    describe(p, fst, 0, 1)
+    describe(p, Window(fst), 0, 1)
     started = time.perf_counter()
     steps = list(Story(WaveFile(fst), load_description(fst)))
     return {"steps": len(steps), "seconds": time.perf_counter() - started, "bytes": fst.stat().st_size}

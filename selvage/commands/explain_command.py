@@ -20,8 +20,9 @@ def explain(waves: Path, *, step: int | None, json_file: Path | None) -> None:
     check_is_file(str(waves))
     check_writable(json_file if str(json_file) != "-" else None)
     check_outputs_apart({"--json": json_file}, {"FILE": str(waves)})
+    file = WaveFile(waves)
     described = load_description(waves)
-    story = Story(WaveFile(waves), described)
+    story = Story(file, described)
     steps = [story.story(step)] if step is not None else list(story)
     show(
         f"layer {described.layer!r}, tile {described.tile}: {count_of(len(steps), 'step')} of "

@@ -46,6 +46,10 @@ def sim(
     if waves:
         check_folder(waves, f"--waves {waves}")
     check_folder(build, f"--build {build}")
+    if shown.layer is not None and shown.tile is None:
+        raise InputError(f"--layer {shown.layer} names the layer of --tile, which is not given")
+    if pipeline and (shown.tile is not None or shown.waves_from or shown.waves_steps is not None):
+        raise InputError("--tile, --waves-from and --waves-steps are of a tile by itself: --pipeline dumps all streams")
     if shown.tile is not None:
         from selvage.commands.window_command import simulate_window
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from selvage.base.errors import InputError
+from selvage.base.text import count_of
 from selvage.commands.run import wave_name
 from selvage.commands.run_network import PIPELINE
+from selvage.commands.streams import warn
 from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.compiler.parts import tile_runs
@@ -27,8 +29,11 @@ def write_waves(compiled: CompiledNetwork, options: Options, *, pipeline: bool) 
     with workers() as pool:
         for node in compiled.graph.matrices:
             for index, (p, codes, devices) in enumerate(tile_runs(compiled, node, options)):
-                if options.waves_from >= len(codes) * p.placement.sweep.count:
-                    continue
+                steps = len(codes) * p.placement.sweep.count
+                if options.waves_from >= steps:
+                    few = count_of(steps, "step")
+                    warn(f"layer {node.name!r} has {few}: none from --waves-from {options.waves_from} on")
+                    break
                 file = options.waves / f"{wave_name(p, index)}.fst"
                 window = Window(file, options.waves_from, options.waves_steps, alone=True)
                 suspect = Suspect(p, index, codes, options.seed + 1, options.build / "sim", devices=devices)

@@ -59,7 +59,7 @@ class PlacedLayer:
             line = replace(line, match=False, fault=str(error))
         if line.match is False:
             found = diagnosed(self.compiled, parameters, self.options, results, error)
-            if found and found.tile is not None and found.step is not None:
+            if found:
                 found = replace(found, again=again(found.layer, found.tile, found.step))
             line = replace(line, diagnosis=found)
         saves = save_files(self.compiled, parameters, self.options) if results else []

@@ -65,7 +65,7 @@ class PlacedNetwork:
     def _simulate(
         self, started: float, ticks: Mapping[str, Tick] | None, again: Again, *, pipeline: bool
     ) -> "NetworkRun":
-        flow, lines, faults, wrong = None, None, [], None
+        flow, lines, faults, wrong, still = None, None, [], None, None
         called = ticks or dict.fromkeys((node.name for node in self.compiled.graph.nodes), no_progress)
         try:
             if pipeline:
@@ -76,13 +76,13 @@ class PlacedNetwork:
                 faults = [line.fault for line in lines]
                 wrong = next((line.name for line in lines if line.fault), None)
         except RtlError as error:
-            wrong = error.node
+            wrong, still = error.node, error.still
             faults = [f"the pipeline: {error}" if pipeline else str(error)]
         if lines is None:  # what the report holds beside the verdict is the cycle model's
             lines, _ = self.count(started)
         faults = [fault for fault in faults if fault]
         content = report_of(self.compiled, self.chip, lines, flow, self.options, started)
-        found = self._diagnosed(wrong, again, pipeline=pipeline) if faults else None
+        found = self._diagnosed(wrong, still, again, pipeline=pipeline) if faults else None
         content |= {"match": not faults, "fault": next(iter(faults), ""), "simulator": self.options.simulator}
         content["diagnosis"] = asdict(found) if found else None
         # A pipeline that ended early has no waves but those of the diagnosis.
@@ -90,17 +90,15 @@ class PlacedNetwork:
         saves = write_waves(self.compiled, self.options, pipeline=pipeline) if there else []
         return NetworkRun(lines, flow, faults, content, found, saves)
 
-    def _diagnosed(self, wrong: str | None, again: Again, *, pipeline: bool) -> Diagnosis | None:
+    def _diagnosed(self, wrong: str | None, still: int | None, again: Again, *, pipeline: bool) -> Diagnosis | None:
         """Return where node ``wrong``, or the pipeline, went wrong, if it does so once more."""
         if pipeline:
-            found = diagnose_pipeline(self.compiled, self.options)
+            found = diagnose_pipeline(self.compiled, self.options, still)
         else:
             node = next((node for node in self.compiled.graph.nodes if node.name == wrong), None)
             name = file_name(wrong or "")
             found = diagnose_node(self.compiled, node, self.options, name) if node else None
-        if found and found.tile is not None and found.step is not None:
-            return replace(found, again=again(found.layer, found.tile, found.step))
-        return found
+        return replace(found, again=again(found.layer, found.tile, found.step)) if found else None
 
     def write_verilog(self, out: Path, bus: str | None) -> list[Path]:
         """Write the bundle, with a shell for ``bus`` where one is named, and return its files."""

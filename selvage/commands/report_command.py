@@ -25,7 +25,6 @@ from selvage.report.content import (
     Error,
     GraphNode,
     Timeline,
-    chain_of,
     codes_of,
     error_of,
     fill_of,
@@ -122,7 +121,7 @@ Collected = tuple[list[LayerWays], Chip, bool, dict[str, Any]]
 def _of_shapes(model_file: str, asked: Asked, options: Options, zeros: float, rtl: bool) -> Collected:
     layers, chip, fits = shapes_ways(model_file, asked, options, zeros)
     notes = ["Of shapes: activations are drawn, there are no weights, and how layers are joined is not known."]
-    return layers, chip, fits, {"graph": chain_of(layers), "notes": notes}
+    return layers, chip, fits, {"graph": [], "notes": notes}
 
 
 def _of_network(model_file: str, asked: Asked, options: Options, zeros: float, rtl: bool) -> Collected:
@@ -136,8 +135,18 @@ def _of_network(model_file: str, asked: Asked, options: Options, zeros: float, r
         layers = network_ways(compiled, options, lambda: bar.advance(task))
     graph = graph_of(compiled.graph, {own.name: own.own.parts.arrays for own in layers})
     codes, errors = _looked_at(compiled, options)
+    exact = (
+        ["Every output that was computed is exactly the truth."]
+        if errors and not any(e.largest for e in errors)
+        else []
+    )
     timelines = _timelines(_suspects(compiled, options)) if rtl else []
-    return layers, chip, compiled.fits, {"graph": graph, "codes": codes, "errors": errors, "timelines": timelines}
+    return (
+        layers,
+        chip,
+        compiled.fits,
+        {"graph": graph, "codes": codes, "errors": errors, "timelines": timelines, "notes": exact},
+    )
 
 
 def _looked_at(compiled: CompiledNetwork, options: Options) -> tuple[list[Codes], list[Error]]:

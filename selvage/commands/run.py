@@ -38,7 +38,7 @@ def simulate(
 
     ``tick`` is called `work` times in all. Raises `SimulationError`, and `RtlError`, which names layer and tile.
     """
-    waves = windows(options, parameters)
+    waves = windows(compiled, options, parameters)
     for window in filter(None, waves):
         save_file(window.file).unlink(missing_ok=True)  # a save file stands for waves that are whole
     distinct = {p.structure: p for p in parameters}
@@ -86,14 +86,16 @@ def work(parameters: list[TileParameters]) -> int:
     return len(parameters) + len({p.structure for p in parameters})
 
 
-def windows(options: Options, parameters: list[TileParameters]) -> list[Window | None]:
+def windows(compiled: Compiled, options: Options, parameters: list[TileParameters]) -> list[Window | None]:
     """Return what is dumped of each tile. `InputError`: a window that begins behind the last step."""
     if options.waves is None:
         return [None] * len(parameters)
     found: list[Window | None] = []
     for index, p in enumerate(parameters):
         file = options.waves / f"{wave_name(p, index)}.fst"
-        found.append(Window(file, options.waves_from, options.waves_steps))
+        window = Window(file, options.waves_from, options.waves_steps)
+        window.check(p.placement.sweep, len(compiled.maps), f"layer {p.placement.layer.name!r}")
+        found.append(window)
     return found
 
 
@@ -105,9 +107,9 @@ def wave_name(p: TileParameters, index: int) -> str:
 def save_files(compiled: Compiled, parameters: list[TileParameters], options: Options) -> list[Path]:
     """Write what viewers and `selvage explain` need beside each tile's waves; return GTKWave's files."""
     found = []
-    for index, (p, window) in enumerate(zip(parameters, windows(options, parameters), strict=True)):
+    for index, (p, window) in enumerate(zip(parameters, windows(compiled, options, parameters), strict=True)):
         if window:
-            found.append(describe(p, window.file, index, len(compiled.maps)))
+            found.append(describe(p, window, index, len(compiled.maps)))
     return found
 
 

@@ -78,7 +78,8 @@ def _network_tile(
     tell(compiled)
     names = [node.name for node in compiled.graph.matrices]
     if shown.layer not in names:
-        raise InputError(f"--tile {shown.tile} needs --layer, one of {', '.join(names)}, and it is {shown.layer!r}")
+        given = "it is not given" if shown.layer is None else f"--layer {shown.layer} is none of them"
+        raise InputError(f"--tile {shown.tile} of a network needs --layer, one of {', '.join(names)}: {given}")
     from selvage.compiler.parts import tile_runs
 
     tiles = tile_runs(compiled, next(n for n in compiled.graph.matrices if n.name == shown.layer), options)

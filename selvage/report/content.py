@@ -40,6 +40,7 @@ class LayerRow:
     mapping: str
     schedule: str
     crossbars: int
+    copies: int
     cycles: float
     reads: float
     skipped: float
@@ -142,6 +143,7 @@ def layer_rows(layers: Sequence[LayerWays], costs: Costs, *, fits: bool) -> tupl
                 mapping=line["mapping"],
                 schedule=line["schedule"],
                 crossbars=line["crossbars"],
+                copies=way.placement.copies,
                 cycles=cycles,
                 reads=reads,
                 skipped=way.dense_reads / way.images - reads,
@@ -187,16 +189,6 @@ def graph_of(graph: Graph, crossbars: dict[str, int]) -> list[GraphNode]:
         kind = node.layer.op if isinstance(node, Matrix) else type(node).__name__.lower()
         sources = tuple(made[name] for name in node.inputs)
         found.append(GraphNode(node.name, kind, node.output.shape, sources, depth, crossbars.get(node.name, 0)))
-    return found
-
-
-def chain_of(layers: Sequence[LayerWays]) -> list[GraphNode]:
-    """Return layers one after the other, where nothing is known of how they are joined."""
-    found, before = [], ()
-    for depth, own in enumerate(layers):
-        shape = (own.layer.outputs, *own.layer.output_size)
-        found.append(GraphNode(own.name, own.layer.op, shape, before, depth, own.own.parts.arrays))
-        before = (own.name,)
     return found
 
 

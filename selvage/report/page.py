@@ -6,6 +6,7 @@ from base64 import b64encode
 from io import StringIO
 from pathlib import Path
 
+from selvage.base.text import count_of
 from selvage.compiler.cost import BASELINES
 from selvage.report.content import Content, LayerRow
 from selvage.report.plots import plots_of
@@ -64,22 +65,27 @@ def _cells(row: LayerRow) -> list[tuple[str, float | str]]:
     cells: list[tuple[str, float | str]] = [
         (row.name, row.name),
         (row.op, row.op),
-        (f"{row.mapping} {row.schedule}", row.mapping),
+        (_mapped(row), _mapped(row)),
         (f"{row.crossbars:,}", row.crossbars),
         (f"{row.cycles:,.0f}", row.cycles),
         (f"{row.reads:,.0f}", row.reads),
         (f"{share:.1%}", share),
-        (f"{row.energy_pj / 1e3:,.2f}", row.energy_pj),
-        (f"{row.area_um2 / 1e6:,.3f}", row.area_um2),
+        (f"{row.energy_pj / 1e3:,.2f}", row.energy_pj / 1e3),
+        (f"{row.area_um2 / 1e6:,.3f}", row.area_um2 / 1e6),
     ]
     for name in BASELINES:
         own = row.baselines[name]
         cells += [
             (f"{own['crossbars']:,.0f}", own["crossbars"]),
             (f"{own['cycles']:,.0f}", own["cycles"]),
-            (f"{own['energy_pj'] / 1e3:,.2f}", own["energy_pj"]),
+            (f"{own['energy_pj'] / 1e3:,.2f}", own["energy_pj"] / 1e3),
         ]
     return cells
+
+
+def _mapped(row: LayerRow) -> str:
+    copies = f", {row.copies} copies" if row.copies > 1 else ""
+    return f"{row.mapping} {row.schedule}{copies}"
 
 
 def _total(content: Content) -> list[tuple[str, str]]:
@@ -95,11 +101,17 @@ def _total(content: Content) -> list[tuple[str, str]]:
 
 
 def _title(content: Content, name: str) -> tuple[str, str]:
+    if name == "codes":
+        title, words = TITLES[name]
+        clipped, every = (
+            sum(counts) for counts in zip(*((c.clipped, sum(c.counts)) for c in content.codes), strict=True)
+        )
+        return title, f"{words} The ADC cuts {clipped:,} of {every:,} codes looked at."
     if name in TITLES:
         return TITLES[name]
     own = content.timelines[int(name.removeprefix("timeline_"))]
-    says = f"Every component shows what the golden model says. {own.steps} steps." if own.match else own.told
-    return f"OU timeline of {own.layer}, tile {own.tile}", says
+    says = "Every component shows what the golden model says." if own.match else own.told
+    return f"OU timeline of {own.layer}, tile {own.tile}, {count_of(own.steps, 'step')}", says
 
 
 def csv_of(content: Content) -> str:

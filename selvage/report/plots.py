@@ -7,7 +7,7 @@ import numpy as np
 
 from selvage.compiler.cost import BASELINES
 from selvage.report.content import Content, GraphNode, Timeline
-from selvage.report.timeline import STATES
+from selvage.report.timeline import READS, STATES
 from selvage.sim.cost import COMPONENTS
 
 # Colours that differ in lightness too, for eyes that tell no hues apart (Okabe and Ito, 2008).
@@ -19,13 +19,14 @@ NARROW = 11  # pixels of a row where there are many
 
 def plots_of(content: Content) -> dict[str, Any]:
     """Return the plots that there is something to draw of, by name."""
-    found = {"graph": graph_plot(content.graph), "energy": energy_plot(content), "cycles": cycles_plot(content)}
+    found = {"graph": graph_plot(content.graph)} if content.graph else {}
+    found |= {"energy": energy_plot(content), "cycles": cycles_plot(content)}
     found |= {"fill": fill_plot(content.fill), "occupancy": occupancy_plot(content)}
     for k, timeline in enumerate(content.timelines):
         found[f"timeline_{k}"] = timeline_plot(timeline)
     if content.codes:
         found["codes"] = codes_plot(content)
-    if content.errors:
+    if any(own.largest for own in content.errors):
         found["errors"] = errors_plot(content)
     return found
 
@@ -161,6 +162,27 @@ def timeline_plot(timeline: Timeline) -> Any:
         }
         if some:
             plot.hbar(y="array", left="first", right="last", height=0.7, source=data, color=colour, legend_label=state)
+    reads = [own for own in timeline.intervals if own.state == READS]
+    totals: dict[tuple[str, int], int] = {}
+    for interval in reads:
+        key = interval.array, interval.step
+        totals[key] = totals.get(key, 0) + interval.last - interval.first
+    skipped = {
+        "y": [(interval.array, -0.42) for interval in reads],
+        "first": [interval.first for interval in reads],
+        "last": [interval.last for interval in reads],
+        "alpha": [own.skipped / max(1, own.skipped + totals[own.array, own.step]) for own in reads],
+    }
+    plot.hbar(
+        y="y",
+        left="first",
+        right="last",
+        height=0.12,
+        source=skipped,
+        color=COLOURS[5],
+        alpha="alpha",
+        legend_label="skipped (the fuller, the more)",
+    )
     tips = [("array", "@array"), ("cycles", "@first{0,0} to @last{0,0}"), ("it", "@state"), ("step", "@step")]
     return _hovered(plot, [*tips, ("OU reads skipped in the step", "@skipped{0,0}")])
 

@@ -28,13 +28,15 @@ def timeline_of(suspect: Suspect, steps: int = STEPS) -> Timeline:
         file = Path(folder) / "tile.fst"
         found, compared = watched(suspect, Window(file, 0, min(steps, suspect.trace.steps), alone=True))
         waves, described = WaveFile(file), load_description(file)
-        intervals = [own for k in range(len(described.arrays)) for own in _intervals(waves, described, k)]
+        intervals = [
+            own for k in range(len(described.arrays)) for own in _intervals(waves, described, k, len(compared))
+        ]
     told = str(replace(found, waves=None)) if found else ""
     return Timeline(suspect.p.placement.layer.name, suspect.index, len(compared), found is None, told, intervals)
 
 
-def _intervals(waves: WaveFile, described: Described, k: int) -> list[Interval]:
-    """Return the runs of cycles in which one array, or pair, did the same."""
+def _intervals(waves: WaveFile, described: Described, k: int, steps: int) -> list[Interval]:
+    """Return the runs of cycles in which one array, or pair, did the same, up to its last read of these steps."""
     macro, name = described.arrays[k][0], " and ".join(map(str, described.arrays[k]))
     read, state = waves.levels(f"crossbar_{macro}.read"), waves.levels(f"engine_{k}.state")
     step = waves.levels(f"crossbar_{macro}.step")
@@ -51,6 +53,8 @@ def _intervals(waves: WaveFile, described: Described, k: int) -> list[Interval]:
     found = []
     for first, last in itertools.pairwise(bounds):
         kind, at = STATES[int(kinds[first])], int(step[first])
+        if kind == READS and at >= steps:
+            break
         skipped = described.dense[k] - counts.get(at, 0) if kind == READS else 0
         found.append(Interval(f"array {name}", int(cycles[first]), int(cycles[last - 1]) + 1, kind, at, skipped))
     return found

@@ -15,11 +15,14 @@ from selvage.rtlsim.simulate import build_tile, dump_tile
 from selvage.rtlsim.waves.blame import Finding, blame
 from selvage.rtlsim.waves.described import describe
 from selvage.rtlsim.waves.file import WaveFile
+from selvage.rtlsim.waves.viewers import save_file
 from selvage.rtlsim.waves.window import Window
 from selvage.sim.devices import Devices
 from selvage.sim.trace import TileTrace
 
 Integers = NDArray[np.int64]
+# What only adds up and hands on: what it was given was right.
+BEHIND_CODES = ("splice", "output stage", "overlap adder", "collector", "requantizer", "raster buffer")
 AHEAD = 8  # steps behind the first that did not leave, in which a fault that ends a run may lie
 
 
@@ -66,17 +69,22 @@ class Diagnosis:
         when = "" if self.cycle is None else f" in cycle {self.cycle:,}"
         lines = [f"first wrong: {self.component or 'nothing that repeats'}{when}, {self._place}: {self.reason}"]
         if out := self.output:
+            owner = "its" if self.tile is None else "the tile's"
             shown = "X" if out.actual is None else f"{out.actual:,}"
             lines.append(
-                f"its first wrong value: phase {out.phase}, output id {out.output_id}, channel {out.channel}, pixel "
-                f"({out.pixel[0]}, {out.pixel[1]}) of image {out.image}: {out.expected:,} expected, {shown} found"
+                f"{owner} first wrong value: phase {out.phase}, output id "
+                f"{out.output_id}, channel {out.channel}, pixel ({out.pixel[0]}, {out.pixel[1]}) of image {out.image}: "
+                f"{out.expected:,} expected, {shown} found"
             )
         names = {"array": self.array, "block": self.block, "row group": self.row_group, "plane": self.plane}
         names["column group"] = self.column_group
-        if trail := ", ".join(f"{name} {value}" for name, value in names.items() if value is not None):
+        trail = ", ".join(f"{name} {value}" for name, value in names.items() if value is not None)
+        if self.component in BEHIND_CODES:
+            trail = "all codes before it were right"
+        if trail:
             lines.append(f"the sum's trail: {trail}")
         if self.waves:
-            lines.append(f"waves of it: {self.waves}")
+            lines.append(f"waves of it: gtkwave {save_file(Path(self.waves))}")
         if self.again:
             lines.append(f"repeat it: {self.again}")
         return "\n".join(lines)
@@ -221,7 +229,7 @@ def _dumped(suspect: Suspect, window: Window, steps: list[int], *, kept: bool) -
     waves = WaveFile(window.file)
     found = next(filter(None, (blame(p, suspect.trace, waves, step) for step in steps)), None)
     if kept:
-        describe(p, window.file, suspect.index, len(suspect.x), marker=found.cycle if found else None)
+        describe(p, window, suspect.index, len(suspect.x), marker=found.cycle if found else None)
     return found
 
 

@@ -16,7 +16,11 @@ from selvage.rtlsim.plain import build_network, run_network
 from selvage.rtlsim.simulate import simulate_tile
 from selvage.rtlsim.waves.file import WaveFile
 from selvage.rtlsim.waves.network_blame import NetworkFinding, Truth, network_blame
+from selvage.rtlsim.waves.network_signals import network_scopes
+from selvage.rtlsim.waves.viewers import write_save_files
 from selvage.sim.machine import run as run_crossbars
+
+STANDS = 50  # cycles that are looked at after the last in which something moved
 
 
 def diagnose_node(compiled: CompiledNetwork, node: Node, options: Options, name: str) -> Diagnosis | None:
@@ -45,12 +49,15 @@ def _again(compiled: CompiledNetwork, node: Matrix, options: Options) -> Iterato
         yield Suspect(p, index, codes, options.seed + 1, build, y, sent, devices)
 
 
-def diagnose_pipeline(compiled: CompiledNetwork, options: Options) -> Diagnosis | None:
-    """Return where the whole network went wrong: the first of its streams, and in a layer the tile that is to blame."""
+def diagnose_pipeline(compiled: CompiledNetwork, options: Options, still: int | None = None) -> Diagnosis | None:
+    """Return where the whole network went wrong: the first of its streams, and in a layer the tile that is to blame.
+
+    ``still``: the cycle from which on nothing moved, of one that hangs.
+    """
     p = NetworkParameters(compiled.plan, skip=options.skip)
     inputs = [compiled.codes[tensor.name] for tensor in compiled.graph.inputs]
     truth = _truth(compiled, compiled.graph.matrices)
-    found = _run_again(p, inputs, truth, options, "pipeline")
+    found = _run_again(p, inputs, truth, options, "pipeline", still)
     if found and found.component == "collector":
         # What is wrong in its sums may have come from a tile.
         node = next(node for node in compiled.graph.matrices if node.name == found.layer)
@@ -69,15 +76,19 @@ def _truth(compiled: CompiledNetwork, layers: Sequence[Matrix], part: Part | Non
     return Truth(compiled.codes, sums)
 
 
-def _run_again(p: NetworkParameters, inputs: list, truth: Truth, options: Options, name: str) -> Diagnosis | None:
+def _run_again(
+    p: NetworkParameters, inputs: list, truth: Truth, options: Options, name: str, still: int | None = None
+) -> Diagnosis | None:
     """Run a network with waves of its streams, and return where they are wrong."""
     shown = replace(p, probes=True)
     with work_folder(options.build / "sim") as work:
         file = (options.waves or work) / f"{name}.fst"
         built = build_network(shown, build=options.build / "sim")
         with contextlib.suppress(RtlError):  # that is why it runs again
-            run_network(shown, built, inputs, waves=file)
+            run_network(shown, built, inputs, waves=file, until=None if still is None else still + STANDS)
         found = network_blame(shown, WaveFile(file), truth)
+        if found and options.waves:
+            write_save_files(network_scopes(shown), file, marker=found.cycle)
     return _diagnosis(shown, found, str(file) if options.waves else None) if found else None
 
 

@@ -31,7 +31,7 @@ from selvage.rtlsim.watch import (
     watch_text,
 )
 from selvage.rtlsim.waves.monitor import DESIGN_LETTERS, dump_all_arguments, network_monitor
-from selvage.rtlsim.words import hex_lines, raster_words
+from selvage.rtlsim.words import hex_lines, lane_numbers, raster_words
 from selvage.verilog.convert import convert
 
 Integers = NDArray[np.int64]
@@ -116,12 +116,20 @@ def build_plain(
     return Built(where, ("vvp", "-n", str(where / made)) if simulator == "icarus" else (str(where / made),))
 
 
-def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers], *, waves: Path | None = None) -> Run:
+def run_network(
+    p: NetworkParameters,
+    built: Built,
+    inputs: Sequence[Integers],
+    *,
+    waves: Path | None = None,
+    until: int | None = None,
+) -> Run:
     """Simulate for ``inputs``, codes (N, C, H, W) of each of the network's inputs (direct: of its one layer).
 
     The macros hold the cells of the network's placements. A network that takes much longer than its stages one after
     the other, or in which nothing moves for much longer than the slowest takes, hangs. ``waves``: of a network with
-    probes, whole even where the run raises. Raises `SimulationError`, which names the log, and `RtlError`.
+    probes, whole even where the run raises; it raises in cycle ``until``, where that is given. Raises
+    `SimulationError`, which names the log, and `RtlError`.
     """
     images = len(inputs[0])
     command = [*built.command, f"+images={images}"]
@@ -132,14 +140,18 @@ def run_network(p: NetworkParameters, built: Built, inputs: Sequence[Integers], 
             (run / f"cells_{k}.hex").write_text(text)
         if waves:
             dump = run / "waves.fst"
-            call([*command, *dump_all_arguments(str(dump), digest_of(p))], run, run / "log.txt")
+            ends = [] if until is None else [f"+until={until}"]
+            call([*command, *dump_all_arguments(str(dump), digest_of(p)), *ends], run, run / "log.txt")
             put_whole(dump, waves)
+            if ends:
+                raise RtlError(f"the run has ended in cycle {until:,}, as it was asked to")
         else:
             call(command, run, run / "log.txt")
         if _odd(run):
             bounds = bound_of_stages(p)
             most = {"limit": most_cycles(sum(bounds) * images), "patience": most_cycles(max(bounds))}
-            look_again(run, [*command, "+watch"], stream_names(p), lambda cycle: _why(cycle, **most))
+            why = {"why": lambda cycle: _why(cycle, **most), "patience": most["patience"]}
+            look_again(run, [*command, "+watch"], stream_names(p), **why)
         return _read(p, run, images)
 
 
@@ -160,10 +172,12 @@ def _why(cycle: int, limit: int, patience: int) -> str:
     return f"for {limit:,} cycles are over"
 
 
-def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why: Callable[[int], str]) -> None:
+def look_again(
+    run: Path, command: list[str], names: list[tuple[str, bool]], why: Callable[[int], str], patience: int = 0
+) -> None:
     """Run once more with the streams ``names`` watched, which takes longer.
 
-    `RtlError`: a pin is X, or the run hangs, and ``why`` says that of its last cycle.
+    `RtlError`: a pin is X, or the run hangs, and ``why`` says that of its last cycle, ``patience`` behind its last move.
     """
     call(command, run, run / "log.txt")
     if not (run / FILE).exists():
@@ -171,7 +185,7 @@ def look_again(run: Path, command: list[str], names: list[tuple[str, bool]], why
     cycle, streams = read_streams(run / FILE, names)
     if pins := unknown_pins(streams):
         raise RtlError(f"{told_unknown(pins, cycle)}, see {run}")
-    raise RtlError(f"{told_hang(why(cycle), streams)}, see {run}")
+    raise RtlError(f"{told_hang(why(cycle), streams)}, see {run}", still=max(0, cycle - patience))
 
 
 def stream_names(p: NetworkParameters) -> list[tuple[str, bool]]:
@@ -232,23 +246,13 @@ def _read(p: NetworkParameters, run: Path, images: int) -> Run:
     found = _counts(run)
     outputs, done = [], []
     for k, (tensor, (bits, lanes)) in enumerate(zip(p.plan.outputs, p.outputs, strict=True)):
-        values = _numbers((run / f"output_{k}.hex").read_text(), bits, lanes)
+        values = lane_numbers((run / f"output_{k}.hex").read_text(), bits, lanes)
         values = values - ((values >> bits - 1) << bits) if p.signed(tensor) else values
         channels, height, width = tensor.shape
         outputs.append(values.reshape(images, height, width, channels).transpose(0, 3, 1, 2))
         done.append([int(cycle) for cycle in (run / f"done_{k}.txt").read_text().split()])
     lists = {name: [int(value) for value in found[name]] for name in ("tiles", "reads", "words")}
     return Run(outputs, done, **lists)
-
-
-def _numbers(text: str, bits: int, lanes: int) -> Integers:
-    """Return the unsigned numbers (words * lanes,) in lines of hexadecimal."""
-    width = bits * lanes
-    digits = -(-width // 8) * 2
-    raw = bytes.fromhex("".join(line.zfill(digits) for line in text.split()))
-    octets = np.frombuffer(raw, np.uint8).reshape(-1, digits // 2)[:, ::-1]
-    planes = np.unpackbits(octets, axis=1, bitorder="little")[:, :width].reshape(-1, bits)
-    return planes.astype(np.int64) @ (1 << np.arange(bits, dtype=np.int64))
 
 
 def _bench(p: NetworkParameters) -> str:
@@ -356,7 +360,7 @@ module bench;
   reg [63:0] limit; // cycles after which a run hangs
   initial begin
     if (!$value$plusargs("images=%d", images)) images = 1;
-    limit = 64'd{limit} * images + {slack};
+    if (!$value$plusargs("until=%d", limit)) limit = 64'd{limit} * images + {slack};
   end
   wire [{tiles} - 1:0] beats;
   wire [{stages} - 1:0] words;

@@ -21,3 +21,13 @@ def hex_lines(raw: bytes, bits: int) -> str:
     lines = np.full((len(found), digits + 1), ord("\n"), np.uint8)
     lines[:, :-1] = found[:, 2 * size - digits :]
     return lines.tobytes().decode()
+
+
+def lane_numbers(text: str, bits: int, lanes: int) -> Integers:
+    """Return the unsigned numbers (words * lanes,) in lines of hexadecimal."""
+    width = bits * lanes
+    digits = -(-width // 8) * 2
+    raw = bytes.fromhex("".join(line.zfill(digits) for line in text.split()))
+    octets = np.frombuffer(raw, np.uint8).reshape(-1, digits // 2)[:, ::-1]
+    planes = np.unpackbits(octets, axis=1, bitorder="little")[:, :width].reshape(-1, bits)
+    return planes.astype(np.int64) @ (1 << np.arange(bits, dtype=np.int64))

@@ -1,5 +1,6 @@
 """`selvage report`: what the page holds, in a browser that has no network."""
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -78,8 +79,8 @@ def test_every_plot_is_drawn_and_nothing_leaves(
     assert not wrong
     plots = shown.locator("figure[id^=plot-]")
     names = [plots.nth(k).get_attribute("id") for k in range(plots.count())]
-    wanted = {"graph", "energy", "cycles", "fill", "occupancy"}
-    wanted |= set() if name == "shapes" else {"codes", "errors"}
+    wanted = {"energy", "cycles", "fill", "occupancy"}
+    wanted |= set() if name == "shapes" else {"codes", "graph"}  # nothing clips: there is no plot of errors
     wanted |= {"timeline_0"} if name == "layer" else set()
     assert names and {str(own).removeprefix("plot-") for own in names} == wanted
     for k in range(plots.count()):
@@ -154,6 +155,9 @@ def test_the_page_is_one_file_with_all_numbers(pages: dict[str, Path]) -> None:
     assert json.loads(embedded) == json.loads(pages["shapes"].with_suffix(".json").read_text())
     table = pages["shapes"].with_suffix(".csv").read_text().splitlines()
     assert len(table) == 1 + 54 and table[0].startswith("layer,op,mapping,crossbars,cycles")
+    first = dict(zip(*csv.reader(table[:2]), strict=True))
+    layer = json.loads(embedded)["layers"][0]
+    assert float(first["nJ"]) == layer["energy_pj"] / 1e3 and float(first["mm2"]) == layer["area_um2"] / 1e6
 
 
 def test_names_of_any_text_stay_text(tmp_path: Path) -> None:

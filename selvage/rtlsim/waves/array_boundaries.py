@@ -18,7 +18,7 @@ def array_boundaries(p: TileParameters, trace: TileTrace, waves: WaveFile, step:
         yield from (replace(own, reader=k) for own in _engine(p, trace, waves, step, k, window))
     for k in range(len(p.engines)):
         if p.accumulators[k].paired:
-            yield replace(_pair(p, waves, step, k), reader=k)
+            yield replace(_pair(p, trace, waves, step, k), reader=k)
         yield replace(_accumulator(p, trace, waves, step, k), reader=k)
 
 
@@ -33,12 +33,7 @@ def _engine(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, k: 
         return {"array": first, "block": engine.groups[group].block, "row_group": group}
 
     def at_read(number: int) -> dict[str, int]:
-        read = reads[number] if number < len(reads) else None
-        if read is None:
-            return {"array": first}
-        block = engine.groups[read.group].block
-        place = {"array": first, "block": block, "row_group": read.group, "plane": read.plane}
-        return {**place, "column_group": read.column_group}
+        return _at_read(p, k, reads, number)
 
     takes = waves.events(scope, "takes", ["takes_step", "pending"]).of_step(step, "takes_step")
     pending = sum(1 << group for group in picked)
@@ -49,6 +44,7 @@ def _engine(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, k: 
         ("pending",),
         lambda e: f"row groups {rows_of_mask(e[0])} with an active row",
         place=at_group,
+        since=f"{scope}.takes",
         fed=int(_loaded(trace, waves, step)),
     )
     values = [f"value_{row}" for row in range(engine.group_rows)]
@@ -212,8 +208,8 @@ def _macro_codes(p: TileParameters, waves: WaveFile, step: int, macro: int) -> l
     return list(zip(*(shown.fields[name].tolist() for name in fields[1:]), strict=True))
 
 
-def _pair(p: TileParameters, waves: WaveFile, step: int, k: int) -> Boundary:
-    macros = p.tile.read_together[k]
+def _pair(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, k: int) -> Boundary:
+    macros, reads = p.tile.read_together[k], trace.reads(k, trace.window(step))
     codes = [_macro_codes(p, waves, step, macro) for macro in macros]
     names = tuple(f"code_{lane}" for lane in range(2 * p.chip.ou_cols))
     shown = waves.events(f"pair_{k}", "joined", ["step", *names], high=TRANSFER).of_step(step)
@@ -225,7 +221,7 @@ def _pair(p: TileParameters, waves: WaveFile, step: int, k: int) -> Boundary:
         names,
         lambda e: f"the codes {list(e)}",
         f"pair_{k}.joined",
-        lambda _: {"array": macros[0]},
+        lambda number: _at_read(p, k, reads, number),
         f"accumulator of {name}",
     )
 
@@ -256,9 +252,30 @@ def _accumulator(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int
         shown,
         names,
         lambda e: f"the sums {[two_complement(v, own.width) for v in e]}",
-        place=lambda _: {"array": macros[0]},
+        place=lambda beat: _at_slot(p, k, own.beats[beat]),
         fed=len(due) if whole and _all_added(p, trace, waves, step) else 0,
+        settled=True,
+        since=f"accumulator_{k}.drains",
     )
+
+
+def _at_read(p: TileParameters, k: int, reads: Sequence[Read], number: int) -> dict[str, int]:
+    """Return where read ``number`` of a step belongs."""
+    place = {"array": p.tile.read_together[k][0]}
+    if number >= len(reads):
+        return place
+    read = reads[number]
+    place |= {"block": p.engines[k].groups[read.group].block, "row_group": read.group, "plane": read.plane}
+    return {**place, "column_group": read.column_group}
+
+
+def _at_slot(p: TileParameters, k: int, slot: int | None) -> dict[str, int]:
+    """Return which block and column group a slot of a reader's sums belongs to."""
+    place, engine = {"array": p.tile.read_together[k][0]}, p.engines[k]
+    for group, first in zip(engine.groups, engine.slots, strict=True):
+        if not p.tile.scattered and slot is not None and first <= slot < first + group.column_groups:
+            return {**place, "block": group.block, "column_group": group.first_column_group + slot - first}
+    return place
 
 
 def _loaded(trace: TileTrace, waves: WaveFile, step: int) -> bool:

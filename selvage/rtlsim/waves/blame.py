@@ -54,13 +54,23 @@ def _mismatch(boundary: Boundary, step: int) -> Finding | None:
         wrong = [a for a, b in zip(found, wanted, strict=True) if a != b and b != UNKNOWN]
         if wrong:
             says = "X" if UNKNOWN in wrong else boundary.told(found)
-            reason = f"due: {boundary.told(wanted)}; shown: {says}"
+            reason = f"due: {boundary.told(wanted)}; shown: {says}{_field(boundary, found, wanted)}"
             return Finding(boundary.component, int(boundary.shown.cycles[k]), step, reason, **boundary.place(k))
     if len(shown) > len(boundary.expected):
         k = len(boundary.expected)
         reason = f"due: nothing more; shown: {boundary.told(shown[k])}"
         return Finding(boundary.component, int(boundary.shown.cycles[k]), step, reason)
     return None
+
+
+def _field(boundary: Boundary, found: Sequence[int], wanted: Sequence[int]) -> str:
+    """Return which field is wrong, where there are several."""
+    if len(boundary.names) == 1:
+        return ""
+    wrong = next(k for k, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b and b != UNKNOWN)
+    name = boundary.names[wrong].replace("_", " ")
+    number = f" {wrong + 1} of {len(boundary.names)}" if len(set(boundary.names)) > 8 else ""
+    return f" ({name}{number} differs)"
 
 
 def _missing(boundaries: Sequence[Boundary], waves: WaveFile, step: int) -> Finding | None:
@@ -70,9 +80,10 @@ def _missing(boundaries: Sequence[Boundary], waves: WaveFile, step: int) -> Find
         have, due = len(boundary.shown), len(boundary.expected)
         if have >= min(due, due if boundary.fed is None else boundary.fed):
             continue
-        what = f"{have} of {due} in this step, and {boundary.told(boundary.expected[have])} does not come"
+        what = f"{have} of {due} in this step, and this does not come: {boundary.told(boundary.expected[have])}"
         if not boundary.handshake:
-            return Finding(boundary.component, None, step, what, **boundary.place(have))
+            since = waves.since(boundary.since) if boundary.since else None
+            return Finding(boundary.component, since, step, f"stands since then: {what}", **boundary.place(have))
         state, since = waves.last(boundary.handshake), waves.since(boundary.handshake)
         if state == REFUSED:
             # Of an array it is who is the furthest behind: he makes those before him stand.

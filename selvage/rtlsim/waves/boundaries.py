@@ -72,7 +72,8 @@ def _input(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> I
         codes,
         mine,
         tuple(f"code_{k}" for k in lanes),
-        lambda e: f"the word {[c for c in e if c != UNKNOWN]}",
+        since="input_buffer.taken",
+        told=lambda e: f"the word {[c for c in e if c != UNKNOWN]}",
     )
 
 
@@ -122,6 +123,7 @@ def _output(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> 
         lambda e: _told_outputs(e, width),
         "leaving.beats",
         taker="bench",
+        settled=True,
         fed=len(waves.events("splice", "beats", ["step"], high=TRANSFER).of_step(step)) if not sweep.overlap else None,
     )
 
@@ -153,6 +155,7 @@ def _splice(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int, mas
         (*names, "keep"),
         lambda e: f"the sums {[two_complement(v, p.output_width) if v != UNKNOWN else '-' for v in e[:-1]]}",
         "splice.beats",
+        settled=True,
         taker="overlap adder" if p.placement.sweep.overlap else "output stage",
         fed=len(due) if _drained(p, waves, step) else 0,
     )

@@ -26,6 +26,8 @@ class Boundary:
     taker: str = ""  # the component that takes it, where there is a handshake
     fed: int | None = None  # entries that what it has been given is enough for; None: all
     reader: int = -1  # the array or pair that it belongs to; -1: to none
+    settled: bool = False  # it is worth comparing only where all before it is whole
+    since: str = ""  # without a handshake, a signal that stands still when it waits
 
     def entries(self) -> list[Entry]:
         """Return what was shown."""

@@ -16,6 +16,7 @@ from selvage.rtlsim.simulate import design_of
 from selvage.rtlsim.waves.monitor import DESIGN_LETTERS
 from selvage.rtlsim.waves.signals import tile_scopes
 from selvage.rtlsim.waves.viewers import write_save_files
+from selvage.rtlsim.waves.window import Window
 from selvage.sim.machine import ou_reads
 
 FORM = 1  # of the file
@@ -51,10 +52,15 @@ class Described:
     ou_cols: int
     channels: int
     outputs: list[list[int | None]]
+    asked: tuple[int, int]  # the steps that were asked for: the first, and how many
 
 
-def description(p: TileParameters, tile: int, images: int) -> Described:
+def description(p: TileParameters, tile: int, images: int, window: Window) -> Described:
     """Return what the waves of a tile need."""
+    total = (
+        p.placement.sweep.count * images if p.placement.sweep.every == 1 else images * len(p.placement.sweep.computed)
+    )
+    left = total - window.first
     sweep, buffer = p.placement.sweep, p.buffer
     every = np.full((1, len(p.tile.offsets) * p.tile.channels), -1)  # every row drives in every plane
     return Described(
@@ -79,12 +85,13 @@ def description(p: TileParameters, tile: int, images: int) -> Described:
         ou_cols=p.chip.ou_cols,
         channels=p.placement.layer.outputs,
         outputs=output_beats(p),
+        asked=(window.first, left if window.steps is None else min(window.steps, left)),
     )
 
 
-def describe(p: TileParameters, fst: Path, tile: int, images: int, *, marker: int | None = None) -> Path:
+def describe(p: TileParameters, window: Window, tile: int, images: int, *, marker: int | None = None) -> Path:
     """Write ``NAME.json`` beside ``NAME.fst``, and what viewers need; return GTKWave's file."""
-    text = json.dumps(vars(description(p, tile, images))) + "\n"
+    fst, text = window.file, json.dumps(vars(description(p, tile, images, window))) + "\n"
     write_whole(fst.with_suffix(".json"), text.encode())
     return write_save_files(tile_scopes(p), fst, marker=marker)
 
@@ -92,6 +99,10 @@ def describe(p: TileParameters, fst: Path, tile: int, images: int, *, marker: in
 def load_description(fst: Path) -> Described:
     """Read what stands beside waves. `InputError`: it is not there, or is not of this version's form."""
     path = fst.with_suffix(".json")
+    if not path.exists():
+        raise InputError(
+            f"waves {fst} have no {path.name} beside them, which says what they mean: only those of a tile have"
+        )
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except OSError as error:
