@@ -79,12 +79,13 @@ def sim_command(
 def explain_command(
     waves: Annotated[Path, typer.Argument(metavar="FILE.fst", help="waves of a tile, of selvage sim --waves")],
     step: Annotated[int | None, typer.Option(help="one step alone")] = None,
+    every_read: Annotated[bool, typer.Option("--reads", help="every OU read of the step, with its codes")] = False,
     json_file: Json = None,
 ) -> None:
     """Tell waves in words, step by step: pixels fetched, OUs read and skipped, codes, sums."""
     from selvage.commands.explain_command import explain
 
-    explain(waves, step=step, json_file=json_file)
+    explain(waves, step=step, every_read=every_read, json_file=json_file)
 
 
 @app.command("model")

@@ -21,6 +21,13 @@ def folder(text: str | Path) -> Path:
     return Path(text)
 
 
+def build(text: str | Path) -> Path:
+    """Return the folder of what is compiled, whose name Icarus has in quotes."""
+    if '"' in str(text) or "\\" in str(text):
+        raise typer.BadParameter(f"the folder {str(text)!r} has a quote or a backslash, which Icarus does not take")
+    return folder(text)
+
+
 def file(text: str | Path) -> Path:
     """Return a file by its name, which an empty word is not."""
     if not str(text).strip():
@@ -86,7 +93,7 @@ TileNumber = Annotated[
 ]
 LayerName = Annotated[str | None, typer.Option("--layer", help="networks: the layer whose tile --tile is")]
 Build = Annotated[
-    Path, typer.Option("--build", envvar=VARIABLE, parser=folder, help="folder of what is compiled, kept for later")
+    Path, typer.Option("--build", envvar=VARIABLE, parser=build, help="folder of what is compiled, kept for later")
 ]
 NoiseFile = Annotated[
     Path | None, typer.Option("--noise", parser=file, help="crossbars that are not ideal: a TOML file")

@@ -9,7 +9,7 @@ from selvage.base.errors import InputError
 from selvage.base.files import LISTING, alone_in, check_folder, check_writable
 from selvage.base.noise import load_noise
 from selvage.commands.cli_options import Asked, AskedOfShapes, AskedOfWaves
-from selvage.commands.results import check_is_file, check_outputs_apart, emit
+from selvage.commands.results import check_is_file, check_outputs_apart, emit, weights_file
 from selvage.commands.streams import show
 from selvage.frontend.kinds import PREFIX, is_network
 from selvage.rtlsim.installed import check_simulator
@@ -42,8 +42,14 @@ def sim(
     for path in (output_file, json_file if str(json_file) != "-" else None):
         check_writable(path)
     read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip, "--noise": noise}
+    read |= {"its weights": weights_file(model_file)}
     check_outputs_apart({"--output": output_file, "--json": json_file}, read)
+    if shown.tile is not None and output_file is not None:
+        raise InputError(f"--output {output_file} is of a whole run, and --tile {shown.tile} runs one tile")
     if waves:
+        for option, path in (("--output", output_file), ("--json", json_file)):
+            if path is not None and path.resolve().parent == waves.resolve():
+                raise InputError(f"{option} {path} is in the folder of --waves, among files that it writes")
         check_folder(waves, f"--waves {waves}")
     check_folder(build, f"--build {build}")
     if shown.layer is not None and shown.tile is None:

@@ -10,7 +10,7 @@ from selvage.base.chip import Chip
 from selvage.base.errors import RtlError
 from selvage.base.files import alone_in
 from selvage.commands.again import Again, never
-from selvage.commands.network_waves import write_waves
+from selvage.commands.network_waves import check_window, write_waves
 from selvage.commands.placed_layer import no_progress
 from selvage.commands.run_network import (
     Flow,
@@ -25,7 +25,7 @@ from selvage.compiler.compile_network import ImportedNetwork, Tick
 from selvage.compiler.options import Options
 from selvage.rtlsim.diagnosis import Diagnosis
 from selvage.rtlsim.network_diagnosis import diagnose_node, diagnose_pipeline
-from selvage.rtlsim.waves.window import file_name
+from selvage.rtlsim.waves.window import file_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,8 @@ class PlacedNetwork:
         ``again``: the command that repeats a step of a tile. Waves are written where the options say.
         """
         waves = self.options.waves
+        if waves and not pipeline:
+            check_window(self.compiled, self.options)
         with alone_in(waves) if waves else contextlib.nullcontext():
             return self._simulate(started, ticks, again, pipeline=pipeline)
 
@@ -95,8 +97,9 @@ class PlacedNetwork:
         if pipeline:
             found = diagnose_pipeline(self.compiled, self.options, still)
         else:
-            node = next((node for node in self.compiled.graph.nodes if node.name == wrong), None)
-            name = file_name(wrong or "")
+            nodes = self.compiled.graph.nodes
+            names = zip(nodes, file_names([node.name for node in nodes]), strict=True)
+            node, name = next((pair for pair in names if pair[0].name == wrong), (None, ""))
             found = diagnose_node(self.compiled, node, self.options, name) if node else None
         return replace(found, again=again(found.layer, found.tile, found.step)) if found else None
 

@@ -11,7 +11,7 @@ from selvage.base.files import check_writable, write_whole
 from selvage.base.text import count_of
 from selvage.commands.cli_options import Asked
 from selvage.commands.cost_command import network_ways, shapes_ways, tables_asked
-from selvage.commands.results import check_outputs_apart, emit
+from selvage.commands.results import check_outputs_apart, emit, weights_file
 from selvage.commands.streams import bar_of, progress, show
 from selvage.commands.tables import table_of, verdict
 from selvage.compiler.compile_network import CompiledNetwork
@@ -48,10 +48,16 @@ def report(
 ) -> bool:
     """Do `selvage report`, and return whether what was run in RTL is as it must be."""
     options, tables = asked.options(), tables_asked(names, node)
-    check_writable(out)
-    check_writable(json_file if str(json_file) != "-" else None)
-    read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip}
-    check_outputs_apart({"--out": out, "--json": json_file}, read)
+    table = out.with_suffix(".csv")
+    if out.suffix != ".html":
+        raise InputError(f"--out {out} does not end in .html")
+    if out.exists() and not out.is_file():
+        raise InputError(f"--out {out} is no file of its own, and a page is one, with a table beside it")
+    for path in (out, table, json_file if str(json_file) != "-" else None):
+        check_writable(path)
+    read = {"MODEL": model_file, "--input": asked.input_file, "--chip": asked.chip, "--costs": names}
+    read |= {"its weights": weights_file(model_file)}
+    check_outputs_apart({"--out": out, "the table of --out": table, "--json": json_file}, read)
     if len(tables) > 1:
         raise InputError(f"--costs {names} names several tables, and a page has one")
     shapes = model_file.startswith(PREFIX)
@@ -76,10 +82,10 @@ def report(
     )
     from selvage.report.page import csv_of, page_of
 
+    write_whole(table, csv_of(content).encode())
     write_whole(out, page_of(content).encode())
-    write_whole(out.with_suffix(".csv"), csv_of(content).encode())
     tell(content)
-    show(f"{out}, its table {out.with_suffix('.csv')}")
+    show(f"{out}, its table {table}")
     emit(content.as_dict(), json_file)
     return all(own.match for own in content.timelines)
 

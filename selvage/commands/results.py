@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 from selvage.base.errors import InputError
@@ -28,6 +29,18 @@ def check_outputs_apart(outputs: dict[str, Path | None], inputs: dict[str, str |
             if known == path.resolve():
                 raise InputError(f"{other} and {what} are both {path}")
         seen[what] = path.resolve()
+
+
+def weights_file(model: str) -> Path | None:
+    """Return the file of weights that a layer's TOML names; None of other models, and where that cannot be told."""
+    path = Path(model)
+    if path.suffix != ".toml" or not path.is_file():
+        return None
+    try:
+        named = tomllib.loads(path.read_text()).get("weights")
+    except (OSError, ValueError):
+        return None  # whoever loads it says what is wrong
+    return path.parent / named if isinstance(named, str) and "\0" not in named else None
 
 
 def emit(content: dict | list, where: Path | None) -> None:

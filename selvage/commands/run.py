@@ -15,7 +15,7 @@ from selvage.rtlsim.diagnosis import Diagnosis, Suspect, first_wrong
 from selvage.rtlsim.simulate import Image, TileResult, build_tile, run_tile, workers
 from selvage.rtlsim.waves.described import describe
 from selvage.rtlsim.waves.viewers import save_file
-from selvage.rtlsim.waves.window import Window, file_name
+from selvage.rtlsim.waves.window import Window, file_names
 
 Integers = NDArray[np.int64]
 Tick = Callable[[], None]
@@ -91,17 +91,13 @@ def windows(compiled: Compiled, options: Options, parameters: list[TileParameter
     if options.waves is None:
         return [None] * len(parameters)
     found: list[Window | None] = []
+    (name,) = file_names([compiled.model.layer.name])
     for index, p in enumerate(parameters):
-        file = options.waves / f"{wave_name(p, index)}.fst"
+        file = options.waves / f"{name}_tile{index}.fst"
+        total = len(compiled.maps) * p.placement.sweep.count
         window = Window(file, options.waves_from, options.waves_steps)
-        window.check(p.placement.sweep, len(compiled.maps), f"layer {p.placement.layer.name!r}")
-        found.append(window)
+        found.append(window.within(total, f"layer {p.placement.layer.name!r}"))
     return found
-
-
-def wave_name(p: TileParameters, index: int) -> str:
-    """Return what a tile's waves are called, without the ending."""
-    return f"{file_name(p.placement.layer.name)}_tile{index}"
 
 
 def save_files(compiled: Compiled, parameters: list[TileParameters], options: Options) -> list[Path]:
@@ -128,4 +124,4 @@ def diagnosed(
         y = results[index].y if results else error.outputs if error else None
         how = {"sent": error.sent or 0 if error else 0, "devices": compiled.devices}
         suspects.append(Suspect(p, index, compiled.maps, options.seed + 1, options.build / "sim", y, **how))
-    return first_wrong(suspects, options.waves, file_name(compiled.model.layer.name))
+    return first_wrong(suspects, options.waves, file_names([compiled.model.layer.name])[0])

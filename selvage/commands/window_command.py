@@ -7,15 +7,15 @@ from typing import Any
 
 from selvage.base.errors import InputError
 from selvage.base.files import alone_in
+from selvage.base.graph import Matrix
 from selvage.base.text import count_of
 from selvage.commands.cli_options import AskedOfWaves
-from selvage.commands.run import wave_name
 from selvage.commands.streams import show
 from selvage.commands.tables import tell_diagnosis
 from selvage.compiler.options import Options
 from selvage.frontend.kinds import is_network
 from selvage.rtlsim.diagnosis import Suspect, watched
-from selvage.rtlsim.waves.window import Window
+from selvage.rtlsim.waves.window import Window, file_names
 
 
 def simulate_window(
@@ -25,15 +25,11 @@ def simulate_window(
     started = time.monotonic()
     assert options.waves is not None and shown.tile is not None
     suspect_of = _network_tile if is_network(model_file) else _layer_tile
-    suspect = suspect_of(model_file, chip, input_file, options, shown)
-    window = Window(
-        options.waves / f"{wave_name(suspect.p, suspect.index)}.fst",
-        options.waves_from,
-        options.waves_steps,
-        alone=True,
-    )
+    suspect, stem = suspect_of(model_file, chip, input_file, options, shown)
     name = f"tile {suspect.index} of layer {suspect.p.placement.layer.name!r}"
-    window.check(suspect.p.placement.sweep, len(suspect.x), name)
+    file = options.waves / f"{stem}_tile{suspect.index}.fst"
+    window = Window(file, options.waves_from, options.waves_steps, alone=True)
+    window = window.within(len(suspect.x) * suspect.p.placement.sweep.count, name)
     with alone_in(options.waves):
         diagnosis, steps = watched(suspect, window)
     saved = window.file.with_suffix(".gtkw")
@@ -55,7 +51,9 @@ def simulate_window(
     return content, diagnosis is None
 
 
-def _layer_tile(model_file: str, chip: str, input_file: Path | None, options: Options, shown: AskedOfWaves) -> Suspect:
+def _layer_tile(
+    model_file: str, chip: str, input_file: Path | None, options: Options, shown: AskedOfWaves
+) -> tuple[Suspect, str]:
     from selvage.commands.layer_command import check_no_network, prepare_layer
     from selvage.compiler.compile_layer import tile_parameters
 
@@ -66,12 +64,13 @@ def _layer_tile(model_file: str, chip: str, input_file: Path | None, options: Op
     parameters = tile_parameters(compiled, options)
     index = _tile(shown.tile, len(parameters), compiled.model.layer.name)
     build = options.build / "sim"
-    return Suspect(parameters[index], index, compiled.maps, options.seed + 1, build, devices=compiled.devices)
+    found = Suspect(parameters[index], index, compiled.maps, options.seed + 1, build, devices=compiled.devices)
+    return found, file_names([compiled.model.layer.name])[0]
 
 
 def _network_tile(
     model_file: str, chip: str, input_file: Path | None, options: Options, shown: AskedOfWaves
-) -> Suspect:
+) -> tuple[Suspect, str]:
     from selvage.commands.network_command import prepare, tell
 
     compiled, _ = prepare(model_file, chip, input_file, options)
@@ -82,16 +81,20 @@ def _network_tile(
         raise InputError(f"--tile {shown.tile} of a network needs --layer, one of {', '.join(names)}: {given}")
     from selvage.compiler.parts import tile_runs
 
-    tiles = tile_runs(compiled, next(n for n in compiled.graph.matrices if n.name == shown.layer), options)
+    nodes = list(compiled.graph.nodes)
+    node, stem = next(
+        (node, stem)
+        for node, stem in zip(nodes, file_names([node.name for node in nodes]), strict=True)
+        if node.name == shown.layer and isinstance(node, Matrix)
+    )
+    tiles = tile_runs(compiled, node, options)
     index = _tile(shown.tile, len(tiles), shown.layer)
     p, x, devices = tiles[index]
-    return Suspect(p, index, x, options.seed + 1, options.build / "sim", devices=devices)
+    return Suspect(p, index, x, options.seed + 1, options.build / "sim", devices=devices), stem
 
 
 def _tile(number: int | None, count: int, layer: str) -> int:
     assert number is not None
     if not 0 <= number < count:
-        raise InputError(
-            f"--tile {number} is none of the {count_of(count, 'tile')} of layer {layer!r}, 0 to {count - 1}"
-        )
+        raise InputError(f"--tile {number} is none of the {count_of(count, 'tile')} of layer {layer!r}, counted from 0")
     return number

@@ -141,7 +141,7 @@ def run_network(
         if waves:
             dump = run / "waves.fst"
             ends = [] if until is None else [f"+until={until}"]
-            call([*command, *dump_all_arguments(str(dump), digest_of(p)), *ends], run, run / "log.txt")
+            call([*command, *dump_all_arguments(dump.name, digest_of(p)), *ends], run, run / "log.txt")
             put_whole(dump, waves)
             if ends:
                 raise RtlError(f"the run has ended in cycle {until:,}, as it was asked to")
@@ -177,7 +177,7 @@ def look_again(
 ) -> None:
     """Run once more with the streams ``names`` watched, which takes longer.
 
-    `RtlError`: a pin is X, or the run hangs, and ``why`` says that of its last cycle, ``patience`` behind its last move.
+    `RtlError`: a pin is X, or the run hangs, and ``why`` says that of its last cycle, ``patience`` after its last move.
     """
     call(command, run, run / "log.txt")
     if not (run / FILE).exists():

@@ -171,7 +171,7 @@ def _play(
     dump, arguments = run / "waves.fst", []
     if waves:
         (run / "ids.hex").write_text(output_table(p))
-        arguments = dump_arguments(str(dump), design_of(p)[:DESIGN_LETTERS], waves.first, until, str(run / "ids.hex"))
+        arguments = dump_arguments(dump.name, design_of(p)[:DESIGN_LETTERS], waves.first, until, "ids.hex")
     save_job(run / "job.npz", cells=[array.cells for array in p.tile.arrays], words=input_words(p, x), fields=fields)
     with _quietly(run / "log.txt"):
         get_runner(image.simulator).test(

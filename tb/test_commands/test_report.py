@@ -230,11 +230,16 @@ def test_fill_counts_cells_in_use() -> None:
         ([SMALL, "--zeros", "0.1"], "--zeros is for shapes:NAME"),
         ([SMALL, "--costs", "isaac,puma"], "names several tables"),
         ([SMALL, "--out", "file/page.html"], "file/page.html"),
-        ([SMALL, "--out", SMALL], "small.toml"),
+        ([SMALL, "--out", SMALL], "does not end in .html"),
+        ([SMALL, "--out", "page.csv"], "does not end in .html"),
+        ([SMALL, "--out", "a.html", "--json", "a.csv"], "are both a.csv"),
+        (["layer/small.toml", "--out", "folder.html"], "folder.csv"),
     ],
 )
 def test_refused(words: list[str], says: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    shutil.copytree(Path(SMALL).parent, tmp_path / "layer", ignore=shutil.ignore_patterns("__pycache__"))
     run = selvage("report", *words, cwd=tmp_path)
     assert run.returncode == 2 and says in run.stderr and len(run.stderr.splitlines()) == 1, run.stderr
     assert not (tmp_path / "report.html").exists()

@@ -81,7 +81,7 @@ def test_with_waves_the_window_is_written_at_once(
     found = report["layers"][0]["diagnosis"]
     assert status == 1 and found["component"] == "splice"
     assert Path(found["waves"]).exists() and Path(found["waves"]).with_suffix(".gtkw").exists()
-    assert f"waves of it: {found['waves']}" in told
+    assert f"waves of it: gtkwave {Path(found['waves']).with_suffix('.gtkw')}" in told
 
 
 def test_a_hang_names_who_stands_and_since_when(selvage: Called, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,9 @@ from selvage.rtlsim.waves.file import WaveFile
 from selvage.rtlsim.waves.signals import HANDSHAKE, tile_scopes
 from selvage.rtlsim.waves.story import Story
 from selvage.rtlsim.waves.viewers import TICKS, command_file, time_of
-from selvage.rtlsim.waves.window import Window
+from selvage.rtlsim.waves.window import Window, file_names
 from selvage.sim.machine import ou_reads, step_windows
+from tb.models import planted
 from tb.models.draws import Draw, seeded
 
 DRAWS = [0, 2, 5, 9, 18]  # of `seeded`: schedules, mappings, widths
@@ -111,6 +112,11 @@ def test_waves_that_are_no_waves(dumped: tuple[TileParameters, Draw, Path], tmp_
     cut.write_bytes(fst.read_bytes()[: fst.stat().st_size // 2])
     with pytest.raises(InputError, match="are cut or damaged"):
         WaveFile(cut)
+    whole = fst.read_bytes()
+    for damaged in (whole[:-1], whole + b"more", whole[:330], whole[:25] + bytes(8) + whole[33:]):
+        cut.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"are cut or damaged|hold no cycle|are not of a tile"):
+            WaveFile(cut)
     (tmp_path / "text.fst").write_text("no waves")
     with pytest.raises(InputError, match="are no FST"):
         WaveFile(tmp_path / "text.fst")
@@ -126,12 +132,69 @@ def test_waves_of_another_design(dumped: tuple[TileParameters, Draw, Path], tmp_
     other.with_suffix(".json").write_text(json.dumps({**described, "digest": "0" * 32}))
     with pytest.raises(InputError, match="are of design"):
         Story(WaveFile(other), load_description(other))
-    other.with_suffix(".json").write_text(json.dumps({**described, "form": 0}))
-    with pytest.raises(InputError, match="does not describe waves"):
-        load_description(other)
+    wrong = [
+        {"stride": [0, 1]},
+        {"begins": []},
+        {"arrays": [[]]},
+        {"dense": [1] * 99},
+        {"ou_cols": 10**30},
+        {"layer": []},
+    ]
+    wrong += [{"images": -1}, {"grid": [0, 0]}, {"computed": [10**6, 1]}, {"outputs": [[1], [1, 2]]}, {"more": 1}]
+    for change in wrong:
+        other.with_suffix(".json").write_text(json.dumps({**described, **change}))
+        with pytest.raises(InputError, match="does not describe waves"):
+            load_description(other)
+    for text in ("[" * 200_000, "", "[]", "null", "waves"):
+        other.with_suffix(".json").write_text(text)
+        with pytest.raises(InputError, match="does not describe waves"):
+            load_description(other)
     other.with_suffix(".json").unlink()
     with pytest.raises(InputError, match=r"have no tile\.json beside them"):
         load_description(other)
+
+
+def test_names_of_nodes_as_names_of_files() -> None:
+    names = ["a/b", "a_b", "conv", "", "///", "x" * 500, "x" * 400]
+    found = file_names(names)
+    assert len(set(found)) == len(names) and max(map(len, found)) < 100 and found[2] == "conv"
+    assert not any(set(name) & set("/\\ ") for name in found)
+
+
+def test_what_is_no_file_is_seen_before_a_run(dumped: tuple[TileParameters, Draw, Path], tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(InputError, match="a folder is there"):
+        Window(tmp_path / "a.fst").within(5, "layer 'a'")
+    with pytest.raises(InputError, match="--waves-from 5 is beyond the 5 steps of layer 'a'"):
+        Window(tmp_path / "b.fst", 5).within(5, "layer 'a'")
+    assert Window(tmp_path / "b.fst", 3, 10**20).within(5, "layer 'a'").steps == 2
+
+
+def test_a_step_in_which_a_run_stands_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted.dead_codes(monkeypatch)
+    drawn = seeded(1, DRAWS[1])
+    p = tile_of(drawn)
+    found, _ = watched(Suspect(replace(p, probes=False), 0, drawn.x, 1, BUILD), Window(tmp_path / "tile.fst"))
+    assert found is not None
+    story = Story(WaveFile(tmp_path / "tile.fst"), load_description(tmp_path / "tile.fst"))
+    assert story.unfinished is not None
+    told = story.story(story.unfinished)
+    assert not told.whole and told.readers
+
+
+def test_every_read_is_told_with_its_codes(dumped: tuple[TileParameters, Draw, Path]) -> None:
+    p, drawn, fst = dumped
+    story = Story(WaveFile(fst), load_description(fst))
+    trace = Suspect(p, 0, drawn.x, 1, BUILD).trace
+    told = story.reads(0)
+    for reader, macros in enumerate(p.tile.read_together):
+        wanted = [(own.wordlines, own.column_group, own.plane) for own in trace.reads(reader, trace.window(0))]
+        for macro in macros:
+            mine = [own for own in told if own.array == macro]
+            assert [(own.wordlines, own.column_group, own.plane) for own in mine] == wanted
+            words = [trace.crossbars[macro].read(own.wordlines, own.column_group) for own in mine]
+            bits = p.chip.adc_bits
+            assert [sum(code << bits * k for k, code in enumerate(own.codes)) for own in mine] == words
 
 
 def test_a_step_that_is_not_there(dumped: tuple[TileParameters, Draw, Path]) -> None:

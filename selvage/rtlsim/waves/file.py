@@ -1,13 +1,15 @@
 """Waves read again: what every component showed, event by event, sampled as the next register would see it."""
 
 import contextlib
+import math
 import os
+import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ TICKS = 1000  # of the simulator in a nanosecond
 TRANSFER, REFUSED = 3, 2  # valid and ready, valid alone
 UNKNOWN = -(2**62)  # in the place of a value with an X; no signal has it
 MAGIC = b"\x00\x00\x00\x00\x00\x00\x00\x01\x49"  # how an FST begins: its header block and that block's length
+HEADER, ENDIAN = 330, 25  # bytes of the header, and where Euler's number tells the order of bytes
+KINDS = range(9)  # of blocks (GTKWave's fstapi.h)
 
 
 @dataclass(frozen=True)
@@ -160,15 +164,42 @@ def _variables(path: Path) -> dict[str, Any]:
     """Return the variables of an FST by name; of the same net under several names each."""
     try:
         with path.open("rb") as file:
-            start = file.read(len(MAGIC) + 8)
+            whole = _chained(file)
     except OSError as error:
         raise InputError(f"waves {path} cannot be read: {error.strerror}") from None
-    if start[:1] != MAGIC[:1] or len(start) < len(MAGIC):
+    if whole is None:
         raise InputError(f"waves {path} are no FST")
+    if not whole:
+        raise InputError(f"waves {path} are cut or damaged")
     import pywellen
 
     with _reading(path):
         return {str(var.full_name): var for var in pywellen.Waveform(str(path)).all_vars()}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _chained(file: BinaryIO) -> bool | None:
+    """Return whether an FST is a chain of whole blocks from its header to its end; None where it is no FST.
+
+    A block is its kind, the length of what follows in eight bytes, which count themselves, and that. The library
+    that reads it trusts these lengths.
+    """
+    start = file.read(HEADER)
+    if start[: len(MAGIC)] != MAGIC:
+        return None
+    size = file.seek(0, os.SEEK_END)
+    if start[ENDIAN : ENDIAN + 8] != struct.pack("<d", math.e):
+        return False
+    at = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(9)
+        if len(head) < 9 or head[0] not in KINDS:
+            return False
+        length = int.from_bytes(head[1:], "big")
+        at += 1 + length
+        if length < 8:
+            return False
+    return at == size
 
 
 @contextlib.contextmanager

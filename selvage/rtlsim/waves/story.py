@@ -31,6 +31,18 @@ class ReaderStep:
 
 
 @dataclass(frozen=True)
+class ReadStory:
+    """One OU read at the pins of a crossbar: word lines as a mask, and its codes by lane, where they have come."""
+
+    array: int
+    cycle: int
+    plane: int
+    wordlines: int
+    column_group: int
+    codes: list[int]
+
+
+@dataclass(frozen=True)
 class StepStory:
     """One step: where it stands, from which cycle to which, its words and the outputs that left."""
 
@@ -40,6 +52,7 @@ class StepStory:
     column: int
     first_cycle: int
     last_cycle: int
+    whole: bool  # else it went no further in the waves
     pixels: list[tuple[int, int]]  # fetched inside the map
     outside: int  # words of the window outside the map or at an inserted zero
     readers: list[ReaderStep]
@@ -59,19 +72,29 @@ class Story:
 
     @cached_property
     def steps(self) -> list[int]:
-        """The steps that are whole in the window, in order: their words came, and their outputs left."""
+        """The steps that were asked for and are whole, in order: their words came, and their outputs left."""
         loaded, counts = np.unique(self._word_index, return_counts=True)
         left = set(np.unique(self._beat_index).tolist())
         found = zip(loaded.tolist(), counts.tolist(), strict=True)
-        return [step for step, count in found if count == len(self._part(step)) and self._block(step) in left]
+        first, count = self.d.asked
+        asked = range(first, first + count)
+        whole = [step for step, count in found if count == len(self._part(step)) and self._block(step) in left]
+        return [step for step in whole if step in asked]
+
+    @cached_property
+    def unfinished(self) -> int | None:
+        """The first step that was asked for and has begun, and is not whole; of a run that went wrong or was cut."""
+        first, count = self.d.asked
+        begun = set(np.unique(self._word_index).tolist()) & set(range(first, first + count))
+        return min(begun - set(self.steps), default=None)
 
     @cached_property
     def _whole(self) -> set[int]:
         return set(self.steps)
 
     def story(self, step: int) -> StepStory:
-        """Return one step. `InputError`: it is not in the waves."""
-        if step not in self._whole:
+        """Return one step, what there is of it. `InputError`: it is not in the waves."""
+        if step not in self._whole and step != self.unfinished:
             known = f"they hold steps {self.steps[0]:,} to {self.steps[-1]:,}" if self.steps else "they hold none"
             raise InputError(f"step {step} is not in the waves {self.waves.path}: {known}")
         beats = _of(self._beats, self._beat_index, self._block(step))
@@ -79,15 +102,16 @@ class Story:
         words = _of(self._words, self._word_index, step)
         pixels, outside = self._pixels(step, words)
         readers = [self._reader(k, step) for k in range(len(self.d.arrays))]
-        starts = [int(words.cycles[0])] if len(words) else []
-        starts += [reader.first_cycle for reader in readers if reader.first_cycle is not None]
+        seen = [int(k) for k in (*words.cycles[[0, -1]], *beats.cycles[:1], *beats.cycles[-1:])] if len(words) else [0]
+        seen += [k for reader in readers for k in (reader.first_cycle, reader.last_cycle) if k is not None]
         return StepStory(
             step,
             image,
             row,
             column,
-            min([*starts, int(beats.cycles[0])]),
-            int(beats.cycles[-1]),
+            min(seen),
+            max(seen),
+            step in self._whole,
             pixels,
             outside,
             readers,
@@ -108,7 +132,7 @@ class Story:
         image, row, column = self._place(step)
         return (image * self.d.grid[0] + row) * self.d.grid[1] + column
 
-    def _part(self, step: int) -> list[list[int]]:
+    def _part(self, step: int) -> list[tuple[int, int, int]]:
         """Return the part of the load plan that a step of its kind has."""
         d, (_, *at) = self.d, self._place(step)
         kind = 0
@@ -173,6 +197,34 @@ class Story:
                     value = int(beats.fields[f"value_{lane}"][k])
                     found.append({"output_id": output, "phase": phase, "channel": channel, "value": value})
         return found
+
+    def reads(self, step: int) -> list[ReadStory]:
+        """Return every OU read of a step in the order of cycles: what its pins showed, and the codes that came."""
+        found = []
+        for k, macros in enumerate(self.d.arrays):
+            for macro in macros:
+                names = [f"code_{lane}" for lane in range(self.d.ou_cols)]
+                asked = self.waves.events(
+                    f"crossbar_{macro}", "read", ["step", "wordlines", "column_group"], high=TRANSFER
+                ).of_step(step)
+                codes = self.waves.events(
+                    f"crossbar_{macro}", "converted", ["codes_step", *names], high=TRANSFER
+                ).of_step(step, "codes_step")
+                planes = _of(self._tags[k], self._tag_index[k], step)
+                planes = planes.where(planes.fields["tag_none"] == 0).fields.get("tag_plane")
+                for number, cycle in enumerate(asked.cycles.tolist()):
+                    here = number < len(codes)
+                    found.append(
+                        ReadStory(
+                            macro,
+                            cycle,
+                            int(planes[number]) if planes is not None and number < len(planes) else 0,
+                            int(asked.fields["wordlines"][number]),
+                            int(asked.fields["column_group"][number]),
+                            [int(codes.fields[name][number]) for name in names] if here else [],
+                        )
+                    )
+        return sorted(found, key=lambda own: (own.cycle, own.array))
 
     @cached_property
     def _beats(self) -> Events:

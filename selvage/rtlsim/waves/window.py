@@ -1,17 +1,25 @@
 """A window of a tile's run: which steps are dumped, and where."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selvage.base.errors import InputError
 from selvage.base.text import count_of
 from selvage.mapping.schedule import Sweep
 
+SUFFIXES = (".fst", ".json", ".gtkw", ".sucl")  # of what stands beside each other
+LONGEST = 80  # letters of a name in the name of a file
 
-def file_name(name: str) -> str:
-    """Return the name of a node, which is any text, often with slashes, as a file may be called."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name)
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return what nodes may be called in names of files: their names are any text, often with slashes, some alike."""
+    found: list[str] = []
+    for index, name in enumerate(names):
+        own = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:LONGEST]
+        found.append(f"{own}_node{index}" if own in found or not own.strip("._-") else own)
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,15 @@ class Window:
         # Beats of the step that are no block's last come behind it, and before the next block leaves.
         return image * sweep.grid[0] * sweep.grid[1] + row * sweep.grid[1] + column + 2
 
-    def check(self, sweep: Sweep, images: int, where: str) -> None:
-        """Raise `InputError`: the window begins behind the run of ``where``."""
-        total = sweep.count * images
+    def within(self, total: int, where: str) -> "Window":
+        """Return the part of it that lies within ``total`` steps.
+
+        `InputError`: it begins behind the run of ``where``, or something that is no file is in its files' places.
+        """
         if self.first >= total:
             raise InputError(f"--waves-from {self.first} is beyond the {count_of(total, 'step')} of {where}")
+        for suffix in SUFFIXES:
+            path = self.file.with_suffix(suffix)
+            if path.is_dir():
+                raise InputError(f"waves {path} cannot be written: a folder is there")
+        return self if self.steps is None else replace(self, steps=min(self.steps, total - self.first))
