@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from selvage import __version__
-from selvage.base.build import build_folder
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
 from selvage.base.files import check_writable, write_whole
@@ -209,7 +208,6 @@ def _timelines(suspects: list[Suspect]) -> list[Timeline]:
 
     if not suspects:
         return []
-    build_folder("sim")
     with workers() as pool, progress() as bar:
         task = bar.add_task("RTL", total=len(suspects))
         jobs = [pool.submit(timeline_of, suspect) for suspect in suspects]
