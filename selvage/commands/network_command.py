@@ -16,6 +16,7 @@ from selvage.base.errors import InputError
 from selvage.base.files import npy_bytes, write_whole
 from selvage.bundle.network_bundle import write_network
 from selvage.commands.again import again_as
+from selvage.commands.network_waves import check_window
 from selvage.commands.placed_network import PlacedNetwork
 from selvage.commands.run_network import Flow, NodeReport, slowest_node
 from selvage.commands.streams import progress, show, warn
@@ -108,6 +109,8 @@ def simulate_network(
     check_outputs(outputs, output_file)
     if pipeline:
         check_fits(compiled)
+    elif options.waves:
+        check_window(compiled, options)
     tell(compiled)
     with progress() as bar:
         ticks: dict[str, Callable[[], None]] = {}

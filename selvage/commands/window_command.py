@@ -74,7 +74,6 @@ def _network_tile(
     from selvage.commands.network_command import prepare, tell
 
     compiled, _ = prepare(model_file, chip, input_file, options)
-    tell(compiled)
     names = [node.name for node in compiled.graph.matrices]
     if shown.layer not in names:
         given = "it is not given" if shown.layer is None else f"--layer {shown.layer} is none of them"
@@ -89,6 +88,7 @@ def _network_tile(
     )
     tiles = tile_runs(compiled, node, options)
     index = _tile(shown.tile, len(tiles), shown.layer)
+    tell(compiled)
     p, x, devices = tiles[index]
     return Suspect(p, index, x, options.seed + 1, options.build / "sim", devices=devices), stem
 

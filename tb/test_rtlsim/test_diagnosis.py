@@ -21,8 +21,6 @@ SOME = [
     "address of a word",
     "tags are refused",
     "sums of blocks",
-    "codes of the requantiser",
-    "windows are lost",
     "raster order",
 ]
 
