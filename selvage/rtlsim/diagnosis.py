@@ -13,6 +13,7 @@ from selvage.hw.tile.parameters import TileParameters
 from selvage.rtlsim.cache import work_folder
 from selvage.rtlsim.simulate import build_tile, dump_tile
 from selvage.rtlsim.waves.blame import Finding, blame
+from selvage.rtlsim.waves.boundaries import wrong_output
 from selvage.rtlsim.waves.described import describe
 from selvage.rtlsim.waves.file import WaveFile
 from selvage.rtlsim.waves.viewers import save_file
@@ -194,8 +195,9 @@ def diagnose(suspect: Suspect, folder: Path | None = None, name: str = "") -> Di
     with work_folder(suspect.build) as work:
         steps = list(suspect.steps())
         file = folder / f"{name}_step{steps[0]}.fst" if folder else work / "step.fst"
-        found = _dumped(suspect, suspect.window(file), steps, kept=folder is not None)
-        return _diagnosis(suspect, found.step if found else steps[0], found, str(file) if folder else None)
+        found, wrong = _dumped(suspect, suspect.window(file), steps, kept=folder is not None)
+        step, kept = found.step if found else steps[0], str(file) if folder else None
+        return _diagnosis(suspect, step, found, suspect.wrong() or wrong, kept)
 
 
 def first_wrong(suspects: Iterable[Suspect], folder: Path | None = None, name: str = "") -> Diagnosis | None:
@@ -217,12 +219,15 @@ def watched(suspect: Suspect, window: Window) -> tuple[Diagnosis | None, list[in
     total = suspect.trace.steps
     last = total if window.steps is None else min(window.first + window.steps, total)
     steps = list(range(window.first, last))
-    found = _dumped(suspect, window, steps, kept=True)
-    return _diagnosis(suspect, found.step, found, str(window.file)) if found else None, steps
+    found, wrong = _dumped(suspect, window, steps, kept=True)
+    return _diagnosis(suspect, found.step, found, wrong, str(window.file)) if found else None, steps
 
 
-def _dumped(suspect: Suspect, window: Window, steps: list[int], *, kept: bool) -> Finding | None:
-    """Dump a window and return the first finding in ``steps``; with what viewers need where the waves are ``kept``."""
+def _dumped(suspect: Suspect, window: Window, steps: list[int], *, kept: bool) -> tuple[Finding | None, Wrong | None]:
+    """Dump a window and return the first finding in ``steps``, and the first wrong output of its step.
+
+    What viewers need is written where the waves are ``kept``.
+    """
     p = replace(suspect.p, probes=True, like=None)
     image = build_tile(p, build=suspect.build)
     dump_tile(p, image, suspect.x, window, seed=suspect.seed, devices=suspect.devices)
@@ -230,10 +235,14 @@ def _dumped(suspect: Suspect, window: Window, steps: list[int], *, kept: bool) -
     found = next(filter(None, (blame(p, suspect.trace, waves, step) for step in steps)), None)
     if kept:
         describe(p, window, suspect.index, len(suspect.x), marker=found.cycle if found else None)
-    return found
+    output = wrong_output(p, suspect.trace, waves, found.step) if found else None
+    if output is None or found is None:
+        return found, None
+    phase, channel = divmod(output[0], p.placement.layer.outputs)
+    return found, Wrong(suspect.trace.place(found.step)[0], phase, output[0], channel, *output[1:])
 
 
-def _diagnosis(suspect: Suspect, step: int, found: Finding | None, waves: str | None) -> Diagnosis:
+def _diagnosis(suspect: Suspect, step: int, found: Finding | None, wrong: Wrong | None, waves: str | None) -> Diagnosis:
     image, row, column = suspect.trace.place(step)
     missing = Finding("", None, step, "when the step runs again every component shows what it must")
     own = found or missing
@@ -244,7 +253,7 @@ def _diagnosis(suspect: Suspect, step: int, found: Finding | None, waves: str | 
         image=image,
         row=row,
         column=column,
-        output=suspect.wrong(),
+        output=wrong,
         component=own.component,
         cycle=own.cycle,
         reason=own.reason,

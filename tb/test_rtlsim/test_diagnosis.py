@@ -65,7 +65,7 @@ def test_a_mismatch_tells_place_trail_and_command(
     # The command repeats it: the same component, and waves with a marker on the cycle.
     status, content, told = selvage(*again[2:])
     assert status == 1 and content["match"] is False and content["diagnosis"]["component"] == found["component"]
-    assert content["diagnosis"]["cycle"] == found["cycle"]
+    assert content["diagnosis"]["cycle"] == found["cycle"] and content["diagnosis"]["output"] == output
     waves = Path(content["waves"])
     zoom = next(line for line in waves.with_suffix(".gtkw").read_text().splitlines() if line.startswith("*"))
     assert int(zoom.split()[1]) == 25_000 + 10_000 * found["cycle"]

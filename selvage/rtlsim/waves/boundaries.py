@@ -90,10 +90,33 @@ def _begun(waves: WaveFile, loaded: int, step: int) -> bool:
     return bool(len(begins)) and (not len(last) or bool(begins.cycles[-1] > last[-1]))
 
 
+def wrong_output(
+    p: TileParameters, trace: TileTrace, waves: WaveFile, step: int
+) -> tuple[int, tuple[int, int], int, int | None] | None:
+    """Return output id, pixel, what is due and what came (None: X) of the first wrong output of a step, if one is."""
+    sweep, (_, row, column), width = p.placement.sweep, trace.place(step), p.output_width
+    boundary = _leaving(p, trace, waves, step)
+    for beat, found, wanted in zip(output_beats(p), boundary.entries(), boundary.expected, strict=False):
+        for output, came, due in zip(beat, found, wanted, strict=False):
+            if output is not None and due not in (UNKNOWN, came):
+                phase = sweep.phases[output // p.placement.layer.outputs]
+                y, x = (
+                    at * block + own - crop
+                    for at, block, own, crop in zip((row, column), sweep.block, phase, sweep.crop, strict=True)
+                )
+                shown = None if came == UNKNOWN else two_complement(came, width)
+                return output, (y, x), two_complement(due, width), shown
+    return None
+
+
 def _output(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> Iterator[Boundary]:
-    width, mask = p.output_width, 2**p.output_width - 1
     if trace.devices is None:
-        yield _splice(p, trace, waves, step, mask)
+        yield _splice(p, trace, waves, step, 2**p.output_width - 1)
+    yield _leaving(p, trace, waves, step)
+
+
+def _leaving(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> Boundary:
+    width, mask = p.output_width, 2**p.output_width - 1
     sweep, beats = p.placement.sweep, output_beats(p)
     m = p.placement.layer.outputs
     image, row, column = trace.place(step)
@@ -115,7 +138,7 @@ def _output(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> 
     shown = waves.events("leaving", "beats", ["step", *names, "keep", "last"], high=TRANSFER).of_step(block)
     per_image = sweep.grid[0] * sweep.grid[1] if sweep.every == 1 else len(sweep.computed)
     ends = [int(k == len(beats) - 1 and (block + 1) % per_image == 0) for k in range(len(beats))]
-    yield Boundary(
+    return Boundary(
         "overlap adder" if sweep.overlap else "output stage",
         [(*values, keep, last) for values, keep, last in zip(due, keeps, ends, strict=True)],
         shown,
