@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.blame import look, tile_suspect
+from selvage.base.errors import RtlError
+from selvage.base.noise import Converters, Noise
 from selvage.commands.again import again_as
-from selvage.rtlsim.diagnosis import diagnose
+from selvage.hw.tile.parameters import TileParameters
+from selvage.rtlsim.diagnosis import Suspect, diagnose
 from selvage.rtlsim.simulate import simulate_tile
+from selvage.sim.devices import Devices
 from tb.models import planted
 from tb.models.faults import FAULTS
 from tb.test_rtlsim.test_blame import selvage
@@ -118,11 +123,22 @@ def test_the_command_leaves_out_what_it_sets_itself() -> None:
 
 
 def test_a_diagnosis_is_json() -> None:
-    from dataclasses import asdict
-
     suspect = tile_suspect("tile")
     y = suspect.trace.maps.copy()
     y[0, 0, 0, 0] += np.int64(1)
-    found = diagnose(type(suspect)(suspect.p, 0, suspect.x, 1, suspect.build, y=y))
+    found = diagnose(Suspect(suspect.p, 0, suspect.x, 1, suspect.build, y=y))
     assert json.loads(json.dumps(asdict(found)))["reason"].startswith("when the step runs again")
     assert found.output and (found.output.expected, found.output.actual) == (y[0, 0, 0, 0] - 1, y[0, 0, 0, 0])
+
+
+def test_crossbars_that_are_not_ideal_are_no_excuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many word lines end the run at once, and the read that drives them is the one that is named."""
+    own = tile_suspect("tile")
+    placed = replace(own.p.placement, chip=own.p.placement.chip.not_ideal())
+    devices = Devices(placed, Noise(seed=1, adc=Converters(offset=0.1)))
+    p = TileParameters(placed, placed.tiles[0])
+    planted.many_lines(monkeypatch)
+    with pytest.raises(RtlError, match="drives 16 word lines") as raised:
+        simulate_tile(p, own.x, devices=devices)
+    found = diagnose(Suspect(p, 0, own.x, 1, own.build, None, raised.value.sent or 0, devices))
+    assert found.component.startswith("walker of array") and "word lines 0 to 15" in found.reason

@@ -38,7 +38,7 @@ def blame(p: TileParameters, trace: TileTrace, waves: WaveFile, step: int) -> Fi
     boundaries = list(boundaries_of(p, trace, waves, step))
     short: set[int] = set()  # readers of which something is missing: what they lead to says nothing
     for boundary in boundaries:
-        if boundary.reader in short or (boundary.reader < 0 and short):
+        if boundary.settled and (boundary.reader in short or (boundary.reader < 0 and short)):
             continue
         if found := _mismatch(boundary, step):
             return found
