@@ -113,16 +113,20 @@ def network_ways(compiled: CompiledNetwork, options: Options, tick: Tick) -> lis
     return found
 
 
+def network_ways_told(compiled: CompiledNetwork, options: Options) -> list[LayerWays]:
+    """Return what ``network_ways`` returns, with a progress bar while the layers are counted."""
+    with progress(transient=True) as bar:
+        task = bar.add_task("counting", total=len(list(compiled.graph.matrices)))
+        return network_ways(compiled, options, lambda: bar.advance(task))
+
+
 def _network(model_file: str, asked: Asked, options: Options) -> tuple[list[LayerWays], Chip, bool]:
     from selvage.commands.network_command import prepare, tell
 
     options.check_network()
     compiled, chip = prepare(model_file, asked.chip, asked.input_file, options, written=False)
     tell(compiled)
-    with progress(transient=True) as bar:
-        task = bar.add_task("counting", total=len(list(compiled.graph.matrices)))
-        found = network_ways(compiled, options, lambda: bar.advance(task))
-    return found, chip, compiled.fits
+    return network_ways_told(compiled, options), chip, compiled.fits
 
 
 def _layer(model_file: str, asked: Asked, options: Options) -> tuple[list[LayerWays], Chip, bool]:

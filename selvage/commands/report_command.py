@@ -9,7 +9,7 @@ from selvage.base.errors import InputError
 from selvage.base.files import check_writable, write_whole
 from selvage.base.text import count_of
 from selvage.commands.cli_options import Asked
-from selvage.commands.cost_command import network_ways, shapes_ways, tables_asked
+from selvage.commands.cost_command import network_ways_told, shapes_ways, tables_asked
 from selvage.commands.results import check_outputs_apart, emit, weights_file
 from selvage.commands.streams import bar_of, progress, show
 from selvage.commands.tables import table_of, verdict
@@ -135,9 +135,7 @@ def _of_network(model_file: str, asked: Asked, options: Options, zeros: float, r
     options.check_network()
     compiled, chip = prepare(model_file, asked.chip, asked.input_file, options, written=rtl)
     tell(compiled)
-    with progress(transient=True) as bar:
-        task = bar.add_task("counting", total=len(list(compiled.graph.matrices)))
-        layers = network_ways(compiled, options, lambda: bar.advance(task))
+    layers = network_ways_told(compiled, options)
     graph = graph_of(compiled.graph, {own.name: own.own.parts.arrays for own in layers})
     codes, errors = _looked_at(compiled, options)
     exact = (

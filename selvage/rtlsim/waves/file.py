@@ -93,11 +93,6 @@ class WaveFile:
         """Return the signals of a scope."""
         return [name.split(".", 1)[1] for name in self._vars if name.startswith(f"{scope}.")]
 
-    def scopes(self, prefix: str) -> list[str]:
-        """Return the scopes ``prefix_0``, ``prefix_1`` and so on."""
-        found = {name.split(".")[0] for name in self._vars}
-        return [f"{prefix}_{k}" for k in range(len(found)) if f"{prefix}_{k}" in found]
-
     def events(self, scope: str, strobe: str, fields: Sequence[str], *, high: int = 1) -> Events:
         """Return the events of a scope: the cycles in which ``strobe`` is ``high``, with ``fields`` in these cycles."""
         times, cycles = self._edges

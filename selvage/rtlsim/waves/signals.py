@@ -10,7 +10,6 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from selvage.hw.tile.counters import counters_of
 from selvage.hw.tile.output import output_beats, output_layout
 from selvage.hw.tile.parameters import TileParameters
 from selvage.hw.tile.probes import probes_of
@@ -342,8 +341,3 @@ _BEATS = """\
             if (beat_now == {length} - 1) step_now <= step_now + 1;
           end
 """
-
-
-def face(p: TileParameters) -> list[tuple[str, int]]:
-    """Return the tile's members that are no streams, with their bits: counters are 48 bits each."""
-    return [(name, 48) for name in counters_of(p)] + [(name, layout.size) for name, layout in probes_of(p).items()]

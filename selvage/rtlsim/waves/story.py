@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from selvage.base.errors import InputError
 from selvage.rtlsim.waves.described import Described
-from selvage.rtlsim.waves.file import TRANSFER, UNKNOWN, Events, WaveFile
+from selvage.rtlsim.waves.file import TRANSFER, Events, WaveFile, signed
+from selvage.rtlsim.waves.signals import SIGNED
 
 Integers = NDArray[np.int64]
 
@@ -233,10 +234,7 @@ class Story:
         found = self.waves.events("leaving", "beats", fields, high=TRANSFER)
         for lane in lanes:
             width = self.waves.width(f"leaving.value_{lane}")
-            value = found.fields[f"value_{lane}"]
-            found.fields[f"value_{lane}"] = np.where(
-                value == UNKNOWN, UNKNOWN, value - ((value >> width - 1 & 1) << width)
-            )
+            found.fields[f"value_{lane}"] = signed(found.fields[f"value_{lane}"], width, SIGNED)
         return found
 
     @cached_property
