@@ -26,7 +26,7 @@ from selvage.compiler.options import Options
 from selvage.compiler.parts import node_parts
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.dense import place_dense
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from selvage.verilog.modules import delivered_rtlil, rewritten
 from tb.models.equivalence import unproven
 

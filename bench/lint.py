@@ -27,7 +27,7 @@ from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.pattern import place_pattern
 from selvage.mapping.placement import Placement
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from tb.benches.linters import lint, run_selftest
 from tb.models.draws import seeded
 from tb.models.small_networks import RELU, SmallNetwork

@@ -9,7 +9,7 @@ from selvage.bundle.verilog_bundle import layer_graph
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.placement import Placement
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from selvage.rtlsim.plain import Run, build_network, run_network
 from selvage.sim.layer import layer_cycles
 

@@ -27,7 +27,8 @@ from selvage.golden.graph import run as evaluate
 from selvage.hw.macro.macro_views import Macro, view_files
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.placement import Placement
-from selvage.mapping.stages import NetworkPlan, plan_network
+from selvage.mapping.plan_network import plan_network
+from selvage.mapping.stages import NetworkPlan
 from selvage.rtlsim.plain import cell_lines, entering_words, words_of_image
 from selvage.rtlsim.predicted import image_cycles
 from selvage.rtlsim.words import hex_lines, raster_words

@@ -26,8 +26,9 @@ from selvage.golden.graph import evaluate_node, of_sums
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.placement import Placement
+from selvage.mapping.plan_network import plan_network
 from selvage.mapping.schedule import option_of
-from selvage.mapping.stages import NetworkPlan, plan_network
+from selvage.mapping.stages import NetworkPlan
 from selvage.sim.devices import Devices
 from selvage.sim.layer import CountedPass, count_passes
 from selvage.sim.machine import run as run_crossbars

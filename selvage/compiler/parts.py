@@ -14,7 +14,8 @@ from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.hw.network.network import NetworkParameters
 from selvage.hw.tile.parameters import TileParameters
-from selvage.mapping.stages import LayerStage, NetworkPlan, plan_network
+from selvage.mapping.plan_network import plan_network
+from selvage.mapping.stages import LayerStage, NetworkPlan
 from selvage.sim.devices import Devices
 
 Integers = NDArray[np.int64]

@@ -28,7 +28,8 @@ from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.dense import place_dense
 from selvage.mapping.placement import Placement
-from selvage.mapping.stages import NetworkPlan, plan_network
+from selvage.mapping.plan_network import plan_network
+from selvage.mapping.stages import NetworkPlan
 from selvage.rtlsim.plain import Run, build_network, run_network
 from selvage.sim.layer import CountedPass, count_passes
 from selvage.sim.network import NetworkCycles, network_cycles

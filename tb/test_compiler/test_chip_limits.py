@@ -24,7 +24,7 @@ from selvage.frontend.layer_file import Model
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.dense import dense_kinds, place_dense
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.machine import run
 

@@ -9,7 +9,7 @@ from selvage.base.layer import InputFormat, Layer
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.dense import place_dense
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from selvage.rtlsim.plain import build_network, run_network
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.layer import layer_cycles

@@ -13,7 +13,8 @@ from selvage.base.errors import InputError
 from selvage.frontend.onnx.graph import load_graph
 from selvage.frontend.onnx.names import Names
 from selvage.golden.graph import run
-from selvage.mapping.stages import TableStage, plan_network
+from selvage.mapping.plan_network import plan_network
+from selvage.mapping.stages import TableStage
 
 SHAPE = (1, 1, 2, 2)
 PIXELS = np.array([[[[5, 6], [7, 9]]]], np.uint8)

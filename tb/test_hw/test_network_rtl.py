@@ -10,7 +10,8 @@ from selvage.base.errors import RtlError
 from selvage.base.graph import Matrix
 from selvage.golden.graph import run
 from selvage.mapping.drain import drain_cycles
-from selvage.mapping.stages import LayerStage, NetworkPlan, plan_network
+from selvage.mapping.plan_network import plan_network
+from selvage.mapping.stages import LayerStage, NetworkPlan
 from selvage.rtlsim.plain import Run
 from selvage.sim.cycles import tile_cycles
 from selvage.sim.layer import count_passes, layer_cycles

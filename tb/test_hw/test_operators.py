@@ -23,7 +23,8 @@ from selvage.frontend.onnx.values import Map
 from selvage.golden.graph import evaluate_node
 from selvage.hw.network.components import component_of, parameters_of
 from selvage.hw.network.maps import codes_layout
-from selvage.mapping.stages import Stage, stages_of
+from selvage.mapping.plan_network import stages_of
+from selvage.mapping.stages import Stage
 
 # 1. The node and its golden model: each code from the other end of its range.
 @dataclass(frozen=True, eq=False, kw_only=True)

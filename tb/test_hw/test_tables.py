@@ -15,7 +15,7 @@ from selvage.hw.network.network import NetworkParameters
 from selvage.hw.network.requantizer import RequantizerParameters
 from selvage.hw.shell.programming import table_image
 from selvage.hw.shell.shell import ShellParameters
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from tb.benches.bench_run import run_bench
 from tb.models.shells import fields, sources_of, words_of
 from tb.models.small_networks import LEAKY, SmallNetwork

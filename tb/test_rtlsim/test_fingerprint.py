@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selvage.hw.network.network import NetworkParameters
-from selvage.mapping.stages import plan_network
+from selvage.mapping.plan_network import plan_network
 from selvage.rtlsim.fingerprint import fingerprint
 from selvage.rtlsim.plain import network_verilog
 from tb.models.small_networks import RELU, SmallNetwork
