@@ -7,7 +7,7 @@ from functools import reduce, singledispatch
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from selvage.base.graph import Add, Concat, Graph, Integers, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
+from selvage.base.graph import Add, Concat, Graph, Integers, Matrix, Node, Pool, Reorder, Reshape, Resize, Table, Tensor
 from selvage.base.requantization import Requantization
 from selvage.golden.layer import evaluate
 from selvage.golden.requantize import (
@@ -88,6 +88,13 @@ def _(node: Concat, tensors: list[Tensor], codes: list[Integers]) -> Integers:
 @evaluate_node.register
 def _(node: Resize, tensors: list[Tensor], codes: list[Integers]) -> Integers:
     return codes[0].repeat(node.factor[0], axis=2).repeat(node.factor[1], axis=3)
+
+
+@evaluate_node.register
+def _(node: Reorder, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    numbers = node.numbers
+    flowing = codes[0].transpose(0, 2, 3, 1).reshape(len(codes[0]), -1)
+    return np.where(numbers < 0, node.fill, flowing[:, numbers])
 
 
 @evaluate_node.register

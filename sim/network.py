@@ -18,6 +18,7 @@ from selvage.mapping.stages import (
     LayerStage,
     NetworkPlan,
     PoolStage,
+    ReorderStage,
     ReshapeStage,
     ResizeStage,
     Stage,
@@ -26,7 +27,7 @@ from selvage.mapping.stages import (
 from selvage.sim.cycles import buffer_lines
 from selvage.sim.flow import Simulation, Stream, Times
 from selvage.sim.layer import CountedPass
-from selvage.sim.parts import Packing, Raster, concat, packer, pool, raster
+from selvage.sim.parts import Packing, Raster, concat, packer, pool, raster, reorder
 from selvage.sim.pipeline import measured_from
 from selvage.sim.tiles import Collected, TileStream, collect
 
@@ -168,6 +169,11 @@ def _(stage: ResizeStage, streams: list[Stream], around: _Around) -> Stream:
     side = source.shape[1], source.shape[2]
     shape = Raster(side, (1, 1), (0, 0), side, stage.factor, around.words(source.name, source.shape[0]))
     return raster(around.simulation, streams[0], shape)
+
+
+@stage_stream.register
+def _(stage: ReorderStage, streams: list[Stream], around: _Around) -> Stream:
+    return reorder(around.simulation, streams[0], stage.plan(around.plan.lanes[stage.output.name]))
 
 
 @stage_stream.register

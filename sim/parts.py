@@ -6,12 +6,14 @@ Written from the timing tables of ``docs/architecture.md`` and ``docs/pipelines.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from selvage.mapping.reorder import ReorderPlan
 from selvage.mapping.schedule import Sweep
 from selvage.sim.cycles import FIRST_LOAD, Offsets, Source
 from selvage.sim.flow import Pipeline, Process, Simulation, Stream, Times
 from selvage.sim.tiles import FedSource
 
 LOAD_TO_WORD = 6  # last cycle of a pool's load of a word to the one in which its result enters the queue
+ADDRESSES = 2  # cycles after a reset in which a reorder buffer has no address yet
 BEYOND = 8  # words of a pool's queue beside those of two windows
 
 
@@ -132,6 +134,48 @@ def _read(stream: Stream, read: Times, pipe: Pipeline, shape: Raster) -> Process
                     pipe.out.offered.put(cycle + 1)
         read.put(cycle)
         band += 1
+
+
+def reorder(simulation: Simulation, stream: Stream, plan: ReorderPlan) -> Stream:
+    """Return the words of each part of a map in the order of ``plan``."""
+    pipe = Pipeline(simulation, 1)
+    read = simulation.times()  # of each line, when its last word was read
+    simulation.start(_hold(stream, read, plan))
+    simulation.start(_take_in_order(stream, read, pipe, plan))
+    return pipe.out
+
+
+def _hold(stream: Stream, read: Times, plan: ReorderPlan) -> Process:
+    """Take a word when the one whose place it takes is needed no more, or none: when its part is read."""
+    word, line, lines = 0, 0, len(plan.rows)
+    while True:
+        while len(stream.offered) <= word:
+            yield stream.offered
+        part, at = divmod(word, plan.words)
+        while line // lines * plan.words + plan.free[line % lines] + plan.depth <= word:
+            if at >= plan.used and line == part * lines:
+                break  # dropped, as its part is being read
+            line += 1
+        while len(read) < line:
+            yield read
+        stream.taken.put(max(stream.offered[word], read[line - 1] + 1 if line else 0))
+        word += 1
+
+
+def _take_in_order(stream: Stream, read: Times, pipe: Pipeline, plan: ReorderPlan) -> Process:
+    """Read each word from the cycle after the source's was taken, the last of a part after all of the part."""
+    cycle, part, numbers = ADDRESSES - 1, 0, plan.numbers.tolist()
+    while True:
+        for k, line in enumerate(numbers):
+            for j, number in enumerate(line):
+                last = k + 1 == len(numbers) and j + 1 == len(line)
+                needed = part * plan.words + (plan.words - 1 if last else max(number, 0))
+                while len(stream.taken) <= needed:
+                    yield stream.taken
+                cycle = yield from pipe.moves(max(cycle, stream.taken[needed]) + 1)
+                pipe.out.offered.put(cycle + 1)
+            read.put(cycle)
+        part += 1
 
 
 def pool(simulation: Simulation, stream: Stream, sweep: Sweep, offsets: Offsets, words: int, images: int) -> Stream:

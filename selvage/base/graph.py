@@ -133,6 +133,26 @@ class Reshape(Node):
     """
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reorder(Node):
+    """Codes of a map in another order, or several times: transpositions, slices, crops, pads, shuffles, repetition.
+
+    Code (c, y, x) is number ``channels[c] + rows[y] + columns[x]`` of the map read, counted as its words flow: number
+    ``(y * W + x) * C + c`` is its code (c, y, x). Where one of the three is -1, it is ``fill``.
+    """
+
+    channels: Integers
+    rows: Integers
+    columns: Integers
+    fill: int
+
+    @property
+    def numbers(self) -> Integers:
+        """The number of each code of the output, (C, H, W); -1 where it is ``fill``."""
+        axes = np.ix_(self.channels, self.rows, self.columns)
+        return np.where(np.minimum.reduce(np.broadcast_arrays(*axes)) < 0, -1, sum(axes))
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in an order in which they can run; ``outputs`` name tensors that leave."""

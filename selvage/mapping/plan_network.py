@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import singledispatch
 
 from selvage.base.errors import InputError
-from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reshape, Resize, Table, Tensor
+from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reorder, Reshape, Resize, Table, Tensor
 from selvage.golden.graph import matrix_requantization, mean_requantization, moved, sum_factors
 from selvage.golden.requantize import all_codes
 from selvage.mapping.placement import Placement
@@ -15,6 +15,7 @@ from selvage.mapping.stages import (
     LayerStage,
     NetworkPlan,
     PoolStage,
+    ReorderStage,
     ReshapeStage,
     ResizeStage,
     Stage,
@@ -81,6 +82,11 @@ def _(node: Concat, sources: list[Tensor], placements: Placements, taken: set[st
 @stages_of.register
 def _(node: Resize, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
     return [ResizeStage(node.name, tuple(sources), node.output, node.factor)]
+
+
+@stages_of.register
+def _(node: Reorder, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    return [ReorderStage(node.name, tuple(sources), node.output, node)]
 
 
 @stages_of.register

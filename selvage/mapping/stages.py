@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from selvage.base.graph import Pool, Tensor
+from selvage.base.graph import Pool, Reorder, Tensor
 from selvage.base.requantization import Requantization
 from selvage.mapping.collect import WIDEST, Leaving
 from selvage.mapping.load import words_of
 from selvage.mapping.placement import Array, Placement
+from selvage.mapping.reorder import ReorderPlan, fits_words, plan_reorder
 
 STEPS_AHEAD = 8  # pixels under way in a stage: loaded, read, drained, collected, requantised
 
@@ -184,6 +185,56 @@ class ResizeStage(Stage):
     """Each pixel ``factor`` times, rows and columns."""
 
     factor: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ReorderStage(Stage):
+    """Codes in another order, from a memory that holds what later ones need."""
+
+    node: Reorder
+
+    def plan(self, lanes: int) -> ReorderPlan:
+        """Return which word of the source each word of ``lanes`` channels is."""
+        return plan_reorder(self.node, self.sources[0].shape, lanes)
+
+    @property
+    def structure(self) -> tuple:
+        """The order."""
+        axes = (self.node.channels, self.node.rows, self.node.columns)
+        return (*(tuple(own.tolist()) for own in axes), self.node.fill)
+
+    @property
+    def lines_held(self) -> int:
+        """Lines up to the last that the first line of the output needs, which may wait for all."""
+        return -(-max(self._needed[0], 1) // self._pitch) - 1
+
+    @property
+    def lines_behind(self) -> Fraction:
+        """As far as a line of the output needs lines below the one that it lies in."""
+        step = Fraction(self.sources[0].shape[1], len(self._needed))
+        return max(Fraction(need, self._pitch) - 1 - line * step for line, need in enumerate(self._needed))
+
+    @property
+    def lines_taken(self) -> int:
+        """Those that its memory holds."""
+        plan = self.plan(1)
+        return -(-plan.depth // self._pitch) + 1
+
+    @property
+    def _pitch(self) -> int:
+        """Codes of a line of the source."""
+        return self.sources[0].shape[0] * self.sources[0].shape[2]
+
+    @cached_property
+    def _needed(self) -> list[int]:
+        """Codes of the source that have come before a line of the output is whole."""
+        return (self.node.numbers.max(axis=(0, 2)) + 1).tolist()
+
+    def agree(self, lanes: dict[str, int]) -> None:
+        """Reduce words until each is a whole word of the source, or all ``fill``."""
+        super().agree(lanes)
+        while not fits_words(self.node, lanes[self.output.name]):
+            lanes.update(dict.fromkeys((self.sources[0].name, self.output.name), lanes[self.output.name] // 2))
 
 
 @dataclass(frozen=True, eq=False)

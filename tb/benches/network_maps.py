@@ -1,6 +1,6 @@
 """Small stages between layers with drawn parameters, and what they make of drawn words."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,13 +24,53 @@ from selvage.hw.network.maps import (
     codes_layout,
 )
 from selvage.hw.network.pool import Pool, PoolParameters
+from selvage.hw.network.reorder import ReorderBuffer, ReorderParameters
 from selvage.hw.network.requantizer import Requantizer
 from selvage.hw.tile.streams import Fork
+from selvage.mapping.stages import ReorderStage
 from selvage.sim.cycles import Source
 
 Integers = NDArray[np.int64]
 Words = list[list[int | None]]  # lanes of each; None: anything
 
+
+def _identity(count: int, step: int = 1) -> list[int]:
+    return [k * step for k in range(count)]
+
+
+ORDERS: dict[str, Callable[[int, int, int], tuple]] = {  # shape; numbers of channels, rows and columns
+    "crop": lambda c, h, w: ((c, h - 3, w - 2), _identity(c), _identity(h, w * c)[2:-1], _identity(w, c)[1:-1]),
+    "top": lambda c, h, w: ((c, 1, w), _identity(c), [0], _identity(w, c)),
+    "pad": lambda c, h, w: (
+        (c, h + 3, w + 2),
+        _identity(c),
+        [-1, *_identity(h, w * c), -1, -1],
+        [-1, *_identity(w, c), -1],
+    ),
+    "reflect": lambda c, h, w: (
+        (c, h + 2, w + 2),
+        _identity(c),
+        [w * c, *_identity(h, w * c), (h - 2) * w * c],
+        [c, *_identity(w, c), (w - 2) * c],
+    ),
+    "shuffle": lambda c, h, w: (
+        (c, h, w),
+        [k % 2 * (c // 2) + k // 2 for k in range(c)],
+        _identity(h, w * c),
+        _identity(w, c),
+    ),
+    "half": lambda c, h, w: ((c // 2, h, w), _identity(c)[c // 2 :], _identity(h, w * c), _identity(w, c)),
+    "turn": lambda c, h, w: ((c, w, h), _identity(c), _identity(w, c), _identity(h, w * c)),
+    "rows_as_channels": lambda c, h, w: ((h, c, w), _identity(h, w * c), _identity(c), _identity(w, c)),
+    "flip": lambda c, h, w: ((c, h, w), _identity(c), _identity(h, w * c)[::-1], _identity(w, c)),
+    "repeat": lambda c, h, w: ((c, 4, 3), _identity(c), [0] * 4, [0] * 3),
+    "depth_to_space": lambda c, h, w: (
+        (c // 4, 2 * h, 2 * w),
+        _identity(c // 4),
+        [y // 2 * w * c + y % 2 * (c // 2) for y in range(2 * h)],
+        [x // 2 * c + x % 2 * (c // 4) for x in range(2 * w)],
+    ),
+}
 REDUCED = 8  # cycles from the last pixel of a pool's window to its word at the output, without a mean's rounding
 
 
@@ -180,6 +220,49 @@ class Concatenating:
         leaving = in_words(np.concatenate(maps, axis=1), p.lanes)
         inputs = {f"i_{k}": in_words(own, p.lanes) for k, own in enumerate(maps)}
         return Streams(inputs, {"o": leaving}, list(range(len(leaving))))
+
+
+class Reordering:
+    """A map of ``shape`` in the order that ``how`` names."""
+
+    def __init__(self, rng: np.random.Generator, *, how: str, shape: tuple[int, int, int], lanes: int = 2) -> None:
+        self.x = draw_tensor(rng, tuple(shape))
+        to, *axes = ORDERS[how](*shape)
+        output = graph.Tensor("y", to, self.x.scale, self.x.format)
+        channels, rows, columns = (np.array(own, np.int64) for own in axes)
+        own = {"inputs": ("x",), "output": output, "fill": self.x.format.zero_point}
+        self.node = graph.Reorder(name="reorder", channels=channels, rows=rows, columns=columns, **own)
+        stage = ReorderStage("reorder", (self.x,), output, self.node)
+        words = dict.fromkeys("xy", lanes)
+        stage.agree(words)
+        self.p = ReorderParameters(stage.plan(words["y"]), self.node.fill, words["y"], 8)
+
+    def build(self) -> wiring.Component:
+        return ReorderBuffer(self.p)
+
+    def streams(self, rng: np.random.Generator, images: int) -> Streams:
+        codes = draw_maps(rng, self.x.format, (images, *self.x.shape))
+        incoming = in_words(codes, self.p.lanes)
+        leaving = in_words(evaluate_node(self.node, [self.x], [codes]), self.p.lanes)
+        return Streams({"i": incoming}, {"o": leaving}, self._times(len(incoming), len(leaving)))
+
+    def _times(self, count: int, leaving: int) -> list[int]:
+        """Cycle by cycle, as the design page has it: words come as there is room, and leave when theirs has come."""
+        plan = self.p.plan
+        order = [(line, own) for line, words in enumerate(plan.numbers.tolist()) for own in words]
+        came, word, part, times = 0, 0, 0, []
+        for cycle in range(100 * (count + leaving)):
+            if word < leaving:
+                line, own = order[word % len(order)]
+                room = came < part * plan.words + plan.free[line] + plan.depth
+                dropped = part * plan.words + plan.used <= came < (part + 1) * plan.words
+                last = (word + 1) % len(order) == 0
+                needed = (part + 1) * plan.words if last else part * plan.words + max(own, 0) + 1
+                if cycle >= 2 and came >= needed:
+                    times.append(cycle + 1)
+                    word, part = word + 1, part + last
+                came += came < count and (room or dropped)
+        return times
 
 
 class Pooling:

@@ -30,6 +30,7 @@ from tb.benches.network_maps import (
     Packing,
     Part,
     Pooling,
+    Reordering,
     Streams,
     Words,
     draw_maps,
@@ -289,6 +290,7 @@ KINDS: dict[str, type] = {
     "add": Adding,
     "concat": Concatenating,
     "pool": Pooling,
+    "reorder": Reordering,
 }
 
 

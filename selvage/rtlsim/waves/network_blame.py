@@ -13,6 +13,7 @@ from selvage.mapping.stages import (
     ConcatStage,
     LayerStage,
     PoolStage,
+    ReorderStage,
     ReshapeStage,
     ResizeStage,
     Stage,
@@ -29,6 +30,7 @@ COMPONENTS: dict[type[Stage], str] = {
     AddStage: "sum of maps",
     ConcatStage: "concatenation",
     ResizeStage: "raster buffer",
+    ReorderStage: "reorder buffer",
     ReshapeStage: "reshape",
 }
 
