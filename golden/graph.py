@@ -1,13 +1,29 @@
 """What a quantised network computes, in integers."""
 
+import math
 import operator
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import reduce, singledispatch
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from selvage.base.graph import Add, Concat, Graph, Integers, Matrix, Node, Pool, Reorder, Reshape, Resize, Table, Tensor
+from selvage.base.graph import (
+    Add,
+    Concat,
+    Graph,
+    Integers,
+    Matrix,
+    Multiply,
+    Node,
+    Pool,
+    Reorder,
+    Reshape,
+    Resize,
+    Table,
+    Tensor,
+)
 from selvage.base.requantization import Requantization
 from selvage.golden.layer import evaluate
 from selvage.golden.requantize import (
@@ -77,6 +93,12 @@ def _(node: Table, tensors: list[Tensor], codes: list[Integers]) -> Integers:
 @evaluate_node.register
 def _(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:
     return add(node, tensors, codes)
+
+
+@evaluate_node.register
+def _(node: Multiply, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    values = [own - tensor.format.zero_point for own, tensor in zip(codes, tensors, strict=True)]
+    return requantize(values[0] * values[1], product_requantization(node, tensors))
 
 
 @evaluate_node.register
@@ -150,13 +172,14 @@ def moved(codes: Integers, source: Tensor, to: Tensor) -> Integers:
 
 
 def sum_factors(node: Add, tensors: list[Tensor]) -> tuple[tuple[int, ...], Requantization]:
-    """Return the factors of the two maps, and the requantisation of the sum of their products.
+    """Return the factors of the maps, and the requantisation of the sum of their products.
 
     The requantisation has the factor 1. ValueError: the activation has a slope below 0.
     """
     if node.activation.slope != 1:
         raise ValueError(f"node {node.name!r}: a sum of maps has no slope below 0")
-    ratios = [steps_of(tensor.scale, node.output) for tensor in tensors]
+    coefficients = node.coefficients or (Fraction(1),) * len(tensors)
+    ratios = [steps_of(tensor.scale, node.output) * own for tensor, own in zip(tensors, coefficients, strict=True)]
     largest = max(abs(bound - t.format.zero_point) for t in tensors for bound in t.format.raw_range)
     factors, shift, tie_bits = integer_factors(ratios, largest, terms=len(tensors))
     low, high = code_bounds(node.output, node.activation)
@@ -165,11 +188,19 @@ def sum_factors(node: Add, tensors: list[Tensor]) -> tuple[tuple[int, ...], Requ
 
 
 def add(node: Add, tensors: list[Tensor], codes: list[Integers]) -> Integers:
-    """Return the sum of two maps, requantised."""
+    """Return the sum of maps, requantised."""
     factors, r = sum_factors(node, tensors)
     parts = zip(tensors, codes, factors, strict=True)
     products = [(values - tensor.format.zero_point) * factor for tensor, values, factor in parts]
     return finished(reduce(operator.add, products), r)
+
+
+def product_requantization(node: Multiply, tensors: list[Tensor]) -> Requantization:
+    """Return the requantisation of products of the codes of two maps, less their zero points."""
+    ratio = steps_of(tensors[0].scale, node.output) * exact(np.float32(tensors[1].scale))
+    largest = math.prod(max(abs(b - t.format.zero_point) for b in t.format.raw_range) for t in tensors)
+    settings = {"activation": node.activation, "zero_first": node.zero_first}
+    return requantization([ratio], node.output, largest=largest, **settings)
 
 
 def _windows(node: Pool, codes: Integers, outside: int) -> Integers:

@@ -16,6 +16,7 @@ from selvage.mapping.stages import (
     AddStage,
     ConcatStage,
     LayerStage,
+    MultiplyStage,
     NetworkPlan,
     PoolStage,
     ReorderStage,
@@ -31,7 +32,7 @@ from selvage.sim.parts import Packing, Raster, concat, packer, pool, raster, reo
 from selvage.sim.pipeline import measured_from
 from selvage.sim.tiles import Collected, TileStream, collect
 
-REQUANTIZER, ADD, TABLE = 5, 4, 1  # cycles of these stages
+REQUANTIZER, ADD, TABLE, PRODUCT = 5, 4, 1, 1  # cycles of these stages
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,12 @@ def _(stage: TableStage, streams: list[Stream], around: _Around) -> Stream:
 @stage_stream.register
 def _(stage: AddStage, streams: list[Stream], around: _Around) -> Stream:
     return around.simulation.pipeline(streams[0], ADD, *streams[1:])
+
+
+@stage_stream.register
+def _(stage: MultiplyStage, streams: list[Stream], around: _Around) -> Stream:
+    products = around.simulation.pipeline(streams[0], PRODUCT, *streams[1:])
+    return around.simulation.pipeline(products, REQUANTIZER)
 
 
 @stage_stream.register

@@ -197,7 +197,7 @@ class AddParameters:
         """Shape and first value of what is loaded, in the order of its words."""
         found = loaded_settings(self.requantization, self.bits)
         for k, (factor, source) in enumerate(zip(self.factors, self.sources, strict=True)):
-            found[f"factor_{k}"] = (unsigned(FACTOR_BITS), factor)
+            found[f"factor_{k}"] = (unsigned(FACTOR_BITS), abs(factor))
             found[f"zero_point_{k}"] = (signed(source.raw_bits + 1), source.zero_point)
         return found
 
@@ -214,13 +214,11 @@ class AddParameters:
 
 
 class AddMaps(wiring.Component):
-    """The sum of two maps as codes of a third. Four cycles, a word a cycle.
+    """The sum of maps, or a difference, as codes of another. Four cycles, a word a cycle.
 
     ``table`` writes loaded factors, zero points and what belongs to their sum, a word a cycle.
     """
 
-    i_0: stream.Interface
-    i_1: stream.Interface
     o: stream.Interface
     table: TableInterface
 
@@ -239,10 +237,10 @@ class AddMaps(wiring.Component):
         """Build products, sums and rounding, a register behind each."""
         m = Module()
         p = self.p
-        inputs = [self.i_0, self.i_1]
+        inputs: list[stream.Interface] = [getattr(self, f"i_{k}") for k in range(len(p.sources))]
         loaded = loaded_registers(m, self.table, p.registers) if p.table else {}
         enable, go = Signal(), Signal()
-        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), go.eq(enable & self.i_0.valid & self.i_1.valid)]
+        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), go.eq(enable & Cat(i.valid for i in inputs).all())]
         m.d.comb += [i.ready.eq(go) for i in inputs]
         valid = [Signal(name=f"valid_{k}") for k in range(self.latency - 1)]
         with m.If(enable):
@@ -255,11 +253,12 @@ class AddMaps(wiring.Component):
                 width = FACTOR_BITS if loaded else factor.bit_length()
                 product = Signal(signed(len(value) + width + 1), name=f"product_{k}_{lane}")
                 with m.If(enable):
-                    m.d.sync += product.eq(value * loaded.get(f"factor_{k}", factor))
-                parts.append(product)
-            total = Signal(signed(max(map(len, parts)) + 1), name=f"total_{lane}")
+                    m.d.sync += product.eq(value * loaded.get(f"factor_{k}", abs(factor)))
+                parts.append(-product if factor < 0 else product)
+            width = max(map(len, parts)) + (len(parts) - 1).bit_length()
+            total = Signal(signed(width), name=f"total_{lane}")
             with m.If(enable):
-                m.d.sync += total.eq(parts[0] + parts[1] + (distance_of_ties(loaded) if loaded else 0))
+                m.d.sync += total.eq(sum(parts) + (distance_of_ties(loaded) if loaded else 0))
             sums.append(total)
         codes = round_and_clip(m, enable, sums, loaded or p.requantization, p.bits)
         m.d.comb += self.o.payload.as_value().eq(Cat(codes))

@@ -1,6 +1,7 @@
 """A quantised network: maps of codes, and the operations that make one of others."""
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal, Self
 
 import numpy as np
@@ -104,7 +105,20 @@ class Table(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Add(Node):
-    """The sum of two maps of one shape, their real values added before the activation.
+    """The sum of maps of one shape, their real values times ``coefficients`` added before the activation.
+
+    All coefficients are 1 where none are given; others make differences and means. ``zero_first``: halves as
+    `Requantization` has them.
+    """
+
+    activation: Activation = LINEAR
+    zero_first: bool = False
+    coefficients: tuple[Fraction, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Multiply(Node):
+    """The product of two maps of one shape, of their real values, before the activation.
 
     ``zero_first``: halves as `Requantization` has them.
     """

@@ -5,14 +5,15 @@ from dataclasses import replace
 from functools import singledispatch
 
 from selvage.base.errors import InputError
-from selvage.base.graph import Add, Concat, Graph, Matrix, Node, Pool, Reorder, Reshape, Resize, Table, Tensor
-from selvage.golden.graph import matrix_requantization, mean_requantization, moved, sum_factors
+from selvage.base.graph import Add, Concat, Graph, Matrix, Multiply, Node, Pool, Reorder, Reshape, Resize, Table, Tensor
+from selvage.golden.graph import matrix_requantization, mean_requantization, moved, product_requantization, sum_factors
 from selvage.golden.requantize import all_codes
 from selvage.mapping.placement import Placement
 from selvage.mapping.stages import (
     AddStage,
     ConcatStage,
     LayerStage,
+    MultiplyStage,
     NetworkPlan,
     PoolStage,
     ReorderStage,
@@ -69,6 +70,11 @@ def _(node: Table, sources: list[Tensor], placements: Placements, taken: set[str
 @stages_of.register
 def _(node: Add, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
     return [AddStage(node.name, tuple(sources), node.output, *sum_factors(node, sources))]
+
+
+@stages_of.register
+def _(node: Multiply, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    return [MultiplyStage(node.name, tuple(sources), node.output, product_requantization(node, sources))]
 
 
 @stages_of.register

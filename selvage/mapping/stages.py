@@ -169,10 +169,28 @@ class TableStage(Stage):
 
 @dataclass(frozen=True, eq=False)
 class AddStage(Stage):
-    """The sum of two maps, each times its factor, requantised."""
+    """The sum of maps, each times its factor, requantised."""
 
     factors: tuple[int, ...]
     requantization: Requantization
+
+    @property
+    def structure(self) -> tuple:
+        """Which maps are subtracted, where some are: factors are loaded without a sign."""
+        signs = tuple(factor < 0 for factor in self.factors)
+        return signs if any(signs) else ()
+
+
+@dataclass(frozen=True, eq=False)
+class MultiplyStage(Stage):
+    """The product of two maps, requantised."""
+
+    requantization: Requantization
+
+    @property
+    def subtracts_zero_points(self) -> bool:
+        """True: they are taken off before the product."""
+        return True
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from selvage.base import graph
 from selvage.base.layer import InputFormat
-from selvage.golden.graph import evaluate_node, mean_requantization, sum_factors
+from selvage.golden.graph import evaluate_node, mean_requantization, product_requantization, sum_factors
 from selvage.golden.requantize import all_codes
 from selvage.hw.network.maps import (
     AddMaps,
@@ -23,6 +24,7 @@ from selvage.hw.network.maps import (
     TableParameters,
     codes_layout,
 )
+from selvage.hw.network.multiply import MultiplyMaps, MultiplyParameters
 from selvage.hw.network.pool import Pool, PoolParameters
 from selvage.hw.network.reorder import ReorderBuffer, ReorderParameters
 from selvage.hw.network.requantizer import Requantizer
@@ -172,16 +174,17 @@ class Looking:
 
 
 class Adding:
-    """Two maps of any scales; ``even``: of ``scales`` that make halves, the maps' and their sum's."""
+    """Maps of any scales; ``even``: of ``scales`` that make halves, the maps' and their sum's."""
 
     def __init__(
         self,
         rng: np.random.Generator,
         *,
-        signed: tuple[bool, bool],
+        signed: tuple[bool, ...],
         lanes: int = 2,
         even: bool = False,
         scales: tuple[float, float] = (0.0625, 0.25),
+        coefficients: tuple[str, ...] = (),
     ) -> None:
         shape = (2 * lanes, 3, 5)
         self.sources = [draw_tensor(rng, shape, f"x_{k}", signed=own) for k, own in enumerate(signed)]
@@ -190,8 +193,10 @@ class Adding:
         if even:
             self.sources = [graph.Tensor(own.name, shape, scales[0], own.format) for own in self.sources]
             output = graph.Tensor("y", shape, scales[1], output.format)
-        own = {"inputs": ("x_0", "x_1"), "output": output, "activation": activation}
-        self.node = graph.Add(name="add", zero_first=bool(rng.integers(2)), **own)
+        names = tuple(tensor.name for tensor in self.sources)
+        own = {"inputs": names, "output": output, "activation": activation}
+        own |= {"zero_first": bool(rng.integers(2)), "coefficients": tuple(map(Fraction, coefficients))}
+        self.node = graph.Add(name="add", **own)
         factors, r = sum_factors(self.node, self.sources)
         self.p = AddParameters(factors, tuple(own.format for own in self.sources), r, 8, lanes)
 
@@ -203,6 +208,39 @@ class Adding:
         leaving = in_words(evaluate_node(self.node, self.sources, codes), self.p.lanes)
         inputs = {f"i_{k}": in_words(own, self.p.lanes) for k, own in enumerate(codes)}
         return Streams(inputs, {"o": leaving}, [k + AddMaps.latency for k in range(len(leaving))])
+
+
+class Multiplying:
+    """Two maps of any scales; ``even``: of scales of which products make halves."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        *,
+        signed: tuple[bool, bool],
+        lanes: int = 2,
+        even: bool = False,
+        slope: float = 1,
+    ) -> None:
+        shape = (2 * lanes, 3, 5)
+        self.sources = [draw_tensor(rng, shape, f"x_{k}", signed=own) for k, own in enumerate(signed)]
+        output = draw_tensor(rng, shape, "y")
+        if even:
+            self.sources = [graph.Tensor(own.name, shape, 0.0625, own.format) for own in self.sources]
+        output = graph.Tensor("y", shape, 0.5 if even else 40 * output.scale, output.format)
+        own = {"inputs": ("x_0", "x_1"), "output": output, "activation": graph.Activation(slope=slope)}
+        self.node = graph.Multiply(name="multiply", zero_first=bool(rng.integers(2)), **own)
+        how = product_requantization(self.node, self.sources)
+        self.p = MultiplyParameters(tuple(own.format for own in self.sources), how, 2 * lanes, lanes, 8)
+
+    def build(self) -> wiring.Component:
+        return MultiplyMaps(self.p)
+
+    def streams(self, rng: np.random.Generator, images: int) -> Streams:
+        codes = [draw_maps(rng, own.format, (images, *own.shape)) for own in self.sources]
+        leaving = in_words(evaluate_node(self.node, self.sources, codes), self.p.lanes)
+        inputs = {f"i_{k}": in_words(own, self.p.lanes) for k, own in enumerate(codes)}
+        return Streams(inputs, {"o": leaving}, [k + MultiplyMaps.latency for k in range(len(leaving))])
 
 
 class Concatenating:

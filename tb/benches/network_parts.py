@@ -27,6 +27,7 @@ from tb.benches.network_maps import (
     Forking,
     Integers,
     Looking,
+    Multiplying,
     Packing,
     Part,
     Pooling,
@@ -289,6 +290,7 @@ KINDS: dict[str, type] = {
     "table": Looking,
     "add": Adding,
     "concat": Concatenating,
+    "multiply": Multiplying,
     "pool": Pooling,
     "reorder": Reordering,
 }
