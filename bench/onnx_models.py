@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-from selvage.base.graph import Graph, Node, Tensor
+from selvage.base.graph import Node, Tensor
 from selvage.frontend.onnx.graph import Imported
 from selvage.golden.graph import evaluate_node
 
@@ -148,18 +148,30 @@ def as_codes(values: NDArray, tensor: Tensor) -> NDArray[np.int64]:
     return values.astype(np.int64).reshape(-1, *tensor.shape)
 
 
-def codes_of(model: ModelProto, graph: Graph, feeds: dict[str, NDArray]) -> dict[str, NDArray[np.int64]]:
-    """onnxruntime's codes of each tensor of the network that the model has too."""
+def codes_of(model: ModelProto, imported: Imported, feeds: dict[str, NDArray]) -> dict[str, NDArray[np.int64]]:
+    """onnxruntime's codes of each tensor of the network that the model has too, in the network's order."""
     own = {value.name for value in model.graph.output}
     made = {name for node in model.graph.node for name in node.output}
-    found = outputs(model, feeds, [name for name in graph.tensors if name in made - own]) | feeds
-    return {name: as_codes(found[name], tensor) for name, tensor in graph.tensors.items() if name in found}
+    views = imported.views
+    tensors = {name: tensor for name, tensor in imported.graph.tensors.items() if views.get(name, 0) is not None}
+    found = outputs(model, feeds, [name for name in tensors if name in made - own]) | feeds
+    codes = {}
+    for name, tensor in tensors.items():
+        numbers = views.get(name)
+        if name not in found:
+            continue
+        if numbers is None:
+            codes[name] = as_codes(found[name], tensor)
+        elif np.array_equal(np.sort(numbers, None), np.arange(tensor.numbers)):
+            values = found[name].reshape(-1, tensor.numbers)[:, np.argsort(numbers, None)]
+            codes[name] = as_codes(values, tensor)
+    return codes
 
 
 def compare(model: ModelProto, imported: Imported, feeds: dict[str, NDArray], tally: Tally) -> None:
     """Each node on onnxruntime's own inputs; nodes whose result it does not have go with the next one."""
     graph = imported.graph
-    theirs = codes_of(model, graph, feeds)
+    theirs = codes_of(model, imported, feeds)
     entered = imported.enter(feeds)
     for name, codes in entered.items():
         np.testing.assert_array_equal(codes, theirs.setdefault(name, codes))

@@ -114,15 +114,21 @@ def _(node: Resize, tensors: list[Tensor], codes: list[Integers]) -> Integers:
 
 @evaluate_node.register
 def _(node: Reorder, tensors: list[Tensor], codes: list[Integers]) -> Integers:
-    numbers = node.numbers
-    flowing = codes[0].transpose(0, 2, 3, 1).reshape(len(codes[0]), -1)
-    return np.where(numbers < 0, node.fill, flowing[:, numbers])
+    return reordered(node, codes[0])
 
 
 @evaluate_node.register
 def _(node: Reshape, tensors: list[Tensor], codes: list[Integers]) -> Integers:
     channels, height, width = node.output.shape
-    return codes[0].reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+    flowing = codes[0].transpose(0, 2, 3, 1).reshape(-1, height, width, channels)
+    return flowing.transpose(0, 3, 1, 2)
+
+
+def reordered(node: Reorder, codes: Integers) -> Integers:
+    """Return ``codes`` (N, C, H, W) in the order of ``node``."""
+    numbers = node.numbers
+    flowing = codes.transpose(0, 2, 3, 1).reshape(len(codes), -1)
+    return np.where(numbers < 0, node.fill, flowing[:, numbers])
 
 
 def of_sums(node: Matrix, source: Tensor, sums: Integers) -> Integers:
@@ -176,7 +182,7 @@ def sum_factors(node: Add, tensors: list[Tensor]) -> tuple[tuple[int, ...], Requ
 
     The requantisation has the factor 1. ValueError: the activation has a slope below 0.
     """
-    if node.activation.slope != 1:
+    if node.activation.bends:
         raise ValueError(f"node {node.name!r}: a sum of maps has no slope below 0")
     coefficients = node.coefficients or (Fraction(1),) * len(tensors)
     ratios = [steps_of(tensor.scale, node.output) * own for tensor, own in zip(tensors, coefficients, strict=True)]

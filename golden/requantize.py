@@ -37,7 +37,10 @@ def requantization(
     ``largest``: the magnitude that no sum with its bias exceeds. `InputError`: one unit of a sum is worth so many steps
     that no factor holds it.
     """
-    both = ratios if activation.slope == 1 else _with_slope(ratios, exact(activation.slope))
+    slopes = [exact(slope) for slope in activation.slopes]
+    if len(slopes) > 1 and len(ratios) == 1:
+        ratios = list(ratios) * len(slopes)
+    both = _with_slopes(ratios, slopes) if activation.bends else ratios
     factors, shift, tie_bits = integer_factors(both, largest)
     count = len(ratios)
     low, high = code_bounds(to, activation)
@@ -54,12 +57,14 @@ def requantization(
     )
 
 
-def _with_slope(ratios: Sequence[Fraction], slope: Fraction) -> list[Fraction]:
+def _with_slopes(ratios: Sequence[Fraction], slopes: Sequence[Fraction]) -> list[Fraction]:
     """Return the ratios of sums from 0 up and then those of sums below 0.
 
-    Where a ratio is below 0 itself, sums from 0 up have the values that the slope is for.
+    Where a ratio is below 0 itself, sums from 0 up have the values that the slope is for. Ratios may be those of
+    several pixels of each channel, channel by channel.
     """
-    steep = [ratio * slope for ratio in ratios]
+    pixels = len(ratios) // len(slopes)
+    steep = [ratio * slopes[k // pixels] for k, ratio in enumerate(ratios)]
     pairs = [(bent, ratio) if ratio < 0 else (ratio, bent) for ratio, bent in zip(ratios, steep, strict=True)]
     return [above for above, _ in pairs] + [bent for _, bent in pairs]
 

@@ -35,11 +35,29 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of a real value: times ``slope`` below 0, then no less than ``low`` and no more than ``high``."""
+    """A function of a real value: times ``slope`` below 0, then no less than ``low`` and no more than ``high``.
 
-    slope: float = 1.0
+    Several slopes are those of the channels.
+    """
+
+    slope: float | tuple[float, ...] = 1.0
     low: float = -float("inf")
     high: float = float("inf")
+
+    @property
+    def slopes(self) -> tuple[float, ...]:
+        """The slope of all channels, or of each."""
+        return self.slope if isinstance(self.slope, tuple) else (self.slope,)
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether each channel has its own slope."""
+        return isinstance(self.slope, tuple)
+
+    @property
+    def bends(self) -> bool:
+        """Whether some slope is not 1."""
+        return any(slope != 1 for slope in self.slopes)
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
@@ -141,9 +159,9 @@ class Resize(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reshape(Node):
-    """The channels of a single pixel as a map (C, H, W): channel ``(y * W + x) * C + c`` is channel c of pixel (y, x).
+    """The numbers of a map, counted as its words flow, as a map (C, H, W): number ``(y * W + x) * C + c`` is (c, y, x).
 
-    That is the order in which a map's words flow, so nothing has to be moved.
+    So nothing has to be moved.
     """
 
 

@@ -55,11 +55,6 @@ def softmax(build: Build, x: str) -> str:
     return build.add("Softmax", x, name="soft")
 
 
-def product(build: Build, x: str) -> str:
-    other = build.through(build.input("z", ("N", 3, 6, 6)), UNIT, 128)
-    return build.add("Mul", x, other, name="product")
-
-
 def attention(build: Build, x: str) -> str:
     other = build.through(build.input("z", ("N", 3, 6, 6)), UNIT, 128)
     return build.add("MatMul", x, other, name="attention")
@@ -90,15 +85,6 @@ def moving_weights(build: Build, x: str) -> str:
 
 def weights_first(build: Build, x: str) -> str:
     return build.add("MatMul", build.weights(codes((6, 6)), 0.01), x, name="turned")
-
-
-def turned(build: Build, x: str) -> str:
-    return build.add("Transpose", x, name="turned", perm=(0, 1, 3, 2))
-
-
-def reshaped(build: Build, x: str) -> str:
-    x = build.through(layer(build, x, "Conv", (3, 3, 1, 1), name="first"), S, 99)
-    return build.add("Reshape", x, build.constant([-1, 3, 4, 9], np.int64))
 
 
 def other_scale(build: Build, x: str) -> str:
@@ -155,13 +141,6 @@ def foreign(build: Build, x: str) -> str:
     return build.add("BiasGelu", x, build.constant(np.ones(6), np.float32), name="foreign", domain="com.microsoft")
 
 
-def spread_over(build: Build, x: str) -> str:
-    """What broadcasting makes of a vector and itself as a column: no function of one code."""
-    column = build.add("Unsqueeze", x, build.constant([2], np.int64))
-    flat = build.add("Unsqueeze", x, build.constant([1], np.int64))
-    return build.add("Mul", column, flat, name="outer")
-
-
 def constant_output(build: Build) -> None:
     build.output(build.through(layer(build, entered(build), "Conv", (4, 3, 1, 1)), S))
     build.output(build.add("Neg", build.constant([1], np.float32)), rank=1)
@@ -190,16 +169,10 @@ def five_axes(build: Build) -> None:
 
 REFUSED: dict[str, tuple[Broken, str]] = {
     "softmax": (behind(softmax), "node 'soft': operator 'Softmax' is not supported, and node 'layer' behind it has q"),
-    "product": (behind(product), "node 'product': operator 'Mul' is no function of one code.* 'layer' behind"),
     "attention": (behind(attention), "node 'attention': operator 'MatMul' multiplies two activations.* 'layer'"),
     "resized": (behind(resized), "node 'resized': operator 'Resize' is supported for nearest neighbours by whole"),
     "linear": (behind(linear), "node 'linear': operator 'Resize' is supported for nearest"),
-    "turned": (behind(turned), "node 'turned': operator 'Transpose' turns maps"),
     "foreign": (behind(foreign), "node 'foreign': operator 'BiasGelu' is not supported, and node 'layer'"),
-    "outer": (
-        lambda b: b.output(layer(b, spread_over(b, entered(b, (6,))), "MatMul", (6, 2))),
-        "'outer': operator 'Mul'",
-    ),
     "constant output": (constant_output, "output 'Neg.*' is the same for all inputs"),
     "dynamic": (
         dynamic,
@@ -218,7 +191,6 @@ REFUSED: dict[str, tuple[Broken, str]] = {
     "float model": (not_quantised, "node 'plain': operator 'Conv' reads floats without.*run `selvage quantize` first"),
     "no layer": (no_layer, "output .* reads the model's input past"),
     "past": (past, "output 'Mul.*' reads the model's input past everything that is quantised"),
-    "reshaped": (behind(reshaped), r"node 'layer': it reads \(3, 6, 6\) reshaped to \(3, 4, 9\)"),
     "other scale": (behind(other_scale), "by another scale or zero point"),
     "zero scale": (bad_scale(0), "node 'QuantizeLinear.*' *: it has the scale 0.0, and scales must be positive"),
     "negative scale": (bad_scale(-1), "scale -1.0"),

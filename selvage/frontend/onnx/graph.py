@@ -9,7 +9,7 @@ from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from selvage.base.errors import InputError
-from selvage.base.graph import Add, Graph, Matrix, Node, Pool, Tensor
+from selvage.base.graph import Add, Graph, Matrix, Multiply, Node, Pool, Reorder, Tensor
 from selvage.base.limits import IMAGES
 from selvage.base.text import number, value
 from selvage.frontend.numpy_files import declared
@@ -21,7 +21,13 @@ from selvage.frontend.onnx.read import name_of
 from selvage.frontend.onnx.reader import Value
 from selvage.frontend.onnx.static import Shape, Static, read_static
 from selvage.frontend.onnx.values import Constant, Head, Host, Map, Sums
-from selvage.golden.graph import matrix_requantization, mean_requantization, sum_factors
+from selvage.golden.graph import (
+    matrix_requantization,
+    mean_requantization,
+    product_requantization,
+    reordered,
+    sum_factors,
+)
 from selvage.golden.requantize import dequantise
 
 Codes = NDArray[np.int64]
@@ -38,12 +44,40 @@ class HostNode:
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """A tensor of the network that the host reads: ``real`` where as real numbers, ``shape`` ONNX's of one image."""
+    """A tensor of the network that the host reads: ``real`` where as real numbers, ``shape`` ONNX's of one image.
+
+    ``order``: which of its numbers each is, where they are turned; -1 is the code ``fill``. ``apart``: no axis of the
+    shape is that of images.
+    """
 
     name: str
     tensor: str
     real: bool
     shape: Shape
+    order: NDArray[np.int64] | None = None
+    fill: int = 0
+    apart: bool = False
+
+    def ordered(self, codes: Codes) -> Codes:
+        """Return codes (N, C, H, W) as ONNX sees them, (N, *shape)."""
+        flat = codes.reshape(len(codes), -1)
+        if self.order is not None:
+            flat = np.where(self.order < 0, self.fill, flat[:, self.order])
+        return flat.reshape(len(codes), *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A tensor that enters the network: the model's ``name`` of it, and the ``reorder`` that the host does."""
+
+    name: str
+    shape: tuple[int, int, int]
+    reorder: Reorder | None = None
+
+    def ordered(self, codes: Codes) -> Codes:
+        """Return codes of the model's tensor as the network takes them, (N, C, H, W)."""
+        maps = codes.astype(np.int64).reshape(-1, *self.shape)
+        return reordered(self.reorder, maps) if self.reorder else maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +85,7 @@ class Imported:
     """A network, and the host's operators before it (head) and behind it (tail)."""
 
     graph: Graph
+    entries: dict[str, Entry]  # by tensor of the graph's inputs
     host: tuple[HostNode, ...]
     inputs: dict[str, tuple[int, Shape]]  # ONNX's element type, shape with the batch, by name
     unread: tuple[str, ...]  # more inputs, of which nothing depends
@@ -60,6 +95,7 @@ class Imported:
     head: Part
     tail: Part
     notes: dict[str, str]  # by node: what is rounded
+    views: dict[str, NDArray[np.int64] | None]  # by tensor: which numbers of it ONNX's are; None: nobody knows
 
     def enter(self, images: NDArray | Mapping[str, NDArray]) -> dict[str, Codes]:
         """Return by tensor the codes (N, C, H, W) that enter the network, for the ``images`` that the model is given.
@@ -79,9 +115,7 @@ class Imported:
         if len(counts) > 1:
             raise InputError(f"inputs must hold equally many images, not {sorted(counts)}")
         found = self.head.run(feeds) | feeds
-        return {
-            tensor.name: found[tensor.name].astype(np.int64).reshape(-1, *tensor.shape) for tensor in self.graph.inputs
-        }
+        return {name: entry.ordered(found[entry.name]) for name, entry in self.entries.items()}
 
     def leave(self, codes: Mapping[str, Codes]) -> dict[str, NDArray]:
         """Return the model's outputs by name, for codes (N, C, H, W) of the network's outputs by tensor."""
@@ -89,11 +123,13 @@ class Imported:
         feeds = {}
         for boundary in self.boundaries:
             left = codes[boundary.tensor]
-            if boundary.real:
-                left = dequantise(left, tensors[boundary.tensor])
+            if boundary.real and boundary.order is None:
+                left = dequantise(left, tensors[boundary.tensor]).reshape(-1, *boundary.shape)
+            elif boundary.real:
+                left = dequantise(boundary.ordered(left), tensors[boundary.tensor])
             else:
-                left = left.astype(self.types[boundary.name])
-            feeds[boundary.name] = left.reshape(-1, *boundary.shape)
+                left = boundary.ordered(left).astype(self.types[boundary.name])
+            feeds[boundary.name] = left
         found = self.tail.run(feeds) | feeds
         return {name: found[name] for name in self.outputs}
 
@@ -146,14 +182,17 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
         nodes=nodes,
         outputs=tuple(dict.fromkeys(boundary.tensor for boundary in tail.boundaries)),
     )
+    graph, entries = _entered(graph)
     _check_factors(graph)
     head_nodes = _before(static, [tensor.name for tensor in inputs])
     tail_nodes = [node for node in static.graph.node if node.output[0] in tail.nodes]
     names = [info.name for info in static.inputs]
     needed = [tensor.name for tensor in inputs if tensor.name not in names]
     starts = [boundary.name for boundary in tail.boundaries]
+    apart = frozenset(boundary.name for boundary in tail.boundaries if boundary.apart)
     return Imported(
         graph=graph,
+        entries=entries,
         host=(*_head_report(head_nodes), *tail.report(tail_nodes)),
         inputs={info.name: (info.type.tensor_type.elem_type, static.shapes[info.name]) for info in static.inputs},
         unread=static.unread,
@@ -161,9 +200,32 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
         boundaries=tuple(tail.boundaries),
         types={b.name: _code_type(graph.tensors[b.tensor]) for b in tail.boundaries if not b.real},
         head=part(static, head_nodes, names, needed),
-        tail=part(static, tail_nodes, starts, [name for name in static.outputs if name not in starts]),
+        tail=part(static, tail_nodes, starts, [name for name in static.outputs if name not in starts], apart),
         notes=importer.notes,
+        views={
+            name: importer.per_image(view.numbers, importer.tensors[name].numbers) if view else None
+            for name, view in importer.views.items()
+        },
     )
+
+
+def _entered(graph: Graph) -> tuple[Graph, dict[str, Entry]]:
+    """Return the graph without what only reorders its inputs, which the host does, and what enters it."""
+    inputs, entries, gone = [], {}, set()
+    for tensor in graph.inputs:
+        readers = graph.readers(tensor.name)
+        kept = [node for node in readers if not isinstance(node, Reorder)]
+        if kept or tensor.name in graph.outputs or not readers:
+            inputs.append(tensor)
+            entries[tensor.name] = Entry(tensor.name, tensor.shape)
+            continue
+        for node in readers:
+            assert isinstance(node, Reorder)
+            gone.add(node.name)
+            inputs.append(node.output)
+            entries[node.output.name] = Entry(tensor.name, tensor.shape, node)
+    nodes = tuple(node for node in graph.nodes if node.name not in gone)
+    return (replace(graph, inputs=tuple(inputs), nodes=nodes) if gone and nodes else graph), entries
 
 
 def _check_factors(graph: Graph) -> None:
@@ -179,6 +241,8 @@ def _check_factors(graph: Graph) -> None:
                     mean_requantization(node, sources[0])
                 case Add():
                     sum_factors(node, sources)
+                case Multiply():
+                    product_requantization(node, sources)
         except InputError as error:
             raise InputError(f"node {node.name!r}: {error}") from None
 
@@ -212,9 +276,9 @@ class _Tail:
         if isinstance(value, Head):
             raise self.past(output)
         if isinstance(value, Map):
-            self.bound(name, value.tensor, value.real)
+            self.bound(name, value)
         elif isinstance(value, Sums) and value.start == name:
-            self.bound(name, self.sums(value), True)
+            self.bound(name, Map(self.sums(value), True))
         elif self.makers[name].output[0] not in self.nodes:
             self.nodes.add(self.makers[name].output[0])
             return reads(self.makers[name])
@@ -238,10 +302,16 @@ class _Tail:
                 return error(node, f"operator {node.op_type!r} {value.why}, and gateware has no other node")
         return InputError(f"model {path!r} holds no quantised operator; run `selvage quantize` first")
 
-    def bound(self, name: str, tensor: Tensor, real: bool) -> None:
+    def bound(self, name: str, value: Map) -> None:
         """Have the host read ``name`` of the network."""
-        shape = self.importer.static.shapes[name][1:]
-        self.boundaries.append(Boundary(name, tensor.name, real, shape))
+        static, tensor = self.importer.static, value.tensor
+        shape = static.shapes[name]
+        apart = shape[:1] != (static.batch,)
+        order = self.importer.per_image(value.view.numbers, tensor.numbers) if value.view else None
+        flat = None if order is None else order.reshape(-1)
+        fill = value.view.fill if value.view else 0
+        own = shape if apart else shape[1:]
+        self.boundaries.append(Boundary(name, tensor.name, value.real, own, flat, fill, apart))
 
     def sums(self, value: Sums) -> Tensor:
         """Make the layer whose sums leave as they are, and return their tensor."""

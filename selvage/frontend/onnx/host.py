@@ -22,14 +22,17 @@ class Part:
     title: str
     outputs: tuple[str, ...]
     batch: int | None
+    apart: frozenset[str] = frozenset()  # inputs without an axis of images, (N, *shape), of which one comes at a time
 
     def run(self, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """Return the part's outputs by name, for its inputs by name, each of N images."""
         if self.evaluator is None:
             return {}
         count = len(next(iter(feeds.values())))
-        step = self.batch or count
-        batches = [self._evaluated(self.evaluator, _chunk(feeds, start, step)) for start in range(0, count, step)]
+        step = 1 if self.apart else self.batch or count
+        batches = [
+            self._evaluated(self.evaluator, _chunk(feeds, start, step, self.apart)) for start in range(0, count, step)
+        ]
         joined = {}
         for name, arrays in zip(self.outputs, zip(*batches, strict=True), strict=True):
             whole = arrays[0].ndim and arrays[0].shape[0] == step
@@ -46,7 +49,13 @@ class Part:
             raise InputError(f"{self.title} cannot be evaluated by the host: {one_line(error)}") from None
 
 
-def part(static: Static, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]) -> Part:
+def part(
+    static: Static,
+    nodes: Sequence[NodeProto],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    apart: frozenset[str] = frozenset(),
+) -> Part:
     """Return the part of a model between ``inputs`` and ``outputs``.
 
     `InputError`: ONNX cannot evaluate an operator of it.
@@ -55,10 +64,10 @@ def part(static: Static, nodes: Sequence[NodeProto], inputs: Sequence[str], outp
         return Part(None, "", (), None)
     evaluator = static.evaluator(nodes, inputs, outputs)
     title = f"the part from {title_of(nodes[0])} on" if nodes else "a constant output"
-    return Part(evaluator, title, tuple(outputs), static.batch if static.each else None)
+    return Part(evaluator, title, tuple(outputs), static.batch if static.each else None, apart)
 
 
-def _chunk(feeds: Mapping[str, NDArray], start: int, step: int) -> dict[str, NDArray]:
+def _chunk(feeds: Mapping[str, NDArray], start: int, step: int, apart: frozenset[str]) -> dict[str, NDArray]:
     """Return ``step`` images from ``start`` on, the last one again where there are no more."""
     rows = {name: np.minimum(np.arange(start, start + step), len(array) - 1) for name, array in feeds.items()}
-    return {name: array[rows[name]] for name, array in feeds.items()}
+    return {name: array[start] if name in apart else array[rows[name]] for name, array in feeds.items()}

@@ -9,6 +9,7 @@ from onnx import NodeProto, TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from selvage.base.graph import Tensor
+from selvage.base.layer import Layer
 from selvage.base.registry import load
 from selvage.frontend.onnx import nodes as nodes_of
 from selvage.frontend.onnx.bodies import captured, reads
@@ -30,6 +31,7 @@ from selvage.frontend.onnx.values import (
     Sums,
     Weights,
 )
+from selvage.frontend.onnx.views import View, Viewed, padding, viewed
 from selvage.golden.requantize import all_codes, dequantise
 
 TYPES = {TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8, TensorProto.UINT16: np.uint16}
@@ -55,13 +57,16 @@ class Importer(MapReader):
                 if name not in self.values:
                     raise error(node, f"it reads {name!r}, which is no tensor that the graph makes or stores densely")
             inputs = [self.values[name] if name else None for name in (*node.input, *captured(node))]
-            value = self.value(node, inputs)
+            found = self.value(node, inputs)
+            values = found if isinstance(found, list) else [found]
+            value = values[0]
             why = "is supported for its first result only" if node.op_type in HANDLERS else "is not supported"
             other = value if isinstance(value, Head) else Host(node, why)
-            self.values |= {name: other for name in node.output[1:]} | {node.output[0]: value}
+            others = {name: other for name in node.output[len(values) :]}
+            self.values |= others | dict(zip(node.output, values, strict=False))
 
-    def value(self, node: NodeProto, inputs: Values) -> Value:
-        """Return what a node's first result stands for."""
+    def value(self, node: NodeProto, inputs: Values) -> Value | list[Value]:
+        """Return what a node's first result stands for, or all of its results."""
         matrix = is_operator(node, *MATRICES)
         for value in inputs:
             if isinstance(value, Host):
@@ -136,9 +141,15 @@ class Importer(MapReader):
         if isinstance(value, Map):
             source = value.tensor
             if (source.scale, source.format) == (to.scale, to.format):
-                return Map(source, real=False)
+                return Map(source, real=False, view=value.view)
             real = dequantise(all_codes(source.format), source)
-            value = Function(node, name_of(node), source.shape, name, source, node.op_type, real)
+            made = Function(node, name_of(node), source.shape, name, source, node.op_type, real)
+            value = viewed(made, value.view)
+        if isinstance(value, Viewed):
+            key = (id(value.before), to.scale, to.format)  # several may be parts of one result
+            tensor = self.emitted(key, value, to)
+            self.views[tensor.name] = value.view
+            return Map(tensor, real=False, view=value.view)
         if isinstance(value, Pending):
             return Map(self.emitted((node.input[0], to.scale, to.format), value, to), real=False)
         self.inputs[name] = self.tensors[name] = to  # made by the host
@@ -163,7 +174,7 @@ class Importer(MapReader):
         to = nodes_of.quantised(node, name, value.tensor.shape, scale, zero)
         if (to.scale, to.format) != (value.tensor.scale, value.tensor.format):
             raise error(node, f"it reads {name!r} by another scale or zero point than that was made with")
-        return Map(value.tensor, real=True, direct=True)
+        return Map(value.tensor, real=True, direct=True, view=value.view)
 
     def entering(self, node: NodeProto, scale: NDArray, zero: NDArray | None) -> Value:
         """Return what codes are worth that the user gives, or that the host makes of what the user gives."""
@@ -205,20 +216,75 @@ class Importer(MapReader):
             raise error(node, f"operator {node.op_type!r} has weights as its first input, and must as its second")
         if is_codes(value):
             raise error(node, f"operator {node.op_type!r} reads codes without a scale")
-        tensor = self.settled(node, value).tensor
+        source = self.settled(node, value)
         weights = nodes_of.is_quantised(node, inputs[1], 1)
-        shape = self.shape_of_matrix(node)
-        if is_operator(node, *CONVOLUTIONS):
-            tensor = self.as_map(node, value)
-            found = nodes_of.convolution(node, tensor, weights, shape)
+        if not is_operator(node, *CONVOLUTIONS):
+            return self.dense(node, inputs, source, weights)
+        found = self.convolution(node, source, weights)
+        return self.sums(node, inputs, self.shape_made(node), *found)
+
+    def convolution(self, node: NodeProto, value: Map, weights: Weights) -> tuple[Tensor, Layer, NDArray, NDArray]:
+        """Return the map that a convolution reads, the layer, and weights and their scales.
+
+        Lines of zeros around a map become pads of the layer.
+        """
+        shape, around = self.shape_read(node), None
+        if node.op_type == "Conv" and value.view and value.view.fill == value.tensor.format.zero_point:
+            around = padding(self.as_seen(node, value, 0).reshape(shape), value.tensor.shape)
+        tensor = value.tensor if around else self.as_map(node, value)
+        read = replace(tensor, shape=shape)
+        layer, codes, scale = nodes_of.convolution(node, read, weights, self.shape_made(node))
+        if around:
+            pads = tuple(own + more for own, more in zip(layer.pads, around, strict=True))
+            layer = layer.model_copy(update={"height": tensor.shape[1], "width": tensor.shape[2], "pads": pads})
+        return tensor, layer, codes, scale
+
+    def dense(self, node: NodeProto, inputs: Values, value: Map, weights: Weights) -> Value:
+        """Return the sums of Gemm or MatMul: of all numbers of an image, or of each of its rows by itself."""
+        if node.op_type == "Gemm":
+            nodes_of.check_gemm(node)
+            weights = nodes_of.not_turned(node, weights)
+        if weights.codes.ndim != 2:
+            raise error(node, f"weight {node.input[1]!r} has rank {weights.codes.ndim}, and must have rank 2")
+        numbers = self.as_seen(node, value, 0)
+        count = numbers.shape[-1] if numbers.ndim else 1
+        if len(weights.codes) != count:
+            raise error(node, f"it reads rows of {count} numbers, and its weights take {len(weights.codes)}")
+        if numbers.size > count:
+            return self.dense_rows(node, inputs, value, weights, numbers)
+        tensor, flat = value.tensor, numbers.reshape(-1)
+        if self.is_all(flat, tensor.numbers):
+            order = np.argsort(flat)
+            weights = replace(weights, codes=weights.codes[order], scale=weights.scale[order])
         else:
-            read = self.onnx_shape(node.input[0], node)
-            if math.prod(read[1:]) != read[-1]:
-                raise error(node, f"it reads a tensor of shape {read}, and one row an image is supported")
-            if node.op_type == "Gemm":
-                nodes_of.check_gemm(node)
-            found = nodes_of.dense(node, tensor, weights)
-        layer, codes, scale = found
+            tensor = self.in_order(node, value, flat, (count, 1, 1))
+        return self.sums(node, inputs, self.shape_of_dense(node), tensor, *nodes_of.dense(node, tensor, weights))
+
+    def dense_rows(self, node: NodeProto, inputs: Values, value: Map, weights: Weights, numbers: NDArray) -> Value:
+        """Return the sums of each row: a 1x1 convolution of the map whose pixels the rows are."""
+        rows: tuple[int, ...] = numbers.shape[:-1]
+        sides: tuple[int, int] = (math.prod(rows[:-1]), rows[-1])
+        if value.tensor.shape[0] == numbers.shape[-1] and math.prod(value.tensor.shape[1:]) == math.prod(rows):
+            sides = value.tensor.shape[1], value.tensor.shape[2]  # as the map has them
+        tensor = self.in_order(node, value, np.moveaxis(numbers, -1, 0), (numbers.shape[-1], *sides))
+        found = nodes_of.dense_rows(node, tensor, weights)
+        outputs = weights.codes.shape[1]
+        sums = self.sums(node, inputs, (outputs, *sides), tensor, *found)
+        made = np.moveaxis(np.arange(outputs * math.prod(rows)).reshape(outputs, *rows), 0, -1)
+        images = np.arange(self.static.batch).reshape(-1, *(1,) * made.ndim) * made.size
+        return viewed(sums, View((made + images).reshape(self.onnx_shape(node.output[0], node)), 0, node))
+
+    def sums(
+        self,
+        node: NodeProto,
+        inputs: Values,
+        shape: Shape3,
+        tensor: Tensor,
+        layer: Layer,
+        codes: NDArray,
+        scale: NDArray,
+    ) -> Sums:
+        """Return the sums of a layer, with its bias where it has one."""
         zeros = np.zeros(layer.outputs)
         sums = Sums(node, name_of(node), shape, node.output[0], tensor, layer, codes, zeros, scale)
         return sums if len(inputs) < 3 or inputs[2] is None else self.with_bias(node, sums, inputs[2])
@@ -229,10 +295,8 @@ class Importer(MapReader):
             raise error(node, "its bias must be constant")
         return replace(sums, bias=nodes_of.bias_in_units(node, bias, sums.unit))
 
-    def shape_of_matrix(self, node: NodeProto) -> Shape3:
-        """Return (C, H, W) of the result; of a dense layer's, that in which it is read as a map."""
-        if is_operator(node, *CONVOLUTIONS):
-            return self.shape_made(node)
+    def shape_of_dense(self, node: NodeProto) -> Shape3:
+        """Return (C, H, W) in which the result of a dense layer is read as a map."""
         whole = self.onnx_shape(node.output[0], node)
         return self.wanted.get(node.output[0]) or (math.prod(whole[1:]), 1, 1)
 

@@ -68,4 +68,4 @@ def cuts(activation: Activation, to: Tensor) -> bool:
     """Return whether an activation changes values that codes of ``to`` have."""
     scale, zero = np.float32(to.scale), to.format.zero_point
     low, high = (np.float32(code - zero) * scale for code in to.format.raw_range)
-    return activation.slope != 1 or bool(activation.low > low or activation.high < high)
+    return activation.bends or bool(activation.low > low or activation.high < high)

@@ -1,21 +1,24 @@
 """Operators without weights in a quantised ONNX graph: pools, enlargement, joining, adding, functions of one code."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from selvage.base.graph import LINEAR, Tensor
+from selvage.base.graph import LINEAR, Integers, Shape, Tensor
 from selvage.frontend.onnx import nodes as nodes_of
 from selvage.frontend.onnx.affine import Affine
 from selvage.frontend.onnx.codes import CODE_TYPES, Recoded, codes_of, is_codes
 from selvage.frontend.onnx.evaluate import evaluate
+from selvage.frontend.onnx.moves import MoveReader
 from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import name_of, title_of
-from selvage.frontend.onnx.reader import Reader, Value, Values, handles, small
-from selvage.frontend.onnx.static import SHAPING
+from selvage.frontend.onnx.reader import Value, Values, handles, small
 from selvage.frontend.onnx.values import (
     Constant,
     Followed,
@@ -27,6 +30,7 @@ from selvage.frontend.onnx.values import (
     Mean,
     Pending,
     Plus,
+    Product,
     Shape3,
     Sums,
     Weights,
@@ -35,30 +39,32 @@ from selvage.frontend.onnx.values import (
     roots,
     values_of,
 )
+from selvage.frontend.onnx.views import View, Viewed, viewed
 
 ELEMENTWISE = (
     *("Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu", "Mish", "Swish", "Clip"),
     *("Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Log", "Sqrt"),
     *("Abs", "Neg", "Sign", "Floor", "Ceil", "Round", "Reciprocal", "Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh"),
-    *("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod"),
+    *("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Mod", "Sum", "Mean"),
 )
 KERNELS = {"Add": "QLinearAdd", "Mul": "QLinearMul"}
 
 
-class MapReader(Reader):
+class MapReader(MoveReader):
     """What each operator makes of the values that it reads: one method for each kind of operator."""
 
     @handles("MaxPool", "GlobalMaxPool", "Resize")
     def moved(self, node: NodeProto, inputs: Values) -> Value:
         """Read MaxPool, GlobalMaxPool or Resize: codes stay what they are."""
         value = self.passed(node, inputs[0])
-        if isinstance(value, Pending) and self.without_scale(value) is None:
+        if isinstance(value, Pending) and not isinstance(value, Viewed) and self.without_scale(value) is None:
             size = value.shape
+            if size != self.shape_read(node):
+                raise error(node, f"it reads {size} reshaped to {self.shape_read(node)}, and maps keep their shape")
         else:
             value = self.settled(node, value)
+            value = replace(value, tensor=self.as_map(node, value), view=None)
             size = value.tensor.shape
-        if size != self.shape_read(node):
-            raise error(node, f"it reads {size} reshaped to {self.shape_read(node)}, and maps keep their shape")
         if node.op_type == "Resize":
             factor = self.enlargement(node, size)
             if factor is None:
@@ -93,97 +99,179 @@ class MapReader(Reader):
     @handles("AveragePool", "GlobalAveragePool", "ReduceMean")
     def mean(self, node: NodeProto, inputs: Values) -> Value:
         """Read AveragePool, GlobalAveragePool, or ReduceMean of whole maps."""
-        if node.op_type == "ReduceMean" and not self.of_whole_maps(node, inputs):
-            return Host(node, "is supported as the mean of whole maps only")
+        if node.op_type == "ReduceMean":
+            return self.reduced(node, inputs)
         source, name = self.as_map(node, inputs[0]), name_of(node)
         if node.op_type == "AveragePool":
             geometry = nodes_of.pool_geometry(node, source.shape, self.onnx_shape(node.output[0], node))
-            window, stride, pads = geometry["kernel"], geometry["stride"], geometry["pads"]
+            window, pads = geometry["kernel"], geometry["pads"]
             whole = window == source.shape[1:] and not any(pads)
             kernel = "" if whole else self.kernel(node, "QLinearAveragePool", inputs[:1])
-            result = (node, name, self.shape_made(node), node.output[0], source)
-            return Mean(*result, window, stride, pads, kernel=kernel)
+            return Mean(node, name, self.shape_made(node), node.output[0], source, **renamed(geometry), kernel=kernel)
         result = (node, name, (source.shape[0], 1, 1), node.output[0], source)
         return Mean(*result, source.shape[1:], (1, 1), (0, 0, 0, 0))
 
-    def of_whole_maps(self, node: NodeProto, inputs: Values) -> bool:
-        """Return whether ReduceMean takes all axes but those of images and channels."""
+    def reduced(self, node: NodeProto, inputs: Values) -> Value:
+        """Read ReduceMean, of any axes but that of the images: what is kept are channels, what goes is one window."""
         axes = nodes_of.operator_of(node).attribute("axes", None)
         if len(inputs) > 1 and inputs[1] is not None:
             axes = tuple(self.constant(node, inputs[1], "axes").astype(np.int64).reshape(-1).tolist())
         rank = len(self.onnx_shape(node.input[0], node))
-        return rank > 2 and axes is not None and sorted(axis % rank for axis in axes) == list(range(2, rank))
+        if not axes:
+            return Host(node, "is supported over axes that it names")
+        value = self.settled(node, inputs[0])
+        numbers = self.as_seen(node, value, 0)
+        skipped = rank - numbers.ndim
+        axes = sorted(axis % rank - skipped for axis in axes)
+        if axes[0] < 0:
+            return Host(node, "takes the mean of several images")
+        kept = [axis for axis in range(numbers.ndim) if axis not in axes]
+        own = numbers.transpose(*kept, *axes).reshape(math.prod(numbers.shape[axis] for axis in kept), -1)
+        size = value.tensor.shape
+        if own.shape != (size[0], size[1] * size[2]):
+            size = (len(own), 1, own.shape[1])
+        source = self.in_order(node, value, own, size)
+        result = (node, name_of(node), (size[0], 1, 1), node.output[0], source)
+        return Mean(*result, source.shape[1:], (1, 1), (0, 0, 0, 0))
 
     @handles("Concat")
     def concatenation(self, node: NodeProto, inputs: Values) -> Value:
         """Read Concat along channels; of vectors too, where the maps behind them are of one size."""
         rank = len(self.onnx_shape(node.output[0], node))
-        if nodes_of.operator_of(node).attribute("axis", 1) % rank != 1:
-            return Host(node, "is supported along channels only")
+        axis = nodes_of.operator_of(node).attribute("axis", 1) % rank
         if not all(isinstance(value, Map | Pending) for value in inputs):
             return Host(node, "is supported for maps only")
         maps = [self.settled(node, value) for value in inputs]
-        sources = tuple(value.tensor for value in maps)
-        for name, tensor in zip(node.input, sources, strict=True):
-            seen = nodes_of.map_shape(node, self.onnx_shape(name, node))
-            if rank > 2 and tensor.shape != seen:
-                raise error(node, f"it reads {tensor.shape} reshaped to {seen}, and maps keep their shape")
-            if tensor.shape[1:] != sources[0].shape[1:]:
-                raise error(node, f"it reads maps of {sources[0].shape} and {tensor.shape}, of different sizes")
+        sources, view = self.side_by_side(node, maps, axis)
         shape = (sum(tensor.shape[0] for tensor in sources), *sources[0].shape[1:])
         joined = Joined(node, name_of(node), shape, node.output[0], sources)
         if all(value.real for value in maps):
-            return joined
+            return viewed(joined, view)
         to = self.without_scale(joined)
         if to is None:
             raise error(node, "it joins codes of different scales")
-        return Map(self.emitted((joined.start,), joined, to), real=False)
+        self.views[to.name] = view
+        return Map(self.emitted((joined.start,), joined, to), real=False, view=view)
 
-    @handles(*(name for name in SHAPING if name != "Transpose"))
-    def reshaped(self, node: NodeProto, inputs: Values) -> Value:
-        """Return the same value for another shape of the same order."""
-        if self.onnx_shape(node.output[0], node)[:1] != (self.static.batch,):
-            return Host(node, "moves numbers from one image to another")
-        if node.op_type == "Dropout" and len(inputs) > 2 and self.constant(node, inputs[2], "training_mode").any():
-            return Host(node, "drops values at random (training_mode)")
-        return self.passed(node, inputs[0])
+    def side_by_side(self, node: NodeProto, maps: list[Map], axis: int) -> tuple[tuple[Tensor, ...], View | None]:
+        """Return maps whose channels, one map's after the other's, are a result joined along ``axis``; and its view."""
+        plain = axis == 1 and all(value.view is None for value in maps)
+        if plain and len({value.tensor.shape[1:] for value in maps}) == 1:
+            shapes = [self.onnx_shape(name, node) for name in node.input]
+            if all(
+                len(own) == 2 or nodes_of.map_shape(node, own) == v.tensor.shape
+                for own, v in zip(shapes, maps, strict=True)
+            ):
+                return tuple(value.tensor for value in maps), None
+        seen = [self.as_seen(node, value, k) for k, value in enumerate(maps)]
+        axis -= self.onnx_shape(node.output[0], node)[:1] == (self.static.batch,)
+        if axis < 0:
+            raise error(node, "it joins images")
+        first = [np.moveaxis(numbers, axis, 0) for numbers in seen]
+        sides = self.sides_of(first, maps)
+        pairs = zip(maps, first, strict=True)
+        sources = tuple(self.in_order(node, value, own, (len(own), *sides)) for value, own in pairs)
+        count = sum(map(len, first))
+        numbers = np.moveaxis(np.arange(count * math.prod(sides)).reshape(count, *first[0].shape[1:]), 0, axis)
+        if self.static.batch > 1:
+            images = np.arange(self.static.batch).reshape(-1, *(1,) * numbers.ndim)
+            numbers = numbers + images * numbers.size
+        whole = numbers.reshape(self.onnx_shape(node.output[0], node))
+        return sources, None if axis == 0 else View(whole, 0, node)
 
-    @handles("Transpose")
-    def transposed(self, node: NodeProto, inputs: Values) -> Value:
-        """Return the same value where only axes of one element move."""
-        read = self.onnx_shape(node.input[0], node)
-        order = nodes_of.operator_of(node).attribute("perm", tuple(reversed(range(len(read)))))
-        long = [axis for axis in order if axis == 0 or read[axis] > 1]
-        if order[0] or long != sorted(long):
-            return Host(node, "turns maps, which is not supported")
-        return self.passed(node, inputs[0])
+    @staticmethod
+    def sides_of(numbers: list[Integers], maps: list[Map]) -> tuple[int, int]:
+        """Return rows and columns of maps with these ``numbers``, channels first: those that a map has already."""
+        rest = numbers[0].shape[1:]
+        for own, value in zip(numbers, maps, strict=True):
+            if value.tensor.shape[0] == len(own) and math.prod(value.tensor.shape[1:]) == math.prod(rest):
+                return value.tensor.shape[1], value.tensor.shape[2]
+        return (math.prod(rest[:-1]), rest[-1]) if rest else (1, 1)
 
     @handles(*ELEMENTWISE)
     def elementwise(self, node: NodeProto, inputs: Values) -> Value:
-        """Read an activation, a function of one code, a sum, or a normalisation by constants."""
+        """Read an activation, a function of one code, a sum or product of maps, or a normalisation by constants."""
         changing = [value for value in inputs if isinstance(value, Map | Pending)]
-        fixed = [value.array if isinstance(value, Constant | Weights) else None for value in inputs]
         if not changing or any(isinstance(value, Head) for value in inputs):
             return Host(node, "mixes the model's floats with what is quantised")
+        if (same := self.same_view(changing)) is not None:
+            plain = self.without_view(node, inputs, same)
+            if plain is None:
+                return Host(node, "is supported with one constant a channel only")
+            shape = (self.static.batch, *shape_of(plain[inputs.index(changing[0])]))
+            return self.with_view_again(node, self.one_order(node, plain, shape), same)
+        return self.one_order(node, inputs, self.onnx_shape(node.output[0], node))
+
+    def one_order(self, node: NodeProto, inputs: Values, shape: tuple[int, ...]) -> Value:
+        """Return what a node makes of values that are all in the order of their maps, or each in its own.
+
+        Constants spread to ``shape``.
+        """
+        changing = [value for value in inputs if isinstance(value, Map | Pending)]
+        fixed = [value.array if isinstance(value, Constant | Weights) else None for value in inputs]
         if any(is_codes(value) for value in changing):
             return self.recoded(node, inputs)
-        if len(changing) == 1 and isinstance(changing[0], Pending) and not isinstance(changing[0], Function):
-            behind = nodes_of.activation(node, fixed[1:])
-            done = changing[0].activated(behind) if behind is not None else None
-            if done is not None:
-                return done
+        first = changing[0]
+        if len(changing) == 1 and inputs[0] is first:
+            behind = nodes_of.activation(node, fixed[1:], shape)
+            if behind is not None and isinstance(first, Map) and behind.by_channel:
+                ones = np.ones(len(behind.slopes))
+                same = self.scaled(node, first, ones, 0 * ones)
+                return (same.activated(behind) if isinstance(same, Pending) else None) or Host(node, "bends no map")
+            if behind is not None and isinstance(first, Pending) and not isinstance(first, Function):
+                done = first.activated(behind)
+                if done is not None:
+                    return done
         if all(small(array) for array in fixed) and all(isinstance(value, Map | Function) for value in changing):
             function = self.function(node, inputs)
             if function is not None:
                 return function
         if len(inputs) == 2 and len(changing) == 1 and node.op_type in ("Add", "Sub", "Mul", "Div"):
-            return self.with_constant(node, inputs, changing[0])
-        if node.op_type == "Add" and len(changing) == 2:
-            return self.sum(node, inputs)
+            return self.with_constant(node, inputs, first, shape)
+        if node.op_type in JOINING and len(changing) == len(inputs):
+            return self.joined(node, inputs)
         if all(isinstance(value, Map | Function) for value in changing):
             return Host(node, "is no function of one code, and has no gateware")
         last = next(value for value in changing if isinstance(value, Pending) and not isinstance(value, Function))
         return Host(node, f"reads the result of {title_of(last.origin)}, behind which no QuantizeLinear stands")
+
+    @staticmethod
+    def same_view(values: list[Map | Pending]) -> View | None:
+        """Return the view that all values have; ``None``: they have none, or several."""
+        views = [value.view if isinstance(value, Map | Viewed) else None for value in values]
+        first = views[0]
+        if first is None or any(own is None or not np.array_equal(own.numbers, first.numbers) for own in views):
+            return None
+        return first
+
+    def without_view(self, node: NodeProto, inputs: Values, view: View) -> Values | None:
+        """Return values in the order of their maps, constants in it too; ``None``: those differ within a channel."""
+        found: Values = []
+        sizes = [shape_of(value) for value in inputs if isinstance(value, Map | Pending)]
+        for value in inputs:
+            if isinstance(value, Map):
+                value = replace(value, view=None)
+            elif isinstance(value, Viewed):
+                value = value.before
+            elif isinstance(value, Constant | Weights) and not small(value.array):
+                numbers = self.per_image(view.numbers, math.prod(sizes[0]))
+                made = self.onnx_shape(node.output[0], node)
+                if numbers is None or not self.is_all(numbers, math.prod(sizes[0])):
+                    return None
+                spread = np.empty(numbers.size, value.array.dtype)
+                spread[numbers.reshape(-1)] = np.broadcast_to(value.array, made)[0].reshape(-1)
+                by_channel = spread.reshape(sizes[0])
+                if (by_channel != by_channel[:, :1, :1]).any():
+                    return None
+                value = Constant(by_channel[:, :1, :1])
+            found.append(value)
+        return found
+
+    def with_view_again(self, node: NodeProto, value: Value, view: View) -> Value:
+        """Return a result, made in the order of its map, as ONNX sees it."""
+        if isinstance(value, Map):
+            return replace(value, view=view)
+        return viewed(value, view) if isinstance(value, Pending) else value
 
     def recoded(self, node: NodeProto, inputs: Values) -> Value:
         """Read a function of one code that works on codes."""
@@ -261,7 +349,7 @@ class MapReader(Reader):
         pairs = zip(node.input, inputs, strict=True)
         return all(self.onnx_shape(name, node) == made for name, value in pairs if isinstance(value, Map | Pending))
 
-    def with_constant(self, node: NodeProto, inputs: Values, value: Map | Pending) -> Value:
+    def with_constant(self, node: NodeProto, inputs: Values, value: Map | Pending, shape: tuple[int, ...]) -> Value:
         """Read a sum, difference, product or quotient of a map and one constant a channel."""
         first = inputs[1] is value
         other = inputs[0 if first else 1]
@@ -271,7 +359,6 @@ class MapReader(Reader):
             constant = other.exact
         if not self.keeps_shape(node, inputs):
             return Host(node, "spreads a map over a constant")
-        shape = self.onnx_shape(node.output[0], node)
         found = nodes_of.affine(node, constant, shape, nodes_of.map_shape(node, shape)[0], first)
         if found is None:
             return Host(node, "is supported with one constant a channel only")
@@ -291,13 +378,40 @@ class MapReader(Reader):
         result = (node, name_of(node), source.shape, node.output[0], source)
         return Affine(*result, factor, shift, kernel=kernel)
 
-    def sum(self, node: NodeProto, inputs: Values) -> Value:
-        """Read Add of two maps of one shape."""
-        shapes = [self.onnx_shape(name, node) for name in node.input]
-        if shapes[0] != shapes[1]:
-            return Host(node, f"adds tensors of different shapes, {shapes[0]} and {shapes[1]}")
-        a, b = (self.settled(node, value).tensor for value in inputs)
-        if a.shape != b.shape:
-            raise error(node, f"it adds maps of {a.shape} and {b.shape}, reshaped to one shape")
-        kernel = self.kernel(node, "QLinearAdd", inputs)
-        return Plus(node, name_of(node), a.shape, node.output[0], (a, b), kernel=kernel)
+    def joined(self, node: NodeProto, inputs: Values) -> Value:
+        """Read a sum, difference, mean or product of maps, spread to one shape as ONNX does it."""
+        if len(inputs) == 1:
+            return self.passed(node, inputs[0])
+        if node.op_type == "Mul" and len(inputs) != 2:
+            return Host(node, "multiplies more than two maps")
+        maps = [self.settled(node, value) for value in inputs]
+        tensors, view = self.aligned(node, maps)
+        kernel = self.kernel(node, KERNELS.get(node.op_type, ""), inputs)
+        result = (node, name_of(node), tensors[0].shape, node.output[0])
+        if node.op_type == "Mul":
+            return viewed(Product(*result, (tensors[0], tensors[1]), kernel=kernel), view)
+        return viewed(
+            Plus(*result, tuple(tensors), coefficients=JOINING[node.op_type](len(tensors)), kernel=kernel), view
+        )
+
+
+JOINING: dict[str, Callable[[int], tuple[Fraction, ...]]] = {  # coefficients of so many maps
+    "Add": lambda count: (),
+    "Sum": lambda count: (),
+    "Mul": lambda count: (),
+    "Sub": lambda count: (Fraction(1), Fraction(-1)),
+    "Mean": lambda count: (Fraction(1, count),) * count,
+}
+
+
+def shape_of(value: Value | None) -> Shape:
+    """Return (C, H, W) of a map or a pending result."""
+    if isinstance(value, Map):
+        return value.tensor.shape
+    assert isinstance(value, Pending)
+    return value.shape
+
+
+def renamed(geometry: dict[str, Any]) -> dict[str, Any]:
+    """Return keys of a `Pool` as those of a `Mean`."""
+    return {"window" if key == "kernel" else key: value for key, value in geometry.items()}

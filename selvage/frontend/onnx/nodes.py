@@ -1,6 +1,7 @@
 """What the operators of a quantised ONNX model are on crossbars: geometry and constants of single nodes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,22 +136,30 @@ def one_scale(node: NodeProto, scales: NDArray[np.float32]) -> NDArray[np.float3
 
 def dense(node: NodeProto, source: Tensor, weights: Weights) -> tuple[Layer, NDArray, NDArray]:
     """Return layer, weights and their scales (M,) of Gemm or MatMul; on a map, a convolution by a kernel as large."""
-    codes, scale = weights.codes, weights.scale
-    if codes.ndim != 2:
-        raise error(node, f"weight {node.input[1]!r} has rank {codes.ndim}, and must have rank 2")
-    operator = operator_of(node)
-    if operator.attribute("transB", 0):
-        codes, scale = codes.T, scale.T
-    if codes.shape[0] != source.numbers:
-        raise error(node, f"it reads {source.numbers} numbers an image, and its weights take {codes.shape[0]}")
+    codes, operator = weights.codes, operator_of(node)
     outputs = codes.shape[1]
-    scale = one_scale(node, scale.T)
+    scale = one_scale(node, weights.scale.T)
     if source.shape[1:] == (1, 1):
         return layer_of(operator, op="dense", channels=source.numbers, outputs=outputs), codes, scale
     size = source.shape[1:]
     sides = {"height": size[0], "width": size[1], "kernel": size}
     layer = layer_of(operator, op="conv", channels=source.shape[0], outputs=outputs, **sides)
     return layer, codes.T.reshape(layer.weight_shape), scale
+
+
+def dense_rows(node: NodeProto, source: Tensor, weights: Weights) -> tuple[Layer, NDArray, NDArray]:
+    """Return layer, weights and their scales (M,) of a MatMul whose rows are the pixels of ``source``: 1x1 kernels."""
+    count, outputs = weights.codes.shape
+    sides = {"height": source.shape[1], "width": source.shape[2], "kernel": (1, 1)}
+    layer = layer_of(operator_of(node), op="conv", channels=count, outputs=outputs, **sides)
+    return layer, weights.codes.T.reshape(layer.weight_shape), one_scale(node, weights.scale.T)
+
+
+def not_turned(node: NodeProto, weights: Weights) -> Weights:
+    """Return the weights of Gemm as (K, M)."""
+    if operator_of(node).attribute("transB", 0) and weights.codes.ndim == 2:
+        return replace(weights, codes=weights.codes.T, scale=weights.scale.T)
+    return weights
 
 
 def check_gemm(node: NodeProto) -> None:
@@ -217,10 +226,10 @@ def pool_geometry(node: NodeProto, size: Shape3, output: Shape) -> dict[str, Any
     return {"kernel": filled + kernel, "stride": filled + stride, "pads": (*zeros, *begin, *zeros, *end)}
 
 
-def activation(node: NodeProto, bounds: Sequence[NDArray | None]) -> Activation | None:
-    """Return the activation of Relu, LeakyRelu or Clip, ``bounds`` its inputs behind the first.
+def activation(node: NodeProto, bounds: Sequence[NDArray | None], shape: Shape) -> Activation | None:
+    """Return the activation of Relu, LeakyRelu, PRelu or Clip, ``bounds`` its inputs behind the first.
 
-    ``None``: the operator is another.
+    ``None``: the operator is another, or has more slopes than channels of ONNX's ``shape``.
     """
     operator = operator_of(node)
     match node.op_type:
@@ -228,6 +237,11 @@ def activation(node: NodeProto, bounds: Sequence[NDArray | None]) -> Activation 
             return Activation(low=0.0)
         case "LeakyRelu":
             return Activation(slope=float(operator.attribute("alpha", 0.01)))
+        case "PRelu" if bounds and bounds[0] is not None:
+            slopes = per_channel(node, bounds[0], shape, map_shape(node, shape)[0])
+            if slopes is None:
+                return None
+            return Activation(slope=float(slopes[0]) if (slopes == slopes[0]).all() else tuple(slopes.tolist()))
         case "Clip":
             low, high = [float(b) if b is not None and b.size == 1 else None for b in (*bounds, None, None)][:2]
             low = operator.attribute("min", -INFINITE) if low is None else low

@@ -18,6 +18,7 @@ from selvage.frontend.onnx.nodes import UNQUANTISED, error, map_shape
 from selvage.frontend.onnx.read import is_operator, title_of
 from selvage.frontend.onnx.static import Shape, Static
 from selvage.frontend.onnx.values import Constant, Followed, Function, Head, Host, Joined, Map, Pending, Shape3, Weights
+from selvage.frontend.onnx.views import View, Viewed
 from selvage.golden.requantize import dequantise, quantise
 
 Value = Constant | Weights | Head | Map | Host | Pending
@@ -27,10 +28,11 @@ Moved = TypeVar("Moved", bound=Value)
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 MATRICES = (*CONVOLUTIONS, "Gemm", "MatMul")
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")
+TURNING = ("Transpose", "DepthToSpace", "SpaceToDepth", "Gather", "Pad", "Slice", "Tile", "Expand", "Concat", "Split")
 MAPS = (*CONVOLUTIONS, *POOLS, "Resize", "BatchNormalization")  # their first input is a map
 
 
-Handler = Callable[[Any, NodeProto, Values], Value]  # of an `Importer`
+Handler = Callable[[Any, NodeProto, Values], Value | list[Value]]  # of an `Importer`
 HANDLERS: dict[str, Handler] = {}  # by operator
 
 
@@ -61,6 +63,7 @@ class Reader:
         self.nodes: list[Node] = []
         self.node_names: set[str] = set()
         self.notes: dict[str, str] = {}
+        self.views: dict[str, View | None] = {}  # how ONNX sees tensors of its names, where it is not their own order
         self.inputs: dict[str, Tensor] = {}
         self.tensors: dict[str, Tensor] = {}
         self.tables: dict[str, Table] = {}
@@ -80,6 +83,10 @@ class Reader:
         """Return the map that a node reads. `NoScale`: the value is none, and can become none."""
         if isinstance(value, Map):
             return value
+        if isinstance(value, Viewed):
+            found = self.settled(node, value.before)
+            self.views[found.tensor.name] = None  # its name may be that before the move or behind it
+            return replace(found, view=value.view)
         if isinstance(value, Head):
             raise error(node, f"operator {node.op_type!r} reads floats without a scale; {self.advice}")
         if isinstance(value, Pending) and (same := self.without_scale(value)) is not None:
@@ -145,7 +152,7 @@ class Reader:
         """Return the value that a node only moves, without its kernel where onnxruntime has none past the node."""
         if value is None:
             raise error(node, f"operator {node.op_type!r} lacks its first input")
-        if isinstance(value, Followed):
+        if isinstance(value, Followed | Viewed):
             return replace(value, before=self.passed(node, value.before))
         if isinstance(value, Map) and value.direct and not self.kernels.moves(node, value.tensor):
             return replace(value, direct=False)
@@ -168,13 +175,6 @@ class Reader:
     def shape_made(self, node: NodeProto) -> Shape3:
         """Return (C, H, W) of a node's result as ONNX sees it."""
         return map_shape(node, self.onnx_shape(node.output[0], node))
-
-    def as_map(self, node: NodeProto, value: Value | None) -> Tensor:
-        """Return the tensor of a map that a node reads pixel by pixel. `InputError`: ONNX sees it in another shape."""
-        tensor = self.settled(node, value).tensor
-        if tensor.shape != self.shape_read(node):
-            raise error(node, f"it reads {tensor.shape} reshaped to {self.shape_read(node)}, and maps keep their shape")
-        return tensor
 
     def constant(self, node: NodeProto, value: Value | None, what: str) -> NDArray:
         """Return the numbers of a constant input."""
@@ -206,7 +206,11 @@ def wanted_shapes(static: Static) -> dict[str, Shape3]:
                 wanted[name] = map_shape(node, shape)
             elif as_it_is and is_operator(node, "Concat"):
                 wanted.setdefault(name, map_shape(node, shape))
-            elif behind and not is_operator(node, *MATRICES, *MAPS) and math.prod(shape[1:]) == math.prod(behind):
+            elif (
+                behind
+                and not is_operator(node, *MATRICES, *MAPS, *TURNING)
+                and math.prod(shape[1:]) == math.prod(behind)
+            ):
                 wanted.setdefault(name, behind)
     return wanted
 

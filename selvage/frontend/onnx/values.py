@@ -6,7 +6,8 @@ numbers and that becomes codes at the QuantizeLinear behind it; only then its no
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from selvage.base.graph import (
     Concat,
     Integers,
     Matrix,
+    Multiply,
     Node,
     Pool,
     Reshape,
@@ -30,6 +32,9 @@ from selvage.base.graph import (
 from selvage.base.layer import Layer
 from selvage.frontend.onnx.kernels import zero_point_first
 from selvage.golden.requantize import all_codes, dequantise, nearest, quantise
+
+if TYPE_CHECKING:
+    from selvage.frontend.onnx.views import View
 
 Shape3 = tuple[int, int, int]
 Fresh = Callable[[str], str]
@@ -70,7 +75,7 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """Codes of a tensor, or what they are worth. ONNX may see it in another shape of the same order.
+    """Codes of a tensor, or what they are worth. ONNX sees it in any shape of the same order, or as ``view`` says.
 
     ``direct``: a DequantizeLinear of the model makes it (`frontend.onnx.kernels`).
     """
@@ -78,6 +83,7 @@ class Map:
     tensor: Tensor
     real: bool
     direct: bool = False
+    view: "View | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,26 +225,51 @@ class Sums(Pending):
 
 @dataclass(frozen=True, eq=False)
 class Plus(Pending):
-    """The sum of two maps."""
+    """The sum of maps, each times its coefficient where there are some."""
+
+    sources: tuple[Tensor, ...]
+    activation: Activation = LINEAR
+    coefficients: tuple[Fraction, ...] = ()
+
+    def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
+        """Make an `Add`."""
+        own: dict[str, Any] = {"inputs": tuple(tensor.name for tensor in self.sources), "output": to}
+        own |= {"activation": self.activation, "zero_first": self.zero_first(to, self.activation)}
+        return [Add(name=self.name, coefficients=self.coefficients, **own)]
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        """All maps."""
+        return self.sources
+
+    def activated(self, activation: Activation) -> "Plus | None":
+        """Return the sum with both activations, where they are one without a slope."""
+        both = composed(self.activation, activation)
+        return None if both is None or both.bends else replace(self, activation=both)
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Pending):
+    """The product of two maps."""
 
     sources: tuple[Tensor, Tensor]
     activation: Activation = LINEAR
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
-        """Make an `Add`."""
+        """Make a `Multiply`."""
         inputs = tuple(tensor.name for tensor in self.sources)
         first = self.zero_first(to, self.activation)
-        return [Add(name=self.name, inputs=inputs, output=to, activation=self.activation, zero_first=first)]
+        return [Multiply(name=self.name, inputs=inputs, output=to, activation=self.activation, zero_first=first)]
 
     @property
     def read(self) -> tuple[Tensor, ...]:
         """Both maps."""
         return self.sources
 
-    def activated(self, activation: Activation) -> "Plus | None":
-        """Return the sum with both activations, where they are one without a slope."""
+    def activated(self, activation: Activation) -> "Product | None":
+        """Return the product with both activations, where they are one."""
         both = composed(self.activation, activation)
-        return None if both is None or both.slope != 1 else replace(self, activation=both)
+        return None if both is None else replace(self, activation=both)
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,7 +355,7 @@ class Followed(Pending):
 
     def activated(self, activation: Activation) -> "Followed | None":
         """Return the same with the activation at the value before, where its order stays."""
-        before = self.before.activated(activation) if activation.slope >= 0 else None
+        before = self.before.activated(activation) if min(activation.slopes) >= 0 else None
         return None if before is None else replace(self, before=before)
 
 
@@ -344,7 +375,7 @@ def told_bias(lost: NDArray[np.float64], unit: NDArray[np.float64], to: Tensor) 
 
 def composed(first: Activation, then: Activation) -> Activation | None:
     """Return both one after the other as one activation; ``None``: they are none."""
-    if then.slope != 1:
+    if then.bends:
         return then if first == LINEAR else None
     low = min(max(first.low, then.low), then.high)
     return Activation(first.slope, low, max(min(first.high, then.high), low))
