@@ -48,11 +48,11 @@ def same(first: Path, second: Path) -> bool:
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     how = [str(GAN), "--simulator", "none", "--schedule", "sp+cs", "--seed", "3"]
-    whole = selvage("train", *how, "--iterations", "400", "--out", "whole", "--pictures", "200", cwd=tmp_path)
+    whole = selvage("train", *how, "--iterations", "200", "--out", "whole", "--pictures", "100", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     pictures = sorted(path.name for path in (tmp_path / "whole").glob("*.png"))
-    assert pictures == ["samples_000200.png", "samples_000400.png"]
-    command = [sys.executable, "-m", "selvage", "train", *how, "--iterations", "400", "--out", "killed"]
+    assert pictures == ["samples_000100.png", "samples_000200.png"]
+    command = [sys.executable, "-m", "selvage", "train", *how, "--iterations", "200", "--out", "killed"]
     run = subprocess.Popen(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})
     state = tmp_path / "killed" / "state.npz"
     while not state.exists() or arrays(state)["at"][0] < 20:
@@ -61,8 +61,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     run.send_signal(signal.SIGKILL)
     run.wait()
     reached = arrays(state)["at"][0]
-    assert 20 <= reached < 400
-    again = selvage("train", *how, "--iterations", "400", "--out", "killed", cwd=tmp_path)
+    assert 20 <= reached < 200
+    again = selvage("train", *how, "--iterations", "200", "--out", "killed", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert f"{reached} iterations are there already" in again.stdout
     assert same(state, tmp_path / "whole" / "state.npz")
@@ -173,7 +173,7 @@ def test_bad_options(arguments: list[str], says: str, place: Path) -> None:
 
 def test_one_run_at_a_time(place: Path) -> None:
     """The second is refused, and the first one's state is whole."""
-    how = ["--simulator", "none", "--out", "run", "--iterations", "400"]
+    how = ["--simulator", "none", "--out", "run", "--iterations", "300"]
     command = [sys.executable, "-m", "selvage", "train", str(GAN), *how]
     run = subprocess.Popen(command, cwd=place, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})
     while not (place / "run" / "state.npz").exists():
@@ -181,7 +181,7 @@ def test_one_run_at_a_time(place: Path) -> None:
         time.sleep(0.02)
     refused(selvage("train", str(GAN), *how, "--seed", "2", cwd=place), "is being written by another run", place)
     assert run.wait() == 0
-    assert arrays(place / "run" / "state.npz")["at"][0] == 400
+    assert arrays(place / "run" / "state.npz")["at"][0] == 300
 
 
 def test_bad_labels(place: Path) -> None:
