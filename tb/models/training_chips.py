@@ -21,23 +21,24 @@ OU9X8 = load_chip("ou9x8")
 UNIT = ErrorUnit(8, 4, 8)
 REAL = 112
 PADS = (1, 1, 1, 1)
+# Most cycles go by while rows of cells are written: the two networks have as few channels as tell them apart.
 GENERATOR = (
-    (Layer(name="g1", op="conv_transpose", channels=3, outputs=3, kernel=(2, 2), stride=(2, 2)), 1),
+    (Layer(name="g1", op="conv_transpose", channels=3, outputs=2, kernel=(2, 2), stride=(2, 2)), 1),
     (
         Layer(
-            name="g2", op="conv_transpose", channels=3, outputs=1, height=2, width=2, kernel=(4, 4), stride=(2, 2),
+            name="g2", op="conv_transpose", channels=2, outputs=1, height=2, width=2, kernel=(4, 4), stride=(2, 2),
             pads=PADS,
         ),
         None,
     ),
 )  # fmt: skip
 DISCRIMINATOR = (
-    (Layer(name="d1", op="conv", channels=1, outputs=3, height=4, width=4, kernel=(3, 3), pads=PADS), 2),
-    (Layer(name="d2", op="conv", channels=3, outputs=1, height=4, width=4, kernel=(4, 4)), None),
+    (Layer(name="d1", op="conv", channels=1, outputs=2, height=4, width=4, kernel=(3, 3), pads=PADS), 2),
+    (Layer(name="d2", op="conv", channels=2, outputs=1, height=4, width=4, kernel=(4, 4)), None),
 )
 CLASSIFIER = (
-    DISCRIMINATOR[0],
-    (DISCRIMINATOR[1][0].model_copy(update={"outputs": 4}), 0),
+    (Layer(name="d1", op="conv", channels=1, outputs=3, height=4, width=4, kernel=(3, 3), pads=PADS), 2),
+    (Layer(name="d2", op="conv", channels=3, outputs=4, height=4, width=4, kernel=(4, 4)), 0),
     (Layer(name="d3", op="dense", channels=4, outputs=3), None),
 )
 
@@ -87,23 +88,24 @@ def network(
 
 
 def parameters(case: Case) -> tuple[ChipParameters, dict[str, Weights], dict[str, Any]]:
-    """The chip, its first weights, and what enters."""
-    rng = np.random.default_rng(case.seed)
+    """The chip, its first weights, and what enters: of more iterations the first are the same, on the same chip."""
+    rng, chance = np.random.default_rng(case.seed), np.random.default_rng([case.seed, 1])
     count = case.batch * case.iterations
     images = rng.integers(-128, 128, (count, 1, 4, 4))
+    first = slice(case.batch)
     single = not case.generator
     layers = CLASSIFIER if single else DISCRIMINATOR
-    errors = rng.integers(-120, 120, (count, layers[-1][0].outputs, 1, 1))
-    discriminator = network(layers, images, errors, case, 4)
+    errors = chance.integers(-120, 120, (case.batch, layers[-1][0].outputs, 1, 1))
+    discriminator = network(layers, images[first], errors, case, 4)
     networks, weights = {"D": discriminator[0]}, {"D": discriminator[1]}
     entering: dict[str, Any] = {"images": images}
     if single:
-        entering["labels"] = rng.integers(0, 3, count)
+        entering["labels"] = chance.integers(0, 3, count)
     else:
         ways = 1 if "cs" in case.schedule else 2
-        entering["noise"] = rng.integers(-128, 128, (count * ways, 3, 1, 1))
-        errors = rng.integers(-60, 60, (len(entering["noise"]), 1, 4, 4))
-        networks["G"], weights["G"] = network(case.generator, entering["noise"], errors, case, None)
+        errors = chance.integers(-60, 60, (case.batch, 1, 4, 4))
+        entering["noise"] = chance.integers(-128, 128, (count * ways, 3, 1, 1))
+        networks["G"], weights["G"] = network(case.generator, entering["noise"][first], errors, case, None)
     sizes = len(case.generator), len(layers), case.batch, case.schedule
     schedule = training_schedule(*sizes, overlap=case.overlap)
     plan = TrainingPlan(networks, UNIT, REAL, schedule, case.chip, case.unit_error)

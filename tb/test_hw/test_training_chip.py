@@ -1,6 +1,9 @@
 """Training chips through RTL: weights and cells as golden has them, cycles as the model."""
 
+from dataclasses import replace
+
 import pytest
+from amaranth.hdl import Module, Signal
 
 from selvage.base.errors import RtlError
 from selvage.hw.training import update
@@ -14,13 +17,13 @@ PAIRED_CELLS = OU9X8.model_copy(update={"cell_bits": 2, "adc_bits": 5, "ou_rows"
 CASES = {
     "pipeline": Case("pipeline", overlap=True, iterations=2, batch=2, stochastic=True),
     "sp": Case("sp", batch=2, chip=PAIRED_CELLS, frozen=(0,)),
-    "cs": Case("cs", overlap=True, iterations=2, batch=2),
     "both": Case("sp+cs", batch=2, stochastic=True, skip=False),
-    "unit error": Case("cs", overlap=True, iterations=2, batch=2, stochastic=True, unit_error=True),
-    "unit error, two copies": Case("sp+cs", batch=2, unit_error=True),
+    "unit error": Case("cs", overlap=True, iterations=2, batch=2, unit_error=True),
+    "unit error, two copies": Case("sp+cs", batch=2, stochastic=True, unit_error=True),
     "one": Case("pipeline", generator=(), iterations=2, stochastic=True),
     "one, not pipelined": Case("none", generator=(), batch=2, weight_bits=9, frozen=(0, 1)),
 }
+ONCE = replace(CASES["one"], iterations=1)  # the same chip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -43,16 +46,15 @@ def test_updates_change_every_layer() -> None:
 
 
 def test_what_enters_may_pause() -> None:
-    case = CASES["one"]
-    found = run(case, stalls=7)
-    assert differences(case, found, cycles=False) == []
-    assert sum(found.cycles) > sum(wanted(case).cycles)
+    found = run(ONCE, stalls=7)
+    assert differences(ONCE, found, cycles=False) == []
+    assert sum(found.cycles) > sum(wanted(ONCE).cycles)
 
 
 @pytest.mark.parametrize("after", [1500, 6000, 14000])
 def test_a_reset_lets_everything_begin_anew(after: int) -> None:
     """While weights are loaded, in the middle of a batch, and in an update."""
-    assert differences(CASES["one"], run(CASES["one"], reset_after=after)) == []
+    assert differences(ONCE, run(ONCE, reset_after=after)) == []
 
 
 def faults(row: int, weak: int, stuck: int = 0) -> str:
@@ -63,20 +65,20 @@ def faults(row: int, weak: int, stuck: int = 0) -> str:
 
 def test_weights_are_verified() -> None:
     """Weak cells of both copies of a layer take the second write; stuck ones are told."""
-    case = CASES["one"]
     places = "D_f2.network.stage_0.tile_0.crossbar_0", "D_b2.transposed_0.network.stage_0.tile_0.crossbar_1"
+    case = CASES["one"]
     found = run(case, faults={place: faults(0, weak=0xFF) for place in places})
     assert differences(case, found, cycles=False) == []
     assert sum(found.cycles) > sum(wanted(case).cycles)
     with pytest.raises(RtlError, match="stayed wrong"):
-        run(case, faults={places[0]: faults(0, weak=0, stuck=0xFFFF)})
+        run(ONCE, faults={places[0]: faults(0, weak=0, stuck=0xFFFF)})
 
 
 @pytest.mark.parametrize("fault", ["register", "transposed copy", "buffer", "unit error", "normalisation"])
 def test_a_planted_fault_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = CASES["one"]
+    case = ONCE
     if fault == "unit error":  # what the generator made has the unit error as it is
-        case = CASES["unit error, two copies"]
+        case = replace(CASES["unit error, two copies"], batch=1)
         planted.around(monkeypatch, BackLayer, "_scaled", lambda old, self, error: error)
     elif fault == "normalisation":  # errors do not go back through it
         case = CASES["one, not pipelined"]
@@ -92,14 +94,20 @@ def test_a_planted_fault_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
                 m.d.comb += self.reader.address.eq(walk.index ^ (walk.array > 4))
 
         planted.around(monkeypatch, CellWriter, "_gather", other)
-    else:  # the last word of a longer map is lost
-        original = MapMemory.__init__
+    else:
 
-        def short(self: MapMemory, words: int, bits: int, readers: int) -> None:
-            original(self, words - (words > 40), bits, readers)
+        def lost(old, self, platform) -> Module:
+            """The last word of a longer map is read as 0."""
+            m = old(self, platform)
+            for reader in map(self.reader, range(self.readers if self.words > 40 else 0)):
+                last = Signal()
+                with m.If(reader.enable):
+                    m.d.sync += last.eq(reader.address == self.words - 1)
+                with m.If(last):
+                    m.d.comb += reader.data.eq(0)
+            return m
 
-        planted.another_version(monkeypatch)
-        monkeypatch.setattr(MapMemory, "__init__", short)
+        planted.around(monkeypatch, MapMemory, "elaborate", lost)
     try:
         found = run(case)
     except RtlError:
