@@ -78,6 +78,7 @@ CASES = [
     case("reorder_shuffle", how="shuffle", shape=(8, 3, 3)),
     case("reorder_half", how="half", shape=(8, 2, 3), lanes=4),
     case("reorder_turn", how="turn", shape=(2, 5, 3)),
+    case("reorder_turn_full", how="turn", shape=(2, 4, 8)),
     case("reorder_rows_as_channels", how="rows_as_channels", shape=(3, 4, 5)),
     case("reorder_flip", how="flip", shape=(2, 4, 3)),
     case("reorder_repeat", how="repeat", shape=(6, 1, 1)),
