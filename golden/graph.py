@@ -166,10 +166,14 @@ def mean_requantization(node: Pool, source: Tensor) -> Requantization:
     """Return the requantisation of the sums of a window, whose mean is meant."""
     area, (low, high) = node.kernel[0] * node.kernel[1], source.format.raw_range
     zero = source.format.zero_point
-    ratio = steps_of(source.scale, node.output) / area
+    step = steps_of(source.scale, node.output)
+    ratios = [step / area]
+    if node.counts:
+        each = [step / (rows * columns) for rows in node.counts[0] for columns in node.counts[1]]
+        ratios = each[:1] if len(set(each)) == 1 else each * node.output.shape[0]
     largest = area * max(abs(low - zero), abs(high - zero))
     settings = {"activation": node.activation, "zero_first": node.zero_first}
-    return requantization([ratio], node.output, largest=largest, **settings)
+    return requantization(ratios, node.output, largest=largest, **settings)
 
 
 def moved(codes: Integers, source: Tensor, to: Tensor) -> Integers:
@@ -213,5 +217,6 @@ def _windows(node: Pool, codes: Integers, outside: int) -> Integers:
     """Return every window, (N, C, OH, OW, KH, KW); ``outside`` is the value of all that is not in the map."""
     top, left, bottom, right = node.pads
     padded = np.pad(codes, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=outside)
-    windows = sliding_window_view(padded, node.kernel, axis=(2, 3))
-    return windows[:, :, :: node.stride[0], :: node.stride[1]]
+    windows = sliding_window_view(padded, node.extent, axis=(2, 3))
+    windows = windows[:, :, :: node.stride[0], :: node.stride[1]]
+    return windows[..., :: node.dilation[0], :: node.dilation[1]]

@@ -188,8 +188,8 @@ def _(stage: PoolStage, streams: list[Stream], around: _Around) -> Stream:
     (source,), node = stage.sources, stage.node
     size, output = source.shape[1:], stage.output.shape[1:]
     sweep = Sweep(size=size, output=output, steps=output, stride=node.stride)
-    offsets = [(y - node.pads[0], x - node.pads[1]) for y in range(node.kernel[0]) for x in range(node.kernel[1])]
-    out = pool(around.simulation, streams[0], sweep, offsets, around.words(source.name, source.shape[0]), around.images)
+    words = around.words(source.name, source.shape[0])
+    out = pool(around.simulation, streams[0], sweep, node.offsets, words, around.images)
     return around.simulation.pipeline(out, REQUANTIZER) if stage.requantization else out
 
 

@@ -42,6 +42,7 @@ class PoolParameters(TablesOfRequantizer):
     bits: int
     requantization: Requantization | None  # of a mean
     constants: Constants = "fixed"
+    dilation: tuple[int, int] = (1, 1)
 
     @cached_property
     def requantizer(self) -> RequantizerParameters | None:
@@ -71,7 +72,7 @@ class PoolParameters(TablesOfRequantizer):
         zero = low if self.kind == "max" else self.source.zero_point
         numbers = InputFormat(raw_bits=self.source.raw_bits, raw_signed=self.source.raw_signed, zero_point=zero)
         reads = tuple(
-            (row - self.pads[0], column - self.pads[1], word)
+            (row * self.dilation[0] - self.pads[0], column * self.dilation[1] - self.pads[1], word)
             for word in range(self.words)
             for row in range(self.kernel[0])
             for column in range(self.kernel[1])
@@ -173,7 +174,8 @@ def _(stage: PoolStage, around: Surroundings) -> PoolParameters:
     sides = {"size": source.shape[1:], "output": stage.output.shape[1:], "channels": source.shape[0]}
     window = {"kind": node.kind, "kernel": node.kernel, "stride": node.stride, "pads": node.pads[:2]}
     words = {"lanes": around.lanes, "source": source.format, "bits": around.bits}
-    return PoolParameters(**window, **sides, **words, requantization=stage.requantization, constants=around.constants)
+    how = {"requantization": stage.requantization, "constants": around.constants, "dilation": node.dilation}
+    return PoolParameters(**window, **sides, **words, **how)
 
 
 component_of.register(PoolParameters, Pool)

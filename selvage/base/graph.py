@@ -101,16 +101,34 @@ class Matrix(Node):
 class Pool(Node):
     """The largest or the mean of each window.
 
-    ``pads`` (top, left, bottom, right) take no part in a maximum and are zeros in a mean. ``zero_first``: halves of a
-    mean, which alone has an ``activation``, as `Requantization` has them.
+    ``pads`` (top, left, bottom, right) take no part in a maximum and are zeros in a mean. ``counts``: the rows of each
+    row of windows, and the columns of each column, that a mean divides by, where they are not all of the window's.
+    ``zero_first``: halves of a mean, which alone has an ``activation``, as `Requantization` has them.
     """
 
     kind: Literal["max", "average"]
     kernel: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    counts: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     activation: Activation = LINEAR
     zero_first: bool = False
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns that a window spans."""
+        rows, columns = ((own - 1) * step + 1 for own, step in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Pixels of a window, from the map's pixel where it would begin without pads."""
+        return [
+            (row * self.dilation[0] - self.pads[0], column * self.dilation[1] - self.pads[1])
+            for row in range(self.kernel[0])
+            for column in range(self.kernel[1])
+        ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -142,22 +142,24 @@ class PoolStage(Stage):
     @property
     def structure(self) -> tuple:
         """The window."""
-        return self.node.kind, self.node.kernel, self.node.stride, self.node.pads
+        node = self.node
+        more = () if node.dilation == (1, 1) else (node.dilation,)
+        return (node.kind, node.kernel, node.stride, node.pads, *more)
 
     @property
     def lines_held(self) -> int:
         """The window's lines, pads taken off."""
-        return max(self.node.kernel[0] - self.node.pads[0], 0)
+        return max(self.node.extent[0] - self.node.pads[0], 0)
 
     @property
     def lines_behind(self) -> Fraction:
         """The window's lines below its pads and the first."""
-        return Fraction(self.node.kernel[0] - 1 - self.node.pads[0])
+        return Fraction(self.node.extent[0] - 1 - self.node.pads[0])
 
     @property
     def lines_taken(self) -> int:
         """Those of its input buffer."""
-        return self.node.kernel[0] + self.node.stride[0]
+        return self.node.extent[0] + self.node.stride[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,12 +217,12 @@ def joined_rows(build: Build) -> None:
     conv(build, seen(build, build.add("Concat", x, y, axis=2)), (4, 3, 3, 3))
 
 
-def linear(factor: int, mode: str = "half_pixel") -> Make:
+def linear(factor: int) -> Make:
     def make(build: Build) -> None:
         x = build.through(layer(build, entered(build, (3, 4, 5)), "Conv", (4, 3, 1, 1)), S, 99)
         sizes = build.constant([1, 1, factor, factor], np.float32)
-        x = build.add("Resize", x, "", sizes, mode="linear", coordinate_transformation_mode=mode)
-        build.output(build.through(x, S, 99))
+        x = build.add("Resize", x, "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
+        build.output(build.through(x, 0.0971, 99))  # of the same scale, float32 breaks one half in two
 
     return make
 
@@ -230,8 +230,12 @@ def linear(factor: int, mode: str = "half_pixel") -> Make:
 def pooled(operator: str, **given: Any) -> Make:
     def make(build: Build) -> None:
         x = build.through(layer(build, entered(build, (3, 7, 8)), "Conv", (4, 3, 1, 1)), S, 99)
-        scale = (S, 99) if operator == "MaxPool" else (0.7 * S, 99)
-        build.output(build.through(build.add(operator, x, **given), *scale))
+        x = build.add(operator, x, **given)
+        scale = (S, 99) if operator == "MaxPool" else (0.0771, 99)
+        build.output(build.through(x, *scale))
+        if operator == "AveragePool" and "dilations" in given:
+            # What one QuantizeLinear alone reads, onnxruntime gives to a kernel that knows no dilations.
+            build.output(build.through(x, 0.0889, 99))
 
     return make
 
@@ -264,5 +268,18 @@ GRAPHS: dict[str, Operators] = {
     "rows": Operators(rows, ("Matrix", "Matrix")),
     "rows of a map": Operators(rows_of_a_map, ("Matrix", "Pool")),
     "mean of rows": Operators(mean_of_rows, ("Pool",)),
+    "linear by two": Operators(linear(2), ("Matrix", "Reorder", "Matrix")),
+    "linear by three": Operators(linear(3), ("Matrix", "Reorder", "Matrix")),
+    "pool ceil": Operators(pooled("MaxPool", kernel_shape=(3, 3), strides=(2, 2), ceil_mode=1), ("Matrix", "Pool")),
+    "pool dilated": Operators(pooled("MaxPool", kernel_shape=(2, 3), dilations=(3, 2)), ("Matrix", "Pool")),
+    "mean ceil": Operators(pooled("AveragePool", kernel_shape=(3, 3), strides=(2, 2), ceil_mode=1), ("Matrix", "Pool")),
+    "mean without pads": Operators(
+        pooled("AveragePool", kernel_shape=(3, 3), pads=(1, 1, 1, 1), count_include_pad=0), ("Matrix", "Pool")
+    ),
+    "mean ceil with pads": Operators(
+        pooled("AveragePool", kernel_shape=(3, 2), strides=(2, 2), pads=(1, 1, 1, 1), ceil_mode=1, count_include_pad=1),
+        ("Matrix", "Pool"),
+    ),
+    "mean dilated": Operators(pooled("AveragePool", kernel_shape=(2, 2), dilations=(2, 3)), ("Matrix", "Pool", "Pool")),
     "joined rows": Operators(joined_rows, ("Matrix", "Reorder", "Reorder", "Concat", "Reorder", "Matrix")),
 }

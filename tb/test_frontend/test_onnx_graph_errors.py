@@ -65,11 +65,6 @@ def resized(build: Build, x: str) -> str:
     return build.add("Resize", x, "", scales, name="resized", mode="nearest")
 
 
-def linear(build: Build, x: str) -> str:
-    scales = build.constant([1, 1, 2, 2], np.float32)
-    return build.add("Resize", x, "", scales, name="linear", mode="linear")
-
-
 def twice_unquantised(build: Build, x: str) -> str:
     return layer(build, layer(build, x, "Conv", (3, 3, 1, 1), name="first"), "Conv", (3, 3, 1, 1), name="second")
 
@@ -170,8 +165,7 @@ def five_axes(build: Build) -> None:
 REFUSED: dict[str, tuple[Broken, str]] = {
     "softmax": (behind(softmax), "node 'soft': operator 'Softmax' is not supported, and node 'layer' behind it has q"),
     "attention": (behind(attention), "node 'attention': operator 'MatMul' multiplies two activations.* 'layer'"),
-    "resized": (behind(resized), "node 'resized': operator 'Resize' is supported for nearest neighbours by whole"),
-    "linear": (behind(linear), "node 'linear': operator 'Resize' is supported for nearest"),
+    "resized": (behind(resized), "node 'resized': operator 'Resize' is supported for nearest or linear neighbours by"),
     "foreign": (behind(foreign), "node 'foreign': operator 'BiasGelu' is not supported, and node 'layer'"),
     "constant output": (constant_output, "output 'Neg.*' is the same for all inputs"),
     "dynamic": (
@@ -206,9 +200,6 @@ REFUSED: dict[str, tuple[Broken, str]] = {
     "five axes": (five_axes, "input 'x' has rank 5"),
     "alpha": (dense(alpha=2.0), "node 'layer': alpha = 2.0 is not supported"),
     "beta": (dense(beta=0.5), "node 'layer': beta = 0.5 is not supported"),
-    "ceil_mode": (pool("MaxPool", kernel_shape=(4, 4), strides=(4, 4), ceil_mode=1), "node 'pool': ceil_mode = 1 adds"),
-    "pads": (pool("AveragePool", pads=(1, 1, 1, 1)), "node 'pool': count_include_pad = 0 with pads"),
-    "dilated": (pool("MaxPool", dilations=(2, 2)), "node 'pool': dilations = .* is not supported"),
     "storage_order": (pool("MaxPool", storage_order=1), "node 'pool': its indices are not supported"),
 }
 

@@ -15,10 +15,10 @@ from selvage.frontend.onnx import nodes as nodes_of
 from selvage.frontend.onnx.affine import Affine
 from selvage.frontend.onnx.codes import CODE_TYPES, Recoded, codes_of, is_codes
 from selvage.frontend.onnx.evaluate import evaluate
-from selvage.frontend.onnx.moves import MoveReader
 from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import name_of, title_of
 from selvage.frontend.onnx.reader import Value, Values, handles, small
+from selvage.frontend.onnx.resize import ResizeReader
 from selvage.frontend.onnx.values import (
     Constant,
     Followed,
@@ -31,7 +31,6 @@ from selvage.frontend.onnx.values import (
     Pending,
     Plus,
     Product,
-    Shape3,
     Sums,
     Weights,
     codes_behind,
@@ -50,7 +49,7 @@ ELEMENTWISE = (
 KERNELS = {"Add": "QLinearAdd", "Mul": "QLinearMul"}
 
 
-class MapReader(MoveReader):
+class MapReader(ResizeReader):
     """What each operator makes of the values that it reads: one method for each kind of operator."""
 
     @handles("MaxPool", "GlobalMaxPool", "Resize")
@@ -68,7 +67,8 @@ class MapReader(MoveReader):
         if node.op_type == "Resize":
             factor = self.enlargement(node, size)
             if factor is None:
-                return Host(node, "is supported for nearest neighbours by whole factors only")
+                linear = self.linear(node, size, value) if isinstance(value, Map) else None
+                return linear or Host(node, "is supported for nearest or linear neighbours by whole factors only")
             geometry = {"factor": factor}
         elif node.op_type == "GlobalMaxPool":
             geometry = {"kind": "max", "kernel": size[1:], "stride": (1, 1)}
@@ -82,20 +82,6 @@ class MapReader(MoveReader):
         self.add(moving_node(name, value.tensor, to, geometry))
         return Map(to, real=value.real, direct=value.direct)
 
-    def enlargement(self, node: NodeProto, size: Shape3) -> tuple[int, int] | None:
-        """Return the factors of Resize, tried on a map whose pixels all differ; ``None``: it is of another kind."""
-        read, shape = self.onnx_shape(node.input[0], node), self.shape_made(node)
-        if shape[0] != size[0] or any(b % a for a, b in zip(size[1:], shape[1:], strict=True)):
-            return None
-        factor = shape[1] // size[1], shape[2] // size[2]
-        ramp = np.arange(math.prod(read), dtype=np.float32).reshape(read)
-        others = [name for name in node.input[1:] if name]
-        if any(name not in self.static.constants for name in others):
-            raise error(node, "its scales and sizes must be constant")
-        found = evaluate(node, [ramp, *map(self.static.constants.__getitem__, others)], self.static.opsets)[0]
-        pixels = ramp.reshape(-1, *size).repeat(factor[0], axis=2).repeat(factor[1], axis=3)
-        return factor if found.size == pixels.size and (found.reshape(pixels.shape) == pixels).all() else None
-
     @handles("AveragePool", "GlobalAveragePool", "ReduceMean")
     def mean(self, node: NodeProto, inputs: Values) -> Value:
         """Read AveragePool, GlobalAveragePool, or ReduceMean of whole maps."""
@@ -104,8 +90,7 @@ class MapReader(MoveReader):
         source, name = self.as_map(node, inputs[0]), name_of(node)
         if node.op_type == "AveragePool":
             geometry = nodes_of.pool_geometry(node, source.shape, self.onnx_shape(node.output[0], node))
-            window, pads = geometry["kernel"], geometry["pads"]
-            whole = window == source.shape[1:] and not any(pads)
+            whole = geometry["kernel"] == source.shape[1:] and not any(geometry["pads"])
             kernel = "" if whole else self.kernel(node, "QLinearAveragePool", inputs[:1])
             return Mean(node, name, self.shape_made(node), node.output[0], source, **renamed(geometry), kernel=kernel)
         result = (node, name, (source.shape[0], 1, 1), node.output[0], source)

@@ -210,20 +210,28 @@ def pool_geometry(node: NodeProto, size: Shape3, output: Shape) -> dict[str, Any
     sides = size[1:] if len(ones) == 2 else size[2:]
     kernel = operator.per_axis("kernel_shape", ones)
     stride = operator.per_axis("strides", ones)
-    dilations = operator.per_axis("dilations", ones)
-    if dilations != ones:
-        raise error(node, f"dilations = {dilations} is not supported, and must be 1")
-    pads = pads_of(operator, sides, stride, kernel)
-    begin, end = pads[: len(ones)], pads[len(ones) :]
-    if node.op_type == "AveragePool" and any(pads) and not operator.attribute("count_include_pad", 0):
-        raise error(node, f"count_include_pad = 0 with pads = {pads} is not supported, and must be 1")
-    axes = zip(sides, begin, end, kernel, stride, strict=True)
-    windows = tuple((side + before + behind - taps) // step + 1 for side, before, behind, taps, step in axes)
-    if windows != output[2:]:
-        raise error(node, f"ceil_mode = 1 adds windows here, and must be 0: {output[2:]} in place of {windows}")
-    filled = (1,) * (2 - len(ones))
-    zeros = (0,) * (2 - len(ones))
-    return {"kernel": filled + kernel, "stride": filled + stride, "pads": (*zeros, *begin, *zeros, *end)}
+    dilation = operator.per_axis("dilations", ones)
+    extent = tuple((taps - 1) * step + 1 for taps, step in zip(kernel, dilation, strict=True))
+    pads = pads_of(operator, sides, stride, extent)
+    begin, end = list(pads[: len(ones)]), list(pads[len(ones) :])
+    every = operator.attribute("count_include_pad", 0) or not any(pads)
+    counts = []
+    for axis, (side, windows) in enumerate(zip(sides, output[2:], strict=True)):
+        first = np.arange(windows)[:, None] * stride[axis] - begin[axis] + np.arange(kernel[axis]) * dilation[axis]
+        low, high = (-begin[axis], side + end[axis]) if every else (0, side)
+        counts.append(tuple(((first >= low) & (first < high)).sum(axis=1).tolist()))
+        beyond = (windows - 1) * stride[axis] + extent[axis] - begin[axis] - side
+        end[axis] = max(end[axis], beyond)  # of windows that ceil_mode adds
+    filled, zeros = (1,) * (2 - len(ones)), (0,) * (2 - len(ones))
+    geometry = {"kernel": filled + kernel, "stride": filled + stride, "pads": (*zeros, *begin, *zeros, *end)}
+    geometry |= {"dilation": filled + dilation}
+    uneven = any(set(own) != {taps} for own, taps in zip(counts, kernel, strict=True))
+    if node.op_type == "AveragePool" and uneven:
+        rows, columns = (((1,),) * (2 - len(ones))) + tuple(counts)
+        if 0 in (*rows, *columns):
+            raise error(node, "a window lies outside of the map, and has no mean")
+        geometry |= {"counts": (rows, columns)}
+    return geometry
 
 
 def activation(node: NodeProto, bounds: Sequence[NDArray | None], shape: Shape) -> Activation | None:

@@ -280,11 +280,14 @@ class Mean(Pending):
     window: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
+    counts: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     activation: Activation = LINEAR
 
     def nodes(self, to: Tensor, fresh: Fresh) -> list[Node]:
         """Make a `Pool` of means."""
         given: dict[str, Any] = {"kernel": self.window, "stride": self.stride, "pads": self.pads}
+        given |= {"dilation": self.dilation, "counts": self.counts}
         given |= {"activation": self.activation, "zero_first": self.zero_first(to, self.activation)}
         return [Pool(name=self.name, inputs=(self.source.name,), output=to, kind="average", **given)]
 
