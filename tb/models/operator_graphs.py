@@ -210,6 +210,12 @@ def mean_of_rows(build: Build) -> None:
     build.output(build.through(build.add("ReduceMean", x, ints(build, 2), keepdims=1), S, 99))
 
 
+def sum_of_maps(build: Build) -> None:
+    x, _ = two_maps(build)
+    total = build.add("ReduceSum", x, ints(build, 2, 3), keepdims=0)
+    build.output(build.through(total, 15 * S, 99), rank=2)
+
+
 def joined_rows(build: Build) -> None:
     """Maps joined along their lines."""
     x = entered(build)
@@ -281,5 +287,6 @@ GRAPHS: dict[str, Operators] = {
         ("Matrix", "Pool"),
     ),
     "mean dilated": Operators(pooled("AveragePool", kernel_shape=(2, 2), dilations=(2, 3)), ("Matrix", "Pool", "Pool")),
+    "sum of maps": Operators(sum_of_maps, ("Pool",)),
     "joined rows": Operators(joined_rows, ("Matrix", "Reorder", "Reorder", "Concat", "Reorder", "Matrix")),
 }

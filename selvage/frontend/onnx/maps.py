@@ -82,11 +82,9 @@ class MapReader(ResizeReader):
         self.add(moving_node(name, value.tensor, to, geometry))
         return Map(to, real=value.real, direct=value.direct)
 
-    @handles("AveragePool", "GlobalAveragePool", "ReduceMean")
+    @handles("AveragePool", "GlobalAveragePool")
     def mean(self, node: NodeProto, inputs: Values) -> Value:
-        """Read AveragePool, GlobalAveragePool, or ReduceMean of whole maps."""
-        if node.op_type == "ReduceMean":
-            return self.reduced(node, inputs)
+        """Read AveragePool or GlobalAveragePool."""
         source, name = self.as_map(node, inputs[0]), name_of(node)
         if node.op_type == "AveragePool":
             geometry = nodes_of.pool_geometry(node, source.shape, self.onnx_shape(node.output[0], node))
@@ -96,8 +94,9 @@ class MapReader(ResizeReader):
         result = (node, name, (source.shape[0], 1, 1), node.output[0], source)
         return Mean(*result, source.shape[1:], (1, 1), (0, 0, 0, 0))
 
+    @handles("ReduceMean", "ReduceSum")
     def reduced(self, node: NodeProto, inputs: Values) -> Value:
-        """Read ReduceMean, of any axes but that of the images: what is kept are channels, what goes is one window."""
+        """Read ReduceMean or ReduceSum, of all axes but that of images: what is kept are channels."""
         axes = nodes_of.operator_of(node).attribute("axes", None)
         if len(inputs) > 1 and inputs[1] is not None:
             axes = tuple(self.constant(node, inputs[1], "axes").astype(np.int64).reshape(-1).tolist())
@@ -117,7 +116,8 @@ class MapReader(ResizeReader):
             size = (len(own), 1, own.shape[1])
         source = self.in_order(node, value, own, size)
         result = (node, name_of(node), (size[0], 1, 1), node.output[0], source)
-        return Mean(*result, source.shape[1:], (1, 1), (0, 0, 0, 0))
+        divisor = ((1,), (1,)) if node.op_type == "ReduceSum" else None
+        return Mean(*result, source.shape[1:], (1, 1), (0, 0, 0, 0), counts=divisor)
 
     @handles("Concat")
     def concatenation(self, node: NodeProto, inputs: Values) -> Value:
