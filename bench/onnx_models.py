@@ -176,6 +176,7 @@ def compare(model: ModelProto, imported: Imported, feeds: dict[str, NDArray], ta
     for name, codes in entered.items():
         np.testing.assert_array_equal(codes, theirs.setdefault(name, codes))
     for node in graph.nodes:
+        imported.add_hosted(theirs)
         tensors = [graph.tensors[name] for name in node.inputs]
         ours = evaluate_node(node, tensors, [theirs[name] for name in node.inputs])
         if node.output.name in theirs:

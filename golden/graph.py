@@ -40,26 +40,31 @@ from selvage.golden.requantize import (
 
 Maps = Mapping[str, Integers]
 Sums = Callable[[Matrix, Integers], Integers]
+Late = Callable[[dict[str, Integers]], None]
 
 
-def run(graph: Graph, inputs: Maps, sums: Sums | None = None) -> dict[str, Integers]:
+def run(graph: Graph, inputs: Maps, sums: Sums | None = None, late: Late | None = None) -> dict[str, Integers]:
     """Return the quantised values (N, C, H, W) of every tensor, of those of ``inputs``.
 
-    ``sums`` computes in another way the sums of a layer, without the bias, of codes less their zero point.
-    ValueError: a shape is not the tensor's.
+    ``sums`` computes in another way the sums of a layer, without the bias, of codes less their zero point. ``late``
+    adds inputs that are made of other tensors, as soon as those are there. ValueError: a shape is not the tensor's.
     """
     tensors = graph.tensors
-    found = {tensor.name: inputs[tensor.name] for tensor in graph.inputs}
+    found = {tensor.name: inputs[tensor.name] for tensor in graph.inputs if tensor.name in inputs or not late}
     for name, codes in found.items():
         if codes.ndim != 4 or codes.shape[1:] != tensors[name].shape:
             raise ValueError(f"{name} must be (N, {', '.join(map(str, tensors[name].shape))}), not {codes.shape}")
     for node in graph.nodes:
+        if late:
+            late(found)
         sources, codes = [tensors[name] for name in node.inputs], [found[name] for name in node.inputs]
         if sums and isinstance(node, Matrix):
             own = of_sums(node, sources[0], sums(node, codes[0] - sources[0].format.zero_point))
         else:
             own = evaluate_node(node, sources, codes)
         found[node.output.name] = own
+    if late:
+        late(found)
     return found
 
 

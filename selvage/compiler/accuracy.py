@@ -60,7 +60,8 @@ class Question:
             placed = self.compiled.placements[node.name]
             return run_crossbars(placed, codes, drawn.get(node.name), skip=self.skip)
 
-        (outputs,) = self.compiled.imported.leave(evaluate(self.compiled.graph, inputs, sums)).values()
+        imported = self.compiled.imported
+        (outputs,) = imported.leave(evaluate(self.compiled.graph, inputs, sums, imported.add_hosted)).values()
         return outputs.argmax(axis=1).reshape(len(outputs), *self.labels.shape[1:])
 
 

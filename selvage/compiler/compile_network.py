@@ -129,7 +129,7 @@ def compile_network(
     before anything is computed. Raises `InputError`, which names the node.
     """
     chip = chip.not_ideal() if options.noise else chip
-    imported, asked = _lean(load_graph(path, options.shape)), options.copies
+    imported, asked = _lean(load_graph(path, options.shape, partial=options.partial)), options.copies
     for node in imported.graph.matrices if written else ():
         with _named(node):
             bits = imported.graph.tensors[node.inputs[0]].format.raw_bits
@@ -164,10 +164,11 @@ def _placed_once(
         asked = option_of(options.schedule)
         raise InputError(f"--schedule {asked} is for transposed convolutions, and the network has none")
     warning = clipping(chip, lossless=options.lossless)
-    codes = imported.enter(images) if images is not None else draw_codes(imported.graph, options.seed)
+    codes = imported.enter(images) if images is not None else draw_codes(imported, options.seed)
     graph, placements, choices = imported.graph, {}, {}
     tensors, nodes = graph.tensors, []
     for node in graph.nodes:
+        imported.add_hosted(codes)
         sources = [tensors[name] for name in node.inputs]
         if isinstance(node, Matrix):
             taken, numbers = codes[node.inputs[0]] - sources[0].format.zero_point, sources[0].format
@@ -184,6 +185,7 @@ def _placed_once(
             codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
         nodes.append(node)
         tick()
+    imported.add_hosted(codes)
     whole = replace(graph, nodes=tuple(nodes))
     return ImportedNetwork(whole, chip, placements, choices, codes, warning, options.noise, imported=imported)
 
@@ -269,10 +271,10 @@ def _how(node: Matrix, options: Options, numbers: InputFormat) -> dict[str, Any]
     }
 
 
-def draw_codes(graph: Graph, seed: int) -> dict[str, Integers]:
-    """Draw the codes of one image for each input of a network."""
+def draw_codes(imported: Imported, seed: int) -> dict[str, Integers]:
+    """Draw the codes of one image for each input of a network that the model's own inputs make."""
     rng = np.random.default_rng(seed)
+    tensors = (imported.tensors[name] for name in imported.entries)
     return {
-        tensor.name: rng.integers(*tensor.format.raw_range, (DRAWN, *tensor.shape), endpoint=True)
-        for tensor in graph.inputs
+        tensor.name: rng.integers(*tensor.format.raw_range, (DRAWN, *tensor.shape), endpoint=True) for tensor in tensors
     }

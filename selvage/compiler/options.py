@@ -32,6 +32,7 @@ class Options:
     shape: tuple[int, ...] | None = None  # of the model's input, where sides are free
     copies: CopiesAsked | None = None  # of the layers of a network; None: each stands once
     noise: Noise | None = None  # of the crossbars; None: they are ideal
+    partial: bool = False  # what has no gateware between layers is the host's
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

@@ -34,7 +34,7 @@ def inputs_of(imported: Imported, seed: int = 0, images: int = IMAGES) -> dict[s
 
 def whole(imported: Imported, feeds: dict[str, NDArray]) -> dict[str, NDArray]:
     """The model's own outputs by the golden network and the host."""
-    return imported.leave(run(imported.graph, imported.enter(feeds)))
+    return imported.leave(run(imported.graph, imported.enter(feeds), late=imported.add_hosted))
 
 
 def agreeing(

@@ -246,6 +246,26 @@ def pooled(operator: str, **given: Any) -> Make:
     return make
 
 
+def softmax(build: Build) -> None:
+    """The host between two layers."""
+    x = build.through(layer(build, entered(build), "Conv", (4, 3, 3, 3), name="first"), S, 99)
+    conv(build, build.through(build.add("Softmax", x, name="soft", axis=1), 1 / 256, 0), (3, 4, 1, 1))
+
+
+def attention(build: Build) -> None:
+    """One head: three dense layers on rows, and the products of what they make on the host."""
+    x = entered(build, (5, 6))
+    key, query, value = (
+        build.through(layer(build, x, "MatMul", (6, 6), name=name), S, 128) for name in ("key", "query", "value")
+    )
+    turned = build.add("Transpose", key, perm=(0, 2, 1))
+    scores = build.through(build.add("MatMul", query, turned, name="scores"), 4 * S, 128)
+    weights = build.through(build.add("Softmax", scores, name="soft"), 1 / 256, 0)
+    mixed = build.through(build.add("MatMul", weights, value, name="mixed"), S, 128)
+    made = build.through(layer(build, mixed, "MatMul", (6, 6), name="project"), UNIT, 128)
+    build.output(build.through(build.add("Add", x, made), S, 128), rank=3)
+
+
 GRAPHS: dict[str, Operators] = {
     "nhwc entry": Operators(nhwc_entry, ("Matrix",)),
     "nhwc flatten": Operators(nhwc_flatten, ("Matrix", "Matrix")),
@@ -288,5 +308,7 @@ GRAPHS: dict[str, Operators] = {
     ),
     "mean dilated": Operators(pooled("AveragePool", kernel_shape=(2, 2), dilations=(2, 3)), ("Matrix", "Pool", "Pool")),
     "sum of maps": Operators(sum_of_maps, ("Pool",)),
+    "softmax": Operators(softmax, ("Matrix", "Matrix")),
+    "attention": Operators(attention, ("Reorder", "Matrix", "Matrix", "Matrix", "Matrix", "Reorder", "Add")),
     "joined rows": Operators(joined_rows, ("Matrix", "Reorder", "Reorder", "Concat", "Reorder", "Matrix")),
 }

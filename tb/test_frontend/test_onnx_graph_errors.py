@@ -51,15 +51,6 @@ def pool(operator: str, **attributes: Any) -> Broken:
     return ends(lambda build, x: build.add(operator, x, name="pool", **{"kernel_shape": (2, 2), **attributes}))
 
 
-def softmax(build: Build, x: str) -> str:
-    return build.add("Softmax", x, name="soft")
-
-
-def attention(build: Build, x: str) -> str:
-    other = build.through(build.input("z", ("N", 3, 6, 6)), UNIT, 128)
-    return build.add("MatMul", x, other, name="attention")
-
-
 def resized(build: Build, x: str) -> str:
     scales = build.constant([1, 1, 1.5, 1.5], np.float32)
     return build.add("Resize", x, "", scales, name="resized", mode="nearest")
@@ -163,8 +154,6 @@ def five_axes(build: Build) -> None:
 
 
 REFUSED: dict[str, tuple[Broken, str]] = {
-    "softmax": (behind(softmax), "node 'soft': operator 'Softmax' is not supported, and node 'layer' behind it has q"),
-    "attention": (behind(attention), "node 'attention': operator 'MatMul' multiplies two activations.* 'layer'"),
     "resized": (behind(resized), "node 'resized': operator 'Resize' is supported for nearest or linear neighbours by"),
     "foreign": (behind(foreign), "node 'foreign': operator 'BiasGelu' is not supported, and node 'layer'"),
     "constant output": (constant_output, "output 'Neg.*' is the same for all inputs"),

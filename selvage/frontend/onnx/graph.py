@@ -15,6 +15,7 @@ from selvage.base.text import number, value
 from selvage.frontend.numpy_files import declared
 from selvage.frontend.onnx.bodies import reads
 from selvage.frontend.onnx.host import Part, part
+from selvage.frontend.onnx.hosted import Boundary, Entry, Hosted
 from selvage.frontend.onnx.importer import Importer, sums_tensor
 from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import name_of
@@ -25,10 +26,8 @@ from selvage.golden.graph import (
     matrix_requantization,
     mean_requantization,
     product_requantization,
-    reordered,
     sum_factors,
 )
-from selvage.golden.requantize import dequantise
 
 Codes = NDArray[np.int64]
 
@@ -43,55 +42,17 @@ class HostNode:
 
 
 @dataclass(frozen=True, eq=False)
-class Boundary:
-    """A tensor of the network that the host reads: ``real`` where as real numbers, ``shape`` ONNX's of one image.
-
-    ``order``: which of its numbers each is, where they are turned; -1 is the code ``fill``. ``apart``: no axis of the
-    shape is that of images.
-    """
-
-    name: str
-    tensor: str
-    real: bool
-    shape: Shape
-    order: NDArray[np.int64] | None = None
-    fill: int = 0
-    apart: bool = False
-
-    def ordered(self, codes: Codes) -> Codes:
-        """Return codes (N, C, H, W) as ONNX sees them, (N, *shape)."""
-        flat = codes.reshape(len(codes), -1)
-        if self.order is not None:
-            flat = np.where(self.order < 0, self.fill, flat[:, self.order])
-        return flat.reshape(len(codes), *self.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A tensor that enters the network: the model's ``name`` of it, and the ``reorder`` that the host does."""
-
-    name: str
-    shape: tuple[int, int, int]
-    reorder: Reorder | None = None
-
-    def ordered(self, codes: Codes) -> Codes:
-        """Return codes of the model's tensor as the network takes them, (N, C, H, W)."""
-        maps = codes.astype(np.int64).reshape(-1, *self.shape)
-        return reordered(self.reorder, maps) if self.reorder else maps
-
-
-@dataclass(frozen=True, eq=False)
 class Imported:
     """A network, and the host's operators before it (head) and behind it (tail)."""
 
     graph: Graph
-    entries: dict[str, Entry]  # by tensor of the graph's inputs
+    entries: dict[str, Entry]  # by tensor of those inputs of the graph that are made of the model's
+    hosted: tuple[Hosted, ...]  # what makes the others: steps between layers, each of what was before it
     host: tuple[HostNode, ...]
     inputs: dict[str, tuple[int, Shape]]  # ONNX's element type, shape with the batch, by name
     unread: tuple[str, ...]  # more inputs, of which nothing depends
     outputs: tuple[str, ...]
     boundaries: tuple[Boundary, ...]
-    types: dict[str, np.dtype]  # of boundaries that are codes
     head: Part
     tail: Part
     notes: dict[str, str]  # by node: what is rounded
@@ -117,19 +78,22 @@ class Imported:
         found = self.head.run(feeds) | feeds
         return {name: entry.ordered(found[entry.name]) for name, entry in self.entries.items()}
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of the graph, and what the host's steps read beside them."""
+        return {own.tensor.name: own.tensor for step in self.hosted for own in step.boundaries} | self.graph.tensors
+
+    def add_hosted(self, codes: dict[str, Codes]) -> None:
+        """Add the codes of what the host makes between layers, as far as all is there that it is made of."""
+        for step in self.hosted:
+            if step.output.name not in codes and all(name in codes for name in step.inputs):
+                codes[step.output.name] = step.compute(codes)
+
     def leave(self, codes: Mapping[str, Codes]) -> dict[str, NDArray]:
         """Return the model's outputs by name, for codes (N, C, H, W) of the network's outputs by tensor."""
-        tensors = self.graph.tensors
         feeds = {}
         for boundary in self.boundaries:
-            left = codes[boundary.tensor]
-            if boundary.real and boundary.order is None:
-                left = dequantise(left, tensors[boundary.tensor]).reshape(-1, *boundary.shape)
-            elif boundary.real:
-                left = dequantise(boundary.ordered(left), tensors[boundary.tensor])
-            else:
-                left = boundary.ordered(left).astype(self.types[boundary.name])
-            feeds[boundary.name] = left
+            feeds[boundary.name] = boundary.given(codes[boundary.tensor.name])
         found = self.tail.run(feeds) | feeds
         return {name: found[name] for name in self.outputs}
 
@@ -160,30 +124,30 @@ def check_images(count: int, graph: Graph) -> None:
         IMAGES.check(count * tensor.numbers, f"tensor {value(tensor.name)}", f"holds, of {number(count)} images,")
 
 
-def load_graph(path: str, shape: Shape | None = None) -> Imported:
+def load_graph(path: str, shape: Shape | None = None, *, partial: bool = False) -> Imported:
     """Return the network in the ONNX file ``path``; ``shape``, the batch first, settles free sides of its input.
 
+    ``partial``: the host makes whatever has no gateware between layers too, not only what is known to be left to it.
     `InputError`: the file is not one, is not quantised, or holds what cannot be brought to crossbars.
     """
     static = read_static(path, shape)
-    importer = Importer(static)
+    importer = Importer(static, partial=partial)
     importer.run()
     tail = _Tail(importer)
     for name in static.outputs:
         if isinstance(importer.values[name], Constant):
             raise InputError(f"output {name!r} is the same for all inputs")
         tail.follow(name)
-    nodes, inputs = _used(importer, [boundary.tensor for boundary in tail.boundaries])
+    nodes, inputs, hosted = _used(importer, [boundary.tensor.name for boundary in tail.boundaries])
     if not nodes:
         raise tail.why_nothing(path)
-    graph = Graph(
-        name=static.graph.name,
-        inputs=inputs,
-        nodes=nodes,
-        outputs=tuple(dict.fromkeys(boundary.tensor for boundary in tail.boundaries)),
-    )
-    graph, entries = _entered(graph)
+    made = {node.output.name for node in nodes}
+    left = [boundary.tensor.name for boundary in tail.boundaries]
+    left += [name for step in hosted for name in step.inputs if name in made]
+    graph = Graph(name=static.graph.name, inputs=inputs, nodes=nodes, outputs=tuple(dict.fromkeys(left)))
+    graph, entries, hosted = _entered(graph, hosted)
     _check_factors(graph)
+    inputs = tuple(tensor for tensor in inputs if tensor.name not in importer.hosted)
     head_nodes = _before(static, [tensor.name for tensor in inputs])
     tail_nodes = [node for node in static.graph.node if node.output[0] in tail.nodes]
     names = [info.name for info in static.inputs]
@@ -193,12 +157,12 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
     return Imported(
         graph=graph,
         entries=entries,
-        host=(*_head_report(head_nodes), *tail.report(tail_nodes)),
+        hosted=hosted,
+        host=(*_head_report(head_nodes), *map(_hosted_report, hosted), *tail.report(tail_nodes)),
         inputs={info.name: (info.type.tensor_type.elem_type, static.shapes[info.name]) for info in static.inputs},
         unread=static.unread,
         outputs=static.outputs,
         boundaries=tuple(tail.boundaries),
-        types={b.name: _code_type(graph.tensors[b.tensor]) for b in tail.boundaries if not b.real},
         head=part(static, head_nodes, names, needed),
         tail=part(static, tail_nodes, starts, [name for name in static.outputs if name not in starts], apart),
         notes=importer.notes,
@@ -209,23 +173,36 @@ def load_graph(path: str, shape: Shape | None = None) -> Imported:
     )
 
 
-def _entered(graph: Graph) -> tuple[Graph, dict[str, Entry]]:
-    """Return the graph without what only reorders its inputs, which the host does, and what enters it."""
-    inputs, entries, gone = [], {}, set()
+def _entered(graph: Graph, hosted: tuple[Hosted, ...]) -> tuple[Graph, dict[str, Entry], tuple[Hosted, ...]]:
+    """Return the graph without what only reorders its inputs, which is the host's; what enters it; the host's steps."""
+    inputs, entries, gone, steps = [], {}, set(), list(hosted)
+    made = {step.output.name: step for step in hosted}
     for tensor in graph.inputs:
         readers = graph.readers(tensor.name)
-        kept = [node for node in readers if not isinstance(node, Reorder)]
-        if kept or tensor.name in graph.outputs or not readers:
-            inputs.append(tensor)
-            entries[tensor.name] = Entry(tensor.name, tensor.shape)
+        if not readers and tensor.name not in graph.outputs:  # of the host's steps alone
+            if tensor.name not in made:
+                entries[tensor.name] = Entry(tensor.name, tensor.shape)
             continue
-        for node in readers:
-            assert isinstance(node, Reorder)
-            gone.add(node.name)
-            inputs.append(node.output)
-            entries[node.output.name] = Entry(tensor.name, tensor.shape, node)
+        plain = any(not isinstance(node, Reorder) for node in readers) or not readers
+        plain = plain or tensor.name in graph.outputs or any(tensor.name in step.inputs for step in hosted)
+        for node in (None,) if plain else [node for node in readers if isinstance(node, Reorder)]:
+            inputs.append(node.output if node else tensor)
+            if node:
+                gone.add(node.name)
+            if tensor.name not in made:
+                entries[inputs[-1].name] = Entry(tensor.name, tensor.shape, node)
+            elif node:
+                steps.append(made[tensor.name].reordering(node))
+        if not plain and tensor.name in made:
+            steps.remove(made[tensor.name])
     nodes = tuple(node for node in graph.nodes if node.name not in gone)
-    return (replace(graph, inputs=tuple(inputs), nodes=nodes) if gone and nodes else graph), entries
+    if not nodes:
+        return graph, {t.name: Entry(t.name, t.shape) for t in graph.inputs if t.name not in made}, hosted
+    return replace(graph, inputs=tuple(inputs), nodes=nodes), entries, tuple(steps)
+
+
+def _hosted_report(step: Hosted) -> HostNode:
+    return HostNode(step.name, ", ".join(step.operators), step.told())
 
 
 def _check_factors(graph: Graph) -> None:
@@ -245,10 +222,6 @@ def _check_factors(graph: Graph) -> None:
                     product_requantization(node, sources)
         except InputError as error:
             raise InputError(f"node {node.name!r}: {error}") from None
-
-
-def _code_type(tensor: Tensor) -> np.dtype:
-    return np.dtype(np.int8 if tensor.format.raw_signed else np.uint8)
 
 
 class _Tail:
@@ -300,18 +273,13 @@ class _Tail:
             value = self.importer.values[node.output[0]]
             if node.output[0] in self.nodes and isinstance(value, Host) and value.node.output == node.output:
                 return error(node, f"operator {node.op_type!r} {value.why}, and gateware has no other node")
+        for step in self.importer.hosted.values():
+            return InputError(f"node {step.name!r}: {step.why}, and gateware has no other node")
         return InputError(f"model {path!r} holds no quantised operator; run `selvage quantize` first")
 
     def bound(self, name: str, value: Map) -> None:
         """Have the host read ``name`` of the network."""
-        static, tensor = self.importer.static, value.tensor
-        shape = static.shapes[name]
-        apart = shape[:1] != (static.batch,)
-        order = self.importer.per_image(value.view.numbers, tensor.numbers) if value.view else None
-        flat = None if order is None else order.reshape(-1)
-        fill = value.view.fill if value.view else 0
-        own = shape if apart else shape[1:]
-        self.boundaries.append(Boundary(name, tensor.name, value.real, own, flat, fill, apart))
+        self.boundaries.append(self.importer.boundary(name, value))
 
     def sums(self, value: Sums) -> Tensor:
         """Make the layer whose sums leave as they are, and return their tensor."""
@@ -344,16 +312,16 @@ def _head_report(nodes: list[NodeProto]) -> list[HostNode]:
     ]
 
 
-def _used(importer: Importer, outputs: list[str]) -> tuple[tuple[Node, ...], tuple[Tensor, ...]]:
-    """Return the nodes and inputs that the outputs depend on."""
+def _used(importer: Importer, outputs: list[str]) -> tuple[tuple[Node, ...], tuple[Tensor, ...], tuple[Hosted, ...]]:
+    """Return the nodes, the inputs and the host's steps that the outputs depend on."""
     needed = set(outputs)
-    kept = []
-    for node in reversed(importer.nodes):
-        if node.output.name in needed:
-            kept.append(node)
-            needed.update(node.inputs)
+    kept, steps = [], []
+    for made in reversed(importer.order):
+        if made.output.name in needed:
+            (steps if isinstance(made, Hosted) else kept).append(made)
+            needed.update(made.inputs)
     inputs = tuple(tensor for tensor in importer.inputs.values() if tensor.name in needed)
-    return tuple(reversed(kept)), inputs
+    return tuple(reversed(kept)), inputs, tuple(reversed(steps))
 
 
 def _before(static: Static, names: list[str]) -> list[NodeProto]:

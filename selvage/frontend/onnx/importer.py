@@ -14,8 +14,8 @@ from selvage.base.registry import load
 from selvage.frontend.onnx import nodes as nodes_of
 from selvage.frontend.onnx.bodies import captured, reads
 from selvage.frontend.onnx.codes import Recoded, is_codes
+from selvage.frontend.onnx.cuts import CutReader
 from selvage.frontend.onnx.evaluate import evaluate
-from selvage.frontend.onnx.maps import MapReader
 from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import is_operator, name_of, title_of
 from selvage.frontend.onnx.reader import CONVOLUTIONS, HANDLERS, MATRICES, NoScale, Value, Values, handles
@@ -38,11 +38,12 @@ TYPES = {TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8, TensorProto.UIN
 TYPES |= {TensorProto.INT16: np.int16}
 
 
-class Importer(MapReader):
+class Importer(CutReader):
     """The walk over a graph, node by node, which gives every name its value."""
 
-    def __init__(self, static: Static) -> None:
+    def __init__(self, static: Static, *, partial: bool = False) -> None:
         super().__init__(static)
+        self.partial = partial
         load(__package__)
 
     def run(self) -> None:
@@ -70,6 +71,8 @@ class Importer(MapReader):
         matrix = is_operator(node, *MATRICES)
         for value in inputs:
             if isinstance(value, Host):
+                if is_operator(node, "QuantizeLinear") and value is inputs[0]:
+                    return self.cut(node, value, inputs)
                 return self.behind_host(node, value, inputs)
         if is_operator(node, "DynamicQuantizeLinear"):
             return Host(node, "takes its scale from each image, and scales must be constant")
@@ -89,6 +92,18 @@ class Importer(MapReader):
             if matrix:
                 raise
             return Host(missing.node, "has no QuantizeLinear behind it")
+
+    def cut(self, node: NodeProto, host: Host, inputs: Values) -> Value:
+        """Return what the host quantises between layers: the network is cut there.
+
+        `Host`, as before: it needs the model's input too, or an operator of it is none that is left to the host.
+        """
+        found = self.between(node)
+        if isinstance(found, Host):
+            return self.behind_host(node, found, inputs)
+        name = node.output[0]
+        shape = self.wanted.get(name) or self.shape_made(node)
+        return self.add_hosted(node, nodes_of.quantised(node, name, shape, *self.scales(node, inputs)), found)
 
     def behind_host(self, node: NodeProto, host: Host, inputs: Values) -> Host:
         """Leave a node that reads what ``host`` makes to the host too.

@@ -12,6 +12,7 @@ from onnx import NodeProto
 from selvage.base.errors import InputError
 from selvage.base.graph import Matrix, Node, Table, Tensor
 from selvage.frontend.onnx.codes import Recoded, is_codes
+from selvage.frontend.onnx.hosted import Hosted
 from selvage.frontend.onnx.kernels import Kernels
 from selvage.frontend.onnx.names import Names
 from selvage.frontend.onnx.nodes import UNQUANTISED, error, map_shape
@@ -61,6 +62,8 @@ class Reader:
         self.static = static
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
+        self.order: list[Node | Hosted] = []  # nodes, and the host's steps between them
+        self.hosted: dict[str, Hosted] = {}  # by tensor that one makes
         self.node_names: set[str] = set()
         self.notes: dict[str, str] = {}
         self.views: dict[str, View | None] = {}  # how ONNX sees tensors of its names, where it is not their own order
@@ -139,6 +142,7 @@ class Reader:
             node = replace(node, name=self.names.fresh(name) if name in self.node_names else name)
         self.node_names.add(node.name)
         self.nodes.append(node)
+        self.order.append(node)
         self.tensors[node.output.name] = node.output
         if isinstance(node, Table):
             self.tables[node.output.name] = node
