@@ -13,7 +13,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 
 from selvage.base.graph import Node, Tensor
 from selvage.frontend.onnx.graph import Imported
-from selvage.golden.graph import evaluate_node
+from selvage.golden.graph import evaluate_node, run_loop
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MICROSOFT = "com.microsoft"
@@ -28,10 +28,11 @@ def network_files() -> list[Path]:
 
 
 class Build:
-    """A graph, node by node. Names of outputs are those of the nodes with ``_out`` behind."""
+    """A graph, node by node. Names of outputs are those of the nodes with ``_out`` behind, all with a ``prefix``."""
 
-    def __init__(self, opset: int = 21) -> None:
+    def __init__(self, opset: int = 21, prefix: str = "") -> None:
         self.opset = opset
+        self.prefix = prefix
         self.nodes: list[NodeProto] = []
         self.inputs: list[ValueInfoProto] = []
         self.outputs: list[ValueInfoProto] = []
@@ -46,13 +47,13 @@ class Build:
         return name
 
     def constant(self, array: Any, dtype: Any = None) -> str:
-        name = f"constant{len(self.constants)}"
+        name = f"{self.prefix}constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.array(array, dtype), name))
         return name
 
     def add(self, operator: str, *inputs: str, name: str = "", domain: str = "", **attributes: Any) -> str:
         """One more node; the name of its output."""
-        name = name or f"{operator}{len(self.nodes)}"
+        name = name or f"{self.prefix}{operator}{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [f"{name}_out"], name=name, domain=domain, **attributes))
         return f"{name}_out"
 
@@ -177,6 +178,10 @@ def compare(model: ModelProto, imported: Imported, feeds: dict[str, NDArray], ta
         np.testing.assert_array_equal(codes, theirs.setdefault(name, codes))
     for node in graph.nodes:
         imported.add_hosted(theirs)
+        if loop := next((loop for loop in graph.loops if node.name in loop.nodes), None):
+            if node.output.name not in theirs:
+                theirs |= run_loop(graph, loop, theirs)
+            continue
         tensors = [graph.tensors[name] for name in node.inputs]
         ours = evaluate_node(node, tensors, [theirs[name] for name in node.inputs])
         if node.output.name in theirs:

@@ -14,6 +14,7 @@ from selvage.base.graph import (
     Concat,
     Graph,
     Integers,
+    Loop,
     Matrix,
     Multiply,
     Node,
@@ -21,6 +22,9 @@ from selvage.base.graph import (
     Reorder,
     Reshape,
     Resize,
+    Sequence,
+    State,
+    Steps,
     Table,
     Tensor,
 )
@@ -57,15 +61,45 @@ def run(graph: Graph, inputs: Maps, sums: Sums | None = None, late: Late | None 
     for node in graph.nodes:
         if late:
             late(found)
-        sources, codes = [tensors[name] for name in node.inputs], [found[name] for name in node.inputs]
-        if sums and isinstance(node, Matrix):
-            own = of_sums(node, sources[0], sums(node, codes[0] - sources[0].format.zero_point))
-        else:
-            own = evaluate_node(node, sources, codes)
-        found[node.output.name] = own
+        loop = next((loop for loop in graph.loops if node.name in loop.nodes), None)
+        if loop and node.output.name not in found:
+            found |= run_loop(graph, loop, found, sums)
+        elif not loop:
+            found[node.output.name] = _evaluated(node, tensors, found, sums)
     if late:
         late(found)
     return found
+
+
+def _evaluated(node: Node, tensors: dict[str, Tensor], found: Maps, sums: Sums | None) -> Integers:
+    sources, codes = [tensors[name] for name in node.inputs], [found[name] for name in node.inputs]
+    if sums and isinstance(node, Matrix):
+        return of_sums(node, sources[0], sums(node, codes[0] - sources[0].format.zero_point))
+    return evaluate_node(node, sources, codes)
+
+
+def run_loop(graph: Graph, loop: Loop, found: Maps, sums: Sums | None = None) -> dict[str, Integers]:
+    """Return the quantised values (N * steps, C, H, W) of every tensor that a loop makes, image by image.
+
+    ``found`` has those of all that it reads from before it.
+    """
+    tensors, nodes = graph.tensors, [node for node in graph.nodes if node.name in loop.nodes]
+    outside = {name for node in nodes for name in node.inputs} - {node.output.name for node in nodes}
+    given = {name: found[name].reshape(-1, loop.steps, *tensors[name].shape) for name in outside}
+    images = len(next(iter(given.values())))
+    made: list[dict[str, Integers]] = []
+    for step in range(loop.steps):
+        now = {name: codes[:, step] for name, codes in given.items()}
+        for node in nodes:
+            if not isinstance(node, State):
+                now[node.output.name] = _evaluated(node, tensors, now, sums)
+            elif step:
+                now[node.output.name] = made[-1][node.inputs[0]]
+            else:
+                now[node.output.name] = np.broadcast_to(node.initial[:, None, None], (images, *node.output.shape))
+        made.append(now)
+    names = (node.output.name for node in nodes)
+    return {name: np.stack([now[name] for now in made], axis=1).reshape(-1, *tensors[name].shape) for name in names}
 
 
 @singledispatch
@@ -127,6 +161,25 @@ def _(node: Reshape, tensors: list[Tensor], codes: list[Integers]) -> Integers:
     channels, height, width = node.output.shape
     flowing = codes[0].transpose(0, 2, 3, 1).reshape(-1, height, width, channels)
     return flowing.transpose(0, 3, 1, 2)
+
+
+@evaluate_node.register
+def _(node: Steps, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    channels = tensors[0].shape[0]
+    return codes[0].transpose(0, 3, 1, 2).reshape(-1, channels, 1, 1)
+
+
+@evaluate_node.register
+def _(node: Sequence, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    channels, _, steps = node.output.shape
+    return codes[0].reshape(-1, steps, channels, 1).transpose(0, 2, 3, 1)
+
+
+@evaluate_node.register
+def _(node: State, tensors: list[Tensor], codes: list[Integers]) -> Integers:
+    steps = codes[0].reshape(-1, node.steps, *node.output.shape)
+    first = np.broadcast_to(node.initial[:, None, None], (len(steps), 1, *node.output.shape))
+    return np.concatenate([first, steps[:, :-1]], axis=1).reshape(codes[0].shape)
 
 
 def reordered(node: Reorder, codes: Integers) -> Integers:

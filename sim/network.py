@@ -6,7 +6,7 @@ offer their words without a pause, and what leaves is taken at once. Latency, th
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, singledispatch
 
 from selvage.mapping.load import words_of
@@ -23,13 +23,14 @@ from selvage.mapping.stages import (
     ReshapeStage,
     ResizeStage,
     Stage,
+    StateStage,
     TableStage,
 )
 from selvage.sim.cycles import buffer_lines
 from selvage.sim.flow import Simulation, Stream, Times
 from selvage.sim.layer import CountedPass
-from selvage.sim.parts import Packing, Raster, concat, packer, pool, raster, reorder
-from selvage.sim.pipeline import measured_from
+from selvage.sim.parts import Packing, Raster, concat, packer, pool, raster, reorder, state
+from selvage.sim.pipeline import measured_from, steps_of
 from selvage.sim.tiles import Collected, TileStream, collect
 
 REQUANTIZER, ADD, TABLE, PRODUCT = 5, 4, 1, 1  # cycles of these stages
@@ -114,9 +115,16 @@ def network_cycles(
     for tensor in plan.inputs:
         share(tensor.name)
     for stage in plan.stages:
-        streams = [inputs[stage.name, k] for k in range(len(stage.sources))]
-        made[stage.output.name] = stage_stream(stage, streams, around)
+        if isinstance(stage, StateStage):
+            made[stage.output.name] = simulation.stream()  # what comes back to it is made behind it
+        else:
+            streams = [inputs[stage.name, k] for k in range(len(stage.sources))]
+            made[stage.output.name] = stage_stream(stage, streams, replace(around, images=images * steps_of(stage)))
         share(stage.output.name)
+    for stage in plan.stages:
+        if isinstance(stage, StateStage):
+            words = around.words(stage.output.name, stage.output.shape[0])
+            state(simulation, inputs[stage.name, 0], made[stage.output.name], words, stage.steps)
     simulation.run()
     done = []
     for tensor in plan.outputs:
@@ -134,7 +142,8 @@ def _most(entered: Times, left: Times) -> int:
 def unpredicted(plan: NetworkPlan) -> str:
     """Return the name of the first stage whose kind has no part here, so that the network is not predicted; or none."""
     unknown = stage_stream.dispatch(object)
-    return next((stage.name for stage in plan.stages if stage_stream.dispatch(type(stage)) is unknown), "")
+    stages = (stage for stage in plan.stages if not isinstance(stage, StateStage))
+    return next((stage.name for stage in stages if stage_stream.dispatch(type(stage)) is unknown), "")
 
 
 @singledispatch

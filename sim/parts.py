@@ -136,6 +136,34 @@ def _read(stream: Stream, read: Times, pipe: Pipeline, shape: Raster) -> Process
         band += 1
 
 
+def state(simulation: Simulation, stream: Stream, out: Stream, words: int, steps: int) -> None:
+    """Let ``out`` have what a loop remembers: ``words`` words it begins with, those that come back, but the last's."""
+    simulation.start(_state(stream, out, words, steps))
+
+
+def _state(stream: Stream, out: Stream, words: int, steps: int) -> Process:
+    """Offer the first words at once, pass those of all steps but the last, and drop those: then begin again."""
+    came = left = free = 0
+    while True:
+        for word in range(words * steps):
+            first = word < words
+            while not first and len(stream.offered) <= came:
+                yield stream.offered
+            out.offered.put(free if first else max(stream.offered[came], free))
+            while len(out.taken) <= left:
+                yield out.taken
+            if not first:
+                stream.taken.put(out.taken[left])
+                came += 1
+            free, left = out.taken[left] + 1, left + 1
+        for _ in range(words):
+            while len(stream.offered) <= came:
+                yield stream.offered
+            taken = max(stream.offered[came], free)
+            stream.taken.put(taken)
+            free, came = taken + 1, came + 1
+
+
 def reorder(simulation: Simulation, stream: Stream, plan: ReorderPlan) -> Stream:
     """Return the words of each part of a map in the order of ``plan``."""
     pipe = Pipeline(simulation, 1)

@@ -36,7 +36,12 @@ def stage_interval(plan: NetworkPlan, stage: Stage) -> int:
         found.append(math.prod(sweep.grid) * math.prod(sweep.block) * words)
         if not sweep.raster:
             found.append(found[1] + sweep.grid[0] * sweep.block[0] - sweep.output[0])
-    return max(found)
+    return max(found) * steps_of(stage)
+
+
+def steps_of(stage: Stage) -> int:
+    """Return how many maps a stage takes for each image: of one in a loop, its steps."""
+    return min(stage.sources[0].steps, stage.output.steps)
 
 
 def pool_interval(stage: PoolStage, words: int) -> int:
@@ -77,11 +82,12 @@ def slowest_stage(plan: NetworkPlan, counted: Mapping[str, CountedPass]) -> tupl
     """
     found = max((stage_interval(plan, stage), stage.name) for stage in plan.stages)
     layers = {stage.name: counted[stage.name].leaving.words(plan.lanes[stage.output.name]) for stage in plan.layers}
-    most = {name: _most(counted[name], words) for name, words in layers.items()}
+    steps = {stage.name: steps_of(stage) for stage in plan.layers}
+    most = {name: _most(counted[name], words) * steps[name] for name, words in layers.items()}
     for name in sorted(most, key=lambda name: -most[name]):
         if most[name] <= found[0]:
             break
-        found = max(found, (layer_interval(counted[name], layers[name]), name))
+        found = max(found, (layer_interval(counted[name], layers[name]) * steps[name], name))
     return found
 
 

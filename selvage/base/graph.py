@@ -26,10 +26,11 @@ class Tensor:
     shape: Shape
     scale: float | NDArray[np.float32]
     format: InputFormat
+    steps: int = 1  # inside a loop: there are so many maps of it for each image
 
     @property
     def numbers(self) -> int:
-        """Numbers of one image."""
+        """Numbers of one map."""
         return self.shape[0] * self.shape[1] * self.shape[2]
 
 
@@ -203,6 +204,36 @@ class Reorder(Node):
         return np.where(np.minimum.reduce(np.broadcast_arrays(*axes)) < 0, -1, sum(axes))
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Steps(Node):
+    """The columns of a map (C, 1, T), one step of a loop after the other: T maps (C, 1, 1). Nothing is moved."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sequence(Node):
+    """What the steps of a loop made, (C, 1, 1) each, as the columns of a map (C, 1, T). Nothing is moved."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class State(Node):
+    """What a loop remembers: codes ``initial`` (C,) in its first step, then those of the input in the step before.
+
+    The input is made behind it; no other node reads what is not there yet.
+    """
+
+    initial: Integers
+    steps: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Nodes, by name, that run once for each of ``steps``: what depends on a `State`."""
+
+    name: str
+    steps: int
+    nodes: frozenset[str]
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in an order in which they can run; ``outputs`` name tensors that leave."""
@@ -211,11 +242,12 @@ class Graph:
     inputs: tuple[Tensor, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
+    loops: tuple[Loop, ...] = ()
 
     def __post_init__(self) -> None:
         known = {tensor.name for tensor in self.inputs}
         for node in self.nodes:
-            for name in node.inputs:
+            for name in () if isinstance(node, State) else node.inputs:
                 if name not in known:
                     raise InputError(f"node {node.name!r} reads {name!r}, which nothing before it makes")
             if node.output.name in known:
@@ -240,7 +272,8 @@ class Graph:
         return [node for node in self.nodes for source in node.inputs if source == name]
 
     def only(self, node: Node) -> Self:
-        """Return a network of this one node."""
+        """Return a network of this one node; of one in a loop, each step is an image of its own."""
         tensors = self.tensors
-        inputs = tuple(tensors[name] for name in dict.fromkeys(node.inputs))
-        return replace(self, name=node.name, inputs=inputs, nodes=(node,), outputs=(node.output.name,))
+        inputs = tuple(replace(tensors[name], steps=1) for name in dict.fromkeys(node.inputs))
+        alone = replace(node, output=replace(node.output, steps=1))
+        return replace(self, name=node.name, inputs=inputs, nodes=(alone,), outputs=(node.output.name,), loops=())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
-from selvage.base.graph import Graph, Matrix, Tensor
+from selvage.base.graph import Graph, Matrix, Node, Tensor
 from selvage.base.layer import InputFormat
 from selvage.base.noise import Noise
 from selvage.compiler.chip_limits import check_activations, check_collected, check_weights, clipping
@@ -22,7 +22,7 @@ from selvage.compiler.copies import PacedLayer, assign, counts_asked, slowest
 from selvage.compiler.copies_asked import CopiesAsked
 from selvage.compiler.options import Options
 from selvage.frontend.onnx.graph import Imported, load_graph
-from selvage.golden.graph import evaluate_node, of_sums
+from selvage.golden.graph import evaluate_node, of_sums, run_loop
 from selvage.golden.layer import evaluate
 from selvage.hw.network.network import NetworkParameters
 from selvage.mapping.placement import Placement
@@ -90,7 +90,7 @@ class CompiledNetwork:
         key = node.name, skip
         if key not in self._counted:
             known = self.choices[node.name].counted
-            if self.images > 1 or known is None:
+            if len(self.codes[node.inputs[0]]) > 1 or known is None:
                 placement = self.placements[node.name]
                 known = count_passes(placement, self.codes[node.inputs[0]] - placement.format.zero_point, skip=skip)
             known = [part.copied(self.placements[node.name]) for part in known]
@@ -169,6 +169,7 @@ def _placed_once(
     tensors, nodes = graph.tensors, []
     for node in graph.nodes:
         imported.add_hosted(codes)
+        _add_loop(graph, node, codes, chip)
         sources = [tensors[name] for name in node.inputs]
         if isinstance(node, Matrix):
             taken, numbers = codes[node.inputs[0]] - sources[0].format.zero_point, sources[0].format
@@ -179,15 +180,29 @@ def _placed_once(
             placements[node.name] = found.placement
             choices[node.name] = Choice(note, found.candidates, found.counted)
             node = replace(node, weights=found.weights)
-            sums = layer_sums(node, found.placement, taken, options.noise, skip=options.skip)
-            codes[node.output.name] = of_sums(node, sources[0], sums)
-        else:
+            if node.output.name not in codes:
+                sums = layer_sums(node, found.placement, taken, options.noise, skip=options.skip)
+                codes[node.output.name] = of_sums(node, sources[0], sums)
+        elif node.output.name not in codes:
             codes[node.output.name] = evaluate_node(node, sources, [codes[name] for name in node.inputs])
         nodes.append(node)
         tick()
     imported.add_hosted(codes)
     whole = replace(graph, nodes=tuple(nodes))
     return ImportedNetwork(whole, chip, placements, choices, codes, warning, options.noise, imported=imported)
+
+
+def _add_loop(graph: Graph, node: Node, codes: dict[str, Integers], chip: Chip) -> None:
+    """Add the codes that a loop makes when its first node is reached. `InputError`: its crossbars may clip."""
+    loop = next((loop for loop in graph.loops if node.name in loop.nodes), None)
+    if loop is None or node.output.name in codes:
+        return
+    if chip.adc_bits < chip.lossless_adc_bits:
+        raise InputError(
+            f"node {loop.name!r}: adc_bits = {chip.adc_bits} may clip what a loop computes of its own results, and "
+            f"must be {chip.lossless_adc_bits}"
+        )
+    codes |= run_loop(graph, loop, codes)
 
 
 @contextlib.contextmanager

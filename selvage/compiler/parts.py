@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selvage.base.errors import InputError
-from selvage.base.graph import Matrix, Node
+from selvage.base.graph import Matrix, Node, Sequence, Steps
 from selvage.base.text import count_of
 from selvage.compiler.compile_network import CompiledNetwork
 from selvage.compiler.options import Options
@@ -58,6 +58,8 @@ def parts(compiled: CompiledNetwork, node: Node, options: Options) -> list[Part]
 def node_parts(compiled: CompiledNetwork, options: Options) -> Iterator[tuple[str, Part]]:
     """Yield all nodes' simulations, each with a folder for its files: ``node_3/``, of several passes ``node_3_0/``."""
     for index, node in enumerate(compiled.graph.nodes):
+        if isinstance(node, Steps | Sequence):
+            continue  # nothing of a step is moved
         passes = parts(compiled, node, options)
         for number, part in enumerate(passes):
             yield (f"node_{index}_{number}/" if len(passes) > 1 else f"node_{index}/"), part

@@ -5,7 +5,23 @@ from dataclasses import replace
 from functools import singledispatch
 
 from selvage.base.errors import InputError
-from selvage.base.graph import Add, Concat, Graph, Matrix, Multiply, Node, Pool, Reorder, Reshape, Resize, Table, Tensor
+from selvage.base.graph import (
+    Add,
+    Concat,
+    Graph,
+    Matrix,
+    Multiply,
+    Node,
+    Pool,
+    Reorder,
+    Reshape,
+    Resize,
+    Sequence,
+    State,
+    Steps,
+    Table,
+    Tensor,
+)
 from selvage.golden.graph import matrix_requantization, mean_requantization, moved, product_requantization, sum_factors
 from selvage.golden.requantize import all_codes
 from selvage.mapping.placement import Placement
@@ -20,6 +36,7 @@ from selvage.mapping.stages import (
     ReshapeStage,
     ResizeStage,
     Stage,
+    StateStage,
     TableStage,
 )
 
@@ -96,7 +113,14 @@ def _(node: Reorder, sources: list[Tensor], placements: Placements, taken: set[s
 
 
 @stages_of.register
-def _(node: Reshape, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+def _(node: State, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
+    return [StateStage(node.name, tuple(sources), node.output, tuple(node.initial.tolist()), node.steps)]
+
+
+@stages_of.register(Steps)
+@stages_of.register(Sequence)
+@stages_of.register(Reshape)
+def _(node: Node, sources: list[Tensor], placements: Placements, taken: set[str]) -> list[Stage]:
     return [ReshapeStage(node.name, tuple(sources), node.output)]
 
 

@@ -258,6 +258,19 @@ class ReorderStage(Stage):
 
 
 @dataclass(frozen=True, eq=False)
+class StateStage(Stage):
+    """What a loop of ``steps`` remembers: ``initial`` codes, then those that come back from each step but the last."""
+
+    initial: tuple[int, ...]
+    steps: int
+
+    @property
+    def structure(self) -> tuple:
+        """The loop, and what it begins with."""
+        return self.steps, self.initial
+
+
+@dataclass(frozen=True, eq=False)
 class ReshapeStage(Stage):
     """Words of a pixel as words of a map."""
 
@@ -317,6 +330,11 @@ class NetworkPlan:
         lag = dict.fromkeys(names, Fraction())  # and what it needs before it yields
         depths: dict[tuple[str, int], int] = {}
         for stage in self.stages:
+            if isinstance(stage, StateStage):  # begins a step as an input does, and what it reads is made behind it
+                depths[stage.name, 0] = 0
+                held[stage.output.name] = taken[stage.output.name] = 0.0
+                lag[stage.output.name] = Fraction()
+                continue
             longest, most = (max(way[source.name] for source in stage.sources) for way in (held, taken))
             last = max(lag[source.name] for source in stage.sources)
             for k, source in enumerate(stage.sources):
@@ -341,7 +359,7 @@ class NetworkPlan:
         groups = [{k} for k in range(len(self.inputs))]
         above = {tensor.name: {k} for k, tensor in enumerate(self.inputs)}
         for stage in self.stages:
-            met = set().union(*(above[source.name] for source in stage.sources))
+            met = set().union(*(above.get(source.name, set()) for source in stage.sources))
             above[stage.output.name] = met
             joined = [group for group in groups if group & met]
             groups = [group for group in groups if not group & met] + [set().union(*joined)]

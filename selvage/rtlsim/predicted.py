@@ -6,7 +6,7 @@ from selvage.sim.cycles import least_cycles
 
 def image_cycles(plan: NetworkPlan) -> int:
     """Return the cycles that the stages take for an image, one after the other, with no OU skipped."""
-    return sum(_cycles(plan, stage) for stage in plan.stages)
+    return sum(_cycles(plan, stage) * stage.output.steps for stage in plan.stages)
 
 
 def _cycles(plan: NetworkPlan, stage: Stage) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from bench.onnx_models import Build
 from tb.models.onnx_graphs import UNIT, S, entered, layer
@@ -266,6 +266,42 @@ def attention(build: Build) -> None:
     build.output(build.through(build.add("Add", x, made), S, 128), rank=3)
 
 
+def looped(build: Build, direction: int = 0) -> tuple[str, str]:
+    """A recurrent layer of five steps: codes of h and c, h = tanh(W [x, h]) * c, c = 0.47 (c + h); final h, all h."""
+    x = build.quantised(build.input("x", (1, 5, 6)), UNIT, 128)
+    x = build.add("Transpose", x, perm=(1, 0, 2))
+    body = Build(prefix="body_")
+    x_t, h, c = (body.real(name, *how) for name, how in (("x_t", (UNIT, 128)), ("h", (UNIT, 120)), ("c", (S, 7))))
+    both = body.through(body.add("Concat", x_t, h, axis=1), UNIT, 128)
+    made = body.through(layer(body, both, "MatMul", (10, 4)), S, 99)
+    made = body.through(body.add("Tanh", made), 1 / 128, 128)
+    new_h = body.quantised(body.add("Mul", made, c), UNIT, 120)
+    half = body.add("Mul", body.add("Add", c, body.real(new_h, UNIT, 120)), body.constant(0.47, np.float32))
+    new_c = body.quantised(half, S, 7)
+    names = (("h", (1, 4)), ("c", (1, 4)), ("x_t", (1, 6)))
+    infos = [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name, shape in names]
+    body.nodes.append(helper.make_node("Identity", [new_h], ["y"]))
+    ends = [helper.make_tensor_value_info(name, TensorProto.UINT8, (1, 4)) for name in (new_h, new_c, "y")]
+    graph = helper.make_graph(body.nodes, "body", infos, ends, body.constants)
+    first = [build.constant(np.full((1, 4), code), np.uint8) for code in (120, 40)]
+    given = {"num_scan_inputs": 1, "scan_input_directions": [direction], "scan_output_directions": [direction]}
+    build.nodes.append(
+        helper.make_node("Scan", [*first, x], ["last", "last_c", "all"], name="loop", body=graph, **given)
+    )
+    return build.real("last", UNIT, 120), build.real("all", UNIT, 120)
+
+
+def recurrent(build: Build) -> None:
+    """All steps, from the last to the first, and a dense layer on each."""
+    rows = build.add("Transpose", looped(build, 1)[1], perm=(1, 0, 2))
+    build.output(build.through(layer(build, rows, "MatMul", (4, 3), name="dense"), S, 99), rank=3)
+
+
+def last_state(build: Build) -> None:
+    build.output(build.through(layer(build, looped(build)[0], "MatMul", (4, 3), name="dense"), S, 99), rank=2)
+
+
+LOOP = ("Steps", "State", "State", "Concat", "Matrix", "Table", "Multiply", "Add", "Sequence", "Matrix")
 GRAPHS: dict[str, Operators] = {
     "nhwc entry": Operators(nhwc_entry, ("Matrix",)),
     "nhwc flatten": Operators(nhwc_flatten, ("Matrix", "Matrix")),
@@ -310,5 +346,7 @@ GRAPHS: dict[str, Operators] = {
     "sum of maps": Operators(sum_of_maps, ("Pool",)),
     "softmax": Operators(softmax, ("Matrix", "Matrix")),
     "attention": Operators(attention, ("Reorder", "Matrix", "Matrix", "Matrix", "Matrix", "Reorder", "Add")),
+    "loop": Operators(recurrent, LOOP),
+    "last state": Operators(last_state, (*LOOP[:-1], "Reorder", "Matrix")),
     "joined rows": Operators(joined_rows, ("Matrix", "Reorder", "Reorder", "Concat", "Reorder", "Matrix")),
 }

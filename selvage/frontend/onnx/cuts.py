@@ -53,10 +53,10 @@ class CutReader(MapReader):
             maker = makers.get(name)
             if maker is None or isinstance(value, Head):
                 return Host(end, "needs the model's input past what is quantised")
-            if isinstance(value, Host) and value.node.output == maker.output:
-                if not self.left_to_host(maker):
+            if isinstance(value, Host):
+                if not self.left_to_host(value.node):
                     return value
-                origins.append((maker, f"operator {maker.op_type!r} {value.why}"))
+                origins.append((value.node, f"operator {value.node.op_type!r} {value.why}"))
             if maker.output[0] not in taken:
                 taken.add(maker.output[0])
                 waiting += reads(maker)
@@ -76,10 +76,9 @@ class CutReader(MapReader):
             boundaries.append(self.boundary(name, value))
         apart = frozenset(boundary.name for boundary in boundaries if boundary.apart)
         own = part(self.static, found.nodes, found.starts, [to.name], apart)
-        operators = tuple(
-            made.op_type for made in found.nodes if made.op_type not in ("QuantizeLinear", "DequantizeLinear")
-        )
-        step = Hosted(name_of(found.origin), operators, found.why, tuple(boundaries), own, Entry(to.name, to.shape), to)
+        plain = [made.op_type for made in found.nodes if not is_operator(made, "QuantizeLinear", "DequantizeLinear")]
+        where = Entry(to.name, to.shape)
+        step = Hosted(name_of(found.origin), tuple(plain), found.why, tuple(boundaries), own, where, to)
         self.hosted[to.name] = step
         self.order.append(step)
         self.inputs[to.name] = self.tensors[to.name] = to

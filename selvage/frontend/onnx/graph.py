@@ -9,7 +9,7 @@ from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from selvage.base.errors import InputError
-from selvage.base.graph import Add, Graph, Matrix, Multiply, Node, Pool, Reorder, Tensor
+from selvage.base.graph import Add, Graph, Loop, Matrix, Multiply, Node, Pool, Reorder, Tensor
 from selvage.base.limits import IMAGES
 from selvage.base.text import number, value
 from selvage.frontend.numpy_files import declared
@@ -144,7 +144,8 @@ def load_graph(path: str, shape: Shape | None = None, *, partial: bool = False) 
     made = {node.output.name for node in nodes}
     left = [boundary.tensor.name for boundary in tail.boundaries]
     left += [name for step in hosted for name in step.inputs if name in made]
-    graph = Graph(name=static.graph.name, inputs=inputs, nodes=nodes, outputs=tuple(dict.fromkeys(left)))
+    loops = _loops(importer, nodes)
+    graph = Graph(static.graph.name, inputs, nodes, tuple(dict.fromkeys(left)), loops)
     graph, entries, hosted = _entered(graph, hosted)
     _check_factors(graph)
     inputs = tuple(tensor for tensor in inputs if tensor.name not in importer.hosted)
@@ -314,14 +315,23 @@ def _head_report(nodes: list[NodeProto]) -> list[HostNode]:
 
 def _used(importer: Importer, outputs: list[str]) -> tuple[tuple[Node, ...], tuple[Tensor, ...], tuple[Hosted, ...]]:
     """Return the nodes, the inputs and the host's steps that the outputs depend on."""
-    needed = set(outputs)
+    needed, before = set(outputs), -1
     kept, steps = [], []
-    for made in reversed(importer.order):
-        if made.output.name in needed:
-            (steps if isinstance(made, Hosted) else kept).append(made)
-            needed.update(made.inputs)
+    while before != len(needed):  # a loop needs what it makes for its next step
+        before, kept, steps = len(needed), [], []
+        for made in reversed(importer.order):
+            if made.output.name in needed:
+                (steps if isinstance(made, Hosted) else kept).append(made)
+                needed.update(made.inputs)
     inputs = tuple(tensor for tensor in importer.inputs.values() if tensor.name in needed)
     return tuple(reversed(kept)), inputs, tuple(reversed(steps))
+
+
+def _loops(importer: Importer, nodes: tuple[Node, ...]) -> tuple[Loop, ...]:
+    """Return the loops of which nodes are kept."""
+    names = {node.name for node in nodes}
+    found = (replace(loop, nodes=loop.nodes & names) for loop in importer.loops)
+    return tuple(loop for loop in found if loop.nodes)
 
 
 def _before(static: Static, names: list[str]) -> list[NodeProto]:

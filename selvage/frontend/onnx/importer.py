@@ -14,8 +14,8 @@ from selvage.base.registry import load
 from selvage.frontend.onnx import nodes as nodes_of
 from selvage.frontend.onnx.bodies import captured, reads
 from selvage.frontend.onnx.codes import Recoded, is_codes
-from selvage.frontend.onnx.cuts import CutReader
 from selvage.frontend.onnx.evaluate import evaluate
+from selvage.frontend.onnx.loops import LoopReader
 from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import is_operator, name_of, title_of
 from selvage.frontend.onnx.reader import CONVOLUTIONS, HANDLERS, MATRICES, NoScale, Value, Values, handles
@@ -38,7 +38,7 @@ TYPES = {TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8, TensorProto.UIN
 TYPES |= {TensorProto.INT16: np.int16}
 
 
-class Importer(CutReader):
+class Importer(LoopReader):
     """The walk over a graph, node by node, which gives every name its value."""
 
     def __init__(self, static: Static, *, partial: bool = False) -> None:

@@ -357,6 +357,9 @@ class MapReader(ResizeReader):
             return replace(folded, start=node.output[0])
         if isinstance(value, Affine) and value.activation == LINEAR:
             return replace(value, factor=value.factor * factor, shift=value.shift * factor + shift, kernel="")
+        if isinstance(value, Plus) and value.activation == LINEAR and not shift.any() and (factor == factor[0]).all():
+            own = value.coefficients or (Fraction(1),) * len(value.sources)
+            return replace(value, coefficients=tuple(Fraction(factor[0]) * each for each in own), kernel="")
         source = self.settled(node, value).tensor
         if source.shape[0] != len(factor):
             raise error(node, f"it has {len(factor)} channels, and reads a map of {source.shape}")

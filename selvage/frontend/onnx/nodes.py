@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from selvage.base.errors import InputError
 from selvage.base.graph import Activation, Tensor
@@ -32,6 +32,11 @@ def error(node: NodeProto, message: str) -> InputError:
 def operator_of(node: NodeProto) -> Operator:
     """Return the node with its attributes alone, checked as `frontend.onnx.file` does."""
     return Operator(node, {}, {})
+
+
+def stored(array: NDArray, name: str) -> TensorProto:
+    """Return a constant of the graph."""
+    return numpy_helper.from_array(array, name)
 
 
 def map_shape(node: NodeProto, shape: Shape) -> Shape3:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from selvage.base.errors import InputError
-from selvage.base.graph import Matrix, Node, Table, Tensor
+from selvage.base.graph import Loop, Matrix, Node, Table, Tensor
 from selvage.frontend.onnx.codes import Recoded, is_codes
 from selvage.frontend.onnx.hosted import Hosted
 from selvage.frontend.onnx.kernels import Kernels
@@ -64,6 +64,7 @@ class Reader:
         self.nodes: list[Node] = []
         self.order: list[Node | Hosted] = []  # nodes, and the host's steps between them
         self.hosted: dict[str, Hosted] = {}  # by tensor that one makes
+        self.loops: list[Loop] = []
         self.node_names: set[str] = set()
         self.notes: dict[str, str] = {}
         self.views: dict[str, View | None] = {}  # how ONNX sees tensors of its names, where it is not their own order

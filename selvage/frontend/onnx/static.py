@@ -92,6 +92,17 @@ def read_static(path: str, shape: Shape | None) -> Static:
     )
 
 
+def static_of(proto: ModelProto, title: str) -> Static:
+    """Return the body of a loop, whose inputs have all their sides, as a model of its own called ``title``."""
+    normalise(proto.graph)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = tuple(info for info in proto.graph.input if info.name not in constants)
+    outputs = tuple(info.name for info in proto.graph.output)
+    shapes, types, constants = _fold(proto, title)
+    opsets = tuple(proto.opset_import)
+    return Static(title, proto.graph, opsets, constants, shapes, types, 1, False, inputs, (), outputs)
+
+
 def _check_opset(proto: ModelProto, path: str) -> None:
     newest = onnx.defs.onnx_opset_version()
     versions = [item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")]

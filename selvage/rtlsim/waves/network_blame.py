@@ -18,6 +18,7 @@ from selvage.mapping.stages import (
     ReshapeStage,
     ResizeStage,
     Stage,
+    StateStage,
     TableStage,
 )
 from selvage.rtlsim.simulate import input_words
@@ -34,6 +35,7 @@ COMPONENTS: dict[type[Stage], str] = {
     ResizeStage: "raster buffer",
     ReorderStage: "reorder buffer",
     ReshapeStage: "reshape",
+    StateStage: "state of a loop",
 }
 
 
