@@ -276,16 +276,20 @@ class Importer(LoopReader):
         return self.sums(node, inputs, self.shape_of_dense(node), tensor, *nodes_of.dense(node, tensor, weights))
 
     def dense_rows(self, node: NodeProto, inputs: Values, value: Map, weights: Weights, numbers: NDArray) -> Value:
-        """Return the sums of each row: a 1x1 convolution of the map whose pixels the rows are."""
-        rows: tuple[int, ...] = numbers.shape[:-1]
-        sides: tuple[int, int] = (math.prod(rows[:-1]), rows[-1])
-        if value.tensor.shape[0] == numbers.shape[-1] and math.prod(value.tensor.shape[1:]) == math.prod(rows):
-            sides = value.tensor.shape[1], value.tensor.shape[2]  # as the map has them
-        tensor = self.in_order(node, value, np.moveaxis(numbers, -1, 0), (numbers.shape[-1], *sides))
-        found = nodes_of.dense_rows(node, tensor, weights)
+        """Return the sums of each row: a 1x1 convolution of the map whose pixels the rows are, in any order."""
+        rows, (channels, height, width) = numbers.shape[:-1], value.tensor.shape
+        own = np.moveaxis(numbers, -1, 0).reshape(numbers.shape[-1], -1)
+        place, count = own[0], math.prod(rows)
+        as_it_is = (height * width, channels) == (count, len(own)) and self.is_all(place, count)
+        if as_it_is and (own == place + np.arange(channels)[:, None] * count).all():
+            tensor = value.tensor
+        else:
+            place = np.arange(count)
+            tensor = self.in_order(node, value, own, (len(own), count // rows[-1], rows[-1]))
         outputs = weights.codes.shape[1]
-        sums = self.sums(node, inputs, (outputs, *sides), tensor, *found)
-        made = np.moveaxis(np.arange(outputs * math.prod(rows)).reshape(outputs, *rows), 0, -1)
+        shape = (outputs, tensor.shape[1], tensor.shape[2])
+        sums = self.sums(node, inputs, shape, tensor, *nodes_of.dense_rows(node, tensor, weights))
+        made = np.moveaxis((place + np.arange(outputs)[:, None] * count).reshape(outputs, *rows), 0, -1)
         images = np.arange(self.static.batch).reshape(-1, *(1,) * made.ndim) * made.size
         return viewed(sums, View((made + images).reshape(self.onnx_shape(node.output[0], node)), 0, node))
 
