@@ -119,7 +119,7 @@ class _LoopMaker:
         known |= made
         for node in body.nodes:
             inputs = tuple(known[name].name for name in node.inputs)
-            name = self.reader.names.fresh(f"{self.title}/{node.name}")
+            name = self.named(node.name)
             self.reader.add(replace(node, name=name, inputs=inputs, output=made[node.output.name]))
         inside = frozenset(node.name for node in self.reader.nodes[first:])
         self.reader.loops.append(Loop(self.title, self.steps, inside))
@@ -134,8 +134,11 @@ class _LoopMaker:
 
     def inside(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the body as one of the network."""
-        name = self.reader.names.fresh(f"{self.title}/{tensor.name}")
-        return replace(tensor, name=name, steps=self.steps)
+        return replace(tensor, name=self.named(tensor.name), steps=self.steps)
+
+    def named(self, name: str) -> str:
+        """Return a name of the body as one of the network's, which says where it is."""
+        return self.reader.names.fresh(name if name.startswith(f"{self.title}/") else f"{self.title}/{name}")
 
     def steps_of(self, k: int, value: Value | None, tensor: Tensor) -> Tensor:
         """Return the steps of sequence ``k``, which the body reads as ``tensor``."""
@@ -158,7 +161,7 @@ class _LoopMaker:
         codes = initial.array.astype(np.int64).reshape(-1)
         to = self.inside(tensor)
         source = known[back.name].name if back.name in known else back.name
-        name = self.reader.names.fresh(f"{self.title}/{tensor.name}")
+        name = self.named(tensor.name)
         self.reader.add(State(name=name, inputs=(source,), output=to, initial=codes, steps=self.steps))
         return to
 

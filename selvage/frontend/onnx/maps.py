@@ -180,6 +180,9 @@ class MapReader(ResizeReader):
         if not changing or any(isinstance(value, Head) for value in inputs):
             return Host(node, "mixes the model's floats with what is quantised")
         if (same := self.same_view(changing)) is not None:
+            if len(changing) == 1 and isinstance(changing[0], Map) and same.numbers.size < changing[0].tensor.numbers:
+                whole = [self.as_own_map(node, value, k) for k, value in enumerate(inputs)]
+                return self.one_order(node, whole, self.onnx_shape(node.output[0], node))
             plain = self.without_view(node, inputs, same)
             if plain is None:
                 return Host(node, "is supported with one constant a channel only")

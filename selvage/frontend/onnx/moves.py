@@ -170,6 +170,12 @@ class MoveReader(Reader):
         shape = map_shape(node, self.onnx_shape(node.input[position], node))
         return self.in_order(node, found, self.as_seen(node, found, position), shape)
 
+    def as_own_map(self, node: NodeProto, value: Value | None, position: int) -> Value | None:
+        """Return a map of which a node reads a part as a map of its own; other values as they are."""
+        if not isinstance(value, Map):
+            return value
+        return replace(value, tensor=self.as_map(node, value, position), view=None)
+
     def as_seen(self, node: NodeProto, value: Map, position: int) -> Integers:
         """Return the numbers of one image of a map that a node reads, as ONNX sees them."""
         shape = self.onnx_shape(node.input[position], node)

@@ -15,6 +15,7 @@ from selvage.base.errors import InputError
 from selvage.frontend.layer_file import one_line
 from selvage.frontend.onnx.names import Names
 from selvage.frontend.onnx.read import graphs, inner_graphs, is_operator, title_of
+from selvage.frontend.quantize.names import name_nodes
 
 OPSET = 13
 """The first whose DequantizeLinear takes a scale for each channel; older models are converted."""
@@ -71,23 +72,11 @@ def prepared(plain: Path, folder: Path) -> ModelProto:
     for node in graph.node:
         while node.input and not node.input[-1]:
             node.input.pop()  # what is left out at the end need not be said, and the quantiser takes it for a tensor
-    name_nodes(graph)
+    name_nodes(graph)  # those that the preparation makes of HardSwish and its like have no names
     own_constants(graph)
     plain_dense(graph)
     part_sums(graph)
     return model
-
-
-def name_nodes(graph: GraphProto) -> None:
-    """Give nodes names of their own, in place: those that the preparation makes of HardSwish and its like have none.
-
-    The calibrator (onnxruntime 1.32) names its own nodes after them, and takes two of one name for one.
-    """
-    names, known = Names(graph), set()
-    for node in graph.node:
-        if not node.name or node.name in known:
-            node.name = names.fresh(node.name or f"{node.op_type}_{node.output[0]}")
-        known.add(node.name)
 
 
 def plain_dense(graph: GraphProto) -> None:

@@ -29,6 +29,7 @@ from selvage.frontend.quantize.images import Batches, read_batches
 from selvage.frontend.quantize.measure import Measured, measure, session
 from selvage.frontend.quantize.names import Neutral, name_nodes
 from selvage.frontend.quantize.prepare import OPSET, converted, own_activations, prepared
+from selvage.frontend.quantize.recurrent import quantise_loops
 from selvage.frontend.quantize.refused import refuse, words
 
 FORMS = {"qdq": QuantFormat.QDQ, "qoperator": QuantFormat.QOperator}
@@ -209,6 +210,9 @@ def _quantise(
             },
         )
         quantised = onnx.load(result)
+        kind = np.uint8 if options.activations == "uint8" else np.int8
+        feeds = list(batches.called(neutral.numbers))
+        quantise_loops(quantised, onnx.load(file), neutral, feeds, kind, per_channel=options.per_channel)
         neutral.restore(quantised)
         onnx.checker.check_model(quantised)
     except Exception as error:  # as above
@@ -250,7 +254,7 @@ def _operators(graph: GraphProto, form: str) -> tuple[dict[str, int], dict[str, 
             (eight if node.op_type == "QuantizeLinear" else wide).update(node.output)
             continue
         first, narrow = node.input[0] if node.input else "", _narrow(node.op_type)
-        direct = narrow != node.op_type or first in eight
+        direct = narrow != node.op_type or first in eight or node.op_type == "Scan"
         between = first in wide and all(readers[name] == {"QuantizeLinear"} for name in node.output if name)
         if direct or (between and node.op_type in known):
             quantised[narrow] += 1
