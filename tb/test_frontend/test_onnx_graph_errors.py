@@ -81,18 +81,6 @@ def bad_scale(scale: float) -> Broken:
     return lambda build: build.output(build.through(build.input("x", ("N", 3, 6, 6)), scale, 0))
 
 
-def wide(kind: Any) -> Broken:
-    return lambda build: build.output(build.through(build.input("x", ("N", 3, 6, 6)), UNIT, 0, kind))
-
-
-def four_bits(build: Build) -> None:
-    zero = helper.make_tensor("zero", TensorProto.INT4, [], [0])
-    build.constants.append(zero)
-    x, scale = build.input("x", ("N", 3, 6, 6)), build.constant(UNIT, np.float32)
-    x = build.add("DequantizeLinear", build.add("QuantizeLinear", x, scale, "zero"), scale, "zero")
-    build.output(layer(build, x, "Conv", (4, 3, 1, 1)))
-
-
 def a_scale_a_channel(build: Build) -> None:
     scales = [build.constant([1, 2, 3], np.float32), build.constant([0, 0, 0], np.uint8)]
     build.output(build.add("QuantizeLinear", build.input("x", ("N", 3, 6, 6)), *scales, name="q"), TensorProto.UINT8)
@@ -182,9 +170,6 @@ REFUSED: dict[str, tuple[Broken, str]] = {
     "scales along the inputs": (a_scale_that_varies, "node 'varied': weight .* differ within an output channel"),
     "scale a channel": (a_scale_a_channel, r"node 'q': .* scales of shape \(3,\), and activations must have one"),
     "scale of an input": (scale_of_input, "node 'q': its scale must be constant"),
-    "16 bits": (wide(np.int16), "holds int16, and activations must be uint8 or int8"),
-    "16 bits unsigned": (wide(np.uint16), "holds uint16"),
-    "4 bits": (four_bits, "holds int4, and activations"),
     "free sides": (free_sides, r"input 'x' has a free side on axis 2 \(H\), and --shape must settle it"),
     "five axes": (five_axes, "input 'x' has rank 5"),
     "alpha": (dense(alpha=2.0), "node 'layer': alpha = 2.0 is not supported"),

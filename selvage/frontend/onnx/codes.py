@@ -57,4 +57,5 @@ def codes_of(value: Map | Recoded) -> tuple[Tensor, NDArray]:
     if isinstance(value, Recoded):
         return value.source, value.codes
     tensor = value.tensor
-    return tensor, all_codes(tensor.format).astype(np.int8 if tensor.format.raw_signed else np.uint8)
+    kinds = {8: (np.uint8, np.int8), 16: (np.uint16, np.int16)}  # the narrower ones work as those of 8 bits
+    return tensor, all_codes(tensor.format).astype(kinds[max(tensor.format.raw_bits, 8)][tensor.format.raw_signed])

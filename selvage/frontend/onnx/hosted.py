@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from selvage.base.graph import Reorder, Shape, Tensor
 from selvage.frontend.onnx.host import Part
+from selvage.frontend.onnx.nodes import type_of
 from selvage.golden.graph import reordered
 from selvage.golden.requantize import dequantise
 
@@ -40,7 +41,7 @@ class Boundary:
     def given(self, codes: Codes) -> NDArray:
         """Return what the host reads, for codes (N, C, H, W)."""
         if not self.real:
-            return self.ordered(codes).astype(np.int8 if self.tensor.format.raw_signed else np.uint8)
+            return self.ordered(codes).astype(type_of(self.tensor.format))
         if self.order is None:  # sums have a scale for each channel
             return dequantise(codes, self.tensor).reshape(len(codes), *self.shape)
         return dequantise(self.ordered(codes), self.tensor)

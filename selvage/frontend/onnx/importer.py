@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from selvage.base.graph import Tensor
@@ -33,9 +33,6 @@ from selvage.frontend.onnx.values import (
 )
 from selvage.frontend.onnx.views import View, Viewed, padding, viewed
 from selvage.golden.requantize import all_codes, dequantise
-
-TYPES = {TensorProto.UINT8: np.uint8, TensorProto.INT8: np.int8, TensorProto.UINT16: np.uint16}
-TYPES |= {TensorProto.INT16: np.int16}
 
 
 class Importer(LoopReader):
@@ -137,9 +134,12 @@ class Importer(LoopReader):
         if len(inputs) > 2 and inputs[2] is not None:
             return scale, self.constant(node, inputs[2], "zero point")
         kind = operator.attribute("output_dtype", 0) if is_operator(node, "QuantizeLinear") else 0
-        if kind not in (0, *TYPES):
-            raise error(node, f"output_dtype = {kind} is not supported, and must be that of uint8 or int8")
-        return scale, np.zeros((), TYPES[kind]) if kind else None
+        if not kind:
+            return scale, None
+        dtype = tensor_dtype_to_np_dtype(kind)
+        if dtype not in nodes_of.FORMATS:
+            raise error(node, f"output_dtype = {kind} is {dtype}, and must be an integer of 2, 4, 8 or 16 bits")
+        return scale, np.zeros((), dtype)
 
     @handles("QuantizeLinear")
     def quantise(self, node: NodeProto, inputs: Values) -> Value:
@@ -185,7 +185,7 @@ class Importer(LoopReader):
         if not isinstance(value, Map) or value.real:
             return Host(node, "reads what no QuantizeLinear made")
         if zero is None:
-            zero = np.zeros((), np.int8 if value.tensor.format.raw_signed else np.uint8)
+            zero = np.zeros((), nodes_of.type_of(value.tensor.format))
         to = nodes_of.quantised(node, name, value.tensor.shape, scale, zero)
         if (to.scale, to.format) != (value.tensor.scale, value.tensor.format):
             raise error(node, f"it reads {name!r} by another scale or zero point than that was made with")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
@@ -18,7 +19,16 @@ from selvage.frontend.onnx.static import Shape
 from selvage.frontend.onnx.values import Constant, Shape3, Weights
 from selvage.golden.requantize import check_scale
 
-FORMATS = {np.dtype(np.uint8): (8, False), np.dtype(np.int8): (8, True)}
+FORMATS = {
+    np.dtype(kind): (bits, signed)
+    for bits, *kinds in (
+        (8, np.uint8, np.int8),
+        (16, np.uint16, np.int16),
+        (4, ml_dtypes.uint4, ml_dtypes.int4),
+        (2, ml_dtypes.uint2, ml_dtypes.int2),
+    )
+    for signed, kind in enumerate(kinds)
+}
 UNQUANTISED = "run `selvage quantize` first"
 INFINITE = float("inf")
 SUMS = InputFormat(raw_bits=32, raw_signed=True)
@@ -60,15 +70,20 @@ def quantised(node: NodeProto, name: str, shape: Shape3, scale: NDArray, zero: N
     """
     kind = np.dtype(np.uint8) if zero is None else zero.dtype
     if kind not in FORMATS:
-        raise error(node, f"{name!r} holds {kind}, and activations must be uint8 or int8")
+        raise error(node, f"{name!r} holds {kind}, and activations must be integers of 2, 4, 8 or 16 bits")
     if scale.size != 1 or (zero is not None and zero.size != 1):
         raise error(node, f"{name!r} has scales of shape {scale.shape}, and activations must have one scale")
     bits, signed = FORMATS[kind]
-    numbers = InputFormat(raw_bits=bits, raw_signed=signed, zero_point=0 if zero is None else int(zero.item()))
+    numbers = InputFormat(raw_bits=bits, raw_signed=bool(signed), zero_point=0 if zero is None else int(zero.item()))
     tensor = Tensor(name, shape, float(scale.item()), numbers)
     check_all_positive(node, scale)
     check_scale(tensor)
     return tensor
+
+
+def type_of(numbers: InputFormat) -> np.dtype:
+    """Return the type that codes of a format have in ONNX."""
+    return next(kind for kind, own in FORMATS.items() if own == (numbers.raw_bits, int(numbers.raw_signed)))
 
 
 def check_all_positive(node: NodeProto, scale: NDArray) -> None:
@@ -81,7 +96,7 @@ def check_all_positive(node: NodeProto, scale: NDArray) -> None:
 def dequantised(node: NodeProto, codes: NDArray, scale: NDArray, zero: NDArray | None, axis: int) -> Weights:
     """Return a constant behind DequantizeLinear, whose scales lie along ``axis``."""
     if codes.dtype not in (*FORMATS, np.dtype(np.int32)):
-        raise error(node, f"{node.input[0]!r} holds {codes.dtype}, and constants must be uint8, int8 or int32")
+        raise error(node, f"{node.input[0]!r} holds {codes.dtype}, and constants must be integers of at most 32 bits")
     check_all_positive(node, scale)
     parts = [scale, *([] if zero is None else [zero])]
     for part in parts:

@@ -5,13 +5,16 @@ They mean the same, and so readers know one form only.
 
 from collections.abc import Callable
 
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
+import numpy as np
+from numpy.typing import NDArray
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from selvage.base.errors import InputError
 from selvage.frontend.onnx.names import Names
 from selvage.frontend.onnx.read import MADE_OF, name_of
 
 MICROSOFT = "com.microsoft"
+QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 ONE_INPUT = {
     "QLinearAveragePool": "AveragePool",
     "QLinearGlobalAveragePool": "GlobalAveragePool",
@@ -29,18 +32,28 @@ def normalise(graph: GraphProto) -> None:
     Tensors of codes keep their names, operators their nodes'; what is made between them gets names that nothing else in
     the graph has.
     """
-    names = Names(graph)
-    nodes = [made for node in graph.node for made in _Rewriter(node, names).nodes()]
+    names, nodes, more = Names(graph), [], []
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    stored |= {
+        n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant" and n.attribute[0].HasField("t")
+    }
+    for node in graph.node:
+        rewriter = _Rewriter(node, names, stored)
+        nodes += rewriter.nodes()
+        more += rewriter.more
     del graph.node[:]
     graph.node.extend(nodes)
+    graph.initializer.extend(more)
 
 
 class _Rewriter:
     """The rewriting of one node."""
 
-    def __init__(self, node: NodeProto, names: Names) -> None:
+    def __init__(self, node: NodeProto, names: Names, stored: dict[str, TensorProto]) -> None:
         self.node = node
         self.names = names
+        self.stored_before = stored
+        self.more: list[TensorProto] = []
         self.name = name_of(node)
         self.made: list[NodeProto] = []
 
@@ -66,7 +79,54 @@ class _Rewriter:
             methods = {"QGemm": self.gemm, "QLinearConcat": self.concatenation}
             methods |= dict.fromkeys(ONE_INPUT, self.one_input) | dict.fromkeys(TWO_INPUTS, self.two_inputs)
             methods |= dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), self.plain)
+        if self.node.domain in QONNX and operator == "Quant":
+            return self.quant()
         return methods[operator]() if operator in methods else [self.node]
+
+    def quant(self) -> list[NodeProto]:
+        """Return QONNX's Quant (x, scale, zero point, bits) as codes of eight bits, cut to fewer, and their worth."""
+        node, given = self.node, {item.name: helper.get_attribute_value(item) for item in self.node.attribute}
+        bits, zero = (self.constant(position) for position in (3, 2))
+        scale = self.constant(1)
+        title = f"node {self.name!r}"
+        if bits is None or zero is None or scale is None:
+            raise InputError(f"{title}: scale, zero point and bits of Quant must be constant")
+        signed, narrow = bool(given.get("signed", 1)), bool(given.get("narrow", 0))
+        mode = given.get("rounding_mode", b"ROUND").decode().upper()
+        width = float(bits.reshape(-1)[0]) if bits.size else 0.0
+        if bits.size != 1 or width not in range(1, 9):
+            raise InputError(
+                f"{title}: bits = {bits.reshape(-1).tolist()} of Quant must be one whole number from 1 to 8"
+            )
+        if mode not in ("ROUND", "HALF_EVEN") or (zero != np.rint(zero)).any() or np.unique(zero).size != 1:
+            raise InputError(f"{title}: Quant must round halves to even (ROUND) and have one whole zero point")
+        axes = [axis for axis, side in enumerate(scale.shape) if side > 1]
+        if len(axes) > 1:
+            raise InputError(f"{title}: Quant has scales of shape {scale.shape}, and must have one, or one a channel")
+        kind = np.dtype(np.int8 if signed else np.uint8)
+        low = -(2 ** (int(width) - 1)) + narrow if signed else 0
+        high = 2 ** (int(width) - 1) - 1 if signed else 2 ** int(width) - 1 - narrow
+        own = np.float32(scale.reshape(-1)) if axes else np.float32(scale.reshape(()))
+        points = np.full(own.shape, zero.reshape(-1)[0]).astype(kind)
+        names = [self.stored(own, "scale"), self.stored(points, "zero_point")]
+        axis = axes[0] if axes else None
+        codes = self.add("QuantizeLinear", [node.input[0], *names], "codes", axis)
+        if width < 8 or narrow:
+            ends = [self.stored(np.array(end, kind), "limit") for end in (low, high)]
+            codes = self.add("Clip", [codes, *ends], "clipped")
+        made = helper.make_node("DequantizeLinear", [codes, *names], [node.output[0]], name=self.name, axis=axis)
+        return [*self.made, made]
+
+    def constant(self, position: int) -> NDArray | None:
+        """Return a constant input's numbers; ``None``: it is none."""
+        tensor = self.stored_before.get(self.input(position))
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def stored(self, array: NDArray, what: str) -> str:
+        """Store a constant, and return its name."""
+        name = self.names.fresh(f"{self.name}/{what}")
+        self.more.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
 
     def input(self, position: int) -> str:
         """Return the name of an input; nothing where it is left out."""

@@ -190,7 +190,7 @@ class Reader:
 
 def code_type(value: Value | None) -> np.dtype | None:
     """Return the type of the codes whose worth is read; ``None``: no kernel for codes can read them."""
-    if isinstance(value, Map) and value.direct:
+    if isinstance(value, Map) and value.direct and value.tensor.format.raw_bits == 8:
         return np.dtype(np.int8 if value.tensor.format.raw_signed else np.uint8)
     if isinstance(value, Weights) and (value.scale == value.scale.flat[0]).all():
         return value.kind
