@@ -34,9 +34,9 @@ def normalise(graph: GraphProto) -> None:
     """
     names, nodes, more = Names(graph), [], []
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    stored |= {
-        n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant" and n.attribute[0].HasField("t")
-    }
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            stored[node.output[0]] = node.attribute[0].t
     for node in graph.node:
         rewriter = _Rewriter(node, names, stored)
         nodes += rewriter.nodes()
@@ -106,7 +106,7 @@ class _Rewriter:
         kind = np.dtype(np.int8 if signed else np.uint8)
         low = -(2 ** (int(width) - 1)) + narrow if signed else 0
         high = 2 ** (int(width) - 1) - 1 if signed else 2 ** int(width) - 1 - narrow
-        own = np.float32(scale.reshape(-1)) if axes else np.float32(scale.reshape(()))
+        own = np.asarray(scale.reshape(-1) if axes else scale.reshape(()), np.float32)
         points = np.full(own.shape, zero.reshape(-1)[0]).astype(kind)
         names = [self.stored(own, "scale"), self.stored(points, "zero_point")]
         axis = axes[0] if axes else None
