@@ -187,10 +187,16 @@ def prune_command(
     patterns: Annotated[int, typer.Option(help="kinds of kernels that are kept")] = 8,
     kernel_sparsity: KernelSparsity = 0.44,
     entries: Annotated[int, typer.Option(help="weights of a kept kernel")] = 4,
+    circulant: Annotated[
+        int | None, typer.Option(help="instead: make dense weights of circulant blocks of so many rows")
+    ] = None,
 ) -> None:
-    """Prune the convolutions of MODEL: whole kernels, the others to the best patterns."""
-    from selvage.commands.prune_command import prune
+    """Prune the convolutions of MODEL: whole kernels, the others to the best patterns; or dense layers to blocks."""
+    from selvage.commands.prune_command import prune, prune_dense
 
+    if circulant is not None:
+        prune_dense(model_file, out, circulant)
+        return
     prune(model_file, out, patterns=patterns, kernel_sparsity=kernel_sparsity, entries=entries)
 
 

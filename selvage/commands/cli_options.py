@@ -118,6 +118,11 @@ Arrays = Annotated[
     str | None,
     typer.Option(help="networks: the most arrays, or +25%: of one copy each; --copies auto without it: +25%"),
 ]
+Circulant = Annotated[
+    str | None,
+    typer.Option(help="networks: dense layers of circulant blocks: auto, a block size, or layer=size and so on"),
+]
+Partial = Annotated[bool, typer.Option("--partial", help="networks: the host computes all that has no gateware")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="refuse a chip whose ADC can clip")]
 
 
@@ -142,9 +147,12 @@ class Asked:
     shape: Shape = None
     copies: Copies = None
     arrays: Arrays = None
+    circulant: Circulant = None
+    partial: Partial = False
 
     def options(self, **others: Any) -> "Options":
         """Return them as `Options`, with ``others`` of its fields. `InputError`: one is no value of its option."""
+        from selvage.compiler.circulant import circulant_asked
         from selvage.compiler.copies_asked import copies_asked
         from selvage.compiler.options import Options, schedule_of, sme_of, switch
         from selvage.frontend.options import shape_of
@@ -159,6 +167,8 @@ class Asked:
             sme=sme_of(self.squeeze, self.significant_bits, self.compact, self.sort_rows, self.rounding),
             shape=shape_of(self.shape),
             copies=copies_asked(self.copies, self.arrays),
+            circulant=circulant_asked(self.circulant),
+            partial=self.partial,
             **others,
         )
 

@@ -18,6 +18,7 @@ from selvage.base.noise import Noise
 from selvage.compiler.chip_limits import check_activations, check_collected, check_weights, clipping
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
+from selvage.compiler.circulant import with_circulant
 from selvage.compiler.copies import PacedLayer, assign, counts_asked, slowest
 from selvage.compiler.copies_asked import CopiesAsked
 from selvage.compiler.options import Options
@@ -129,7 +130,8 @@ def compile_network(
     before anything is computed. Raises `InputError`, which names the node.
     """
     chip = chip.not_ideal() if options.noise else chip
-    imported, asked = _lean(load_graph(path, options.shape, partial=options.partial)), options.copies
+    imported, asked = load_graph(path, options.shape, partial=options.partial), options.copies
+    imported = _lean(replace(imported, graph=with_circulant(imported.graph, options.circulant)))
     for node in imported.graph.matrices if written else ():
         with _named(node):
             bits = imported.graph.tensors[node.inputs[0]].format.raw_bits

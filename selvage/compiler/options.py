@@ -6,6 +6,7 @@ from pathlib import Path
 from selvage.base.build import ROOT
 from selvage.base.errors import InputError
 from selvage.base.noise import Noise
+from selvage.compiler.circulant import CirculantAsked
 from selvage.compiler.copies_asked import CopiesAsked
 from selvage.mapping.schedule import PAPER_BASELINE, TRANSPOSED, option_of
 from selvage.mapping.schemes import schemes
@@ -32,6 +33,7 @@ class Options:
     shape: tuple[int, ...] | None = None  # of the model's input, where sides are free
     copies: CopiesAsked | None = None  # of the layers of a network; None: each stands once
     noise: Noise | None = None  # of the crossbars; None: they are ideal
+    circulant: CirculantAsked | None = None  # dense layers of circulant blocks; None: none
     partial: bool = False  # what has no gateware between layers is the host's
 
     def __post_init__(self) -> None:
@@ -60,6 +62,8 @@ class Options:
         """Raise `InputError` for an option that a network cannot have."""
         if self.fold != 1:
             raise InputError(f"--fold {self.fold} is for a single layer, and this model is a network")
+        if self.noise and self.circulant:
+            raise InputError("--noise is for layers as they are, and --circulant is given")
         if self.noise and self.copies:
             raise InputError("--noise is for layers that stand once, and --copies or --arrays is given")
 
