@@ -16,13 +16,16 @@ from selvage.commands.cli_options import (
     AskedOfShapes,
     AskedOfWaves,
     Build,
+    ChipName,
     Fold,
     Json,
     KernelSparsity,
     ModelFile,
     NoiseFile,
     OutputFile,
+    Partial,
     Pipeline,
+    Shape,
     Simulator,
     Zeros,
     expanded,
@@ -198,6 +201,22 @@ def prune_command(
         prune_dense(model_file, out, circulant)
         return
     prune(model_file, out, patterns=patterns, kernel_sparsity=kernel_sparsity, entries=entries)
+
+
+@app.command("doctor")
+def doctor_command(
+    model_file: ModelFile,
+    chip: ChipName = "ou9x8",
+    shape: Shape = None,
+    partial: Partial = False,
+    every_node: Annotated[bool, typer.Option("--all", help="nodes with nothing to do too")] = False,
+    json_file: Json = None,
+) -> None:
+    """Say where each node of MODEL would run, and what to change for those that stand in the way."""
+    from selvage.commands.doctor_command import doctor
+
+    how = {"chip": chip, "shape": shape, "partial": partial, "every_node": every_node, "json_file": json_file}
+    raise typer.Exit(0 if doctor(model_file, **how) else 1)
 
 
 @app.command("verilog")

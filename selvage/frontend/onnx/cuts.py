@@ -77,8 +77,8 @@ class CutReader(MapReader):
         apart = frozenset(boundary.name for boundary in boundaries if boundary.apart)
         own = part(self.static, found.nodes, found.starts, [to.name], apart)
         plain = [made.op_type for made in found.nodes if not is_operator(made, "QuantizeLinear", "DequantizeLinear")]
-        where = Entry(to.name, to.shape)
-        step = Hosted(name_of(found.origin), tuple(plain), found.why, tuple(boundaries), own, where, to)
+        where, names = Entry(to.name, to.shape), frozenset(made.output[0] for made in found.nodes)
+        step = Hosted(name_of(found.origin), tuple(plain), found.why, tuple(boundaries), own, where, to, names)
         self.hosted[to.name] = step
         self.order.append(step)
         self.inputs[to.name] = self.tensors[to.name] = to

@@ -249,7 +249,7 @@ class _Tail:
         """Make ``name`` a boundary, or take its node in; return the names that are to be followed then."""
         if isinstance(value, Head):
             raise self.past(output)
-        if isinstance(value, Map):
+        if isinstance(value, Map) and not self.behind_all(value):
             self.bound(name, value)
         elif isinstance(value, Sums) and value.start == name:
             self.bound(name, Map(self.sums(value), True))
@@ -257,6 +257,11 @@ class _Tail:
             self.nodes.add(self.makers[name].output[0])
             return reads(self.makers[name])
         return []
+
+    def behind_all(self, value: Map) -> bool:
+        """Return whether codes are made by the host and read by no node of the network."""
+        name = value.tensor.name
+        return name in self.importer.hosted and not any(name in node.inputs for node in self.importer.order)
 
     def past(self, output: str) -> InputError:
         """Return the error of an output that needs the model's input itself."""

@@ -72,6 +72,7 @@ class Hosted:
     part: Part
     entry: Entry
     output: Tensor
+    nodes: frozenset[str] = frozenset()  # ONNX's, by their first outputs
 
     @property
     def inputs(self) -> tuple[str, ...]:
