@@ -175,11 +175,15 @@ class Reader:
 
     def shape_read(self, node: NodeProto) -> Shape3:
         """Return (C, H, W) of a node's first input as ONNX sees it."""
-        return map_shape(node, self.onnx_shape(node.input[0], node))
+        return map_shape(node, self.with_images(self.onnx_shape(node.input[0], node)))
 
     def shape_made(self, node: NodeProto) -> Shape3:
         """Return (C, H, W) of a node's result as ONNX sees it."""
-        return map_shape(node, self.onnx_shape(node.output[0], node))
+        return map_shape(node, self.with_images(self.onnx_shape(node.output[0], node)))
+
+    def with_images(self, shape: Shape) -> Shape:
+        """Return a shape whose first axis is that of images: of a model of one image it may stand anywhere."""
+        return shape if shape[:1] == (self.static.batch,) or self.static.batch != 1 else (1, *shape)
 
     def constant(self, node: NodeProto, value: Value | None, what: str) -> NDArray:
         """Return the numbers of a constant input."""

@@ -1,0 +1,127 @@
+"""Every network of the gallery through RTL: codes against the golden model, cycles, and how far onnxruntime is.
+
+``python -m bench.gallery [NAME ...] [--jobs N]`` prints JSON; with ``--count`` by the models alone. The networks are
+``examples/gallery/quantised/``, made by ``examples/gallery/build.py`` and ``selvage quantize``.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+import selvage
+from bench.onnx_models import outputs
+from bench.report import Figure, emit, figures
+from selvage.base.chip import load_chip
+from selvage.commands.exits import leave
+from selvage.compiler.doctor import examine
+from selvage.frontend.onnx.graph import Imported, load_graph
+from selvage.golden.graph import run
+from selvage.rtlsim.installed import check_simulator
+
+FOLDER = Path(__file__).parents[1] / "examples" / "gallery" / "quantised"
+COMPARED = 8  # images against onnxruntime
+
+
+def drawn(imported: Imported, images: int) -> dict[str, NDArray]:
+    """Images like those of the calibration: noise of several strengths, between -1 and 1."""
+    random, found = np.random.default_rng(7), {}
+    for name, (_, shape) in imported.inputs.items():
+        strength = random.uniform(0.3, 2, (images, *(1,) * (len(shape) - 1)))
+        found[name] = np.tanh(random.standard_normal((images, *shape[1:])) * strength).astype(np.float32)
+    return found
+
+
+def compared(path: Path) -> dict[str, Any]:
+    """How far the golden network and the host behind it are from onnxruntime, at its default level, in steps."""
+    imported = load_graph(str(path))
+    feeds = drawn(imported, COMPARED)
+    ours = imported.leave(run(imported.graph, imported.enter(feeds), late=imported.add_hosted))
+    theirs = outputs(onnx.load(path), feeds)
+    noise = sum(float(((ours[name].reshape(-1) - theirs[name].reshape(-1)) ** 2).sum()) for name in theirs)
+    signal = sum(float((theirs[name] ** 2).sum()) for name in theirs)
+    equal = [np.isclose(ours[name].reshape(-1), theirs[name].reshape(-1), rtol=1e-4, atol=1e-5) for name in theirs]
+    return {
+        "equal": float(np.concatenate(equal).mean()),
+        "sqnr_db": None if not noise else 10 * float(np.log10(signal / noise)),
+    }
+
+
+def one(name: str, *, count: bool) -> dict[str, Any]:
+    """One network: in a process of its own where RTL runs, for that takes both memory and time."""
+    path = FOLDER / f"{name}.onnx"
+    found: dict[str, Any] = {"name": name, **compared(path)}
+    found["nodes"] = examine(str(path), load_chip("ou9x8")).counts
+    started = time.perf_counter()
+    compiled = selvage.compile(path, "ou9x8", simulator="verilator")
+    counted = compiled.count()
+    found |= {"crossbars": counted["crossbars"], "cuts": sum("is cut here" in own["why"] for own in counted["host"])}
+    found["model_seconds"] = time.perf_counter() - started
+    if count:
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "report.json"
+        words = ["sim", str(path), "--pipeline", "--simulator", "verilator", "--json", str(log), "--build", folder]
+        done = subprocess.run([sys.executable, "-m", "selvage", *words], capture_output=True, text=True, check=False)
+        if not log.exists():
+            return found | {"match": False, "fault": done.stderr.strip()[-300:]}
+        report = json.loads(log.read_text())
+    flow = report["pipeline"]
+    return found | {
+        "match": report["match"],
+        "fault": report["fault"],
+        "cycles": flow["latency"],
+        "cycles_model": flow["latency_model"],
+    }
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.gallery", description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--count", action="store_true", help="without RTL")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] = ()) -> int:
+    asked = parsed(words)
+    if not asked.count:
+        check_simulator("verilator")
+    names = asked.names or sorted(path.stem for path in FOLDER.glob("*.onnx"))
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        found = list(pool.map(lambda name: one(name, count=asked.count), names))
+    targets = []
+    if not asked.count:
+        whole = [own for own in found if own["match"] and not own["cuts"]]
+        targets = [
+            Figure("networks whole through RTL, codes exact", len(whole), ">=", min(22, len(names))),
+            Figure(
+                "networks in RTL that match, host parts between layers",
+                sum(o["match"] for o in found),
+                "==",
+                len(found),
+            ),
+            Figure(
+                "networks whose cycles are the model's",
+                sum(own["match"] and own["cycles"] == own["cycles_model"] for own in found),
+                "==",
+                len(found),
+            ),
+        ]
+    figures("Gallery", targets)
+    emit({"benchmark": "gallery", "networks": found, "targets": [own.as_dict() for own in targets]})
+    return 0 if all(own.met for own in targets) else 1
+
+
+if __name__ == "__main__":
+    leave(lambda: main(sys.argv[1:]))
