@@ -1,6 +1,8 @@
 """Small stages between layers: they pass words of codes on, each pixel's channels in order."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add, and_
 
 from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -240,7 +242,7 @@ class AddMaps(wiring.Component):
         inputs: list[stream.Interface] = [getattr(self, f"i_{k}") for k in range(len(p.sources))]
         loaded = loaded_registers(m, self.table, p.registers) if p.table else {}
         enable, go = Signal(), Signal()
-        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), go.eq(enable & Cat(i.valid for i in inputs).all())]
+        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), go.eq(reduce(and_, [enable, *(i.valid for i in inputs)]))]
         m.d.comb += [i.ready.eq(go) for i in inputs]
         valid = [Signal(name=f"valid_{k}") for k in range(self.latency - 1)]
         with m.If(enable):
@@ -258,7 +260,7 @@ class AddMaps(wiring.Component):
             width = max(map(len, parts)) + (len(parts) - 1).bit_length()
             total = Signal(signed(width), name=f"total_{lane}")
             with m.If(enable):
-                m.d.sync += total.eq(sum(parts) + (distance_of_ties(loaded) if loaded else 0))
+                m.d.sync += total.eq(reduce(add, parts) + (distance_of_ties(loaded) if loaded else 0))
             sums.append(total)
         codes = round_and_clip(m, enable, sums, loaded or p.requantization, p.bits)
         m.d.comb += self.o.payload.as_value().eq(Cat(codes))

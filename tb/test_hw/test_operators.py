@@ -19,7 +19,7 @@ import selvage
 from selvage.base.graph import Node, Tensor
 from selvage.frontend.onnx.reader import handles
 from selvage.frontend.onnx.read import name_of
-from selvage.frontend.onnx.values import Map
+from selvage.frontend.onnx.values import (Map)
 from selvage.golden.graph import evaluate_node
 from selvage.hw.network.components import component_of, parameters_of
 from selvage.hw.network.maps import codes_layout

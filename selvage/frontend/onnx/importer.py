@@ -20,17 +20,7 @@ from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import is_operator, name_of, title_of
 from selvage.frontend.onnx.reader import CONVOLUTIONS, HANDLERS, MATRICES, NoScale, Value, Values, handles
 from selvage.frontend.onnx.static import SHAPING, Static
-from selvage.frontend.onnx.values import (
-    Constant,
-    Function,
-    Head,
-    Host,
-    Map,
-    Pending,
-    Shape3,
-    Sums,
-    Weights,
-)
+from selvage.frontend.onnx.values import Constant, Function, Head, Host, Map, Pending, Shape3, Sums, Weights
 from selvage.frontend.onnx.views import View, Viewed, padding, viewed
 from selvage.golden.requantize import all_codes, dequantise
 

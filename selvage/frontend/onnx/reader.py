@@ -13,12 +13,13 @@ from selvage.base.errors import InputError
 from selvage.base.graph import Loop, Matrix, Node, Table, Tensor
 from selvage.frontend.onnx.codes import Recoded, is_codes
 from selvage.frontend.onnx.hosted import Hosted
+from selvage.frontend.onnx.joins import Joined
 from selvage.frontend.onnx.kernels import Kernels
 from selvage.frontend.onnx.names import Names
 from selvage.frontend.onnx.nodes import UNQUANTISED, error, map_shape
 from selvage.frontend.onnx.read import is_operator, title_of
 from selvage.frontend.onnx.static import Shape, Static
-from selvage.frontend.onnx.values import Constant, Followed, Function, Head, Host, Joined, Map, Pending, Shape3, Weights
+from selvage.frontend.onnx.values import Constant, Followed, Function, Head, Host, Map, Pending, Shape3, Weights
 from selvage.frontend.onnx.views import View, Viewed
 from selvage.golden.requantize import dequantise, quantise
 
