@@ -14,6 +14,7 @@ from selvage.frontend.onnx.nodes import error
 from selvage.frontend.onnx.read import name_of
 from selvage.frontend.onnx.values import Map, Shape3, Sums
 
+WIDEST = 255  # the largest weight of eight bits in differential encoding
 NEAR = 1e-4  # of the range: float32 of the evaluator
 
 
@@ -55,6 +56,8 @@ class ResizeReader(MoveReader):
             return None
         rows, columns = (between(own) for own in factor)
         images = np.random.default_rng(0).standard_normal(read).astype(np.float32)
+        if int(rows.max()) * int(columns.max()) > WIDEST:
+            return None  # more than a weight of eight bits holds
         maps, weights = images.reshape(-1, *size).astype(np.float64), np.outer(rows, columns)
         for axis, (own, count) in enumerate(zip((rows, columns), factor, strict=True)):
             maps = spread(maps, own / own.sum() * count, count, 2 + axis)
