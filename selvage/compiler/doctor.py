@@ -13,7 +13,7 @@ from selvage.compiler.chip_limits import check_activations, check_weights
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.frontend.onnx.importer import Importer
 from selvage.frontend.onnx.nodes import UNQUANTISED
-from selvage.frontend.onnx.read import is_operator, name_of
+from selvage.frontend.onnx.read import is_operator, name_of, title_of
 from selvage.frontend.onnx.reader import MATRICES, Value
 from selvage.frontend.onnx.recurrent import RECURRENT, why_not
 from selvage.frontend.onnx.static import Shape, read_static
@@ -56,7 +56,7 @@ class _Patient(Importer):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.errors: dict[str, tuple[NodeProto, str]] = {}  # by first output
+        self.errors: dict[str, str] = {}  # by the first output of the node that is in the way
 
     def value(self, node: NodeProto, inputs: list[Value | None]) -> Value | list[Value]:
         """Return what a node stands for: the host's where it is refused."""
@@ -64,7 +64,9 @@ class _Patient(Importer):
             return super().value(node, inputs)
         except InputError as error:
             text = str(error)
-            self.errors.setdefault(node.output[0], (node, text))
+            # What stands behind an operator without gateware is refused by that one's name.
+            named = (other for other in self.static.graph.node if text.startswith(f"{title_of(other)}:"))
+            self.errors.setdefault(next(named, node).output[0], text)
             return Host(node, text)
 
 
@@ -128,7 +130,7 @@ def _finding(
     """Return where one node runs."""
     name, operator = name_of(node), node.op_type
     if node.output[0] in patient.errors:
-        sentence = patient.errors[node.output[0]][1]
+        sentence = patient.errors[node.output[0]]
         return NodeFinding(name, operator, "in the way", sentence, advice(sentence))
     if name in limits:
         return NodeFinding(name, operator, "in the way", limits[name], advice(limits[name]))
@@ -137,12 +139,14 @@ def _finding(
         return NodeFinding(name, operator, "host", why or "is between layers")
     if isinstance(value, Constant | Weights):
         return NodeFinding(name, operator, "nothing to do")
-    if isinstance(value, Head) and patient.floats and not patient.inputs and is_operator(node, *MATRICES, *RECURRENT):
+    if isinstance(value, Head) and not patient.inputs and is_operator(node, *MATRICES, *RECURRENT):
         constants = patient.static.constants
         why = why_not(node, constants) if is_operator(node, *RECURRENT) else ""
         return NodeFinding(name, operator, "in the way", why or "is in float", advice(why or UNQUANTISED))
     if isinstance(value, Head):
         return NodeFinding(name, operator, "host", "is before what is quantised")
+    if isinstance(value, Host) and is_operator(node, *MATRICES) and value.node.output == node.output:
+        return NodeFinding(name, operator, "crossbars")  # once what is before it is not in the way
     if isinstance(value, Host):
         why = value.why if value.node.output == node.output else f"is behind {name_of(value.node)!r}"
         return NodeFinding(name, operator, "host", why)

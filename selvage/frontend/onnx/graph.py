@@ -18,8 +18,9 @@ from selvage.frontend.onnx.host import Part, part
 from selvage.frontend.onnx.hosted import Boundary, Entry, Hosted
 from selvage.frontend.onnx.importer import Importer, sums_tensor
 from selvage.frontend.onnx.nodes import error
-from selvage.frontend.onnx.read import name_of
+from selvage.frontend.onnx.read import is_operator, name_of
 from selvage.frontend.onnx.reader import Value
+from selvage.frontend.onnx.recurrent import RECURRENT, why_not
 from selvage.frontend.onnx.static import Shape, Static, read_static
 from selvage.frontend.onnx.values import Constant, Head, Host, Map, Sums
 from selvage.golden.graph import (
@@ -159,7 +160,7 @@ def load_graph(path: str, shape: Shape | None = None, *, partial: bool = False) 
         graph=graph,
         entries=entries,
         hosted=hosted,
-        host=(*_head_report(head_nodes), *map(_hosted_report, hosted), *tail.report(tail_nodes)),
+        host=(*_head_report(head_nodes, static), *map(_hosted_report, hosted), *tail.report(tail_nodes)),
         inputs={info.name: (info.type.tensor_type.elem_type, static.shapes[info.name]) for info in static.inputs},
         unread=static.unread,
         outputs=static.outputs,
@@ -310,12 +311,14 @@ class _Tail:
         return found
 
 
-def _head_report(nodes: list[NodeProto]) -> list[HostNode]:
-    quantises = "quantises the model's input"
-    return [
-        HostNode(name_of(n), n.op_type, quantises if n.op_type == "QuantizeLinear" else f"is before what {quantises}")
-        for n in nodes
-    ]
+def _head_report(nodes: list[NodeProto], static: Static) -> list[HostNode]:
+    found, quantises = [], "quantises the model's input"
+    for node in nodes:
+        why = quantises if node.op_type == "QuantizeLinear" else f"is before what {quantises}"
+        if is_operator(node, *RECURRENT) and (reason := why_not(node, static.constants)):
+            why = f"{why}, and {reason}"
+        found.append(HostNode(name_of(node), node.op_type, why))
+    return found
 
 
 def _used(importer: Importer, outputs: list[str]) -> tuple[tuple[Node, ...], tuple[Tensor, ...], tuple[Hosted, ...]]:

@@ -184,7 +184,10 @@ class Reader:
 
     def with_images(self, shape: Shape) -> Shape:
         """Return a shape whose first axis is that of images: of a model of one image it may stand anywhere."""
-        return shape if shape[:1] == (self.static.batch,) or self.static.batch != 1 else (1, *shape)
+        if shape[:1] == (self.static.batch,) or self.static.batch != 1:
+            return shape
+        long = shape if len(shape) <= 3 else [side for side in shape if side != 1]
+        return (1, *long) if len(long) > 1 else (1, *long, 1)
 
     def constant(self, node: NodeProto, value: Value | None, what: str) -> NDArray:
         """Return the numbers of a constant input."""
