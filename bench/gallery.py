@@ -1,7 +1,8 @@
 """Every network of the gallery through RTL: codes against the golden model, cycles, and how far onnxruntime is.
 
-``python -m bench.gallery [NAME ...] [--jobs N]`` prints JSON; with ``--count`` by the models alone. The networks are
-``examples/gallery/quantised/``, made by ``examples/gallery/build.py`` and ``selvage quantize``.
+``python -m bench.gallery [NAME ...] [--jobs N]`` prints JSON; with ``--count`` by the models alone, with ``--markdown`` the
+table of ``docs/gallery.md`` too. The networks are ``examples/gallery/quantised/``, made by ``examples/gallery/build.py`` and
+``selvage quantize``. ``--full FOLDER``: the time of ``selvage model`` on the networks there, such as those of full size.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import selvage
+from bench.command import run_command
 from bench.report import Figure, emit, figures
 from selvage.base.chip import load_chip
 from selvage.commands.exits import leave
@@ -29,6 +31,7 @@ from selvage.golden.graph import run
 from selvage.rtlsim.installed import check_simulator
 
 FOLDER = Path(__file__).parents[1] / "examples" / "gallery" / "quantised"
+SECONDS = 20  # of `selvage model` on a network of full size
 COMPARED = 8  # images against onnxruntime
 
 
@@ -103,11 +106,46 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--count", action="store_true", help="without RTL")
+    parser.add_argument("--markdown", action="store_true", help="a table on the standard error")
+    parser.add_argument("--full", type=Path, help="a folder of networks that are counted by a process each")
     return parser.parse_args(words)
+
+
+def markdown(found: Sequence[dict[str, Any]]) -> str:
+    """The table of the page."""
+    rows = [
+        "| network | crossbars | layers | in gateware | latency, cycles | RTL | onnxruntime |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for own in found:
+        nodes = own["nodes"]
+        whole = "" if not own["cuts"] else f", the host {own['cuts']} times between"
+        verdict = f"exact{whole}" if own.get("match") else "-" if "match" not in own else "differs"
+        cycles = f"{own['cycles']:,}" if own.get("match") else "-"
+        equal = max(own["equal"], own["equal_as_written"])
+        counts = (own["crossbars"], nodes.get("crossbars", 0), nodes.get("gateware", 0))
+        rows.append(f"| `{own['name']}` | {' | '.join(map(str, counts))} | {cycles} | {verdict} | {equal:.2%} |")
+    return "\n".join(rows)
+
+
+def timed(folder: Path) -> int:
+    """Processor time of `selvage model` on every network of a folder."""
+    found = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for path in sorted(folder.glob("*.onnx")):
+            used = run_command(["--limits", "8", "model", str(path)], Path(temporary) / "log.txt")
+            found[path.stem] = {"seconds": used.seconds, "wall_seconds": used.wall_seconds, "megabytes": used.megabytes}
+    slow = [name for name, own in found.items() if own["seconds"] > SECONDS]
+    targets = [Figure(f"networks beyond {SECONDS} seconds", len(slow), "==", 0)]
+    figures("Full size", targets)
+    emit({"benchmark": "gallery full", "networks": found, "targets": [own.as_dict() for own in targets]})
+    return 0 if not slow else 1
 
 
 def main(words: Sequence[str] = ()) -> int:
     asked = parsed(words)
+    if asked.full:
+        return timed(asked.full)
     if not asked.count:
         check_simulator("verilator")
     names = asked.names or sorted(path.stem for path in FOLDER.glob("*.onnx"))
@@ -132,6 +170,8 @@ def main(words: Sequence[str] = ()) -> int:
             ),
         ]
     figures("Gallery", targets)
+    if asked.markdown:
+        sys.stderr.write(f"{markdown(found)}\n")
     emit({"benchmark": "gallery", "networks": found, "targets": [own.as_dict() for own in targets]})
     return 0 if all(own.met for own in targets) else 1
 

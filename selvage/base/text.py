@@ -57,3 +57,11 @@ def number(count: int) -> str:
 def count_of(count: int, noun: str) -> str:
     """Return a number of things in words: ``1 step``, ``1,024 steps``."""
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """Return ``stem``, or with as many dots behind as no other name has; add it to ``taken``."""
+    while stem in taken:
+        stem += "."
+    taken.add(stem)
+    return stem

@@ -16,6 +16,7 @@ from selvage.base.circulant import LARGEST, SMALLEST, blocks, check_size
 from selvage.base.errors import InputError
 from selvage.base.graph import Graph, Matrix, Node, Reorder, Tensor
 from selvage.base.layer import Layer
+from selvage.base.text import free_name
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,9 @@ def _turned(node: Matrix, source: Tensor, size: int, taken: set[str]) -> list[No
     assert own is not None, "blocks were checked"
     rows, columns, _ = own.shape
     steps = np.arange(2 * size - 1)
-    parted = replace(source, name=_fresh(f"{node.name}/blocks", taken), shape=(rows, 1, len(steps)))
+    parted = replace(source, name=free_name(f"{node.name}/blocks", taken), shape=(rows, 1, len(steps)))
     before = Reorder(
-        name=_fresh(f"{node.name}/blocks", taken),
+        name=free_name(f"{node.name}/blocks", taken),
         inputs=(source.name,),
         output=parted,
         channels=np.arange(rows) * size,
@@ -124,7 +125,7 @@ def _turned(node: Matrix, source: Tensor, size: int, taken: set[str]) -> list[No
         fill=0,
     )
     layer = Layer(name=node.layer.name, op="conv", channels=rows, outputs=columns, width=len(steps), kernel=(1, size))
-    made = replace(node.output, name=_fresh(f"{node.output.name}/blocks", taken), shape=(columns, 1, size))
+    made = replace(node.output, name=free_name(f"{node.output.name}/blocks", taken), shape=(columns, 1, size))
     # Tap t of a window meets number (b + t + 1) mod size of the input's block: what is turned by size - 1 - t.
     kernel = own[:, :, ::-1].transpose(1, 0, 2).reshape(layer.weight_shape)
     conv = replace(
@@ -138,7 +139,7 @@ def _turned(node: Matrix, source: Tensor, size: int, taken: set[str]) -> list[No
     )
     place = np.arange(columns * size)
     behind = Reorder(
-        name=_fresh(f"{node.name}/outputs", taken),
+        name=free_name(f"{node.name}/outputs", taken),
         inputs=(made.name,),
         output=node.output,
         channels=place % size * columns + place // size,
@@ -147,10 +148,3 @@ def _turned(node: Matrix, source: Tensor, size: int, taken: set[str]) -> list[No
         fill=0,
     )
     return [before, conv, behind]
-
-
-def _fresh(stem: str, taken: set[str]) -> str:
-    while stem in taken:
-        stem += "."
-    taken.add(stem)
-    return stem

@@ -22,6 +22,7 @@ from selvage.base.graph import (
     Table,
     Tensor,
 )
+from selvage.base.text import free_name
 from selvage.golden.graph import matrix_requantization, mean_requantization, moved, product_requantization, sum_factors
 from selvage.golden.requantize import all_codes
 from selvage.mapping.placement import Placement
@@ -130,14 +131,6 @@ def _table(node: Concat, k: int, source: Tensor, taken: set[str]) -> Stage | Ten
     entries = moved(codes[None, :], source, node.output)[0]
     if (entries == codes).all():
         return source
-    tensor, name = (_free(f"{stem}.{k}", taken) for stem in (node.output.name, node.name))
+    tensor, name = (free_name(f"{stem}.{k}", taken) for stem in (node.output.name, node.name))
     to = replace(node.output, name=tensor, shape=source.shape)
     return TableStage(name, (source,), to, tuple(entries.tolist()), part_of=node.name)
-
-
-def _free(stem: str, taken: set[str]) -> str:
-    """Return ``stem``, or with as many dots behind as no other name has; add it to ``taken``."""
-    while stem in taken:
-        stem += "."
-    taken.add(stem)
-    return stem
