@@ -1,8 +1,9 @@
 """Every network of the gallery through RTL: codes against the golden model, cycles, and how far onnxruntime is.
 
-``python -m bench.gallery [NAME ...] [--jobs N]`` prints JSON; with ``--count`` by the models alone, with ``--markdown`` the
-table of ``docs/gallery.md`` too. The networks are ``examples/gallery/quantised/``, made by ``examples/gallery/build.py`` and
-``selvage quantize``. ``--full FOLDER``: the time of ``selvage model`` on the networks there, such as those of full size.
+``python -m bench.gallery [NAME ...] [--jobs N]`` prints JSON; with ``--count`` by the models alone, with ``--markdown``
+the table of ``docs/gallery.md`` too. The networks are ``examples/gallery/quantised/``, made by
+``examples/gallery/build.py`` and ``selvage quantize``. ``--full FOLDER``: the time of ``selvage model`` on the networks
+there, such as those of full size.
 """
 
 import argparse
