@@ -184,10 +184,11 @@ def graph_of(graph: Graph, crossbars: dict[str, int]) -> list[GraphNode]:
     made = {tensor.name: tensor.name for tensor in graph.inputs}
     found = [GraphNode(tensor.name, "input", tensor.shape, (), 0) for tensor in graph.inputs]
     for node in graph.nodes:
-        depth = 1 + max(depths[name] for name in node.inputs)
+        # What comes back to the state of a loop is made behind it, and is no source of it in the drawing.
+        depth = 1 + max(depths.get(name, 0) for name in node.inputs)
         depths[node.output.name], made[node.output.name] = depth, node.name
         kind = node.layer.op if isinstance(node, Matrix) else type(node).__name__.lower()
-        sources = tuple(made[name] for name in node.inputs)
+        sources = tuple(made[name] for name in node.inputs if name in made)
         found.append(GraphNode(node.name, kind, node.output.shape, sources, depth, crossbars.get(node.name, 0)))
     return found
 

@@ -8,6 +8,7 @@ import selvage
 from bench.gallery import FOLDER, one
 from selvage.base.graph import Matrix
 from selvage.frontend.onnx.graph import load_graph
+from selvage.report.content import graph_of
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.onnx"))
 NOT_WHOLE = ("transformer",)
@@ -30,6 +31,13 @@ def test_in_rtl(name: str, tmp_path: Path) -> None:
     compiled = selvage.compile(FOLDER / f"{name}.onnx", "ou9x8", build=str(tmp_path / "build"))
     report = compiled.simulate(pipeline=True)
     assert report["match"], report["fault"]
+
+
+def test_a_loop_is_drawn() -> None:
+    graph = load_graph(str(FOLDER / "lstm.onnx")).graph
+    drawn = graph_of(graph, {})
+    assert len(drawn) == len(graph.nodes) + len(graph.inputs)
+    assert all(node.depth > 0 for node in drawn if node.kind == "state")
 
 
 def test_the_bench_counts() -> None:
