@@ -96,7 +96,7 @@ class TileStream:
         self.line = Timeline(share, tile, self.source)
         self.line.drained = self.drained = simulation.times()
         given = reads.shape[2] // share.sweep.count
-        own = share_of(np.tile(reads, 1 if given == images else images), share, tile, images)[1]
+        own = share_of(np.tile(reads, images // given), share, tile, images)[1]
         self.complete, self.out = simulation.times(), simulation.times()
         simulation.start(self._compute(own, images))
 

@@ -67,7 +67,7 @@ class _Patient(Importer):
             # What stands behind an operator without gateware is refused by that one's name.
             named = (other for other in self.static.graph.node if text.startswith(f"{title_of(other)}:"))
             self.errors.setdefault(next(named, node).output[0], text)
-            return Host(node, text)
+            return Host(node, "is in the way itself")
 
 
 def examine(path: str, chip: Chip, shape: Shape | None = None, *, partial: bool = False) -> Examined:
@@ -169,6 +169,10 @@ ADVICE = (
     ("--shape", "selvage doctor --shape, or export without dynamic axes"),
     ("peepholes", "train or export it without peepholes"),
     ("activations", "the default functions of the operator"),
+    (
+        "put an axis of 1 image",
+        "export with batch_first, or with an input of (1, steps, channels) and a Transpose",
+    ),
     ("lengths of sequences", "export with sequences of one length (no sequence_lens)"),
     ("not quantised inside", "selvage quantize on the float model: it makes a loop of it"),
     ("initial state", "a constant initial state"),

@@ -142,7 +142,10 @@ def five_axes(build: Build) -> None:
 
 
 REFUSED: dict[str, tuple[Broken, str]] = {
-    "resized": (behind(resized), "node 'resized': operator 'Resize' is supported for nearest or linear neighbours by"),
+    "resized": (
+        behind(resized),
+        "operator 'Resize' is supported for nearest or linear neighbours .half_pixel. by",
+    ),
     "foreign": (behind(foreign), "node 'foreign': operator 'BiasGelu' is not supported, and node 'layer'"),
     "constant output": (constant_output, "output 'Neg.*' is the same for all inputs"),
     "dynamic": (

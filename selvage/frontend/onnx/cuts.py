@@ -75,7 +75,8 @@ class CutReader(MapReader):
             assert isinstance(value, Map), "a step begins with maps"
             boundaries.append(self.boundary(name, value))
         apart = frozenset(boundary.name for boundary in boundaries if boundary.apart)
-        own = part(self.static, found.nodes, found.starts, [to.name], apart)
+        turned = self.static.shapes[to.name][:1] != (self.static.batch,)
+        own = part(self.static, found.nodes, found.starts, [to.name], apart, single=turned)
         plain = [made.op_type for made in found.nodes if not is_operator(made, "QuantizeLinear", "DequantizeLinear")]
         where, names = Entry(to.name, to.shape), frozenset(made.output[0] for made in found.nodes)
         step = Hosted(name_of(found.origin), tuple(plain), found.why, tuple(boundaries), own, where, to, names)

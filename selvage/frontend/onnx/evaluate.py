@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, OperatorSetIdProto, ValueInfoProto, helper, numpy_helper
+from onnx.helper import tensor_dtype_to_np_dtype
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as ConvTranspose_1
@@ -28,6 +30,25 @@ class DequantizeLinear(DequantizeLinear_19):
         self, x: NDArray, x_scale: NDArray, x_zero_point: NDArray | None = None, axis: int = 1, **newer: object
     ) -> tuple[NDArray]:
         return super()._run(x, x_scale, x_zero_point, axis)
+
+
+class QuantizeLinear(OpRun):
+    """QuantizeLinear of what is not finite: ONNX's reference casts infinities to whatever code comes of them."""
+
+    op_domain = ""
+
+    def _run(self, x: NDArray, scale: NDArray, zero: NDArray | None = None, axis: int = 1, **newer: object) -> tuple:
+        made = newer.get("output_dtype")
+        kind = tensor_dtype_to_np_dtype(made) if made and isinstance(made, int) else np.dtype(np.uint8)
+        kind = kind if zero is None else zero.dtype
+        spread = [1] * x.ndim
+        if np.size(scale) > 1:
+            spread[axis] = -1
+        numbers = ml_dtypes.iinfo(kind)
+        base = 0 if zero is None else zero.astype(np.float64).reshape(spread if np.size(zero) > 1 else ())
+        steps = np.rint(x.astype(np.float32) / np.float32(scale).reshape(spread if np.size(scale) > 1 else ()))
+        codes = np.clip(np.nan_to_num(steps.astype(np.float64), nan=0.0) + base, numbers.min, numbers.max)
+        return (codes.astype(np.int64).astype(kind),)
 
 
 class Resize(OpRun):
@@ -66,7 +87,7 @@ class ConvTranspose(ConvTranspose_1):
 
 
 # The opset from which on ONNX's reference has the operator as it should be.
-FIRST = {DequantizeLinear: 19, Resize: 11, ConvTranspose: math.inf}
+FIRST = {DequantizeLinear: 19, QuantizeLinear: math.inf, Resize: 11, ConvTranspose: math.inf}
 
 
 def evaluator(

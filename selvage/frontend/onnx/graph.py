@@ -143,7 +143,8 @@ def load_graph(path: str, shape: Shape | None = None, *, partial: bool = False) 
     if not nodes:
         raise tail.why_nothing(path)
     made = {node.output.name for node in nodes}
-    left = [boundary.tensor.name for boundary in tail.boundaries]
+    # What the host has made itself between layers leaves nowhere.
+    left = [name for boundary in tail.boundaries if (name := boundary.tensor.name) not in importer.hosted]
     left += [name for step in hosted for name in step.inputs if name in made]
     loops = _loops(importer, nodes)
     graph = Graph(static.graph.name, inputs, nodes, tuple(dict.fromkeys(left)), loops)
@@ -165,7 +166,7 @@ def load_graph(path: str, shape: Shape | None = None, *, partial: bool = False) 
         unread=static.unread,
         outputs=static.outputs,
         boundaries=tuple(tail.boundaries),
-        head=part(static, head_nodes, names, needed),
+        head=part(static, head_nodes, names, needed, single=_turned(static, needed)),
         tail=part(static, tail_nodes, starts, [name for name in static.outputs if name not in starts], apart),
         notes=importer.notes,
         views={
@@ -340,6 +341,11 @@ def _loops(importer: Importer, nodes: tuple[Node, ...]) -> tuple[Loop, ...]:
     names = {node.name for node in nodes}
     found = (replace(loop, nodes=loop.nodes & names) for loop in importer.loops)
     return tuple(loop for loop in found if loop.nodes)
+
+
+def _turned(static: Static, names: list[str]) -> bool:
+    """Return whether the first axis of a tensor is not that of images, so that each image is evaluated by itself."""
+    return any(static.shapes.get(name, (static.batch,))[:1] != (static.batch,) for name in names)
 
 
 def _before(static: Static, names: list[str]) -> list[NodeProto]:

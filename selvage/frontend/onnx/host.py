@@ -22,6 +22,7 @@ class Part:
     title: str
     outputs: tuple[str, ...]
     batch: int | None
+    single: bool = False  # an image at a time
     apart: frozenset[str] = frozenset()  # inputs without an axis of images, (N, *shape), of which one comes at a time
 
     def run(self, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
@@ -29,7 +30,7 @@ class Part:
         if self.evaluator is None:
             return {}
         count = len(next(iter(feeds.values())))
-        step = 1 if self.apart else self.batch or count
+        step = 1 if self.apart or self.single else self.batch or count
         batches = [
             self._evaluated(self.evaluator, _chunk(feeds, start, step, self.apart)) for start in range(0, count, step)
         ]
@@ -55,6 +56,8 @@ def part(
     inputs: Sequence[str],
     outputs: Sequence[str],
     apart: frozenset[str] = frozenset(),
+    *,
+    single: bool = False,
 ) -> Part:
     """Return the part of a model between ``inputs`` and ``outputs``.
 
@@ -64,7 +67,9 @@ def part(
         return Part(None, "", (), None)
     evaluator = static.evaluator(nodes, inputs, outputs)
     title = f"the part from {title_of(nodes[0])} on" if nodes else "a constant output"
-    return Part(evaluator, title, tuple(outputs), static.batch if static.each else None, apart)
+    return Part(
+        evaluator, title, tuple(outputs), static.batch if static.each else None, single and static.batch == 1, apart
+    )
 
 
 def _chunk(feeds: Mapping[str, NDArray], start: int, step: int, apart: frozenset[str]) -> dict[str, NDArray]:

@@ -49,7 +49,7 @@ class Importer(LoopReader):
             values = found if isinstance(found, list) else [found]
             value = values[0]
             why = "is supported for its first result only" if node.op_type in HANDLERS else "is not supported"
-            other = value if isinstance(value, Head) else Host(node, why)
+            other = value if isinstance(value, Head | Host) else Host(node, why)
             others = {name: other for name in node.output[len(values) :]}
             self.values |= others | dict(zip(node.output, values, strict=False))
 

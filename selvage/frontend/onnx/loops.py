@@ -40,7 +40,11 @@ class LoopReader(CutReader):
         operator = nodes_of.operator_of(node)
         sequences = operator.attribute("num_scan_inputs", 1)
         states = len(node.input) - sequences
-        axes = operator.attribute("scan_input_axes", (0,) * sequences)
+        ranks = [len(self.onnx_shape(name, node)) for name in node.input[states:]]
+        axes = [
+            axis % rank
+            for axis, rank in zip(operator.attribute("scan_input_axes", (0,) * sequences), ranks, strict=True)
+        ]
         values = [inputs[states + k] for k in range(sequences)]
         if not all(isinstance(value, Map) for value in values) or not sequences:
             return Host(node, "takes its steps from what is no quantised map")
@@ -49,7 +53,11 @@ class LoopReader(CutReader):
         if not all(isinstance(value, Constant) for value in inputs[:states]):
             return Host(node, "begins with states that are not constant")
         if self.static.batch != 1:
-            raise error(node, f"it is of {self.static.batch} images at once, and a loop is of one")
+            raise error(
+                node,
+                f"the model's first axis has {self.static.batch} images, and a loop is of one: "
+                "put an axis of 1 image before that of the steps",
+            )
         steps = {self.onnx_shape(name, node)[axis] for name, axis in zip(node.input[states:], axes, strict=True)}
         if len(steps) != 1:
             raise error(node, f"its sequences have {sorted(steps)} steps, and must have equally many")
@@ -90,12 +98,21 @@ class _LoopMaker:
         self.reader, self.node, self.states, self.steps = reader, node, states, steps
         operator = nodes_of.operator_of(node)
         count = len(node.input) - states
-        self.axes = operator.attribute("scan_input_axes", (0,) * count)
-        self.turned = operator.attribute("scan_input_directions", (0,) * count)
+        ranks = [len(reader.onnx_shape(name, node)) for name in node.input[states:]]
+        self.axes = [a % r for a, r in zip(operator.attribute("scan_input_axes", (0,) * count), ranks, strict=True)]
+        self.turned = self.directions(operator.attribute("scan_input_directions", (0,) * count), count)
         left = len(node.output) - states
         self.out_axes = operator.attribute("scan_output_axes", (0,) * left)
-        self.out_turned = operator.attribute("scan_output_directions", (0,) * left)
+        self.out_turned = self.directions(operator.attribute("scan_output_directions", (0,) * left), left)
         self.title = name_of(node)
+
+    def directions(self, given: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """Return directions. `InputError`: there are not as many as sequences, or one is neither 0 nor 1."""
+        if len(given) != count or set(given) - {0, 1}:
+            raise error(
+                self.node, f"its directions are {tuple(given)}, and must be 0 or 1 for each of {count} sequences"
+            )
+        return given
 
     def values(self, sequences: list[Value | None], initial: Values) -> list[Value]:
         """Add the nodes, and return what the node's results stand for: final states, then sequences."""
@@ -159,6 +176,11 @@ class _LoopMaker:
         assert isinstance(initial, Constant), "states begin with constants"
         self.check(tensor.name, back, tensor)
         codes = initial.array.astype(np.int64).reshape(-1)
+        if tensor.shape[1:] != (1, 1) or back.shape != tensor.shape or len(codes) != tensor.shape[0]:
+            sizes = f"{tensor.shape}, is made as {back.shape} and begins with {len(codes)} codes"
+            raise error(
+                self.node, f"its state {tensor.name!r} is read as {sizes}, and states must be vectors of one size"
+            )
         to = self.inside(tensor)
         source = known[back.name].name if back.name in known else back.name
         name = self.named(tensor.name)
@@ -178,6 +200,8 @@ class _LoopMaker:
             if not name:
                 found.append(Host(self.node, "leaves this result out"))
                 continue
+            if tensor.shape[1:] != (1, 1):
+                raise error(self.node, f"its body makes {tensor.shape}, and what leaves a step must be a vector")
             if tensor.name not in whole:
                 shape = (tensor.shape[0], 1, self.steps)
                 to = replace(tensor, name=self.reader.names.fresh(f"{name}/sequence"), shape=shape, steps=1)

@@ -129,8 +129,8 @@ class MapReader(PoolReader):
         first = changing[0]
         if len(changing) == 1 and inputs[0] is first:
             behind = nodes_of.activation(node, fixed[1:], shape)
-            if behind is not None and isinstance(first, Map) and behind.by_channel:
-                ones = np.ones(len(behind.slopes))
+            if behind is not None and isinstance(first, Map) and not all(map(small, fixed[1:])):
+                ones = np.ones(first.tensor.shape[0])
                 same = self.scaled(node, first, ones, 0 * ones)
                 return (same.activated(behind) if isinstance(same, Pending) else None) or Host(node, "bends no map")
             if behind is not None and isinstance(first, Pending) and not isinstance(first, Function):
@@ -173,8 +173,9 @@ class MapReader(PoolReader):
                 made = self.onnx_shape(node.output[0], node)
                 if numbers is None or not self.is_all(numbers, math.prod(sizes[0])):
                     return None
-                spread = np.empty(numbers.size, value.array.dtype)
-                spread[numbers.reshape(-1)] = np.broadcast_to(value.array, made)[0].reshape(-1)
+                spread, whole = np.empty(numbers.size, value.array.dtype), np.broadcast_to(value.array, made)
+                whole = whole[0] if made[:1] == (self.static.batch,) else whole
+                spread[numbers.reshape(-1)] = whole.reshape(-1)
                 by_channel = spread.reshape(sizes[0])
                 if (by_channel != by_channel[:, :1, :1]).any():
                     return None

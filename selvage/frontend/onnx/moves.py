@@ -7,6 +7,7 @@ import numpy as np
 from onnx import NodeProto
 
 from selvage.base.graph import Integers, Reorder, Reshape, Shape, Tensor
+from selvage.base.limits import MAP
 from selvage.frontend.onnx import nodes as nodes_of
 from selvage.frontend.onnx.codes import is_codes
 from selvage.frontend.onnx.evaluate import evaluate
@@ -16,11 +17,17 @@ from selvage.frontend.onnx.reader import Reader, Value, Values, handles
 from selvage.frontend.onnx.static import SHAPING
 from selvage.frontend.onnx.values import Constant, Host, Map, Pending, Weights
 from selvage.frontend.onnx.views import View, Viewed, factored, flowing, viewed
-from selvage.golden.requantize import dequantise, quantise
+from selvage.golden.requantize import quantise
 
-MOVERS = ("Slice", "Split", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Trilu")
+MOVERS = ("Slice", "Split", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "ReverseSequence")
+LARGEST = 1e30  # beyond any code, and within float32
 LONGEST_ORDER = 16384  # numbers of a map in any order: a table of them all
 PAD_MODES = ("constant", "reflect", "edge", "wrap")
+
+
+def check_moved(node: NodeProto, shape: tuple[int, ...]) -> None:
+    """Raise `InputError` for a tensor of more numbers than may be moved, those of all images included."""
+    MAP.check(math.prod(shape), f"node {name_of(node)!r}: a tensor of shape {shape}", "holds")
 
 
 class MoveReader(Reader):
@@ -67,9 +74,13 @@ class MoveReader(Reader):
             return Host(node, "moves what is no map")
         if any(not isinstance(other, Constant | Weights | None) for other in others):
             return Host(node, "takes indices or sizes that are not constant")
+        for name in node.output:
+            check_moved(node, self.static.shapes.get(name, ()))
         seen, fill = self.seen(node, value)
         given = [other.array for other in others if isinstance(other, Constant | Weights)]
         results = evaluate(node, [seen, *given], self.static.opsets)
+        if any(not numbers.size for numbers in results):
+            return Host(node, "leaves nothing of a map")
         return [self.with_view(node, value, View(numbers.astype(np.int64), fill, node)) for numbers in results]
 
     def seen(self, node: NodeProto, value: Map | Pending) -> tuple[Integers, int]:
@@ -77,6 +88,7 @@ class MoveReader(Reader):
         if isinstance(value, Map | Viewed) and value.view is not None:
             return value.view.numbers, value.view.fill
         shape = self.onnx_shape(node.input[0], node)
+        check_moved(node, shape)
         return np.arange(math.prod(shape), dtype=np.int64).reshape(shape), 0
 
     def with_view(self, node: NodeProto, value: Map | Pending, view: View) -> Value:
@@ -120,6 +132,12 @@ class MoveReader(Reader):
         mode = operator.attribute("mode", "constant")
         shape = self.onnx_shape(node.input[0], node)
         extents = self.pads(node, inputs, len(shape))
+        for side, (low, high) in zip(shape, extents, strict=True):
+            if side + min(low, 0) + min(high, 0) <= 0 or -low > side or -high > side:
+                raise error(node, f"its pads {low} and {high} leave nothing of a side of {side}")
+            if mode == "reflect" and max(low, high) >= side:
+                raise error(node, f"its pads {low} and {high} reflect more than a side of {side} has")
+        check_moved(node, self.onnx_shape(node.output[0], node))
         if any(extents[0]) or mode not in PAD_MODES:
             return Host(node, f"is not supported with mode = {mode!r} and {extents[0]} before and behind images")
         numbers, fill = self.seen(node, value)
@@ -157,17 +175,15 @@ class MoveReader(Reader):
             given = self.constant(node, inputs[2], "value").reshape(())
         if is_codes(value):
             return int(given)
-        to = value.tensor
-        code = quantise(np.float32(given), to)
-        low, high = (float(dequantise(np.array(end), to)) for end in to.format.raw_range)
-        if low < float(given) < high and float(dequantise(code, to)) != float(np.float32(given)):
-            raise error(node, f"it pads with {float(given):g}, which no code of {to.name!r} is worth")
-        return int(code)
+        if np.isnan(given):
+            raise error(node, f"it pads with {float(given)}, and must with a number")
+        # Of a number between two codes the nearer one, to which the QuantizeLinear behind it rounds.
+        return int(quantise(np.float32(np.clip(given, -LARGEST, LARGEST)), value.tensor))
 
     def as_map(self, node: NodeProto, value: Value | None, position: int = 0) -> Tensor:
         """Return the tensor of a map that a node reads pixel by pixel, put in order where that is needed."""
         found = self.settled(node, value)
-        shape = map_shape(node, self.onnx_shape(node.input[position], node))
+        shape = map_shape(node, self.with_images(self.onnx_shape(node.input[position], node)))
         return self.in_order(node, found, self.as_seen(node, found, position), shape)
 
     def as_own_map(self, node: NodeProto, value: Value | None, position: int) -> Value | None:
@@ -244,7 +260,7 @@ class MoveReader(Reader):
             images.append(image)
         whole = next((k for k, value in enumerate(values) if self.is_all(images[k], value.tensor.numbers)), None)
         if whole is None:
-            shape = map_shape(node, made)
+            shape = map_shape(node, self.with_images(made))
             tensors = [self.in_order(node, v, own, shape) for v, own in zip(values, images, strict=True)]
             return tensors, None
         shape, base = values[whole].tensor.shape, images[whole].reshape(-1)

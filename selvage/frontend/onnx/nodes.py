@@ -12,6 +12,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from selvage.base.errors import InputError
 from selvage.base.graph import Activation, Tensor
 from selvage.base.layer import InputFormat, Layer
+from selvage.base.limits import MAP
 from selvage.frontend.onnx.geometry import geometry, layer_of, pads_of
 from selvage.frontend.onnx.operator import Operator
 from selvage.frontend.onnx.read import title_of
@@ -234,6 +235,10 @@ def pool_geometry(node: NodeProto, size: Shape3, output: Shape) -> dict[str, Any
     extent = tuple((taps - 1) * step + 1 for taps, step in zip(kernel, dilation, strict=True))
     pads = pads_of(operator, sides, stride, extent)
     begin, end = list(pads[: len(ones)]), list(pads[len(ones) :])
+    for side, before, behind, span in zip(sides, begin, end, extent, strict=True):
+        if max(before, behind) >= span:
+            raise error(node, f"its pads {before} and {behind} must be below what its window spans, {span}")
+        MAP.check(side + before + behind, f"{title_of(node)}: a side with its pads", "has")
     every = operator.attribute("count_include_pad", 0) or not any(pads)
     counts = []
     for axis, (side, windows) in enumerate(zip(sides, output[2:], strict=True)):

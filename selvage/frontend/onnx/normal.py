@@ -92,14 +92,20 @@ class _Rewriter:
         if bits is None or zero is None or scale is None:
             raise InputError(f"{title}: scale, zero point and bits of Quant must be constant")
         signed, narrow = bool(given.get("signed", 1)), bool(given.get("narrow", 0))
-        mode = given.get("rounding_mode", b"ROUND").decode().upper()
+        mode = given.get("rounding_mode", b"ROUND")
+        mode = mode.decode(errors="replace").upper() if isinstance(mode, bytes) else str(mode)
         width = float(bits.reshape(-1)[0]) if bits.size else 0.0
         if bits.size != 1 or width not in range(1, 9):
             raise InputError(
                 f"{title}: bits = {bits.reshape(-1).tolist()} of Quant must be one whole number from 1 to 8"
             )
-        if mode not in ("ROUND", "HALF_EVEN") or (zero != np.rint(zero)).any() or np.unique(zero).size != 1:
+        whole = np.isfinite(zero).all() and (zero == np.rint(zero)).all() and np.unique(zero).size == 1
+        if mode not in ("ROUND", "HALF_EVEN") or not whole:
             raise InputError(f"{title}: Quant must round halves to even (ROUND) and have one whole zero point")
+        ends = np.iinfo(np.int8 if signed else np.uint8)
+        if not (zero.size and scale.size) or not (ends.min <= zero.reshape(-1)[0] <= ends.max):
+            found = zero.reshape(-1).tolist() if scale.size else scale.tolist()
+            raise InputError(f"{title}: Quant has the zero point or scale {found}, outside {ends.min} .. {ends.max}")
         axes = [axis for axis, side in enumerate(scale.shape) if side > 1]
         if len(axes) > 1:
             raise InputError(f"{title}: Quant has scales of shape {scale.shape}, and must have one, or one a channel")

@@ -37,7 +37,7 @@ class PoolReader(ResizeReader):
             factor = self.enlargement(node, size)
             if factor is None:
                 linear = self.linear(node, size, value) if isinstance(value, Map) else None
-                return linear or Host(node, "is supported for nearest or linear neighbours by whole factors only")
+                return linear or Host(node, self.why_no_resize(node))
             geometry = {"factor": factor}
         elif node.op_type == "GlobalMaxPool":
             geometry = {"kind": "max", "kernel": size[1:], "stride": (1, 1)}
@@ -76,6 +76,12 @@ class PoolReader(ResizeReader):
         numbers = self.as_seen(node, value, 0)
         skipped = rank - numbers.ndim
         axes = sorted(axis % rank - skipped for axis in axes)
+        if len(set(axes)) != len(axes):
+            raise error(node, "it names an axis twice")
+        if not numbers.size:
+            raise error(
+                node, f"it reduces a tensor of shape {self.onnx_shape(node.input[0], node)}, which holds nothing"
+            )
         if axes[0] < 0:
             return Host(node, "takes the mean of several images")
         kept = [axis for axis in range(numbers.ndim) if axis not in axes]

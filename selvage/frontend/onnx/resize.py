@@ -10,7 +10,7 @@ from selvage.base.graph import Tensor
 from selvage.base.layer import Layer
 from selvage.frontend.onnx.evaluate import evaluate
 from selvage.frontend.onnx.moves import MoveReader
-from selvage.frontend.onnx.nodes import error
+from selvage.frontend.onnx.nodes import error, operator_of
 from selvage.frontend.onnx.read import name_of
 from selvage.frontend.onnx.values import Map, Shape3, Sums
 
@@ -28,6 +28,13 @@ class ResizeReader(MoveReader):
             raise error(node, "its scales and sizes must be constant")
         fixed = map(self.static.constants.__getitem__, others)
         return evaluate(node, [images, *fixed], self.static.opsets)[0]
+
+    def why_no_resize(self, node: NodeProto) -> str:
+        """Return why a Resize is neither nearest nor linear neighbours by whole factors."""
+        operator = operator_of(node)
+        how = operator.attribute("mode", "nearest"), operator.attribute("coordinate_transformation_mode", "half_pixel")
+        words = "is supported for nearest or linear neighbours (half_pixel) by whole factors only"
+        return f"{words}, and has mode = {how[0]!r} with {how[1]!r}"
 
     def factors(self, node: NodeProto, size: Shape3) -> tuple[int, int] | None:
         """Return how much longer each side becomes; ``None``: not a whole number of times."""

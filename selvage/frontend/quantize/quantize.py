@@ -23,6 +23,7 @@ from selvage.base.errors import InputError
 from selvage.base.files import check_writable, write_whole
 from selvage.frontend.layer_file import first_index, one_line
 from selvage.frontend.onnx.read import complete, is_operator, read_proto, title_of
+from selvage.frontend.onnx.recurrent import RECURRENT
 from selvage.frontend.onnx.sizes import check_inferred
 from selvage.frontend.options import LARGEST, SHAPE_RULE
 from selvage.frontend.quantize.images import Batches, read_batches
@@ -101,6 +102,7 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     batches = read_batches(proto, source, calibration, options.shape)
     check_inferred(proto)
     name_nodes(proto.graph)
+    batches = _one_image(proto, batches)
     with tempfile.TemporaryDirectory(prefix="selvage.") as folder, _quiet():
         newer = converted(proto, source)
         plain, batches = _float_session((proto, newer), source, batches)
@@ -122,6 +124,20 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     write_whole(out, content)
     counts = {"operators": quantised, "in_float": others, "per_tensor": whole_scales, "images": batches.count}
     return {**counts, "bytes": len(content), "bytes_float": before, **_figures(measured, result.graph)}
+
+
+def _one_image(proto: ModelProto, batches: Batches) -> Batches:
+    """Fix a free batch of a recurrent network at one image, in place, for a loop is of one; return batches of that."""
+    if not any(is_operator(node, *RECURRENT) for node in proto.graph.node):
+        return batches
+    firsts = [info.type.tensor_type.shape.dim[0] for info in proto.graph.input if info.type.tensor_type.shape.dim]
+    free = [side for side in firsts if not side.HasField("dim_value")]
+    for side in free:
+        side.dim_value = 1
+    for info in proto.graph.output if free else ():
+        info.type.tensor_type.ClearField("shape")
+    del proto.graph.value_info[:]
+    return batches.one_by_one() if free else batches
 
 
 def _figures(measured: Measured, graph: GraphProto) -> dict[str, float | str | None]:

@@ -43,6 +43,8 @@ def quantise_loops(
     if not wanted:
         return
     entering = entered(model, [node.input[0] for node in wanted], feeds)
+    # Of several images at once it stays in float: the states of a loop are those of one.
+    wanted = [node for node in wanted if all(x.ndim == 3 and x.shape[1] == 1 for x in entering[node.input[0]])]
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = []
     replaced = {node.name: node for node in wanted}
