@@ -1,5 +1,6 @@
 """Loops over the rows of a map: a Scan whose body is quantised is a loop of small stages with states between steps."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -216,6 +217,8 @@ class _LoopMaker:
     def seen(self, k: int, name: str, numbers: Integers) -> NDArray[np.int64]:
         """Return the numbers of result ``k`` in ONNX's shape: of a state the last step's."""
         shape = self.reader.onnx_shape(name, self.node)
+        if math.prod(shape) != (len(numbers) if k < self.states else numbers.size):
+            raise error(self.node, f"its body makes {len(numbers)} codes of {name!r} a step, which is to have {shape}")
         if k < self.states:
             return numbers[:, -1].reshape(shape)
         axis = self.out_axes[k - self.states] % len(shape)

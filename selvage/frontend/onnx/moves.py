@@ -79,6 +79,10 @@ class MoveReader(Reader):
         seen, fill = self.seen(node, value)
         given = [other.array for other in others if isinstance(other, Constant | Weights)]
         results = evaluate(node, [seen, *given], self.static.opsets)
+        for name, numbers in zip([name for name in node.output if name], results, strict=True):
+            if numbers.shape != self.onnx_shape(name, node):
+                shape = self.onnx_shape(name, node)
+                raise error(node, f"it makes {name!r} of {numbers.shape}, and by ONNX's rules that has {shape}")
         if any(not numbers.size for numbers in results):
             return Host(node, "leaves nothing of a map")
         return [self.with_view(node, value, View(numbers.astype(np.int64), fill, node)) for numbers in results]
