@@ -31,6 +31,8 @@ def tell_quality(content: dict) -> None:
     if content["per_tensor"]:
         layers = ", ".join(content["per_tensor"])
         warn(f"one scale for all weights of {layers}: onnxruntime can give it no others")
+    for name, why in content["recurrent_in_float"].items():
+        warn(f"node {name!r} stays in float: it {why}")
     if content["not_measured"]:
         warn(f"not measured: {content['not_measured']}")
     if content["distance"] is not None:

@@ -121,7 +121,7 @@ def test_dense_network(tmp_path: Path) -> None:
     assert quantised(tmp_path, model, normal(9, 12, scale=0))[1] | {"bytes": 0} == {
         **{"operators": {"MatMul": 1}, "in_float": {}, "images": 9, "bytes": 0},
         **{"bytes_float": len(model.SerializeToString()), "distance": 0, "mean_distance": 0, "sqnr_db": None},
-        **{"agreement": None, "per_tensor": [], "sqnr_output": None, "not_measured": None},
+        **{"agreement": None, "recurrent_in_float": {}, "per_tensor": [], "sqnr_output": None, "not_measured": None},
     }
 
 

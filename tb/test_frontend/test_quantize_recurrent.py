@@ -91,13 +91,33 @@ def test_in_rtl(name: str, tmp_path: Path) -> None:
 def test_what_is_left_in_float(name: str, given: dict[str, Any], why: str, tmp_path: Path) -> None:
     """It stays as it is, on the host, which says why."""
     try:
-        path, _ = quantised(network(name, **given), tmp_path)
+        path, report = quantised(network(name, **given), tmp_path)
     except InputError as error:
         assert "cannot be run by onnxruntime" in str(error)  # which has no kernel for some of them
         return
+    assert report["recurrent_in_float"] == {"layer": why}
     imported = load_graph(path)
     (host,) = [node for node in imported.host if node.name == "layer"]
     assert host.why.endswith(why) and not imported.graph.loops
+
+
+def test_a_free_batch_becomes_one_image(tmp_path: Path) -> None:
+    """The loop's states are of one image, and the written model says so; it is measured."""
+    model = network("LSTM")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    path, report = quantised(model, tmp_path)
+    assert report["not_measured"] is None and report["sqnr_db"] > 20
+    assert onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+
+
+def test_several_images_at_once_stay_in_float(tmp_path: Path) -> None:
+    model = network("GRU")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    for tensor in model.graph.initializer:
+        if tensor.name == "zeros":
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros((1, 2, HIDDEN), np.float32), "zeros"))
+    _, report = quantised(model, tmp_path)
+    assert "several images at once" in report["recurrent_in_float"]["layer"]
 
 
 def test_onnxruntime_is_the_same_at_both_levels(tmp_path: Path) -> None:

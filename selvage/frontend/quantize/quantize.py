@@ -81,7 +81,8 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     Weights are symmetric int8, so those that are 0 stay 0; ranges of the activations come from the images of
     ``calibration``, an .npy of floats in the shape of the model's one input, or an .npz with an array for each input
     by name. Returned: ``operators`` quantised and left ``in_float`` by type, ``per_tensor``, the layers whose weights
-    have one scale though one for each channel was asked for, ``images``, ``bytes`` of both files, and how far the
+    have one scale though one for each channel was asked for, why recurrent layers stay in float,
+    ``recurrent_in_float``, ``images``, ``bytes`` of both files, and how far the
     outputs are from the float model's on those images: ``distance`` at most, ``mean_distance``, ``sqnr_db`` of the
     float output ``sqnr_output`` where it is least (``None`` where one of signal and error is 0), and the share of the
     other outputs that is the same, ``agreement``; ``None`` where there are none, or where onnxruntime cannot run the
@@ -106,11 +107,14 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
     with tempfile.TemporaryDirectory(prefix="selvage.") as folder, _quiet():
         newer = converted(proto, source)
         plain, batches = _float_session((proto, newer), source, batches)
-        result, whole_scales = _quantise(newer, source, batches, Path(folder), options)
+        result, whole_scales, left = _quantise(newer, source, batches, Path(folder), options)
         quantised, others = _operators(result.graph, options.form)
         if not quantised:
             held = ", ".join(others)
-            raise InputError(f"model {source!r} holds no operator that onnxruntime quantises as {options.form}: {held}")
+            why = "".join(f"; node {name!r} {reason}" for name, reason in left.items())
+            raise InputError(
+                f"model {source!r} holds no operator that onnxruntime quantises as {options.form}: {held}{why}"
+            )
         content = result.SerializeToString()
         try:
             measured = measure(plain, content, batches.all)
@@ -122,7 +126,8 @@ def quantize_file(source: str, calibration: str, out: Path, options: QuantizeOpt
             f"the images of {calibration!r}, below --min-sqnr {options.min_sqnr:g}; a lower one has the file written"
         )
     write_whole(out, content)
-    counts = {"operators": quantised, "in_float": others, "per_tensor": whole_scales, "images": batches.count}
+    counts = {"operators": quantised, "in_float": others, "per_tensor": whole_scales, "recurrent_in_float": left}
+    counts["images"] = batches.count
     return {**counts, "bytes": len(content), "bytes_float": before, **_figures(measured, result.graph)}
 
 
@@ -192,8 +197,11 @@ def _float_session(
 
 def _quantise(
     proto: ModelProto, path: str, batches: Batches, folder: Path, options: QuantizeOptions
-) -> tuple[ModelProto, list[str]]:
-    """Return the quantised model, and the names of layers whose weights share one scale against the options."""
+) -> tuple[ModelProto, list[str], dict[str, str]]:
+    """Return the quantised model; layers whose weights share one scale against the options; and what stays in float.
+
+    That is by the names of recurrent layers the reason.
+    """
     title = f"model {path!r} cannot be quantised by onnxruntime"
     file, result = folder / "float.onnx", folder / "quantised.onnx"
     try:
@@ -228,13 +236,13 @@ def _quantise(
         quantised = onnx.load(result)
         kind = np.uint8 if options.activations == "uint8" else np.int8
         feeds = list(batches.called(neutral.numbers))
-        quantise_loops(quantised, onnx.load(file), neutral, feeds, kind, per_channel=options.per_channel)
+        left = quantise_loops(quantised, onnx.load(file), neutral, feeds, kind, per_channel=options.per_channel)
         neutral.restore(quantised)
         onnx.checker.check_model(quantised)
     except Exception as error:  # as above
         neutral.restore(model)
         refuse(error, title, model.graph, neutral, "; --per-tensor may do it" if options.per_channel else "")
-    return quantised, [neutral.restored(node.name) for node in whole]
+    return quantised, [neutral.restored(node.name) for node in whole], left
 
 
 def _whole_scales(graph: GraphProto, options: QuantizeOptions) -> list[NodeProto]:

@@ -34,17 +34,22 @@ def quantise_loops(
     kind: type,
     *,
     per_channel: bool,
-) -> None:
+) -> dict[str, str]:
     """Put a Scan of codes of type ``kind`` in the place of every recurrent node of ``quantised``, in place.
 
-    ``model`` is the float model, whose nodes have the same ``neutral`` names; ``feeds`` the calibration images.
+    ``model`` is the float model, whose nodes have the same ``neutral`` names; ``feeds`` the calibration images. Returned:
+    why others are left in float, by name.
     """
-    wanted = [node for node in model.graph.node if is_operator(node, *RECURRENT) and not why_not(node, _fixed(model))]
+    reasons = {node.name: why_not(node, _fixed(model)) for node in model.graph.node if is_operator(node, *RECURRENT)}
+    wanted = [node for node in model.graph.node if reasons.get(node.name) == ""]
+    entering = entered(model, [node.input[0] for node in wanted], feeds) if wanted else {}
+    for node in wanted:
+        if any(x.ndim != 3 or x.shape[1] != 1 for x in entering[node.input[0]]):
+            reasons[node.name] = "is of several images at once, and the states of a loop are those of one"
+    wanted = [node for node in wanted if not reasons[node.name]]
+    left = {neutral.restored(name): why for name, why in reasons.items() if why}
     if not wanted:
-        return
-    entering = entered(model, [node.input[0] for node in wanted], feeds)
-    # Of several images at once it stays in float: the states of a loop are those of one.
-    wanted = [node for node in wanted if all(x.ndim == 3 and x.shape[1] == 1 for x in entering[node.input[0]])]
+        return left
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = []
     replaced = {node.name: node for node in wanted}
@@ -59,6 +64,7 @@ def quantise_loops(
         quantised.graph.initializer.extend(maker.constants)
     del quantised.graph.node[:]
     quantised.graph.node.extend(nodes)
+    return left
 
 
 def _fixed(model: ModelProto) -> set[str]:
