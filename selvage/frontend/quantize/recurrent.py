@@ -37,8 +37,8 @@ def quantise_loops(
 ) -> dict[str, str]:
     """Put a Scan of codes of type ``kind`` in the place of every recurrent node of ``quantised``, in place.
 
-    ``model`` is the float model, whose nodes have the same ``neutral`` names; ``feeds`` the calibration images. Returned:
-    why others are left in float, by name.
+    ``model`` is the float model, whose nodes have the same ``neutral`` names; ``feeds`` the calibration images.
+    Returned: why others are left in float, by name.
     """
     reasons = {node.name: why_not(node, _fixed(model)) for node in model.graph.node if is_operator(node, *RECURRENT)}
     wanted = [node for node in model.graph.node if reasons.get(node.name) == ""]
