@@ -83,7 +83,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(where / "calibration.npy", rng.normal(0, 1, (8, 2, 5, 4)).astype(np.float32))
     kinds = {
         "net": {},
-        "softmax": {"between": "Softmax"},
+        "hardmax": {"between": "Hardmax"},
         "two": {"outputs": ("y", "r")},
         "wide": {"first": 12},
     }
@@ -215,7 +215,7 @@ BAD = [
     (EVERY, ["net.onnx", "--input", "net.onnx"], "is not an .npy array of numbers"),
     (EVERY, ["missing.onnx"], "model 'missing.onnx' cannot be read"),
     (EVERY, ["cut.onnx"], "model 'cut.onnx' is not an ONNX file, or is cut short"),
-    (EVERY, ["softmax.onnx"], "node 'odd': operator 'Softmax' is not supported, and node 'second' behind it"),
+    (EVERY, ["hardmax.onnx"], "node 'odd': operator 'Hardmax' is not supported, and node 'second' behind it"),
     (EVERY, ["net_float.onnx"], "without a scale, as no DequantizeLinear makes it; run `selvage quantize` first"),
     (EVERY, ["net.onnx", "--schedule", "red"], "is for transposed convolutions, and the network has none"),
     (EVERY, ["shapes:resnet50", "--lossless"], "shapes:"),
