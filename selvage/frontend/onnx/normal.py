@@ -95,10 +95,11 @@ class _Rewriter:
         mode = given.get("rounding_mode", b"ROUND")
         mode = mode.decode(errors="replace").upper() if isinstance(mode, bytes) else str(mode)
         width = float(bits.reshape(-1)[0]) if bits.size else 0.0
-        if bits.size != 1 or width not in range(1, 9):
-            raise InputError(
-                f"{title}: bits = {bits.reshape(-1).tolist()} of Quant must be one whole number from 1 to 8"
-            )
+        fixed = self.constant(0)
+        most = 8 if fixed is None else 32
+        if bits.size != 1 or width not in range(1, most + 1):
+            found = bits.reshape(-1).tolist()
+            raise InputError(f"{title}: bits = {found} of Quant must be one whole number from 1 to {most}")
         whole = np.isfinite(zero).all() and (zero == np.rint(zero)).all() and np.unique(zero).size == 1
         if mode not in ("ROUND", "HALF_EVEN") or not whole:
             raise InputError(f"{title}: Quant must round halves to even (ROUND) and have one whole zero point")
@@ -109,6 +110,8 @@ class _Rewriter:
         axes = [axis for axis, side in enumerate(scale.shape) if side > 1]
         if len(axes) > 1:
             raise InputError(f"{title}: Quant has scales of shape {scale.shape}, and must have one, or one a channel")
+        if fixed is not None and width > 8:
+            return self.stored_quant(fixed, scale, int(width), signed=signed, narrow=narrow)
         kind = np.dtype(np.int8 if signed else np.uint8)
         low = -(2 ** (int(width) - 1)) + narrow if signed else 0
         high = 2 ** (int(width) - 1) - 1 if signed else 2 ** int(width) - 1 - narrow
@@ -122,6 +125,22 @@ class _Rewriter:
             codes = self.add("Clip", [codes, *ends], "clipped")
         made = helper.make_node("DequantizeLinear", [codes, *names], [node.output[0]], name=self.name, axis=axis)
         return [*self.made, made]
+
+    def stored_quant(
+        self, values: NDArray, scale: NDArray, width: int, *, signed: bool, narrow: bool
+    ) -> list[NodeProto]:
+        """Return a constant of more than eight bits, such as a bias, as its codes of 32 bits and their worth."""
+        if not signed or scale.size not in (1, *values.shape[:1]):
+            raise InputError(
+                f"node {self.name!r}: a Quant of {width} bits must have a sign, and one scale or one a channel"
+            )
+        low, high = -(2 ** (width - 1)) + narrow, 2 ** (width - 1) - 1
+        spread = scale.reshape(-1, *(1,) * (values.ndim - 1)) if scale.size > 1 else scale.reshape(())
+        codes = np.clip(np.rint(values.astype(np.float32) / np.float32(spread)), low, high).astype(np.int64)
+        one = np.asarray(scale.reshape(-1) if scale.size > 1 else scale.reshape(()), np.float32)
+        names = [self.stored(np.clip(codes, -(2**31), 2**31 - 1).astype(np.int32), "codes"), self.stored(one, "scale")]
+        axis = 0 if scale.size > 1 else None
+        return [helper.make_node("DequantizeLinear", names, [self.node.output[0]], name=self.name, axis=axis)]
 
     def constant(self, position: int) -> NDArray | None:
         """Return a constant input's numbers; ``None``: it is none."""
