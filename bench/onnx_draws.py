@@ -67,7 +67,7 @@ def our_codes(imported: Imported, given: Found) -> Found:
         found[node.output.name] = made
         known.setdefault(node.output.name, made)
     # Where a node changes nothing the same tensor leaves under two names.
-    return {own.name: found.get(own.tensor, known[own.tensor]) for own in imported.boundaries}
+    return {own.name: own.ordered((known | found)[own.tensor.name]) for own in imported.boundaries}
 
 
 def exact_codes(step: Step, given: Found) -> tuple[NDArray, NDArray, NDArray]:
