@@ -10,8 +10,15 @@ from selvage.frontend.onnx.graph import load_graph
 from tb.models.onnx_graphs import inputs_of
 from tb.models.operator_graphs import GRAPHS
 
+# Graphs whose nodes and shapes of order others have too: the golden model holds them against onnxruntime.
+ALIKE = {
+    *("nhwc entry", "nhwc flatten", "nhwc bias", "turned", "crop", "edge", "space to depth", "mean of rows", "rows"),
+    *("linear by three", "mean", "slope a channel", "pool ceil", "mean ceil", "mean ceil with pads", "sum of maps"),
+    *("last state", "other lines"),
+}
 
-@pytest.mark.parametrize("name", GRAPHS)
+
+@pytest.mark.parametrize("name", [name for name in GRAPHS if name not in ALIKE])
 def test_runs_in_rtl(name: str, tmp_path: Path) -> None:
     """Three images one after the other."""
     build = Build()
