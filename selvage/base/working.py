@@ -29,7 +29,7 @@ def held(lock: Path, *, wait: bool = True) -> Iterator[None]:
     """
     held_lock = FileLock(lock, timeout=-1 if wait else 0)
     for last in (False,) * 99 + (True,):
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(lock.parent)
         try:
             held_lock.acquire()
             break
@@ -42,6 +42,18 @@ def held(lock: Path, *, wait: bool = True) -> Iterator[None]:
         # Those who wait for the file see that it is gone and make another.
         lock.unlink(missing_ok=True)
         held_lock.release()
+
+
+def _make_folder(place: Path) -> None:
+    """Make a folder, which another process may remove, empty, while it is looked at whether it is there."""
+    while True:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if os.path.lexists(place) and not place.is_dir():
+                raise
+        else:
+            return
 
 
 @contextlib.contextmanager
