@@ -52,8 +52,7 @@ def pool_interval(stage: PoolStage, words: int) -> int:
     node, size = stage.node, stage.sources[0].shape[1:]
     output = stage.output.shape[1:]
     sweep = Sweep(size=size, output=output, steps=output, stride=node.stride)
-    offsets = [(y - node.pads[0], x - node.pads[1]) for y in range(node.kernel[0]) for x in range(node.kernel[1])]
-    source, load = Source(sweep, offsets, words), len(offsets) * words
+    source, load = Source(sweep, node.offsets, words), len(node.offsets) * words
     ends, start = [], FIRST_LOAD
     for image in range(3):
         start = source.restart(start) if image else start

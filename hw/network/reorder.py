@@ -34,10 +34,9 @@ class ReorderParameters:
 class ReorderBuffer(wiring.Component):
     """A memory that is written word by word, in turn, and read in the order of a plan. A word a cycle.
 
-    A word leaves a cycle after it was read: at the earliest in the cycle after the one that it is, or of
-    ``fill`` the first of its part, was taken.
-    The last word of a part also waits for the rest of the part. A word is taken when the one that it takes the place of
-    is in no line that is still to be read.
+    A word leaves a cycle after it was read: at the earliest in the cycle after the one that it is, or of ``fill`` the
+    first of its part, was taken. The last word of a part also waits for the rest of the part. A word is taken when the
+    one that it takes the place of is in no line that is still to be read.
     """
 
     i: stream.Interface
@@ -63,15 +62,15 @@ class ReorderBuffer(wiring.Component):
             put.eq(self.i.valid & self.i.ready),
         ]
         m.d.sync += came.eq(came + put - Mux(go & part_end, plan.words, 0))
-        self._room(m, came, go & line_end)
-        dropped = (came >= plan.used) & (came < plan.words) if plan.used < plan.words else 0
+        dropped = (came >= plan.used) & (came < plan.words) if plan.used < plan.words else Const(0)
+        self._room(m, came, dropped, go & line_end)
         place = Signal(range(plan.depth))
         m.d.sync += place.eq(place + put)
         filled = Signal()
         with m.If(enable):
             m.d.sync += [self.o.valid.eq(go), filled.eq(none)]
         m.d.comb += [
-            write.en.eq(put & ~dropped if plan.used < plan.words else put),
+            write.en.eq(put & ~dropped),
             write.addr.eq(place),
             write.data.eq(self.i.payload.as_value()),
             read.en.eq(enable),
@@ -80,7 +79,7 @@ class ReorderBuffer(wiring.Component):
         ]
         return m
 
-    def _room(self, m: Module, came: Value, line_read: Value) -> None:
+    def _room(self, m: Module, came: Value, dropped: Value, line_read: Value) -> None:
         """Take words up to those that may be overwritten: as the next line says, from the cycle after one was read."""
         plan, depth = self.p.plan, self.p.plan.depth
         limits = [free + depth for free in plan.free[:-1]]
@@ -89,10 +88,7 @@ class ReorderBuffer(wiring.Component):
         limit = Signal(range(max(limits) + 1), init=limits[0])
         with m.If(line_read):
             m.d.sync += limit.eq(lookup(limits, following))
-        room = came < limit
-        if plan.used < plan.words:
-            room |= (came >= plan.used) & (came < plan.words)
-        m.d.comb += self.i.ready.eq(room)
+        m.d.comb += self.i.ready.eq((came < limit) | dropped)
 
     def _addresses(self, m: Module, go: Value) -> tuple[Value, ...]:
         """Return the word to read, its place, whether it is none, ends of line and part, and whether all is valid.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
+from selvage.base.graph import Matrix, Tensor
 from selvage.base.layer import Layer
 from selvage.compiler.options import Options
 from selvage.frontend.layer_file import first_index
@@ -53,6 +54,13 @@ def check_weights(weights: NDArray[np.int64], chip: Chip, what: str) -> None:
         f"{weight}, outside {low} .. {high} of weight_bits = {chip.weight_bits} "
         f"in {chip.encoding} encoding on chip {chip.name}"
     )
+
+
+def check_matrix(node: Matrix, source: Tensor, chip: Chip) -> None:
+    """Raise `InputError` for a layer of a network whose activations or weights the chip does not hold."""
+    bits, signed = source.format.raw_bits, source.format.raw_signed
+    check_activations(bits, signed, chip, f"its input is {'' if signed else 'u'}int{bits}")
+    check_weights(node.weights, chip, "a weight")
 
 
 def check_collected(layer: Layer, weights: NDArray[np.int64], bits: int, chip: Chip, options: Options) -> None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
-from selvage.base.graph import Graph, Matrix, Node, Tensor
+from selvage.base.graph import Graph, Matrix, Node
 from selvage.base.layer import InputFormat
 from selvage.base.noise import Noise
-from selvage.compiler.chip_limits import check_activations, check_collected, check_weights, clipping
+from selvage.compiler.chip_limits import check_collected, check_matrix, clipping
 from selvage.compiler.choose import Candidate
 from selvage.compiler.choose_asked import choose_asked
 from selvage.compiler.circulant import with_circulant
@@ -176,7 +176,7 @@ def _placed_once(
         if isinstance(node, Matrix):
             taken, numbers = codes[node.inputs[0]] - sources[0].format.zero_point, sources[0].format
             with _named(node):
-                _check(node, sources[0], chip)
+                check_matrix(node, sources[0], chip)
                 found = choose_asked(node.layer, node.weights, chip, taken, **_how(node, options, numbers))
             note = "; ".join(text for text in (imported.notes.get(node.name), found.note) if text)
             placements[node.name] = found.placement
@@ -264,14 +264,6 @@ def layer_sums(
     if placement.chip.adc_bits < placement.chip.lossless_adc_bits:
         return run_crossbars(placement, codes)
     return evaluate(node.layer, codes, node.weights)
-
-
-def _check(node: Matrix, source: Tensor, chip: Chip) -> None:
-    """Raise `InputError` for a layer whose activations or weights the chip does not hold."""
-    bits, signed = source.format.raw_bits, source.format.raw_signed
-    kind = f"{'' if signed else 'u'}int{bits}"
-    check_activations(bits, signed, chip, f"its input is {kind}")
-    check_weights(node.weights, chip, "a weight")
 
 
 def _how(node: Matrix, options: Options, numbers: InputFormat) -> dict[str, Any]:

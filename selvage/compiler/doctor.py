@@ -1,6 +1,5 @@
 """Where each node of a model would run, and what stands in the way of those that cannot: without placing anything."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,8 +7,7 @@ from onnx import NodeProto
 
 from selvage.base.chip import Chip
 from selvage.base.errors import InputError
-from selvage.base.graph import Matrix
-from selvage.compiler.chip_limits import check_activations, check_weights
+from selvage.compiler.chip_limits import check_matrix
 from selvage.frontend.onnx.graph import Imported, load_graph
 from selvage.frontend.onnx.importer import Importer
 from selvage.frontend.onnx.nodes import UNQUANTISED
@@ -104,24 +102,11 @@ def _limits(imported: Imported, chip: Chip) -> dict[str, str]:
     """Return what the chip does not hold, by node."""
     found = {}
     for node in imported.graph.matrices:
-        if sentence := _sentence(lambda node=node: _check(node, imported, chip)):
-            found[node.name] = sentence
+        try:
+            check_matrix(node, imported.graph.tensors[node.inputs[0]], chip)
+        except InputError as error:
+            found[node.name] = str(error)
     return found
-
-
-def _check(node: Matrix, imported: Imported, chip: Chip) -> None:
-    numbers = imported.graph.tensors[node.inputs[0]].format
-    kind = f"{'' if numbers.raw_signed else 'u'}int{numbers.raw_bits}"
-    check_activations(numbers.raw_bits, numbers.raw_signed, chip, f"its input is {kind}")
-    check_weights(node.weights, chip, "a weight")
-
-
-def _sentence(job: Callable[[], None]) -> str:
-    try:
-        job()
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def _finding(

@@ -20,7 +20,7 @@ def bound_of_stages(p: NetworkParameters) -> list[int]:
 
     No stream pauses, and stages work one after the other.
     """
-    return [_bound(p, stage) * max(stage.output.steps, 1) for stage in p.plan.stages]
+    return [_bound(p, stage) * stage.output.steps for stage in p.plan.stages]
 
 
 def _bound(p: NetworkParameters, stage: Stage) -> int:

@@ -7,8 +7,8 @@ import pytest
 import selvage
 from bench.onnx_models import Build, saved
 from selvage.frontend.onnx.graph import load_graph
-from tb.models.onnx_graphs import inputs_of
-from tb.models.operator_graphs import GRAPHS
+from tb.models.onnx_graphs import entered, inputs_of
+from tb.models.operator_graphs import GRAPHS, seen
 
 # Graphs whose nodes and shapes of order others have too: the golden model holds them against onnxruntime.
 ALIKE = {
@@ -29,3 +29,15 @@ def test_runs_in_rtl(name: str, tmp_path: Path) -> None:
     report = compiled.simulate(pipeline=True)
     assert report["match"], report["fault"]
     assert report["pipeline"]["latency"] == report["pipeline"]["latency_model"]
+
+
+def test_the_pace_of_a_dilated_pool(tmp_path: Path) -> None:
+    """A pool alone is as fast as its own bound says, with the pixels that its window really reads."""
+    build = Build()
+    x = entered(build, (2, 9, 8))
+    build.output(seen(build, build.add("MaxPool", x, kernel_shape=(2, 2), dilations=(5, 3))))
+    path = saved(build.model(), tmp_path)
+    images = inputs_of(load_graph(path), images=6)
+    report = selvage.compile(path, "ou9x8", images=images, build=str(tmp_path / "build")).simulate(pipeline=True)
+    assert report["match"], report["fault"]
+    assert report["pipeline"]["per_image"] == report["pipeline"]["bound"]

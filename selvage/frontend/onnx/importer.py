@@ -280,8 +280,8 @@ class Importer(LoopReader):
         shape = (outputs, tensor.shape[1], tensor.shape[2])
         sums = self.sums(node, inputs, shape, tensor, *nodes_of.dense_rows(node, tensor, weights))
         made = np.moveaxis((place + np.arange(outputs)[:, None] * count).reshape(outputs, *rows), 0, -1)
-        images = np.arange(self.static.batch).reshape(-1, *(1,) * made.ndim) * made.size
-        return viewed(sums, View((made + images).reshape(self.onnx_shape(node.output[0], node)), 0, node))
+        whole = self.of_all_images(made).reshape(self.onnx_shape(node.output[0], node))
+        return viewed(sums, View(whole, 0, node))
 
     def sums(
         self,

@@ -62,7 +62,7 @@ class LoopReader(CutReader):
         steps = {self.onnx_shape(name, node)[axis] for name, axis in zip(node.input[states:], axes, strict=True)}
         if len(steps) != 1:
             raise error(node, f"its sequences have {sorted(steps)} steps, and must have equally many")
-        return _LoopMaker(self, node, states, steps.pop()).values(values, inputs[:states])
+        return _LoopMaker(self, node, axes, steps.pop()).values(values, inputs[:states])
 
     def body_of(self, node: NodeProto, shapes: list[tuple[int, ...]], kinds: list[int]) -> Body:
         """Return the body of a Scan, its inputs of these ``shapes`` and ONNX's element types."""
@@ -95,12 +95,10 @@ class LoopReader(CutReader):
 class _LoopMaker:
     """The nodes of one loop."""
 
-    def __init__(self, reader: LoopReader, node: NodeProto, states: int, steps: int) -> None:
-        self.reader, self.node, self.states, self.steps = reader, node, states, steps
-        operator = nodes_of.operator_of(node)
-        count = len(node.input) - states
-        ranks = [len(reader.onnx_shape(name, node)) for name in node.input[states:]]
-        self.axes = [a % r for a, r in zip(operator.attribute("scan_input_axes", (0,) * count), ranks, strict=True)]
+    def __init__(self, reader: LoopReader, node: NodeProto, axes: list[int], steps: int) -> None:
+        self.reader, self.node, self.axes, self.steps = reader, node, axes, steps
+        operator, count = nodes_of.operator_of(node), len(axes)
+        self.states = states = len(node.input) - count
         self.turned = self.directions(operator.attribute("scan_input_directions", (0,) * count), count)
         left = len(node.output) - states
         self.out_axes = operator.attribute("scan_output_axes", (0,) * left)

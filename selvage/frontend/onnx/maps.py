@@ -85,10 +85,7 @@ class MapReader(PoolReader):
         sources = tuple(self.in_order(node, value, own, (len(own), *sides)) for value, own in pairs)
         count = sum(map(len, first))
         numbers = np.moveaxis(np.arange(count * math.prod(sides)).reshape(count, *first[0].shape[1:]), 0, axis)
-        if self.static.batch > 1:
-            images = np.arange(self.static.batch).reshape(-1, *(1,) * numbers.ndim)
-            numbers = numbers + images * numbers.size
-        whole = numbers.reshape(self.onnx_shape(node.output[0], node))
+        whole = self.of_all_images(numbers).reshape(self.onnx_shape(node.output[0], node))
         return sources, None if axis == 0 else View(whole, 0, node)
 
     @staticmethod

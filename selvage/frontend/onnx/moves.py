@@ -91,9 +91,17 @@ class MoveReader(Reader):
         """Return the number of each code as ONNX sees it, and the code of -1."""
         if isinstance(value, Map | Viewed) and value.view is not None:
             return value.view.numbers, value.view.fill
-        shape = self.onnx_shape(node.input[0], node)
-        check_moved(node, shape)
-        return np.arange(math.prod(shape), dtype=np.int64).reshape(shape), 0
+        check_moved(node, self.onnx_shape(node.input[0], node))
+        return self.counted(node, 0), 0
+
+    def counted(self, node: NodeProto, position: int) -> Integers:
+        """Return the numbers of what a node reads where they are in their own order, in ONNX's shape."""
+        shape = self.onnx_shape(node.input[position], node)
+        return np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+
+    def of_all_images(self, numbers: Integers) -> Integers:
+        """Return numbers of one image, of all of its map's, for each image, the batch as an axis before them."""
+        return numbers + np.arange(self.static.batch).reshape(-1, *(1,) * numbers.ndim) * numbers.size
 
     def with_view(self, node: NodeProto, value: Map | Pending, view: View) -> Value:
         """Return a value as a view has it; without one where nothing has moved."""
@@ -198,8 +206,7 @@ class MoveReader(Reader):
 
     def as_seen(self, node: NodeProto, value: Map, position: int) -> Integers:
         """Return the numbers of one image of a map that a node reads, as ONNX sees them."""
-        shape = self.onnx_shape(node.input[position], node)
-        numbers = value.view.numbers if value.view else np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+        numbers = value.view.numbers if value.view else self.counted(node, position)
         own = self.per_image(numbers, value.tensor.numbers)
         if own is None:
             raise error(node, f"it reads {node.input[position]!r}, in which images are mixed")
@@ -253,9 +260,7 @@ class MoveReader(Reader):
         made = self.onnx_shape(node.output[0], node)
         seen = []
         for k, value in enumerate(values):
-            read = self.onnx_shape(node.input[k], node)
-            plain = np.arange(math.prod(read), dtype=np.int64).reshape(read)
-            seen.append(np.broadcast_to(value.view.numbers if value.view else plain, made))
+            seen.append(np.broadcast_to(value.view.numbers if value.view else self.counted(node, k), made))
         images = []
         for own, value in zip(seen, values, strict=True):
             image = self.per_image(own, value.tensor.numbers)
